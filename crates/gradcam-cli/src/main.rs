@@ -1,0 +1,2 @@
+//! The `gradcam` command.
+fn main() {}

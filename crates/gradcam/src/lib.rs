@@ -1,0 +1,1 @@
+//! Explain ONNX image models.

@@ -1,0 +1,1 @@
+//! Graph in, graph out: load, save, cut and differentiate ONNX models.

@@ -1,0 +1,1 @@
+//! Fixtures and comparison helpers shared by the tests.
