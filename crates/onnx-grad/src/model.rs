@@ -1,0 +1,417 @@
+//! A model: the ONNX message without its weights, and where the weights are.
+//!
+//! The message is a skeleton of some kilobytes. Every tensor of 1 KiB or more is marked external in
+//! it, with location `w<i>.data`, where `i` counts [`Model::weights`]; a weight is a range of the
+//! file, read when somebody asks. So a model is cheap to clone and to extend, and no engine ever
+//! gets its weights twice.
+
+mod source;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use prost::{Message, bytes::Bytes};
+
+pub use source::Weight;
+use source::{DataFile, OUTSIDE_FROM, SkippingReader};
+
+use crate::{
+    error::{Error, ErrorKind, Result, bail},
+    proto::{
+        FunctionProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+        tensor_proto::DataLocation,
+    },
+};
+
+/// The largest protobuf message; beyond it weights go into a file of their own.
+const MESSAGE_LIMIT: usize = i32::MAX as usize;
+
+/// An ONNX model whose weights stay where they are.
+#[derive(Clone, Debug)]
+pub struct Model {
+    proto: ModelProto,
+    weights: Vec<Weight>,
+    path: Option<PathBuf>,
+}
+
+impl Model {
+    /// Opens a model file, and checks the external data files that it names.
+    ///
+    /// Only the structure is read; weights are read from the file when they are needed.
+    ///
+    /// # Errors
+    /// `Io`, `NotAModel`, or `InvalidModel` where external data is missing, too short or outside the
+    /// model's folder.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let shown = path.display();
+        let file = DataFile::open(path).map_err(|e| {
+            Error::new(ErrorKind::Io, format!("cannot open {shown}: {e}")).because(e)
+        })?;
+        if file.len() == 0 {
+            bail!(NotAModel, "{shown} is empty, not an ONNX model");
+        }
+        let file = Arc::new(file);
+        let mut reader = SkippingReader::new(&file);
+        let decoded = ModelProto::decode(&mut reader);
+        let skipped = reader.finish().map_err(|e| {
+            Error::new(ErrorKind::Io, format!("cannot read {shown}: {e}")).because(e)
+        })?;
+        let proto = decoded.map_err(|e| {
+            let message = format!("{shown} is not an ONNX model, or it is cut short ({e})");
+            Error::new(ErrorKind::NotAModel, message).because(e)
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut outside = Outside { folder: Some(folder), ..Outside::default() };
+        outside.ranges = skipped
+            .into_iter()
+            .map(|(at, (offset, len))| (at, (file.clone(), offset, len)))
+            .collect();
+        Self::assemble(proto, outside, &shown.to_string(), Some(path.to_owned()))
+    }
+
+    /// Reads a model from bytes. External data cannot be found this way; use [`Model::open`].
+    ///
+    /// # Errors
+    /// `NotAModel`, or `InvalidModel` where a tensor has external data.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        Self::decode(Bytes::from(bytes.into()))
+    }
+
+    /// Reads a model that is compiled into the program, without copying it.
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn from_static(bytes: &'static [u8]) -> Result<Self> {
+        Self::decode(Bytes::from_static(bytes))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self> {
+        if bytes.is_empty() {
+            bail!(NotAModel, "the bytes are empty, not an ONNX model");
+        }
+        let proto = ModelProto::decode(bytes).map_err(|e| {
+            let message = format!("the bytes are not an ONNX model, or they are cut short ({e})");
+            Error::new(ErrorKind::NotAModel, message).because(e)
+        })?;
+        Self::assemble(proto, Outside::default(), "the model", None)
+    }
+
+    fn assemble(
+        mut proto: ModelProto,
+        mut outside: Outside<'_>,
+        shown: &str,
+        path: Option<PathBuf>,
+    ) -> Result<Self> {
+        // Random bytes often decode as a message of unknown fields.
+        if proto.graph.as_ref().is_none_or(|g| g.node.is_empty() && g.output.is_empty()) {
+            bail!(NotAModel, "{shown} is not an ONNX model: it has no graph");
+        }
+        if proto.opset_import.is_empty() {
+            bail!(InvalidModel, "{shown} does not say which opset it uses");
+        }
+        visit_tensors(&mut proto, &mut |tensor| outside.take(tensor))?;
+        Ok(Self { proto, weights: outside.weights, path })
+    }
+
+    /// The message: nodes, small tensors and metadata, without the weights.
+    pub fn proto(&self) -> &ModelProto {
+        &self.proto
+    }
+
+    /// The main graph of the message.
+    pub fn graph(&self) -> &GraphProto {
+        static EMPTY: std::sync::OnceLock<GraphProto> = std::sync::OnceLock::new();
+        self.proto.graph.as_ref().unwrap_or_else(|| EMPTY.get_or_init(GraphProto::default))
+    }
+
+    pub(crate) fn with_proto(&self, proto: ModelProto) -> Self {
+        Self { proto, weights: self.weights.clone(), path: self.path.clone() }
+    }
+
+    /// The weights, in the order of their numbers in the message.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// The file that the model was opened from.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The opset of the default domain.
+    pub fn opset(&self) -> i64 {
+        let default = |domain: Option<&str>| matches!(domain.unwrap_or(""), "" | "ai.onnx");
+        let import = self.proto.opset_import.iter().find(|o| default(o.domain.as_deref()));
+        import.and_then(|o| o.version).unwrap_or(1)
+    }
+
+    /// The model's own key–value pairs (`metadata_props`).
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.proto.metadata_props.iter().map(|entry| {
+            (entry.key.as_deref().unwrap_or_default(), entry.value.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// The bytes of a tensor of this model, little-endian, wherever they are.
+    ///
+    /// # Errors
+    /// `Io` where the file can no longer be read, `InvalidModel` where the tensor holds text.
+    pub fn tensor_bytes(&self, tensor: &TensorProto) -> Result<Vec<u8>> {
+        match self.weight_of(tensor) {
+            Some(weight) => weight.read(),
+            None => crate::tensor::to_bytes(tensor),
+        }
+    }
+
+    /// The weight that an external tensor of the message stands for.
+    pub fn weight_of(&self, tensor: &TensorProto) -> Option<&Weight> {
+        if !tensor.is_external() {
+            return None;
+        }
+        let number = tensor.external("location")?.strip_prefix('w')?.strip_suffix(".data")?;
+        self.weights.get(number.parse::<usize>().ok()?)
+    }
+
+    /// The model as one ONNX message with its weights inside.
+    ///
+    /// # Errors
+    /// `Io` where weights cannot be read, `TooLarge` beyond the 2 GiB that a message can hold.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let total: usize = self.weights.iter().map(Weight::len).sum();
+        if total >= MESSAGE_LIMIT {
+            bail!(TooLarge, "{total} bytes of weights do not fit into one message; save to a file");
+        }
+        let mut proto = self.proto.clone();
+        visit_tensors(&mut proto, &mut |tensor| {
+            if let Some(weight) = self.weight_of(tensor) {
+                tensor.raw_data = Some(weight.read()?.into());
+                tensor.data_location = None;
+                tensor.external_data.clear();
+            }
+            Ok(())
+        })?;
+        Ok(proto.encode_to_vec())
+    }
+
+    /// Writes the model to a file; weights of 2 GiB and more go to `<name>.data` beside it.
+    ///
+    /// The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let total: usize = self.weights.iter().map(Weight::len).sum();
+        let bytes = if total < MESSAGE_LIMIT {
+            self.to_bytes()?
+        } else {
+            let mut data_path = path.as_os_str().to_owned();
+            data_path.push(".data");
+            self.to_bytes_beside(Path::new(&data_path))?
+        };
+        replace_file(path, |file| io::Write::write_all(file, &bytes))
+    }
+
+    fn to_bytes_beside(&self, data: &Path) -> Result<Vec<u8>> {
+        let name = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut proto = self.proto.clone();
+        let mut used = Vec::new();
+        let mut offset = 0;
+        visit_tensors(&mut proto, &mut |tensor| {
+            if let Some(weight) = self.weight_of(tensor) {
+                tensor.external_data = external_entries(&name, offset, weight.len());
+                offset += weight.len() as u64;
+                used.push(weight);
+            }
+            Ok(())
+        })?;
+        replace_file(data, |file| {
+            for weight in &used {
+                io::Write::write_all(file, &weight.read().map_err(io::Error::other)?)?;
+            }
+            Ok(())
+        })?;
+        Ok(proto.encode_to_vec())
+    }
+}
+
+/// Writes beside the target and renames, so that no half-written file is ever seen.
+fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| write(&mut file))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|e| {
+        let _ = fs::remove_file(&beside);
+        Error::new(ErrorKind::Io, format!("cannot write {}: {e}", path.display())).because(e)
+    })
+}
+
+fn external_entries(location: &str, offset: u64, len: usize) -> Vec<StringStringEntryProto> {
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value),
+    };
+    vec![
+        entry("location", location.to_owned()),
+        entry("offset", offset.to_string()),
+        entry("length", len.to_string()),
+    ]
+}
+
+/// Moves large tensors out of the message, and finds those that are outside already.
+#[derive(Default)]
+struct Outside<'a> {
+    folder: Option<&'a Path>,
+    ranges: HashMap<*const u8, (Arc<DataFile>, u64, usize)>,
+    files: HashMap<String, Arc<DataFile>>,
+    weights: Vec<Weight>,
+}
+
+impl Outside<'_> {
+    fn take(&mut self, tensor: &mut TensorProto) -> Result<()> {
+        let expected = crate::tensor::byte_len(tensor)?;
+        let found = if tensor.is_external() {
+            Some(self.external(tensor, expected)?)
+        } else if let Some(raw) = &tensor.raw_data {
+            match self.ranges.get(&raw.as_ptr()) {
+                Some((file, offset, len)) => Some(Weight::in_file(file.clone(), *offset, *len)),
+                None if raw.len() >= OUTSIDE_FROM => Some(Weight::in_memory(raw.clone())),
+                None => None,
+            }
+        } else {
+            None
+        };
+        let len = match (&found, &tensor.raw_data) {
+            (Some(weight), _) => Some(weight.len()),
+            (None, Some(raw)) => Some(raw.len()),
+            (None, None) => None,
+        };
+        if let (Some(len), Some(expected)) = (len, expected)
+            && len != expected
+        {
+            let (name, dims) = (tensor.label(), &tensor.dims);
+            bail!(
+                InvalidModel,
+                "tensor \"{name}\" of shape {dims:?} needs {expected} bytes, the model has {len}"
+            );
+        }
+        if let Some(weight) = found {
+            tensor.raw_data = None;
+            tensor.data_location = Some(DataLocation::External as i32);
+            let location = format!("w{}.data", self.weights.len());
+            tensor.external_data = external_entries(&location, 0, weight.len());
+            self.weights.push(weight);
+        }
+        Ok(())
+    }
+
+    fn external(&mut self, tensor: &TensorProto, expected: Option<usize>) -> Result<Weight> {
+        let name = tensor.label();
+        let Some(location) = tensor.external("location") else {
+            bail!(InvalidModel, "tensor \"{name}\" is external but does not say in which file");
+        };
+        let Some(folder) = self.folder else {
+            bail!(
+                InvalidModel,
+                "tensor \"{name}\" lies in the external file \"{location}\", which a model from \
+                 bytes cannot reach; open the model from its file"
+            );
+        };
+        let number = |key: &str| -> Result<Option<u64>> {
+            let Some(text) = tensor.external(key) else { return Ok(None) };
+            let parsed = text.parse::<u64>();
+            parsed.map(Some).map_err(|e| {
+                let message = format!("tensor \"{name}\": external {key} \"{text}\" is no number");
+                Error::new(ErrorKind::InvalidModel, message).because(e)
+            })
+        };
+        let file = match self.files.get(location) {
+            Some(file) => file.clone(),
+            None => {
+                let inside = Path::new(location)
+                    .components()
+                    .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+                if !inside || location.is_empty() {
+                    bail!(
+                        InvalidModel,
+                        "tensor \"{name}\" points to \"{location}\", outside the model's folder; \
+                         external data must lie beside the model"
+                    );
+                }
+                let path = folder.join(location);
+                let file = Arc::new(DataFile::open(&path).map_err(|e| {
+                    let message = format!(
+                        "tensor \"{name}\" needs the external data file {}: {e}; put it beside the \
+                         model",
+                        path.display()
+                    );
+                    Error::new(ErrorKind::InvalidModel, message).because(e)
+                })?);
+                self.files.insert(location.to_owned(), file.clone());
+                file
+            }
+        };
+        let offset = number("offset")?.unwrap_or(0);
+        let rest = file.len().saturating_sub(offset);
+        let len = match number("length")? {
+            Some(len) => len,
+            None => expected.map_or(rest, |len| len as u64),
+        };
+        if len > rest {
+            bail!(
+                InvalidModel,
+                "tensor \"{name}\" needs bytes {offset} to {} of {}, which has {} bytes",
+                offset.saturating_add(len),
+                file.path().display(),
+                file.len()
+            );
+        }
+        let Ok(len) = usize::try_from(len) else {
+            bail!(
+                TooLarge,
+                "tensor \"{name}\" has {len} bytes, more than this machine can address"
+            );
+        };
+        Ok(Weight::in_file(file, offset, len))
+    }
+}
+
+/// Calls `visit` for every tensor of the message: initializers, attributes, subgraphs, functions.
+fn visit_tensors(
+    proto: &mut ModelProto,
+    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
+) -> Result<()> {
+    for FunctionProto { node, .. } in &mut proto.functions {
+        visit_nodes(node, visit)?;
+    }
+    proto.graph.as_mut().map_or(Ok(()), |graph| visit_graph(graph, visit))
+}
+
+fn visit_graph(
+    graph: &mut GraphProto,
+    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
+) -> Result<()> {
+    graph.initializer.iter_mut().try_for_each(&mut *visit)?;
+    visit_nodes(&mut graph.node, visit)
+}
+
+fn visit_nodes(
+    nodes: &mut [NodeProto],
+    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
+) -> Result<()> {
+    for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
+        attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *visit)?;
+        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            visit_graph(graph, visit)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Where the bytes of a tensor are, and how a file is read without taking its weights into memory.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prost::bytes::{Buf, Bytes};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tensors of at least this many bytes stay outside the message.
+pub(super) const OUTSIDE_FROM: usize = 1024;
+
+/// An open file that several tensors point into. It is held open, so that a file that is replaced
+/// under a running program still gives the bytes that were promised.
+#[derive(Debug)]
+pub(super) struct DataFile {
+    path: PathBuf,
+    len: u64,
+    file: Mutex<File>,
+}
+
+impl DataFile {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+        }
+        Ok(Self { path: path.to_owned(), len: meta.len(), file: Mutex::new(file) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(into)
+    }
+}
+
+/// The bytes of one weight: a range of a file that is read when somebody asks, or memory.
+#[derive(Clone, Debug)]
+pub struct Weight(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    File { file: Arc<DataFile>, offset: u64, len: usize },
+    Memory(Bytes),
+}
+
+impl Weight {
+    pub(super) fn in_file(file: Arc<DataFile>, offset: u64, len: usize) -> Self {
+        Self(Source::File { file, offset, len })
+    }
+
+    pub(super) fn in_memory(bytes: Bytes) -> Self {
+        Self(Source::Memory(bytes))
+    }
+
+    /// The number of bytes.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Source::File { len, .. } => *len,
+            Source::Memory(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, little-endian as ONNX stores them, in an allocation of their own.
+    ///
+    /// # Errors
+    /// `Io` where the file can no longer be read.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        match &self.0 {
+            Source::Memory(bytes) => Ok(bytes.to_vec()),
+            Source::File { file, offset, len } => {
+                let mut bytes = vec![0; *len];
+                file.read_at(*offset, &mut bytes).map_err(|e| {
+                    let path = file.path.display();
+                    Error::new(ErrorKind::Io, format!("cannot read the weights of {path}: {e}"))
+                        .because(e)
+                })?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// The file and the offset at which the bytes lie, for an engine that maps them itself; `None`
+    /// for a weight in memory.
+    pub fn location(&self) -> Option<(&Path, u64)> {
+        match &self.0 {
+            Source::File { file, offset, .. } => Some((&file.path, *offset)),
+            Source::Memory(_) => None,
+        }
+    }
+}
+
+/// A window over a file that prost decodes from. Byte fields of [`OUTSIDE_FROM`] bytes and more are
+/// skipped: the decoded message gets a placeholder, and the range is noted.
+pub(super) struct SkippingReader<'a> {
+    file: &'a DataFile,
+    window: Vec<u8>,
+    at: usize,
+    /// Where in the file the byte after the window lies.
+    next: u64,
+    failed: Option<io::Error>,
+    skipped: HashMap<*const u8, (u64, usize)>,
+}
+
+const WINDOW: u64 = 64 * 1024;
+
+impl<'a> SkippingReader<'a> {
+    pub(super) fn new(file: &'a DataFile) -> Self {
+        let mut reader = Self {
+            file,
+            window: Vec::new(),
+            at: 0,
+            next: 0,
+            failed: None,
+            skipped: HashMap::new(),
+        };
+        reader.refill();
+        reader
+    }
+
+    /// What was skipped, by the address of its placeholder, or the first read that failed.
+    pub(super) fn finish(self) -> io::Result<HashMap<*const u8, (u64, usize)>> {
+        self.failed.map_or(Ok(self.skipped), Err)
+    }
+
+    fn position(&self) -> u64 {
+        self.next - (self.window.len() - self.at) as u64
+    }
+
+    fn refill(&mut self) {
+        let len = WINDOW.min(self.file.len - self.next);
+        self.window.clear();
+        self.window.resize(usize::try_from(len).unwrap_or(0), 0);
+        self.at = 0;
+        if let Err(e) = self.file.read_at(self.next, &mut self.window) {
+            self.failed.get_or_insert(e);
+        }
+        self.next += len;
+    }
+
+    fn seek(&mut self, position: u64) {
+        self.next = position.min(self.file.len);
+        self.refill();
+    }
+}
+
+impl Buf for SkippingReader<'_> {
+    fn remaining(&self) -> usize {
+        usize::try_from(self.file.len - self.position()).unwrap_or(usize::MAX)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.window[self.at..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        if count < self.window.len() - self.at {
+            self.at += count;
+        } else {
+            self.seek(self.position().saturating_add(count as u64));
+        }
+    }
+
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        if len >= OUTSIDE_FROM {
+            let placeholder = Bytes::from(vec![0; 1]);
+            self.skipped.insert(placeholder.as_ptr(), (self.position(), len));
+            self.advance(len);
+            return placeholder;
+        }
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len && self.remaining() > 0 {
+            let take = self.chunk().len().min(len - bytes.len());
+            bytes.extend_from_slice(&self.chunk()[..take]);
+            self.advance(take);
+        }
+        bytes.into()
+    }
+}

@@ -1,0 +1,120 @@
+//! The ONNX messages, generated from the `onnx-ml.proto` of the `onnx` package by
+//! `cargo xtask proto`, and the few accessors that everything else shares.
+
+#[allow(
+    clippy::all,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    reason = "generated code, documented where it comes from"
+)]
+mod onnx;
+
+pub use onnx::*;
+
+use tensor_proto::{DataLocation, DataType};
+
+impl NodeProto {
+    /// The operator's name, such as `Conv`.
+    pub fn op(&self) -> &str {
+        self.op_type.as_deref().unwrap_or_default()
+    }
+
+    /// The operator's domain with `ai.onnx` written as the empty string.
+    pub fn op_domain(&self) -> &str {
+        match self.domain.as_deref().unwrap_or_default() {
+            "ai.onnx" => "",
+            domain => domain,
+        }
+    }
+
+    /// The node's own name, or the name of its first output where it has none.
+    pub fn label(&self) -> &str {
+        match self.name.as_deref() {
+            Some(name) if !name.is_empty() => name,
+            _ => self.output.first().map(String::as_str).unwrap_or_default(),
+        }
+    }
+
+    /// The attribute of that name.
+    pub fn attr(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|a| a.name.as_deref() == Some(name))
+    }
+
+    /// The integer attribute of that name.
+    pub fn attr_int(&self, name: &str) -> Option<i64> {
+        self.attr(name).and_then(|a| a.i)
+    }
+
+    /// The integer list of that name.
+    pub fn attr_ints(&self, name: &str) -> Option<&[i64]> {
+        self.attr(name).map(|a| a.ints.as_slice())
+    }
+
+    /// The float attribute of that name.
+    pub fn attr_float(&self, name: &str) -> Option<f32> {
+        self.attr(name).and_then(|a| a.f)
+    }
+
+    /// The text attribute of that name; `None` where it is absent or not UTF-8.
+    pub fn attr_str(&self, name: &str) -> Option<&str> {
+        self.attr(name).and_then(|a| std::str::from_utf8(a.s.as_deref()?).ok())
+    }
+}
+
+impl TensorProto {
+    /// The tensor's name; empty where it has none.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the tensor's bytes are not in this message.
+    pub fn is_external(&self) -> bool {
+        self.data_location == Some(DataLocation::External as i32)
+    }
+
+    /// The element type; `Undefined` for a number that the standard does not know.
+    pub fn elem(&self) -> DataType {
+        elem_type(self.data_type)
+    }
+
+    /// The value of an `external_data` entry such as `location`.
+    pub fn external(&self, key: &str) -> Option<&str> {
+        let entry = self.external_data.iter().find(|e| e.key.as_deref() == Some(key))?;
+        entry.value.as_deref()
+    }
+}
+
+/// The element type of a number as it stands in a message.
+pub fn elem_type(number: Option<i32>) -> DataType {
+    number.and_then(|n| DataType::try_from(n).ok()).unwrap_or(DataType::Undefined)
+}
+
+impl DataType {
+    /// Bits of one element; 0 for strings and unknown types.
+    pub fn bits(self) -> u64 {
+        match self {
+            Self::Undefined | Self::String => 0,
+            Self::Uint2 | Self::Int2 => 2,
+            Self::Uint4 | Self::Int4 | Self::Float4e2m1 => 4,
+            Self::Float6e2m3 | Self::Float6e3m2 => 6,
+            Self::Uint8
+            | Self::Int8
+            | Self::Bool
+            | Self::Float8e4m3fn
+            | Self::Float8e4m3fnuz
+            | Self::Float8e5m2
+            | Self::Float8e5m2fnuz
+            | Self::Float8e8m0 => 8,
+            Self::Uint16 | Self::Int16 | Self::Float16 | Self::Bfloat16 => 16,
+            Self::Float | Self::Int32 | Self::Uint32 => 32,
+            Self::Double | Self::Int64 | Self::Uint64 | Self::Complex64 => 64,
+            Self::Complex128 => 128,
+        }
+    }
+
+    /// Whether gradients flow through values of this type.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float | Self::Double | Self::Float16 | Self::Bfloat16)
+    }
+}

@@ -1,0 +1,81 @@
+//! Tensor messages: their size, their bytes, their numbers.
+
+use crate::{
+    error::{Result, bail},
+    proto::{TensorProto, tensor_proto::DataType},
+};
+
+/// How many bytes a tensor of these dims and this type has; `None` for text and unknown types.
+pub(crate) fn byte_len(tensor: &TensorProto) -> Result<Option<usize>> {
+    let bits = tensor.elem().bits();
+    let name = tensor.label();
+    let mut total = bits;
+    for &dim in &tensor.dims {
+        let Some(product) = u64::try_from(dim).ok().and_then(|dim| total.checked_mul(dim)) else {
+            bail!(InvalidModel, "tensor \"{name}\" has the impossible shape {:?}", tensor.dims);
+        };
+        total = product;
+    }
+    let Ok(bytes) = usize::try_from(total.div_ceil(8)) else {
+        bail!(InvalidModel, "tensor \"{name}\" has the impossible shape {:?}", tensor.dims);
+    };
+    Ok((bits > 0).then_some(bytes))
+}
+
+/// The bytes of a tensor that is inside its message, little-endian.
+pub(crate) fn to_bytes(tensor: &TensorProto) -> Result<Vec<u8>> {
+    if let Some(raw) = &tensor.raw_data {
+        return Ok(raw.to_vec());
+    }
+    let ints = &tensor.int32_data;
+    Ok(match tensor.elem() {
+        DataType::Float => tensor.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::Double => tensor.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::Int64 => tensor.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::Uint64 => tensor.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::Uint32 => {
+            tensor.uint64_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(4)).collect()
+        }
+        // The standard keeps all narrower types in the low bytes of 32-bit integers.
+        narrow => {
+            let width = match narrow.bits() {
+                0 => bail!(InvalidModel, "tensor \"{}\" holds no numbers", tensor.label()),
+                bits => usize::try_from(bits.div_ceil(8)).unwrap_or(4).min(4),
+            };
+            ints.iter().flat_map(|v| v.to_le_bytes().into_iter().take(width)).collect()
+        }
+    })
+}
+
+/// The numbers of a tensor whose bytes are at hand; `None` for types that hold no plain numbers.
+pub(crate) fn numbers(elem: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
+    }
+    #[expect(clippy::cast_precision_loss, reason = "constants of models are far below 2^53")]
+    Some(match elem {
+        DataType::Float => each(bytes, |b| f32::from_le_bytes(b).into()),
+        DataType::Double => each(bytes, f64::from_le_bytes),
+        DataType::Int64 => each(bytes, |b| i64::from_le_bytes(b) as f64),
+        DataType::Int32 => each(bytes, |b| i32::from_le_bytes(b).into()),
+        DataType::Int8 => each(bytes, |b| i8::from_le_bytes(b).into()),
+        DataType::Uint8 | DataType::Bool => each(bytes, |b: [u8; 1]| b[0].into()),
+        DataType::Float16 => each(bytes, |b| half_to_f64(u16::from_le_bytes(b))),
+        DataType::Bfloat16 => {
+            each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16).into())
+        }
+        _ => return None,
+    })
+}
+
+/// The value of an IEEE 754 binary16 number.
+fn half_to_f64(bits: u16) -> f64 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let fraction = f64::from(bits & 0x03ff);
+    sign * match (bits >> 10) & 0x1f {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
+    }
+}
