@@ -3,12 +3,22 @@
 //! Differentiation is a graph-to-graph transformation, and its result is ordinary ONNX: any engine
 //! that runs the model runs its gradient.
 
+pub mod attrs;
+pub mod builder;
 mod error;
 mod facts;
+mod grad;
+pub mod graph;
+mod inline;
 mod model;
 pub mod proto;
+mod prune;
 mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
+pub use grad::{
+    NEWEST_OPSET, OLDEST_OPSET, Options, RuleInfo, Want, differentiate, gradient, rules,
+};
 pub use model::{Model, Weight};
+pub use prune::prune;

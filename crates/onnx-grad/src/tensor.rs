@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Result, bail},
+    facts::{Dim, Value},
     proto::{TensorProto, tensor_proto::DataType},
 };
 
@@ -47,19 +48,14 @@ pub(crate) fn to_bytes(tensor: &TensorProto) -> Result<Vec<u8>> {
     })
 }
 
-/// The numbers of a tensor whose bytes are at hand; `None` for types that hold no plain numbers.
-pub(crate) fn numbers(elem: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
+/// The numbers of a float tensor whose bytes are at hand; `None` for other types.
+pub(crate) fn floats(elem: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
     fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
     }
-    #[expect(clippy::cast_precision_loss, reason = "constants of models are far below 2^53")]
     Some(match elem {
         DataType::Float => each(bytes, |b| f32::from_le_bytes(b).into()),
         DataType::Double => each(bytes, f64::from_le_bytes),
-        DataType::Int64 => each(bytes, |b| i64::from_le_bytes(b) as f64),
-        DataType::Int32 => each(bytes, |b| i32::from_le_bytes(b).into()),
-        DataType::Int8 => each(bytes, |b| i8::from_le_bytes(b).into()),
-        DataType::Uint8 | DataType::Bool => each(bytes, |b: [u8; 1]| b[0].into()),
         DataType::Float16 => each(bytes, |b| half_to_f64(u16::from_le_bytes(b))),
         DataType::Bfloat16 => {
             each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16).into())
@@ -77,5 +73,24 @@ fn half_to_f64(bits: u16) -> f64 {
         31 if fraction == 0.0 => f64::INFINITY,
         31 => f64::NAN,
         exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
+    }
+}
+
+/// The numbers of a constant as facts keep them: integers and booleans apart from floats.
+pub(crate) fn values(elem: DataType, bytes: &[u8]) -> Option<Value> {
+    fn ints<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> i64) -> Option<Value> {
+        Some(Value::Ints(
+            bytes.as_chunks::<N>().0.iter().map(|chunk| Dim::Fixed(read(*chunk))).collect(),
+        ))
+    }
+    match elem {
+        DataType::Int64 => ints(bytes, i64::from_le_bytes),
+        DataType::Int32 => ints(bytes, |b| i32::from_le_bytes(b).into()),
+        DataType::Int16 => ints(bytes, |b| i16::from_le_bytes(b).into()),
+        DataType::Uint16 => ints(bytes, |b| u16::from_le_bytes(b).into()),
+        DataType::Uint32 => ints(bytes, |b| u32::from_le_bytes(b).into()),
+        DataType::Int8 => ints(bytes, |b| i8::from_le_bytes(b).into()),
+        DataType::Uint8 | DataType::Bool => ints(bytes, |b: [u8; 1]| b[0].into()),
+        _ => floats(elem, bytes).map(Value::Floats),
     }
 }

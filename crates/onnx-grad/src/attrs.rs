@@ -1,0 +1,107 @@
+//! Attributes: written with these constructors, read through a reader that remembers what was read.
+
+use std::{cell::RefCell, collections::HashSet};
+
+use crate::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType};
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(kind as i32),
+        ..AttributeProto::default()
+    }
+}
+
+/// An integer attribute.
+pub fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+/// An integer list attribute.
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+/// A float attribute.
+pub fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+/// A text attribute.
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
+}
+
+/// A tensor attribute.
+pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
+    AttributeProto { t: Some(value), ..attribute(name, AttributeType::Tensor) }
+}
+
+/// Reads the attributes of a node and remembers which were asked for, so that an attribute nobody
+/// looked at makes the node unsupported instead of wrong.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    attributes: Vec<AttributeProto>,
+    read: RefCell<HashSet<String>>,
+}
+
+impl Reader {
+    pub(crate) fn new(node: &NodeProto) -> Self {
+        Self { attributes: node.attribute.clone(), read: RefCell::default() }
+    }
+
+    fn get(&self, name: &str) -> Option<&AttributeProto> {
+        self.read.borrow_mut().insert(name.to_owned());
+        self.attributes.iter().find(|a| a.name.as_deref() == Some(name))
+    }
+
+    /// Marks attributes as understood that cannot change the derivative.
+    pub(crate) fn ignore(&self, names: &[&str]) {
+        self.read.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
+    }
+
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
+        self.get(name)?.i
+    }
+
+    pub(crate) fn int_or(&self, name: &str, default: i64) -> i64 {
+        self.int(name).unwrap_or(default)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.int_or(name, 0) != 0
+    }
+
+    pub(crate) fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.get(name).map(|a| a.ints.as_slice())
+    }
+
+    pub(crate) fn float_or(&self, name: &str, default: f64) -> f64 {
+        self.get(name).and_then(|a| a.f).map_or(default, f64::from)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?.s.as_deref()?).ok()
+    }
+
+    /// The attributes that the node has and nobody asked for.
+    pub(crate) fn unread(&self) -> Vec<&AttributeProto> {
+        let read = self.read.borrow();
+        let unread = |a: &&AttributeProto| !read.contains(a.name.as_deref().unwrap_or_default());
+        self.attributes.iter().filter(unread).collect()
+    }
+}
+
+/// An attribute's value as text, for messages.
+pub(crate) fn show(attribute: &AttributeProto) -> String {
+    match attribute.r#type.and_then(|t| AttributeType::try_from(t).ok()) {
+        Some(AttributeType::Int) => attribute.i.unwrap_or_default().to_string(),
+        Some(AttributeType::Float) => attribute.f.unwrap_or_default().to_string(),
+        Some(AttributeType::Ints) => format!("{:?}", attribute.ints),
+        Some(AttributeType::Floats) => format!("{:?}", attribute.floats),
+        Some(AttributeType::String) => {
+            format!("{:?}", String::from_utf8_lossy(attribute.s.as_deref().unwrap_or_default()))
+        }
+        _ => "a tensor or graph".to_owned(),
+    }
+}

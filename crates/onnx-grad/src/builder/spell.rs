@@ -1,0 +1,114 @@
+//! Writes the dialect at the model's own opset, from 7 to the newest.
+
+use super::{Builder, index};
+use crate::{
+    attrs,
+    error::{Result, bail},
+    facts::Dim,
+    graph::ValueId,
+};
+
+impl Builder<'_> {
+    /// Equality as a boolean. Floats have no Equal below opset 11.
+    pub(super) fn spell_equal(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        if self.graph().opset() >= 11 || !self.elem(a).is_float() {
+            return self.raw("Equal", &[a, b], vec![]);
+        }
+        let less = self.raw("Less", &[a, b], vec![])?;
+        let greater = self.raw("Greater", &[a, b], vec![])?;
+        let different = self.raw("Or", &[less, greater], vec![])?;
+        self.raw("Not", &[different], vec![])
+    }
+
+    /// Reductions take their axes as an input from 13 (ReduceSum) or 18 (the others).
+    pub(super) fn spell_reduce(&mut self, op: &str, a: ValueId, axes: &[i64]) -> Result<ValueId> {
+        let as_input_from = if op == "ReduceSum" { 13 } else { 18 };
+        let keep = attrs::int("keepdims", 1);
+        if self.graph().opset() >= as_input_from {
+            let axes = self.list(axes)?;
+            self.raw(op, &[a, axes], vec![keep])
+        } else {
+            self.raw(op, &[a], vec![attrs::ints("axes", axes), keep])
+        }
+    }
+
+    /// Expand exists from 8; before, a product with ones broadcasts.
+    pub(super) fn spell_expand(&mut self, a: ValueId, shape: &[Dim]) -> Result<ValueId> {
+        let Some(sizes) = shape.iter().map(|dim| dim.fixed()).collect::<Option<Vec<_>>>() else {
+            bail!(Shape, "\"{}\" must be expanded to an open size", self.graph().name(a));
+        };
+        if self.graph().opset() >= 8 {
+            let shape = self.list(&sizes)?;
+            return self.raw("Expand", &[a, shape], vec![]);
+        }
+        let count = sizes.iter().try_fold(1i64, |n, &size| n.checked_mul(size));
+        let Some(count) = count.and_then(|n| usize::try_from(n).ok()).filter(|&n| n < 1 << 28)
+        else {
+            bail!(TooLarge, "\"{}\" would be expanded to {sizes:?}", self.graph().name(a));
+        };
+        let ones = self.floats(a, &sizes, &vec![1.0; count])?;
+        self.raw("Mul", &[a, ones], vec![])
+    }
+
+    /// Slice takes inputs and steps from 10; before, a step is a Gather.
+    pub(super) fn spell_slice(
+        &mut self,
+        a: ValueId,
+        axis: usize,
+        start: i64,
+        count: i64,
+        step: i64,
+    ) -> Result<ValueId> {
+        let end = start + (count - 1) * step + 1;
+        let axis_number = index(axis)?;
+        if self.graph().opset() >= 10 {
+            let (start, end) = (self.list(&[start])?, self.list(&[end])?);
+            let (axes, steps) = (self.list(&[axis_number])?, self.list(&[step])?);
+            return self.raw("Slice", &[a, start, end, axes, steps], vec![]);
+        }
+        if step != 1 {
+            let picked: Vec<i64> = (0..count).map(|i| start + i * step).collect();
+            let picked = self.list(&picked)?;
+            return self.gather(a, picked, axis);
+        }
+        let attributes = [("axes", axis_number), ("starts", start), ("ends", end)];
+        let attributes = attributes.map(|(name, value)| attrs::ints(name, &[value])).to_vec();
+        self.raw("Slice", &[a], attributes)
+    }
+
+    /// Pad takes its counts as an input from 11.
+    pub(super) fn spell_pad(
+        &mut self,
+        a: ValueId,
+        begins: &[i64],
+        ends: &[i64],
+        number: f64,
+    ) -> Result<ValueId> {
+        let pads = [begins, ends].concat();
+        if self.graph().opset() >= 11 {
+            let pads = self.list(&pads)?;
+            let number = self.scalar(a, number)?;
+            return self.raw("Pad", &[a, pads, number], vec![]);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the attribute is a 32-bit float")]
+        let number = attrs::float("value", number as f32);
+        self.raw("Pad", &[a], vec![attrs::ints("pads", &pads), number])
+    }
+
+    /// One element a row: GatherElements from 11; before, a sum of the row under a mask.
+    pub(super) fn spell_pick(&mut self, x: ValueId, column: ValueId) -> Result<ValueId> {
+        if self.graph().opset() >= 11 {
+            return self.raw("GatherElements", &[x, column], vec![attrs::int("axis", 1)]);
+        }
+        let mask = self.one_hot(column, self.size(x, 1)?, x)?;
+        let masked = self.mul(x, mask)?;
+        self.sum(masked, &[1])
+    }
+
+    /// `[k = column[n]]` as 0 and 1, of shape [N, size] for an int64 `column` of shape [N, 1].
+    pub(crate) fn one_hot(&mut self, column: ValueId, size: i64, like: ValueId) -> Result<ValueId> {
+        let all: Vec<i64> = (0..size).collect();
+        let all = self.ints(&[1, size], &all)?;
+        self.equal(column, all, like)
+    }
+}

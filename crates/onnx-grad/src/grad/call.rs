@@ -1,0 +1,216 @@
+//! What a rule sees of the node that it differentiates.
+
+use std::collections::HashMap;
+
+use super::at_rank;
+use crate::{
+    attrs::Reader,
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::{Graph, NodeId, ValueId},
+};
+
+/// A cotangent: the derivative of the target with respect to a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cotangent {
+    /// A tensor of the value's shape, or one that broadcasts to it.
+    Dense(ValueId),
+    /// `scale[n] · [k = column[n]]` for a value [N, K]; both are [N, 1], `column` is int64.
+    OneHot {
+        /// The index of the one entry in each row.
+        column: ValueId,
+        /// Its value.
+        scale: ValueId,
+    },
+}
+
+impl Cotangent {
+    /// The cotangent of `of` as a tensor.
+    pub(crate) fn dense(self, b: &mut Builder<'_>, of: ValueId) -> Result<ValueId> {
+        match self {
+            Self::Dense(value) => Ok(value),
+            Self::OneHot { column, scale } => {
+                let mask = b.one_hot(column, b.size(of, 1)?, of)?;
+                b.mul(mask, scale)
+            }
+        }
+    }
+}
+
+impl From<ValueId> for Cotangent {
+    fn from(value: ValueId) -> Self {
+        Self::Dense(value)
+    }
+}
+
+/// What a rule gives: a cotangent for each input, `None` where it gives none.
+pub(crate) type Cotangents = Result<Vec<Option<Cotangent>>>;
+
+/// The cotangent of the first input alone.
+pub(crate) fn one(value: ValueId) -> Cotangents {
+    Ok(vec![Some(value.into())])
+}
+
+/// No cotangents, for inputs that were not wanted after all.
+pub(crate) fn none() -> Cotangents {
+    Ok(vec![])
+}
+
+/// A node, its inputs and outputs, and the cotangents of its outputs.
+#[derive(Debug)]
+pub(crate) struct Call {
+    opset: i64,
+    inputs: Vec<Option<ValueId>>,
+    outputs: Vec<Option<ValueId>>,
+    cotangents: HashMap<usize, Cotangent>,
+    wanted: Vec<bool>,
+    reader: Reader,
+}
+
+impl Call {
+    pub(super) fn new(
+        graph: &Graph,
+        id: NodeId,
+        cotangents: HashMap<usize, Cotangent>,
+        wanted: Vec<bool>,
+    ) -> Self {
+        Self {
+            opset: graph.opset(),
+            inputs: graph.node_inputs(id).to_vec(),
+            outputs: graph.node_outputs(id).to_vec(),
+            reader: Reader::new(graph.node(id)),
+            cotangents,
+            wanted,
+        }
+    }
+
+    /// The attributes of the node.
+    pub(crate) fn attrs(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The model's opset.
+    pub(crate) fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// The number of inputs that are written at the node, left-out ones in between counted.
+    pub(crate) fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// An input that may be left out.
+    pub(crate) fn optional(&self, input: usize) -> Option<ValueId> {
+        self.inputs.get(input).copied().flatten()
+    }
+
+    /// An input that the operator requires.
+    pub(crate) fn x(&self, input: usize) -> Result<ValueId> {
+        match self.optional(input) {
+            Some(value) => Ok(value),
+            None => bail!(InvalidModel, "its input {input} is missing"),
+        }
+    }
+
+    /// The first output.
+    pub(crate) fn y(&self) -> ValueId {
+        self.output(0).unwrap_or_else(|| unreachable!("a node on the path has a first output"))
+    }
+
+    /// An output that may be left out.
+    pub(crate) fn output(&self, output: usize) -> Option<ValueId> {
+        self.outputs.get(output).copied().flatten()
+    }
+
+    /// The number of outputs that are written at the node.
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Whether the cotangent of that input is wanted.
+    pub(crate) fn wants(&self, input: usize) -> bool {
+        self.wanted.get(input).copied().unwrap_or(false)
+    }
+
+    /// The cotangent of an output in the form it has; `None` where the output is not read.
+    pub(crate) fn form(&self, output: usize) -> Option<Cotangent> {
+        self.cotangents.get(&output).copied()
+    }
+
+    /// The cotangent of the first output: of its rank, and broadcastable to its shape.
+    pub(crate) fn cot(&self, b: &mut Builder<'_>) -> Result<ValueId> {
+        let y = self.y();
+        let dense = match self.form(0) {
+            Some(form) => form.dense(b, y)?,
+            None => b.scalar(y, 0.0)?,
+        };
+        let rank = b.rank(y)?;
+        at_rank(b, dense, rank)
+    }
+
+    /// The cotangent of the first output in its full shape.
+    pub(crate) fn full(&self, b: &mut Builder<'_>) -> Result<ValueId> {
+        let lazy = self.cot(b)?;
+        b.expand_like(lazy, self.y())
+    }
+
+    /// An axis as the standard writes it, negative from the end, as a place in `rank` axes.
+    pub(crate) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
+        let place = if axis < 0 { crate::builder::index(rank)? + axis } else { axis };
+        match usize::try_from(place) {
+            Ok(place) if place < rank.max(1) => Ok(place),
+            _ => bail!(InvalidModel, "axis {axis} does not exist, the value has {rank} axes"),
+        }
+    }
+
+    /// A list that is an attribute in old opsets and an input in new ones; `None` where it is left
+    /// out.
+    pub(crate) fn list(
+        &self,
+        b: &Builder<'_>,
+        attribute: &str,
+        input: usize,
+    ) -> Result<Option<Vec<i64>>> {
+        if let Some(list) = self.attrs().ints(attribute) {
+            return Ok(Some(list.to_vec()));
+        }
+        let Some(value) = self.optional(input) else { return Ok(None) };
+        match b.fact(value).ints() {
+            Some(list) => Ok(Some(list)),
+            None => bail!(
+                Unsupported,
+                "its {attribute} (\"{}\") are computed when the model runs; supported: constants",
+                b.graph().name(value)
+            ),
+        }
+    }
+
+    /// The axes behind batch and channel of an input.
+    pub(crate) fn spatial(&self, b: &Builder<'_>, input: usize) -> Result<std::ops::Range<usize>> {
+        Ok(2..b.rank(self.x(input)?)?)
+    }
+}
+
+/// The product of known sizes; an error where it overflows.
+pub(crate) fn product(sizes: impl IntoIterator<Item = i64>) -> Result<i64> {
+    match sizes.into_iter().try_fold(1i64, |n, size| n.checked_mul(size)) {
+        Some(product) => Ok(product),
+        None => bail!(TooLarge, "a product of sizes is beyond 64 bits"),
+    }
+}
+
+/// The product of dims; `None` where it is not linear in the batch.
+pub(crate) fn product_dim(dims: &[Dim]) -> Option<Dim> {
+    dims.iter().try_fold(Dim::Fixed(1), |n, dim| n.times(*dim))
+}
+
+impl Call {
+    /// In a pushed rule: Σ over space of the output's cotangent, [N, O].
+    pub(crate) fn cotangent_of_sum(&self, b: &mut Builder<'_>) -> Result<ValueId> {
+        match self.form(0) {
+            Some(form) => form.dense(b, self.y()),
+            None => b.scalar(self.y(), 0.0),
+        }
+    }
+}

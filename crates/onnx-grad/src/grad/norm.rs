@@ -1,0 +1,51 @@
+//! Rules of the normalisations.
+
+use super::{Call, Cotangents, Push, Pushed};
+use crate::{
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::ValueId,
+};
+
+/// BatchNormalization at inference, y = (x − mean)·scale/√(var + ε) + bias, per channel.
+/// dx = g·scale/√(var + ε). <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>
+/// Refused in training mode and, before 9, with statistics per element (spatial = 0).
+pub(super) fn batch_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let factor = factor(b, n)?;
+    let g = n.cot(b)?;
+    let ones = vec![Dim::Fixed(1); b.rank(g)?.saturating_sub(2)];
+    let channels = b.shape(factor)?;
+    let shape = [&[Dim::Fixed(1)], channels.as_slice(), &ones].concat();
+    let factor = b.reshape(factor, &shape)?;
+    let dx = b.mul(g, factor)?;
+    let mut grads = vec![None; n.input_count()];
+    grads[0] = Some(dx.into());
+    Ok(grads)
+}
+
+/// scale/√(var + ε), of shape [C].
+fn factor(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+    n.attrs().ignore(&["momentum"]);
+    if n.attrs().flag("training_mode") {
+        bail!(Unsupported, "attribute training_mode is 1; supported: 0");
+    }
+    if n.attrs().int_or("spatial", 1) != 1 {
+        bail!(Unsupported, "attribute spatial is 0; supported: 1");
+    }
+    let (scale, var) = (n.x(1)?, n.x(4)?);
+    let epsilon = b.scalar(var, n.attrs().float_or("epsilon", f64::from(1e-5f32)))?;
+    let shifted = b.add(var, epsilon)?;
+    let deviation = b.sqrt(shifted)?;
+    b.div(scale, deviation)
+}
+
+/// The factor is constant over space.
+pub(super) const PUSH_BATCH: Push = Push {
+    when: |_, _, input, count| (input == 0).then_some(Pushed::Sum(count)),
+    emit: |b, n, _, _| {
+        let factor = factor(b, n)?;
+        let g = n.cotangent_of_sum(b)?;
+        b.mul(g, factor)
+    },
+};

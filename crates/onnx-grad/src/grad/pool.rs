@@ -1,0 +1,267 @@
+//! Rules of the pools. A window's gradient is taken apart one axis at a time.
+
+use super::{
+    Call, Cotangents, Push, Pushed,
+    linear::{Windows, spatial_sizes, spread},
+    one, spatial_count,
+};
+use crate::{
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::ValueId,
+};
+
+/// MaxPool, y[o] = max over the window. dx goes to the first element that equals the maximum, in row
+/// order, as PyTorch. <https://onnx.ai/onnx/operators/onnx__MaxPool.html>
+///
+/// One axis at a time: the forward values are pooled along the last axis first, so that going back
+/// from the first axis a tie is won by the smaller row, and within it by the smaller column.
+pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let win = windows(b, n)?;
+    n.attrs().ignore(&["storage_order"]);
+    let outs = spatial_sizes(b, n.y())?;
+    let mut stages = vec![n.x(0)?];
+    let mut taps: Vec<Vec<ValueId>> = Vec::new();
+    for axis in (0..win.axes()).rev() {
+        let from = stages[stages.len() - 1];
+        let along = taps_along(b, from, axis, &win, outs[axis])?;
+        if axis > 0 {
+            let mut pooled = along[0];
+            for &tap in &along[1..] {
+                pooled = b.maximum(pooled, tap)?;
+            }
+            stages.push(pooled);
+        }
+        taps.push(along);
+    }
+    stages.push(n.y());
+    let mut g = n.full(b)?;
+    for axis in 0..win.axes() {
+        let stage = win.axes() - 1 - axis;
+        let (taps, pooled) = (&taps[stage], stages[stage + 1]);
+        let mut shares = Vec::with_capacity(taps.len());
+        let mut free: Option<ValueId> = None;
+        for (place, &tap) in taps.iter().enumerate() {
+            let mut hit = b.equal(tap, pooled, tap)?;
+            if let Some(free) = free {
+                hit = b.mul(hit, free)?;
+            }
+            shares.push(b.mul(g, hit)?);
+            if place + 1 < taps.len() {
+                free = Some(match free {
+                    Some(free) => b.sub(free, hit)?,
+                    None => {
+                        let unit = b.scalar(hit, 1.0)?;
+                        b.sub(unit, hit)?
+                    }
+                });
+            }
+        }
+        let size = b.size(stages[stage], axis + 2)?;
+        g = gathered_back(b, &shares, axis, &win, size)?;
+    }
+    one(g)
+}
+
+fn windows(b: &Builder<'_>, n: &Call) -> Result<Windows> {
+    n.attrs().ignore(&["ceil_mode"]);
+    let win = Windows::read(b, n, None)?;
+    if b.rank(n.x(0)?)? != win.axes() + 2 {
+        bail!(
+            InvalidModel,
+            "its kernel_shape has {} axes for an input of rank {}",
+            win.axes(),
+            b.rank(n.x(0)?)?
+        );
+    }
+    Ok(win)
+}
+
+/// The elements that each tap of the window sees along an axis, one value a tap.
+fn taps_along(
+    b: &mut Builder<'_>,
+    x: ValueId,
+    axis: usize,
+    win: &Windows,
+    count: i64,
+) -> Result<Vec<ValueId>> {
+    let place = axis + 2;
+    let (stride, begin) = (win.strides[axis], win.begins[axis]);
+    let reach = (count - 1) * stride + win.extent(axis);
+    let end = (reach - begin - b.size(x, place)?).max(0);
+    let rank = b.rank(x)?;
+    let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
+    (begins[place], ends[place]) = (begin, end);
+    // Not −∞: 0·∞ would be NaN in what follows.
+    let padded = b.pad(x, &begins, &ends, f64::from(f32::MIN))?;
+    (0..win.kernel[axis])
+        .map(|tap| b.slice(padded, place, tap * win.dilations[axis], count, stride))
+        .collect()
+}
+
+/// The transpose of [`taps_along`]: element o of share t is added at place o·s + t·d − begin.
+/// Taps whose places have the same remainder by s are shifted and added, then the remainders are
+/// interleaved.
+fn gathered_back(
+    b: &mut Builder<'_>,
+    shares: &[ValueId],
+    axis: usize,
+    win: &Windows,
+    size: i64,
+) -> Result<ValueId> {
+    let place = axis + 2;
+    let (stride, dilation) = (win.strides[axis], win.dilations[axis]);
+    let count = b.size(shares[0], place)?;
+    let furthest = (win.extent(axis) - 1) / stride;
+    let mut rows: Vec<Option<ValueId>> = Vec::new();
+    for remainder in 0..stride {
+        let mut row = None;
+        for (offset, &share) in (0..).map(|tap: i64| tap * dilation).zip(shares) {
+            if offset % stride != remainder {
+                continue;
+            }
+            let shift = offset / stride;
+            let shifted = b.pad_axis(share, place, shift, furthest - shift)?;
+            row = Some(match row {
+                None => shifted,
+                Some(row) => b.add(row, shifted)?,
+            });
+        }
+        rows.push(row);
+    }
+    if stride == 1 {
+        let row = rows.remove(0).unwrap_or(shares[0]);
+        return spread(b, row, place, 1, win.begins[axis], size);
+    }
+    let Some(like) = rows.iter().flatten().next().copied() else {
+        bail!(InvalidModel, "its kernel is empty");
+    };
+    let mut apart = b.shape(like)?;
+    apart.insert(place + 1, Dim::Fixed(1));
+    let mut columns = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = match row {
+            Some(row) => row,
+            None => {
+                let zero = b.scalar(like, 0.0)?;
+                b.expand_like(zero, like)?
+            }
+        };
+        columns.push(b.reshape(row, &apart)?);
+    }
+    let joined = b.concat(&columns, place + 1)?;
+    apart.remove(place + 1);
+    apart[place] = Dim::Fixed((count + furthest) * stride);
+    let interleaved = b.reshape(joined, &apart)?;
+    spread(b, interleaved, place, 1, win.begins[axis], size)
+}
+
+/// AveragePool, y[o] = Σ over the window / count. dx adds g/count to each element of the window.
+/// The count along an axis, for a window from a = o·s − pad: taps before the padded end with
+/// count_include_pad (a ceil overshoot is not counted), else taps inside the input.
+/// <https://onnx.ai/onnx/operators/onnx__AveragePool.html>
+pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let win = windows(b, n)?;
+    let include = n.attrs().flag("count_include_pad");
+    let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
+    let mut g = n.cot(b)?;
+    for axis in 0..win.axes() {
+        let (pad, size) = (win.begins[axis], sizes[axis]);
+        let (from, to) = if include { (-pad, size + win.ends[axis]) } else { (0, size) };
+        let counts: Vec<f64> = (0..outs[axis])
+            .map(|out| {
+                let first = out * win.strides[axis] - pad;
+                let taps = (0..win.kernel[axis]).map(|tap| first + tap * win.dilations[axis]);
+                let counted = taps.filter(|at| (from..to).contains(at)).count();
+                1.0 / f64::from(u32::try_from(counted.max(1)).unwrap_or(u32::MAX))
+            })
+            .collect();
+        let mut shape = vec![1; b.rank(g)?];
+        shape[axis + 2] = outs[axis];
+        let uniform = counts.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits());
+        g = match (uniform, counts.first()) {
+            (true, Some(&share)) => b.scale(g, share)?,
+            _ => {
+                let counts = b.floats(g, &shape, &counts)?;
+                b.mul(g, counts)?
+            }
+        };
+    }
+    for axis in 0..win.axes() {
+        let whole = outs[axis] == 1
+            && win.dilations[axis] == 1
+            && win.begins[axis] == 0
+            && win.kernel[axis] >= sizes[axis];
+        if !whole {
+            let mut shape = b.shape(g)?;
+            shape[axis + 2] = Dim::Fixed(outs[axis]);
+            let full = b.expand(g, &shape)?;
+            let taps = usize::try_from(win.kernel[axis]).unwrap_or(0);
+            g = gathered_back(b, &vec![full; taps], axis, &win, sizes[axis])?;
+        }
+    }
+    one(g)
+}
+
+/// GlobalAveragePool, y = mean over space. dx = g/S, constant over space.
+/// <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
+pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let Some(count) = spatial_count(b.fact(n.x(0)?)) else {
+        bail!(Shape, "the size of \"{}\" is not known", b.graph().name(n.x(0)?));
+    };
+    let g = n.cot(b)?;
+    #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
+    one(b.scale(g, 1.0 / count.max(1) as f64)?)
+}
+
+/// GlobalMaxPool, y = max over space. dx goes to the first maximum in row order, as PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html>
+pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let x = n.x(0)?;
+    let shape = b.shape(x)?;
+    let Some(count) = spatial_count(b.fact(x)) else {
+        bail!(Shape, "the size of \"{}\" is not known", b.graph().name(x));
+    };
+    let rows = [shape[0], shape[1], Dim::Fixed(count)];
+    let flat = b.reshape(x, &rows)?;
+    let top = b.reshape(n.y(), &[shape[0], shape[1], Dim::Fixed(1)])?;
+    let hit = b.equal(flat, top, flat)?;
+    // The first hit has the smallest place; no hit counts as a place behind all.
+    #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
+    let places: Vec<f64> = (0..count).map(|place| place as f64).collect();
+    let places = b.floats(x, &[1, 1, count], &places)?;
+    #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
+    let behind = b.scale(hit, -(count as f64))?;
+    let ranked = b.add(places, behind)?;
+    let first = b.min(ranked, &[2])?;
+    let hit = b.equal(ranked, first, flat)?;
+    let g = n.cot(b)?;
+    let g_shape = b.shape(g)?;
+    let g = b.reshape(g, &[g_shape[0], g_shape[1], Dim::Fixed(1)])?;
+    let share = b.mul(hit, g)?;
+    one(b.reshape(share, &shape)?)
+}
+
+/// Every window gives all that it gets to its elements, so the sum over space is unchanged: any
+/// MaxPool, and an AveragePool that does not count padding.
+pub(super) const PUSH_WINDOWS: Push = Push {
+    when: |graph, n, input, _| {
+        let padded = n.attrs().ints("pads").is_some_and(|pads| pads.iter().any(|&pad| pad != 0))
+            || n.attrs().text("auto_pad").is_some_and(|pad| pad.starts_with("SAME"));
+        (input == 0 && !(padded && n.attrs().flag("count_include_pad")))
+            .then(|| spatial_count(graph.fact(n.y())).map(Pushed::Sum))
+            .flatten()
+    },
+    emit: |b, n, _, _| n.cotangent_of_sum(b),
+};
+
+/// Σ over space of g/S is g.
+pub(super) const PUSH_GLOBAL_AVERAGE: Push = Push {
+    when: |_, _, _, _| Some(Pushed::Full),
+    emit: |b, n, _, _| {
+        let g = n.cot(b)?;
+        let shape = b.shape(g)?;
+        b.reshape(g, &shape[..2])
+    },
+};

@@ -1,0 +1,493 @@
+//! A graph with its side tables: who produces a value, who reads it, what is known of it.
+//!
+//! The nodes are the ONNX messages themselves. The nodes of the model are never edited, further ones
+//! are only appended.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::{
+    error::{Error, ErrorKind, Result, bail},
+    facts::{self, DeclaredDim, Dim, Fact, VALUE_LIMIT, Value},
+    model::Model,
+    proto::{
+        GraphProto, NodeProto, TensorProto, ValueInfoProto, elem_type, tensor_proto::DataType,
+    },
+    tensor,
+};
+
+/// A value of a graph, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(u32);
+
+/// A node of a graph, by its place in topological order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl ValueId {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl NodeId {
+    /// The place of the node in topological order.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An input of the graph.
+    Input,
+    /// A constant of the model, by its place among the initializers.
+    Initializer(usize),
+    /// An output of a node.
+    Node(NodeId),
+}
+
+#[derive(Clone, Debug)]
+struct ValueRow {
+    name: String,
+    fact: Fact,
+    origin: Origin,
+    consumers: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug)]
+struct NodeRow {
+    inputs: Vec<Option<ValueId>>,
+    outputs: Vec<Option<ValueId>>,
+    /// Values of this graph that subgraphs of the node read.
+    captures: Vec<ValueId>,
+}
+
+/// Sizes of inputs that a model leaves open, by input name. A dim that is open in the model and in
+/// here is the batch size where it is the first of its input, and an error elsewhere.
+pub type Sizes = BTreeMap<String, Vec<Dim>>;
+
+/// A graph with its side tables.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    model: Model,
+    body: GraphProto,
+    opset: i64,
+    values: Vec<ValueRow>,
+    ids: HashMap<String, ValueId>,
+    nodes: Vec<NodeRow>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+}
+
+impl Graph {
+    /// Binds the sizes of the inputs and derives the facts of every value.
+    ///
+    /// # Errors
+    /// `InvalidModel` where the graph is not in topological order or assigns a value twice, `Shape`
+    /// where an input's size stays open or contradicts the model.
+    pub fn new(model: &Model, sizes: &Sizes) -> Result<Self> {
+        let model = crate::inline::inline(model)?;
+        let mut body = model.graph().clone();
+        let nodes = std::mem::take(&mut body.node);
+        let mut graph = Self {
+            opset: model.opset(),
+            values: Vec::with_capacity(nodes.len() * 2),
+            ids: HashMap::with_capacity(nodes.len() * 2),
+            nodes: Vec::with_capacity(nodes.len()),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            body,
+            model,
+        };
+        let initializers: Vec<Fact> = graph
+            .body
+            .initializer
+            .iter()
+            .map(|t| initializer_fact(&graph.model, t))
+            .collect::<Result<_>>()?;
+        for (index, fact) in initializers.into_iter().enumerate() {
+            let name = graph.body.initializer[index].label().to_owned();
+            graph.define(name, fact, Origin::Initializer(index))?;
+        }
+        for info in std::mem::take(&mut graph.body.input) {
+            let name = info.name.clone().unwrap_or_default();
+            // Before IR version 4, initializers are listed among the inputs.
+            if !graph.ids.contains_key(&name) {
+                let fact = input_fact(&info, sizes.get(&name).map(Vec::as_slice))?;
+                let id = graph.define(name, fact, Origin::Input)?;
+                graph.inputs.push(id);
+                graph.body.input.push(info);
+            }
+        }
+        for name in sizes.keys() {
+            if !graph.ids.get(name).is_some_and(|id| graph.inputs.contains(id)) {
+                let known: Vec<_> = graph.inputs.iter().map(|id| graph.name(*id)).collect();
+                bail!(
+                    UnknownValue,
+                    "no input named \"{name}\"; the model has {}",
+                    known.join(", ")
+                );
+            }
+        }
+        let declared: HashMap<String, ValueInfoProto> = std::mem::take(&mut graph.body.value_info)
+            .into_iter()
+            .filter_map(|info| Some((info.name.clone()?, info)))
+            .collect();
+        for node in nodes {
+            graph.push_declared(node, &declared)?;
+        }
+        for info in &graph.body.output {
+            let name = info.name.as_deref().unwrap_or_default();
+            let Some(&id) = graph.ids.get(name) else {
+                bail!(InvalidModel, "the graph's output \"{name}\" is produced by no node");
+            };
+            graph.outputs.push(id);
+        }
+        Ok(graph)
+    }
+
+    fn define(&mut self, name: String, fact: Fact, origin: Origin) -> Result<ValueId> {
+        if name.is_empty() {
+            bail!(InvalidModel, "a value of the graph has no name");
+        }
+        let Ok(number) = u32::try_from(self.values.len()) else {
+            bail!(TooLarge, "the graph has more than {} values", u32::MAX);
+        };
+        let id = ValueId(number);
+        if self.ids.insert(name.clone(), id).is_some() {
+            bail!(InvalidModel, "the value \"{name}\" is assigned twice");
+        }
+        self.values.push(ValueRow { name, fact, origin, consumers: Vec::new() });
+        Ok(id)
+    }
+
+    /// Appends a node whose inputs exist, and derives the facts of its outputs.
+    ///
+    /// # Errors
+    /// `InvalidModel` where an input does not exist yet or an output does already.
+    pub fn push(&mut self, node: NodeProto) -> Result<NodeId> {
+        self.push_declared(node, &HashMap::new())
+    }
+
+    fn push_declared(
+        &mut self,
+        node: NodeProto,
+        declared: &HashMap<String, ValueInfoProto>,
+    ) -> Result<NodeId> {
+        let Ok(number) = u32::try_from(self.nodes.len()) else {
+            bail!(TooLarge, "the graph has more than {} nodes", u32::MAX);
+        };
+        let id = NodeId(number);
+        let find = |name: &String| -> Result<Option<ValueId>> {
+            if name.is_empty() {
+                return Ok(None);
+            }
+            match self.ids.get(name) {
+                Some(&id) => Ok(Some(id)),
+                None => Err(Error::new(
+                    ErrorKind::InvalidModel,
+                    format!(
+                        "node \"{}\" ({}) reads \"{name}\", which nothing before it produces",
+                        node.label(),
+                        node.op()
+                    ),
+                )
+                .at_node(node.label())),
+            }
+        };
+        let inputs = node.input.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let mut captured = HashSet::new();
+        crate::inline::captured_names(&node, &mut captured);
+        let mut captures: Vec<ValueId> =
+            captured.iter().filter_map(|name| self.ids.get(*name).copied()).collect();
+        captures.sort_unstable();
+        let known: Vec<Option<&Fact>> =
+            inputs.iter().map(|id| id.map(|id| &self.values[id.index()].fact)).collect();
+        let facts = facts::infer(&node, self.opset, &known);
+        let mut outputs = Vec::with_capacity(node.output.len());
+        for (index, name) in node.output.iter().enumerate() {
+            if name.is_empty() {
+                outputs.push(None);
+                continue;
+            }
+            let mut fact = facts.get(index).cloned().unwrap_or_default();
+            if let Some(info) = declared.get(name) {
+                complete(&mut fact, info);
+            }
+            outputs.push(Some(self.define(name.clone(), fact, Origin::Node(id))?));
+        }
+        let mut readers: Vec<ValueId> = inputs.iter().flatten().chain(&captures).copied().collect();
+        readers.sort_unstable();
+        readers.dedup();
+        for value in readers {
+            self.values[value.index()].consumers.push(id);
+        }
+        self.nodes.push(NodeRow { inputs, outputs, captures });
+        self.body.node.push(node);
+        Ok(id)
+    }
+
+    /// Appends a constant of the given type and dims.
+    ///
+    /// # Errors
+    /// `InvalidModel` where the name is taken.
+    pub fn push_initializer(&mut self, tensor: TensorProto) -> Result<ValueId> {
+        let fact = initializer_fact(&self.model, &tensor)?;
+        let id = self.define(
+            tensor.label().to_owned(),
+            fact,
+            Origin::Initializer(self.body.initializer.len()),
+        )?;
+        self.body.initializer.push(tensor);
+        Ok(id)
+    }
+
+    /// Appends an input of the given type and shape.
+    ///
+    /// # Errors
+    /// `InvalidModel` where the name is taken.
+    pub fn push_input(&mut self, name: &str, elem: DataType, shape: Vec<Dim>) -> Result<ValueId> {
+        let fact = Fact::new(elem, shape);
+        let info = value_info(name, &fact);
+        let id = self.define(name.to_owned(), fact, Origin::Input)?;
+        self.inputs.push(id);
+        self.body.input.push(info);
+        Ok(id)
+    }
+
+    /// Gives a value a second name, by an Identity.
+    ///
+    /// # Errors
+    /// `InvalidModel` where the name is taken.
+    pub fn alias(&mut self, value: ValueId, name: &str) -> Result<ValueId> {
+        self.push(NodeProto {
+            input: vec![self.name(value).to_owned()],
+            output: vec![name.to_owned()],
+            name: Some(name.to_owned()),
+            op_type: Some("Identity".to_owned()),
+            ..NodeProto::default()
+        })?;
+        self.value(name)
+    }
+
+    /// The model that the graph was made from.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The message of the main graph, with everything that was appended.
+    pub(crate) fn body(&self) -> &GraphProto {
+        &self.body
+    }
+
+    /// The opset of the default domain.
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// The inputs, initializers not counted.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// The outputs of the model.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+
+    /// The nodes in topological order.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeProto)> {
+        (0u32..).map(NodeId).zip(&self.body.node)
+    }
+
+    /// The number of nodes.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The node of that number.
+    pub fn node(&self, id: NodeId) -> &NodeProto {
+        &self.body.node[id.index()]
+    }
+
+    /// The inputs of a node; `None` for an optional input that is left out.
+    pub fn node_inputs(&self, id: NodeId) -> &[Option<ValueId>] {
+        &self.nodes[id.index()].inputs
+    }
+
+    /// The outputs of a node; `None` for an optional output that is left out.
+    pub fn node_outputs(&self, id: NodeId) -> &[Option<ValueId>] {
+        &self.nodes[id.index()].outputs
+    }
+
+    pub(crate) fn node_captures(&self, id: NodeId) -> &[ValueId] {
+        &self.nodes[id.index()].captures
+    }
+
+    /// All values, in the order in which they come to be.
+    pub fn values(&self) -> impl Iterator<Item = ValueId> + use<> {
+        (0u32..).map(ValueId).take(self.values.len())
+    }
+
+    /// The value of that name.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The value of that name, or an error that says so.
+    ///
+    /// # Errors
+    /// `UnknownValue`.
+    pub fn value(&self, name: &str) -> Result<ValueId> {
+        let unknown = || Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\""));
+        self.find(name).ok_or_else(unknown)
+    }
+
+    /// The name of a value.
+    pub fn name(&self, id: ValueId) -> &str {
+        &self.values[id.index()].name
+    }
+
+    /// What is known of a value.
+    pub fn fact(&self, id: ValueId) -> &Fact {
+        &self.values[id.index()].fact
+    }
+
+    /// Where a value comes from.
+    pub fn origin(&self, id: ValueId) -> Origin {
+        self.values[id.index()].origin
+    }
+
+    /// The node that produces a value.
+    pub fn producer(&self, id: ValueId) -> Option<NodeId> {
+        match self.origin(id) {
+            Origin::Node(node) => Some(node),
+            Origin::Input | Origin::Initializer(_) => None,
+        }
+    }
+
+    /// The nodes that read a value, each once, in topological order.
+    pub fn consumers(&self, id: ValueId) -> &[NodeId] {
+        &self.values[id.index()].consumers
+    }
+
+    /// The initializer behind a value.
+    pub fn initializer(&self, id: ValueId) -> Option<&TensorProto> {
+        match self.origin(id) {
+            Origin::Initializer(index) => self.body.initializer.get(index),
+            Origin::Input | Origin::Node(_) => None,
+        }
+    }
+}
+
+/// The message that declares a value of that name.
+pub(crate) fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
+    use crate::proto::{
+        TensorShapeProto, TypeProto, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
+        type_proto,
+    };
+    let dim = |dim: &Dim| Dimension {
+        value: Some(match dim {
+            Dim::Fixed(size) => dimension::Value::DimValue(*size),
+            batch @ Dim::Batch(_) => dimension::Value::DimParam(batch.to_string()),
+        }),
+        denotation: None,
+    };
+    let shape =
+        fact.shape.as_ref().map(|shape| TensorShapeProto { dim: shape.iter().map(dim).collect() });
+    let tensor = type_proto::Tensor { elem_type: Some(fact.elem as i32), shape };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            denotation: None,
+        }),
+        doc_string: None,
+        metadata_props: Vec::new(),
+    }
+}
+
+/// The largest float constant whose numbers are kept.
+const FLOAT_VALUE_LIMIT: usize = 4096;
+
+fn initializer_fact(model: &Model, tensor: &TensorProto) -> Result<Fact> {
+    let elem = elem_type(tensor.data_type);
+    let mut fact = Fact::new(elem, tensor.dims.iter().copied().map(Dim::Fixed).collect::<Vec<_>>());
+    let count =
+        tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+    let limit = if elem.is_float() { FLOAT_VALUE_LIMIT } else { VALUE_LIMIT };
+    if count.is_some_and(|count| count <= limit)
+        && let Some(numbers) = tensor::values(elem, &model.tensor_bytes(tensor)?)
+    {
+        fact.value = (numbers.len() == count.unwrap_or(0)).then_some(numbers);
+    }
+    Ok(fact)
+}
+
+/// Fills in what inference left open from the model's own declaration.
+fn complete(fact: &mut Fact, info: &ValueInfoProto) {
+    let Some((elem, dims)) = facts::declared(info) else { return };
+    if fact.elem == DataType::Undefined {
+        fact.elem = elem;
+    }
+    if fact.shape.is_none() {
+        let sizes = dims.unwrap_or(vec![DeclaredDim::Unknown]).into_iter().map(|dim| match dim {
+            DeclaredDim::Size(size) => Some(Dim::Fixed(size)),
+            DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
+        });
+        fact.shape = sizes.collect();
+    }
+}
+
+fn input_fact(info: &ValueInfoProto, bound: Option<&[Dim]>) -> Result<Fact> {
+    let name = info.name.as_deref().unwrap_or_default();
+    let Some((elem, dims)) = facts::declared(info) else {
+        bail!(InvalidModel, "input \"{name}\" is no tensor");
+    };
+    let shape = match (dims, bound) {
+        (None, None) => bail!(Shape, "input \"{name}\" has no shape; give its sizes"),
+        (None, Some(bound)) => bound.to_vec(),
+        (Some(dims), bound) => {
+            if let Some(bound) = bound
+                && bound.len() != dims.len()
+            {
+                let (want, got) = (dims.len(), bound.len());
+                bail!(Shape, "input \"{name}\" has {want} axes, the given shape has {got}");
+            }
+            let dim = |(axis, dim): (usize, &DeclaredDim)| -> Result<Dim> {
+                match (dim, bound.map(|bound| bound[axis])) {
+                    (DeclaredDim::Size(size), Some(given)) if given != Dim::Fixed(*size) => {
+                        bail!(
+                            Shape,
+                            "input \"{name}\", axis {axis}: the model says {size}, given is {given}"
+                        )
+                    }
+                    (_, Some(given)) => Ok(given),
+                    (DeclaredDim::Size(size), None) => Ok(Dim::Fixed(*size)),
+                    (_, None) if axis == 0 => Ok(Dim::Batch(1)),
+                    (DeclaredDim::Name(symbol), None) => {
+                        bail!(
+                            Shape,
+                            "input \"{name}\", axis {axis}: the size \"{symbol}\" is open; give it"
+                        )
+                    }
+                    (DeclaredDim::Unknown, None) => {
+                        bail!(Shape, "input \"{name}\", axis {axis}: the size is open; give it")
+                    }
+                }
+            };
+            dims.iter().enumerate().map(dim).collect::<Result<_>>()?
+        }
+    };
+    Ok(Fact { elem, shape: Some(shape), value: None })
+}
+
+impl Value {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.len(),
+            Self::Floats(floats) => floats.len(),
+        }
+    }
+}
