@@ -4,9 +4,10 @@
 //! Input sizes are bound first, so that almost every shape is numbers. The batch may stay open: then
 //! it is the one symbol `N`, and a dim is a number or a multiple of `N`.
 
+mod constant;
 mod infer;
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 pub(crate) use infer::infer;
 
@@ -44,9 +45,44 @@ impl Dim {
         }
     }
 
+    /// The sum of two dims; `None` on overflow and where a number meets the batch.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Fixed(a), Self::Fixed(b)) => a.checked_add(b).map(Self::Fixed),
+            (Self::Fixed(0), dim) | (dim, Self::Fixed(0)) => Some(dim),
+            (Self::Batch(a), Self::Batch(b)) => match a.checked_add(b)? {
+                0 => Some(Self::Fixed(0)),
+                times => Some(Self::Batch(times)),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether this can be the size of an axis: not negative.
+    pub fn is_size(self) -> bool {
+        match self {
+            Self::Fixed(size) => size >= 0,
+            Self::Batch(times) => times > 0,
+        }
+    }
+
+    /// The order of two dims where it is the same for every batch of at least 1.
+    pub fn compare(self, other: Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Fixed(a), Self::Fixed(b)) | (Self::Batch(a), Self::Batch(b)) => Some(a.cmp(&b)),
+            (Self::Batch(a), Self::Fixed(b)) if a > 0 && b < a => Some(Ordering::Greater),
+            (Self::Batch(a), Self::Fixed(b)) if a < 0 && b > a => Some(Ordering::Less),
+            (Self::Fixed(_), Self::Batch(_)) => other.compare(self).map(Ordering::reverse),
+            _ => None,
+        }
+    }
+
     /// The exact quotient of two dims; `None` where it is not whole or not linear in the batch.
     pub fn divided_by(self, other: Self) -> Option<Self> {
-        let whole = |a: i64, b: i64| (b != 0 && a % b == 0).then(|| a / b);
+        let whole = |a: i64, b: i64| match a.checked_rem(b) {
+            Some(0) => a.checked_div(b),
+            _ => None,
+        };
         match (self, other) {
             (Self::Fixed(a), Self::Fixed(b)) => whole(a, b).map(Self::Fixed),
             (Self::Batch(a), Self::Fixed(b)) => whole(a, b).map(Self::Batch),
@@ -81,8 +117,26 @@ pub enum Value {
     Floats(Vec<f64>),
 }
 
+impl Value {
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.len(),
+            Self::Floats(floats) => floats.len(),
+        }
+    }
+
+    /// Whether there are no numbers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The most elements that a value may have to be kept as a fact.
 pub(crate) const VALUE_LIMIT: usize = 1 << 16;
+
+/// The most elements of a float value: shape arithmetic needs few, and weights are not folded.
+pub(crate) const FLOAT_LIMIT: usize = 1 << 12;
 
 /// What is known of one value.
 #[derive(Clone, Debug, PartialEq)]

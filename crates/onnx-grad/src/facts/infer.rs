@@ -1,9 +1,101 @@
 //! From the facts of a node's inputs to those of its outputs.
+//!
+//! One table says for each operator what type, what shape and, for shape arithmetic, what numbers
+//! it gives. Nothing here fails: what is not known stays unknown. Sizes come from outside, so that
+//! all arithmetic is checked, and nothing is allocated beyond the limits of [`Fact`]'s numbers.
+//!
+//! Source of the rules: <https://onnx.ai/onnx/operators/>.
 
-use super::Fact;
-use crate::proto::NodeProto;
+mod call;
+mod create;
+mod elementwise;
+mod fold;
+mod index;
+mod layout;
+mod linear;
+mod pool;
+mod reduce;
+mod resize;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use call::{Call, Dims};
+use table::{Elem, Rule, TABLE};
+
+use super::{Fact, Value};
+use crate::proto::{NodeProto, tensor_proto::DataType};
+
+/// More axes than this have no engine and no meaning; a shape that has more is unknown.
+const RANK_LIMIT: usize = 64;
 
 /// The facts of the node's outputs, one for each, default where nothing is known.
-pub(crate) fn infer(node: &NodeProto, _opset: i64, _inputs: &[Option<&Fact>]) -> Vec<Fact> {
-    vec![Fact::default(); node.output.len()]
+///
+/// `inputs` are the facts of the node's inputs in order, `None` for one that is left out.
+pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> Vec<Fact> {
+    let call = Call::new(node, opset, inputs);
+    let mut facts = match rule_of(node) {
+        Some(Rule::One(elem, shape)) => vec![one(&call, *elem, *shape, None)],
+        Some(Rule::Folded(elem, shape, fold)) => vec![one(&call, *elem, *shape, Some(*fold))],
+        Some(Rule::All(elem, rule)) => rule(&call)
+            .unwrap_or_else(|| vec![Fact { elem: elem_of(&call, *elem), ..Fact::default() }]),
+        None => vec![],
+    };
+    facts.resize(node.output.len(), Fact::default());
+    facts.into_iter().map(checked).collect()
+}
+
+fn rule_of(node: &NodeProto) -> Option<&'static Rule> {
+    if !node.op_domain().is_empty() {
+        return None;
+    }
+    let at = TABLE.binary_search_by_key(&node.op(), |(op, _)| op).ok()?;
+    TABLE.get(at).map(|(_, rule)| rule)
+}
+
+fn one(
+    call: &Call,
+    elem: Elem,
+    shape: fn(&Call) -> Option<Dims>,
+    fold: Option<fn(&Call, &Fact) -> Option<Value>>,
+) -> Fact {
+    let fact = Fact { elem: elem_of(call, elem), shape: shape(call), value: None };
+    let fact = checked(fact);
+    let value = match (fold, fact.keeps()) {
+        // Nothing is always known, and the folds need not think of it.
+        (_, Some(0)) if fact.elem.is_float() => Some(Value::Floats(vec![])),
+        (_, Some(0)) => Some(Value::Ints(vec![])),
+        (Some(fold), Some(_)) => fold(call, &fact),
+        _ => None,
+    };
+    Fact { value, ..fact }
+}
+
+fn elem_of(call: &Call, elem: Elem) -> DataType {
+    match elem {
+        Elem::Of(input) => call.elem(input),
+        Elem::Is(elem) => elem,
+        Elem::Named(attribute, default) => match call.node.attr_int(attribute) {
+            Some(number) => create::named_elem(number),
+            None => default,
+        },
+        Elem::NamedOrOf(attribute, input) => match call.node.attr_int(attribute) {
+            Some(number) if number != 0 => create::named_elem(number),
+            _ => call.elem(input),
+        },
+        Elem::Quantized => match call.int("output_dtype", 0) {
+            0 if call.has(2) => call.elem(2),
+            0 => DataType::Uint8,
+            number => create::named_elem(number),
+        },
+    }
+}
+
+/// Drops a shape that cannot be one, and numbers that do not fit the shape or the type.
+fn checked(mut fact: Fact) -> Fact {
+    fact.shape.take_if(|dims| dims.len() > RANK_LIMIT || !dims.iter().all(|dim| dim.is_size()));
+    let count = fact.keeps();
+    let value = fact.value.take().filter(|value| Some(value.len()) == count);
+    fact.value = value.and_then(|value| fold::rounded(fact.elem, value));
+    fact
 }

@@ -1,0 +1,103 @@
+//! Numbers of small values: shape arithmetic, done before anything runs.
+
+pub(super) mod arith;
+pub(super) mod layout;
+mod view;
+
+use super::call::Call;
+use crate::{
+    facts::{Dim, Fact, Value},
+    proto::tensor_proto::DataType,
+};
+
+/// Cast and CastLike: to an integer truncates, to a boolean asks whether it is not 0.
+pub(super) fn cast(call: &Call, out: &Fact) -> Option<Value> {
+    let value = call.value(0)?;
+    if out.elem == DataType::Bool {
+        // A multiple of the batch is never 0.
+        let set = |set: bool| Dim::Fixed(set.into());
+        return Some(Value::Ints(match value {
+            Value::Ints(ints) => ints.iter().map(|int| set(*int != Dim::Fixed(0))).collect(),
+            Value::Floats(floats) => floats.iter().map(|float| set(*float != 0.0)).collect(),
+        }));
+    }
+    Some(match value {
+        Value::Ints(ints) if out.elem.is_float() => {
+            Value::Floats(ints.iter().map(|int| int.fixed().map(float)).collect::<Option<_>>()?)
+        }
+        Value::Floats(floats) if !out.elem.is_float() => {
+            let ints = floats.iter().map(|float| whole(float.trunc()).map(Dim::Fixed));
+            Value::Ints(ints.collect::<Option<_>>()?)
+        }
+        same => same.clone(),
+    })
+}
+
+/// An integer as a float.
+#[expect(clippy::cast_precision_loss, reason = "rounding is what a cast to float means")]
+pub(super) fn float(int: i64) -> f64 {
+    int as f64
+}
+
+/// A float that is an integer, as one.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked before")]
+pub(super) fn whole(float: f64) -> Option<i64> {
+    (float.fract() == 0.0 && float.abs() < 9.2e18).then_some(float as i64)
+}
+
+/// A value as its element type can hold it; `None` where an integer is out of range and for types
+/// that hold no plain numbers.
+pub(super) fn rounded(elem: DataType, value: Value) -> Option<Value> {
+    match value {
+        Value::Ints(ints) => {
+            let (low, high) = range_of(elem)?;
+            let fits = |int: &Dim| match int {
+                Dim::Fixed(int) => (low..=high).contains(int),
+                Dim::Batch(times) => (low..=high).contains(times),
+            };
+            ints.iter().all(fits).then_some(Value::Ints(ints))
+        }
+        Value::Floats(floats) => {
+            let floats = floats.into_iter().map(|float| rounded_float(elem, float));
+            Some(Value::Floats(floats.collect::<Option<_>>()?))
+        }
+    }
+}
+
+/// A float rounded to its element type. One operation in float64, then rounded, is the same as that
+/// operation in float32, for sums, products, quotients and square roots:
+/// <https://doi.org/10.1145/221332.221334>.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to float32 is the purpose")]
+pub(super) fn rounded_float(elem: DataType, float: f64) -> Option<f64> {
+    match elem {
+        DataType::Double => Some(float),
+        DataType::Float => Some((float as f32).into()),
+        DataType::Float16 => split(float, 42.0, 2f64.powi(-14), 65504.0),
+        DataType::Bfloat16 => split(float, 45.0, 2f64.powi(-126), 3.38e38),
+        _ => None,
+    }
+}
+
+/// Rounds away the last bits of a float64 (Veltkamp's splitting); `None` outside the normal range
+/// of the narrow type.
+fn split(float: f64, bits: f64, least: f64, most: f64) -> Option<f64> {
+    let far = float * (bits.exp2() + 1.0);
+    let near = far - (far - float);
+    (float == 0.0 || (near.abs() >= least && near.abs() <= most)).then_some(near)
+}
+
+/// The least and the greatest integer of a type.
+fn range_of(elem: DataType) -> Option<(i64, i64)> {
+    Some(match elem {
+        DataType::Bool => (0, 1),
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Uint8 => (0, u8::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Uint16 => (0, u16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Uint32 => (0, u32::MAX.into()),
+        DataType::Int64 => (i64::MIN, i64::MAX),
+        DataType::Uint64 => (0, i64::MAX),
+        _ => return None,
+    })
+}

@@ -1,0 +1,61 @@
+//! Shapes of operators that pick by index, and of those that count.
+
+use super::call::{Call, Dims, normal_axis};
+use crate::{
+    facts::{Dim, Fact, Value},
+    proto::tensor_proto::DataType,
+};
+
+/// Gather: the axis is replaced by the axes of the indices.
+pub(super) fn gather(call: &Call) -> Option<Dims> {
+    let (dims, indices) = (call.shape(0)?, call.shape(1)?);
+    let (before, after) = dims.split_at_checked(call.axis(0, dims.len())?)?;
+    Some([before, indices, after.get(1..)?].concat())
+}
+
+/// The shape of the second input: GatherElements.
+pub(super) fn as_second(call: &Call) -> Option<Dims> {
+    call.shape(1).map(<[Dim]>::to_vec)
+}
+
+/// GatherND: the last axis of the indices counts the axes that they address.
+pub(super) fn gather_nd(call: &Call) -> Option<Dims> {
+    let (dims, indices) = (call.shape(0)?, call.shape(1)?);
+    let (depth, outer) = indices.split_last()?;
+    let batch = usize::try_from(call.int("batch_dims", 0)).ok()?;
+    let inner = batch.checked_add(usize::try_from(depth.fixed()?).ok()?)?;
+    (batch <= outer.len()).then_some(())?;
+    Some([outer, dims.get(inner..)?].concat())
+}
+
+/// TopK: values and indices; `k` is an attribute up to opset 9, an input after that.
+pub(super) fn top_k(call: &Call) -> Option<Vec<Fact>> {
+    let mut dims = call.shape(0)?.to_vec();
+    let axis = call.axis(-1, dims.len())?;
+    let k = if call.has(1) { call.scalar(1)? } else { call.node.attr_int("k")? };
+    *dims.get_mut(axis)? = Dim::Fixed(k);
+    Some(vec![Fact::new(call.elem(0), dims.clone()), Fact::new(DataType::Int64, dims)])
+}
+
+/// OneHot: a new axis of `depth`.
+pub(super) fn one_hot(call: &Call) -> Option<Dims> {
+    let mut dims = call.shape(0)?.to_vec();
+    let depth = match call.value(1)? {
+        Value::Ints(dims) => *dims.first()?,
+        Value::Floats(_) => return None,
+    };
+    dims.insert(normal_axis(call.int("axis", -1), dims.len().checked_add(1)?)?, depth);
+    Some(dims)
+}
+
+/// NonZero of numbers that are known: `[rank, count]`.
+pub(super) fn non_zero(call: &Call) -> Option<Dims> {
+    let count = match call.value(0)? {
+        // A multiple of the batch is never 0.
+        Value::Ints(ints) => ints.iter().filter(|int| **int != Dim::Fixed(0)).count(),
+        Value::Floats(floats) => floats.iter().filter(|float| **float != 0.0).count(),
+    };
+    let size = |count| i64::try_from(count).ok().map(Dim::Fixed);
+    // A scalar is treated as one axis.
+    Some(vec![size(call.input(0)?.rank()?.max(1))?, size(count)?])
+}

@@ -1,0 +1,37 @@
+//! Shapes of reductions.
+
+use super::call::{Call, Dims};
+use crate::facts::Dim;
+
+/// The axes that a `Reduce*` node reduces: an attribute up to opset 12 (ReduceSum) or 17 (the
+/// others), an input after that. Without axes it is all of them, or none with
+/// `noop_with_empty_axes`.
+pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
+    let rank = call.shape(0)?.len();
+    match call.axes(1, "axes", rank)? {
+        Some(axes) if !axes.is_empty() => Some(axes),
+        _ if call.int("noop_with_empty_axes", 0) != 0 => Some(vec![]),
+        _ => Some((0..rank).collect()),
+    }
+}
+
+/// `Reduce*`.
+pub(super) fn reduce(call: &Call) -> Option<Dims> {
+    Some(without(call.shape(0)?, &reduced_axes(call)?, call.int("keepdims", 1) != 0))
+}
+
+/// ArgMax and ArgMin.
+pub(super) fn arg(call: &Call) -> Option<Dims> {
+    let dims = call.shape(0)?;
+    Some(without(dims, &[call.axis(0, dims.len())?], call.int("keepdims", 1) != 0))
+}
+
+fn without(dims: &[Dim], axes: &[usize], keep: bool) -> Dims {
+    let mut gone = vec![false; dims.len()];
+    for axis in axes {
+        gone.get_mut(*axis).map(|gone| *gone = true);
+    }
+    let sizes = dims.iter().zip(gone);
+    let kept = sizes.filter(|(_, gone)| keep || !gone);
+    kept.map(|(dim, gone)| if gone { Dim::Fixed(1) } else { *dim }).collect()
+}
