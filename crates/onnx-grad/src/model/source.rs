@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use prost::bytes::{Buf, Bytes};
@@ -51,7 +54,10 @@ impl DataFile {
 
 /// The bytes of one weight: a range of a file that is read when somebody asks, or memory.
 #[derive(Clone, Debug)]
-pub struct Weight(Source);
+pub struct Weight {
+    id: u64,
+    source: Source,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -61,16 +67,27 @@ enum Source {
 
 impl Weight {
     pub(super) fn in_file(file: Arc<DataFile>, offset: u64, len: usize) -> Self {
-        Self(Source::File { file, offset, len })
+        Self::new(Source::File { file, offset, len })
     }
 
     pub(super) fn in_memory(bytes: Bytes) -> Self {
-        Self(Source::Memory(bytes))
+        Self::new(Source::Memory(bytes))
+    }
+
+    fn new(source: Source) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), source }
+    }
+
+    /// A number that this weight shares with its clones alone, in this process. Engines know by it
+    /// that two models have a weight in common.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The number of bytes.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.source {
             Source::File { len, .. } => *len,
             Source::Memory(bytes) => bytes.len(),
         }
@@ -86,7 +103,7 @@ impl Weight {
     /// # Errors
     /// `Io` where the file can no longer be read.
     pub fn read(&self) -> Result<Vec<u8>> {
-        match &self.0 {
+        match &self.source {
             Source::Memory(bytes) => Ok(bytes.to_vec()),
             Source::File { file, offset, len } => {
                 let mut bytes = vec![0; *len];
@@ -103,7 +120,7 @@ impl Weight {
     /// The file and the offset at which the bytes lie, for an engine that maps them itself; `None`
     /// for a weight in memory.
     pub fn location(&self) -> Option<(&Path, u64)> {
-        match &self.0 {
+        match &self.source {
             Source::File { file, offset, .. } => Some((&file.path, *offset)),
             Source::Memory(_) => None,
         }

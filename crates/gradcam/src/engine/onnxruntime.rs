@@ -1,0 +1,285 @@
+//! The engine ONNX Runtime, loaded from a shared library at run time.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use ndarray::{ArrayD, CowArray, IxDyn};
+use onnx_grad::{Model, proto::ModelProto};
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{
+        OutputSelector, RunOptions, SessionInputValue,
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+    },
+    value::{DynValue, PrimitiveTensorElementType, TensorRef},
+};
+use prost::Message;
+
+use super::{
+    Engine, EngineError, EngineErrorKind, EngineOptions, Session,
+    error::{Result, bail},
+    lower::{self, Dialect},
+    places::candidates,
+    tensor::{Signature, Tensor, TensorView, contiguous, elements},
+    weights::{set_location, visit_tensors},
+};
+
+/// The library of this process. ONNX Runtime is loaded once and cannot be exchanged.
+static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+pub(super) struct OnnxRuntime {
+    environment: Environment,
+    threads: Option<usize>,
+}
+
+impl OnnxRuntime {
+    pub(super) fn new(options: &EngineOptions) -> Result<Self> {
+        let environment = load(&options.library)?;
+        Ok(Self { environment, threads: options.threads.map(std::num::NonZero::get) })
+    }
+}
+
+/// Loads the library from the first place that has a good one, or gives the one loaded before.
+fn load(places: &[PathBuf]) -> Result<Environment> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let found: Vec<PathBuf> = places.iter().flat_map(|place| candidates(place)).collect();
+    if let Some((path, environment)) = &*loaded {
+        if found.iter().any(|other| same_file(path, other)) {
+            return Ok(environment.clone());
+        }
+        bail!(
+            Unavailable,
+            "this process has loaded ONNX Runtime from {} and cannot load another",
+            path.display()
+        );
+    }
+    let mut failures = Vec::new();
+    let mut too_old = false;
+    for path in &found {
+        match ort::init_from(path) {
+            Ok(builder) => {
+                let environment = builder.with_telemetry(false).build().map_err(|e| {
+                    let path = path.display();
+                    let message = format!("ONNX Runtime from {path} does not start: {e}");
+                    EngineError::new(EngineErrorKind::Unavailable, message).because(e)
+                })?;
+                *loaded = Some((path.clone(), environment.clone()));
+                return Ok(environment);
+            }
+            Err(ort::LoadDynamicError::BadVersion { version_str, path }) => {
+                too_old = true;
+                failures.push(format!("{} is version {version_str}", path.display()));
+            }
+            Err(e) => failures.push(e.to_string()),
+        }
+    }
+    let list = |lines: &[String]| lines.iter().map(|l| format!("\n  {l}")).collect::<String>();
+    if too_old {
+        bail!(
+            Unavailable,
+            "ONNX Runtime is too old: version 1.{} or newer is needed; get it with \
+             `pip install -U onnxruntime` or set ORT_DYLIB_PATH to another library; tried:{}",
+            ort::MINOR_VERSION,
+            list(&failures)
+        );
+    }
+    let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    let tried = if failures.is_empty() {
+        String::new()
+    } else {
+        format!("\nfiles that could not be loaded:{}", list(&failures))
+    };
+    bail!(
+        Unavailable,
+        "the library of ONNX Runtime is not found; get it with `pip install onnxruntime`, or set \
+         ORT_DYLIB_PATH to the file; looked in:{}{tried}",
+        list(&places)
+    );
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+impl Engine for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        "onnxruntime"
+    }
+
+    fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
+        let proto = lower::lower(model, Dialect::OnnxRuntime)?;
+        let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
+        let recipe = Recipe {
+            environment: self.environment.clone(),
+            threads: self.threads,
+            model: model.clone(),
+            proto,
+            packed: PrepackedWeights::new(),
+        };
+        let first = recipe.session()?;
+        Ok(Box::new(OnnxRuntimeSession { recipe, signature, idle: Mutex::new(vec![first]) }))
+    }
+}
+
+/// What a session is made of.
+struct Recipe {
+    environment: Environment,
+    threads: Option<usize>,
+    model: Model,
+    proto: ModelProto,
+    packed: PrepackedWeights,
+}
+
+impl Recipe {
+    fn session(&self) -> Result<ort::session::Session> {
+        let mut proto = self.proto.clone();
+        let folder = self.point_into_files(&mut proto)?;
+        let create = || -> ort::Result<ort::session::Session> {
+            let mut builder = self.builder()?;
+            if let Some(folder) = &folder {
+                let key = "session.model_external_initializers_file_folder_path";
+                builder = builder.with_config_entry(key, folder)?;
+            }
+            builder.commit_from_memory(&proto.encode_to_vec())
+        };
+        create().map_err(|e| {
+            let message = format!("ONNX Runtime cannot load the model: {e}");
+            EngineError::new(EngineErrorKind::Model, message).because(e)
+        })
+    }
+
+    fn builder(&self) -> ort::Result<SessionBuilder> {
+        let builder = SessionBuilder::new(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_inter_threads(1)?
+            // Threads that spin while they wait take the cores from everybody else.
+            .with_intra_op_spinning(false)?
+            .with_log_level(LogLevel::Error)?
+            .with_prepacked_weights(&self.packed)?;
+        Ok(match self.threads {
+            Some(threads) => builder.with_intra_threads(threads)?,
+            None => builder,
+        })
+    }
+
+    /// Lets the tensors point into the files of the weights, which ONNX Runtime maps, and gives
+    /// their folder. Weights that are in memory, or in another folder, are put into the message.
+    fn point_into_files(&self, proto: &mut ModelProto) -> Result<Option<String>> {
+        let mut folder: Option<String> = None;
+        visit_tensors(proto, &mut |tensor| {
+            let Some(weight) = self.model.weight_of(tensor) else { return Ok(()) };
+            // A link may lead out of the folder, which ONNX Runtime refuses.
+            let place = weight.location().and_then(|(path, offset)| {
+                let path = path.canonicalize().ok()?;
+                let name = path.file_name()?.to_str()?.to_owned();
+                Some((path.parent()?.to_str()?.to_owned(), name, offset))
+            });
+            match place {
+                Some((place, name, offset)) if folder.as_ref().is_none_or(|f| *f == place) => {
+                    set_location(tensor, &name, offset, weight.len());
+                    folder = Some(place);
+                }
+                _ => {
+                    tensor.raw_data = Some(weight.read()?.into());
+                    tensor.data_location = None;
+                    tensor.external_data.clear();
+                }
+            }
+            Ok(())
+        })?;
+        Ok(folder)
+    }
+}
+
+struct OnnxRuntimeSession {
+    recipe: Recipe,
+    signature: Signature,
+    /// A session of ONNX Runtime serves one caller at a time; more are made when there are more.
+    idle: Mutex<Vec<ort::session::Session>>,
+}
+
+impl OnnxRuntimeSession {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<ort::session::Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session for OnnxRuntimeSession {
+    fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>> {
+        self.signature.check(inputs, outputs)?;
+        let idle = self.idle().pop();
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.recipe.session()?,
+        };
+        let result = call(&mut session, inputs, outputs);
+        self.idle().push(session);
+        result
+    }
+}
+
+enum Given<'a> {
+    F32(CowArray<'a, f32, IxDyn>),
+    I64(CowArray<'a, i64, IxDyn>),
+}
+
+fn call(
+    session: &mut ort::session::Session,
+    inputs: &[(&str, TensorView<'_>)],
+    outputs: &[&str],
+) -> Result<Vec<Tensor>> {
+    let failed = |e: ort::Error| {
+        let message = format!("ONNX Runtime cannot run the model: {e}");
+        EngineError::new(EngineErrorKind::Run, message).because(e)
+    };
+    let data: Vec<Given<'_>> = inputs
+        .iter()
+        .map(|(_, tensor)| match tensor {
+            TensorView::F32(array) => Given::F32(contiguous(array)),
+            TensorView::I64(array) => Given::I64(contiguous(array)),
+        })
+        .collect();
+    let given = inputs.iter().zip(&data).map(|((name, _), given)| {
+        let value: SessionInputValue<'_> = match given {
+            Given::F32(array) => {
+                TensorRef::from_array_view((array.shape().to_vec(), elements(array)))?.into()
+            }
+            Given::I64(array) => {
+                TensorRef::from_array_view((array.shape().to_vec(), elements(array)))?.into()
+            }
+        };
+        Ok((*name, value))
+    });
+    let given = given.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
+    let mut selector = OutputSelector::no_default();
+    for name in outputs.iter().copied().collect::<HashSet<_>>() {
+        selector = selector.with(name);
+    }
+    let options = RunOptions::new().map_err(failed)?.with_outputs(selector);
+    let values = session.run_with_options(given, &options).map_err(failed)?;
+    let give = |name: &&str| match values.get(*name) {
+        Some(value) => tensor(name, value),
+        None => bail!(Run, "ONNX Runtime gave no output \"{name}\""),
+    };
+    outputs.iter().map(give).collect()
+}
+
+/// A value of ONNX Runtime as ours; the lowering has left float32 and int64 alone.
+fn tensor(name: &str, value: &DynValue) -> Result<Tensor> {
+    fn array<T: PrimitiveTensorElementType + Clone>(value: &DynValue) -> Option<ArrayD<T>> {
+        let (shape, data) = value.try_extract_tensor::<T>().ok()?;
+        let shape: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
+        ArrayD::from_shape_vec(shape?, data.to_vec()).ok()
+    }
+    if let Some(array) = array::<f32>(value) {
+        return Ok(Tensor::F32(array));
+    }
+    match array::<i64>(value) {
+        Some(array) => Ok(Tensor::I64(array)),
+        None => bail!(Run, "output \"{name}\" is {}, not a tensor of numbers", value.dtype()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Where the library of ONNX Runtime may be.
+
+use std::{
+    env::consts::{ARCH, DLL_PREFIX, DLL_SUFFIX},
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// The usual places of the ONNX Runtime library, for [`EngineOptions::library`].
+///
+/// First the value of `ORT_DYLIB_PATH`, then the active Python environment (`VIRTUAL_ENV`), whose
+/// `onnxruntime` package carries the library, then system folders, then what the system's loader
+/// finds. This crate reads no environment variables, so the caller passes them.
+///
+/// [`EngineOptions::library`]: super::EngineOptions::library
+pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> =
+        ort_dylib_path.filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect();
+    places.extend(virtual_env.map(Path::to_owned));
+    if cfg!(unix) {
+        places.extend(["/usr/local", "/opt/homebrew", "/usr"].map(PathBuf::from));
+        places.push(format!("/usr/lib/{ARCH}-linux-gnu").into());
+    }
+    places.push(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}").into());
+    places
+}
+
+/// The files to try for one place: the place itself where it is no folder, else the libraries in it.
+#[cfg(feature = "onnxruntime")]
+pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
+    // A bare name is left to the system's loader.
+    let bare = place.components().count() == 1 && !place.exists();
+    if bare || place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let mut folders = vec![place.to_owned(), place.join("lib"), place.join("capi")];
+    folders.push(place.join("onnxruntime/capi"));
+    folders.push(place.join("Lib/site-packages/onnxruntime/capi"));
+    for python in entries(&place.join("lib"), |name| name.starts_with("python3")) {
+        folders.push(python.join("site-packages/onnxruntime/capi"));
+        folders.push(python.join("dist-packages/onnxruntime/capi"));
+    }
+    folders.iter().flat_map(|folder| entries(folder, is_library)).collect()
+}
+
+/// `libonnxruntime.so.1.32.0` and the like, but not the libraries of its providers.
+#[cfg(feature = "onnxruntime")]
+fn is_library(name: &str) -> bool {
+    let rest = name.strip_prefix(DLL_PREFIX).and_then(|name| name.strip_prefix("onnxruntime"));
+    rest.is_some_and(|rest| rest.starts_with('.') && rest.contains(DLL_SUFFIX))
+}
+
+/// The entries of a folder with such names, newest version first.
+#[cfg(feature = "onnxruntime")]
+fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
+    let entries = listing.filter_map(Result::ok);
+    let mut found: Vec<(Vec<u32>, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| wanted(name))?;
+            let numbers = name.split(|c: char| !c.is_ascii_digit());
+            Some((numbers.filter_map(|n| n.parse().ok()).collect(), entry.path()))
+        })
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
+}
