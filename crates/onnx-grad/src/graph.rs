@@ -7,12 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
-    facts::{self, DeclaredDim, Dim, Fact, VALUE_LIMIT, Value},
+    facts::{self, DeclaredDim, Dim, Fact},
     model::Model,
-    proto::{
-        GraphProto, NodeProto, TensorProto, ValueInfoProto, elem_type, tensor_proto::DataType,
-    },
-    tensor,
+    proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
 /// A value of a graph, by number.
@@ -408,21 +405,15 @@ pub(crate) fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
     }
 }
 
-/// The largest float constant whose numbers are kept.
-const FLOAT_VALUE_LIMIT: usize = 4096;
-
 fn initializer_fact(model: &Model, tensor: &TensorProto) -> Result<Fact> {
-    let elem = elem_type(tensor.data_type);
-    let mut fact = Fact::new(elem, tensor.dims.iter().copied().map(Dim::Fixed).collect::<Vec<_>>());
-    let count =
-        tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
-    let limit = if elem.is_float() { FLOAT_VALUE_LIMIT } else { VALUE_LIMIT };
-    if count.is_some_and(|count| count <= limit)
-        && let Some(numbers) = tensor::values(elem, &model.tensor_bytes(tensor)?)
-    {
-        fact.value = (numbers.len() == count.unwrap_or(0)).then_some(numbers);
+    let bare = Fact::constant(tensor.elem(), &tensor.dims, &[]);
+    if bare.keeps().is_none() {
+        return Ok(bare);
     }
-    Ok(fact)
+    match model.weight_of(tensor) {
+        Some(weight) => Ok(Fact::constant(tensor.elem(), &tensor.dims, &weight.read()?)),
+        None => Ok(Fact::of_tensor(tensor)),
+    }
 }
 
 /// Fills in what inference left open from the model's own declaration.
@@ -481,13 +472,4 @@ fn input_fact(info: &ValueInfoProto, bound: Option<&[Dim]>) -> Result<Fact> {
         }
     };
     Ok(Fact { elem, shape: Some(shape), value: None })
-}
-
-impl Value {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Ints(ints) => ints.len(),
-            Self::Floats(floats) => floats.len(),
-        }
-    }
 }

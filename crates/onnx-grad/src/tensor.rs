@@ -2,7 +2,6 @@
 
 use crate::{
     error::{Result, bail},
-    facts::{Dim, Value},
     proto::{TensorProto, tensor_proto::DataType},
 };
 
@@ -73,24 +72,5 @@ fn half_to_f64(bits: u16) -> f64 {
         31 if fraction == 0.0 => f64::INFINITY,
         31 => f64::NAN,
         exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
-    }
-}
-
-/// The numbers of a constant as facts keep them: integers and booleans apart from floats.
-pub(crate) fn values(elem: DataType, bytes: &[u8]) -> Option<Value> {
-    fn ints<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> i64) -> Option<Value> {
-        Some(Value::Ints(
-            bytes.as_chunks::<N>().0.iter().map(|chunk| Dim::Fixed(read(*chunk))).collect(),
-        ))
-    }
-    match elem {
-        DataType::Int64 => ints(bytes, i64::from_le_bytes),
-        DataType::Int32 => ints(bytes, |b| i32::from_le_bytes(b).into()),
-        DataType::Int16 => ints(bytes, |b| i16::from_le_bytes(b).into()),
-        DataType::Uint16 => ints(bytes, |b| u16::from_le_bytes(b).into()),
-        DataType::Uint32 => ints(bytes, |b| u32::from_le_bytes(b).into()),
-        DataType::Int8 => ints(bytes, |b| i8::from_le_bytes(b).into()),
-        DataType::Uint8 | DataType::Bool => ints(bytes, |b: [u8; 1]| b[0].into()),
-        _ => floats(elem, bytes).map(Value::Floats),
     }
 }

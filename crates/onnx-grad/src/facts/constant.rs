@@ -13,7 +13,7 @@ impl Fact {
         fact.value = fact.keeps().and_then(|count| {
             let value = match integers(elem, bytes) {
                 Some(ints) => Value::Ints(ints.into_iter().map(Dim::Fixed).collect()),
-                None if elem.is_float() => Value::Floats(crate::tensor::numbers(elem, bytes)?),
+                None if elem.is_float() => Value::Floats(crate::tensor::floats(elem, bytes)?),
                 None => return None,
             };
             (value.len() == count).then_some(value)
@@ -36,7 +36,7 @@ impl Fact {
     }
 
     /// How many elements the value has, if it is one whose numbers are kept.
-    pub(super) fn keeps(&self) -> Option<usize> {
+    pub(crate) fn keeps(&self) -> Option<usize> {
         let limit = if self.elem.is_float() { FLOAT_LIMIT } else { VALUE_LIMIT };
         self.count().filter(|count| *count <= limit)
     }

@@ -185,11 +185,6 @@ impl Call {
             ),
         }
     }
-
-    /// The axes behind batch and channel of an input.
-    pub(crate) fn spatial(&self, b: &Builder<'_>, input: usize) -> Result<std::ops::Range<usize>> {
-        Ok(2..b.rank(self.x(input)?)?)
-    }
 }
 
 /// The product of known sizes; an error where it overflows.
