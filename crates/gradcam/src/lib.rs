@@ -1,1 +1,3 @@
 //! Explain ONNX image models.
+
+pub mod image;
