@@ -1,3 +1,4 @@
-//! Explain ONNX image models.
+//! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
 
 pub mod engine;
+pub mod image;
