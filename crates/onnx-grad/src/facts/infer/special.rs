@@ -90,9 +90,9 @@ pub(super) fn grid_sample(call: &Call) -> Option<Dims> {
 
 /// AffineGrid: `[batch, height, width, 2]`, or with depth `[batch, depth, height, width, 3]`.
 pub(super) fn affine_grid(call: &Call) -> Option<Dims> {
-    match call.dims(1)? {
-        &[n, _, h, w] => Some(vec![n, h, w, Dim::Fixed(2)]),
-        &[n, _, d, h, w] => Some(vec![n, d, h, w, Dim::Fixed(3)]),
+    match *call.dims(1)? {
+        [n, _, h, w] => Some(vec![n, h, w, Dim::Fixed(2)]),
+        [n, _, d, h, w] => Some(vec![n, d, h, w, Dim::Fixed(3)]),
         _ => None,
     }
 }
