@@ -45,6 +45,20 @@ fn wrong_input_counts_are_unknown() {
     }
 }
 
+#[test]
+fn too_many_axes_are_unknown() {
+    let axes = Fact::new(DataType::Float, vec![Dim::Fixed(1); 1 << 20]);
+    for op in ["ReduceSum", "Squeeze", "Transpose", "Relu"] {
+        let node = NodeProto {
+            op_type: Some(op.to_owned()),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            ..NodeProto::default()
+        };
+        assert_eq!(infer(&node, 13, &[Some(&axes)])[0].shape, None, "{op}");
+    }
+}
+
 /// Infers every row and reports all that differ.
 fn check(rows: &str) {
     let rows = rows.lines().filter(|row| !row.is_empty() && !row.starts_with('#'));
