@@ -1,4 +1,21 @@
 //! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
 
 pub mod engine;
+mod error;
+mod explainer;
+mod explanation;
 pub mod image;
+mod layer;
+mod memory;
+mod method;
+mod target;
+
+pub use error::{Error, ErrorKind, Result};
+pub use explainer::{Explainer, ExplainerBuilder, grad_cam};
+pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
+pub use layer::LayerInfo;
+pub use method::{METHODS, Method, MethodInfo};
+pub use ndarray;
+pub use onnx_grad;
+pub use onnx_grad::Model;
+pub use target::{Target, TargetSpec};

@@ -378,6 +378,19 @@ impl Graph {
     }
 }
 
+/// The inputs of a model, initializers not counted: name and dims as declared; no dims where the
+/// model gives no shape.
+pub fn inputs(model: &Model) -> Vec<(String, Vec<DeclaredDim>)> {
+    let body = model.graph();
+    let constants: HashSet<&str> = body.initializer.iter().map(TensorProto::label).collect();
+    let inputs = body.input.iter().filter_map(|info| {
+        let name = info.name.clone().unwrap_or_default();
+        let dims = facts::declared(info).and_then(|(_, dims)| dims).unwrap_or_default();
+        (!constants.contains(name.as_str())).then_some((name, dims))
+    });
+    inputs.collect()
+}
+
 /// The message that declares a value of that name.
 pub(crate) fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
     use crate::proto::{

@@ -20,5 +20,6 @@ pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
     NEWEST_OPSET, OLDEST_OPSET, Options, RuleInfo, Want, differentiate, gradient, rules,
 };
+pub use graph::inputs;
 pub use model::{Model, Weight};
 pub use prune::prune;
