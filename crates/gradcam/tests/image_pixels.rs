@@ -2,6 +2,8 @@
 //!
 //! The references are made by `tools/make_image_references.py`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use gradcam::image::preprocess::{Crop, Geometry, Layout, Resize, Rounding};
 use gradcam::image::{
     Blend, Colormap, Filter, Limits, OverlayStyle, Photo, Placement, Preprocess, heatmap, overlay,
