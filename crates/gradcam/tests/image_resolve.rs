@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
 const OPEN: [Option<i64>; 4] = [None, Some(3), None, None];
 
+/// A change to what `resolve` is given.
+type Step = dyn Fn(&mut Overrides, &mut Vec<(String, String)>);
+
 /// A folder with the given files, for one test row.
 fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image_resolve").join(name);
@@ -285,7 +288,7 @@ fn the_first_source_wins() {
     let mut metadata = metadata;
     let mut seen = Vec::new();
     // One source after another is taken away.
-    let steps: [&dyn Fn(&mut Overrides, &mut Vec<(String, String)>); 7] = [
+    let steps: [&Step; 7] = [
         &|_, _| {},
         &|overrides, _| *overrides = Overrides::default(),
         &|_, metadata| metadata.retain(|(key, _)| !key.starts_with("gradcam")),
