@@ -12,7 +12,7 @@ const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
 const OPEN: [Option<i64>; 4] = [None, Some(3), None, None];
 
 /// A change to what `resolve` is given.
-type Step = dyn Fn(&mut Overrides, &mut Vec<(String, String)>);
+type Step<'a> = dyn Fn(&mut Overrides, &mut Vec<(String, String)>) + 'a;
 
 /// A folder with the given files, for one test row.
 fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -288,7 +288,7 @@ fn the_first_source_wins() {
     let mut metadata = metadata;
     let mut seen = Vec::new();
     // One source after another is taken away.
-    let steps: [&Step; 7] = [
+    let steps: [&Step<'_>; 7] = [
         &|_, _| {},
         &|overrides, _| *overrides = Overrides::default(),
         &|_, metadata| metadata.retain(|(key, _)| !key.starts_with("gradcam")),
