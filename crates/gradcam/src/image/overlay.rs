@@ -6,7 +6,7 @@ use super::{Colormap, ImageError, ImageErrorKind, Photo, Placement};
 
 /// How heat and photo are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blend {
+pub enum OverlayKind {
     /// `alpha · heat + (1 − alpha) · photo` at every pixel that the network saw.
     Alpha,
     /// The same, with `alpha` times the heat's own value: cold regions keep the photo's colours.
@@ -22,15 +22,15 @@ pub struct OverlayStyle {
     /// Colours of the heat.
     pub colormap: Colormap,
     /// Share of the heat, 0..1.
-    pub alpha: f32,
+    pub alpha: f64,
     /// How heat and photo are mixed.
-    pub blend: Blend,
+    pub kind: OverlayKind,
 }
 
 impl Default for OverlayStyle {
     /// Half heat, half photo, in OpenCV's jet: what users of Grad-CAM expect.
     fn default() -> Self {
-        Self { colormap: Colormap::Jet, alpha: 0.5, blend: Blend::Alpha }
+        Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha }
     }
 }
 
@@ -86,7 +86,7 @@ pub fn overlay(
     let pixels =
         |line| columns.iter().zip(<[u8]>::chunks_exact(line, 3)).map(|(c, p)| (c, unit(p)));
 
-    let largest = if style.blend == Blend::PytorchGradCam {
+    let largest = if style.kind == OverlayKind::PytorchGradCam {
         let mixed =
             lines().flat_map(|(row, line)| pixels(line).filter_map(|(c, p)| mixed(row, c, p)));
         mixed.flatten().fold(0.0, f32::max)
@@ -115,8 +115,13 @@ fn unit(pixel: &[u8]) -> [f32; 3] {
 
 fn mix(photo: [f32; 3], heat: f32, style: &OverlayStyle) -> [f32; 3] {
     let color = style.colormap.color(heat).map(|value| f32::from(value) / 255.0);
-    let share = if style.blend == Blend::Fade { style.alpha * heat } else { style.alpha };
-    std::array::from_fn(|c| share * color[c] + (1.0 - share) * photo[c])
+    let share = match style.kind {
+        OverlayKind::Fade => style.alpha * f64::from(heat),
+        OverlayKind::Alpha | OverlayKind::PytorchGradCam => style.alpha,
+    };
+    // The shares are rounded to f32 one by one, as numpy does with Python's floats.
+    let (share, rest) = (share as f32, (1.0 - share) as f32);
+    std::array::from_fn(|c| share * color[c] + rest * photo[c])
 }
 
 /// The two pixels of the network around a pixel of the photo, along one axis, and the share of the second.
