@@ -90,6 +90,11 @@ def apply_rows():
         "grey 28": [T.Grayscale(), T.Resize(28, bilinear), T.CenterCrop(28), T.ToTensor()],
         "border 64": [timm_border(64, (124, 116, 104), Image.Resampling.BICUBIC), *imagenet],
     }
+    # Hugging Face rounds half pixels of the offset down: `int((height - crop_height) / 2.0)`.
+    def crop_down(photo):
+        left, top = (photo.width - 25) // 2, (photo.height - 25) // 2
+        return photo.crop((left, top, left + 25, top + 25))
+    pipelines["hugging face 25 of 32"] = [T.Resize(32, bilinear), crop_down, *half]
     for name, photo in photos():
         for pipeline, steps in pipelines.items():
             tensor = T.Compose(steps)(photo)
@@ -114,6 +119,7 @@ def heatmap_rows(rng):
     cases = [
         ("one layer", [(7, 7)], (18, 25), 0.0),
         ("mostly negative", [(5, 4)], (11, 9), -1.5),
+        ("all positive", [(6, 5)], (14, 12), 9.0),
         ("all negative", [(3, 3)], (6, 6), -100.0),
         ("two layers", [(4, 4), (8, 8)], (16, 20), 0.3),
         ("three layers", [(3, 5), (6, 10), (12, 20)], (12, 20), 0.0),
@@ -132,7 +138,7 @@ def overlay_rows():
     mask = ((13 * x + 29 * y) % 256).astype(np.float32) / np.float32(255)
     maps = {"jet": cv2.COLORMAP_JET, "viridis": cv2.COLORMAP_VIRIDIS, "turbo": cv2.COLORMAP_TURBO}
     for name, colormap in maps.items():
-        for weight in [0.5, 0.25]:
+        for weight in [0.5, 0.25, 0.1, 0.9]:
             shown = show_cam_on_image(np.float32(photo) / 255, mask, use_rgb=True, colormap=colormap, image_weight=weight)
             yield {"colormap": name, "alpha": 1 - weight, "sha256": digest(shown)}
 

@@ -35,7 +35,7 @@ pub mod resize;
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind};
 pub use heatmap::heatmap;
-pub use overlay::{Blend, OverlayStyle, overlay};
+pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo};
 pub use preprocess::{Overrides, Placement, Preprocess, Resolved, resolve};
 pub use resize::{Filter, resize, resize_map};

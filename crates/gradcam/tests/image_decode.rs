@@ -1,5 +1,7 @@
 //! Files in: every mode, every orientation, and bytes that are no picture.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use gradcam::image::{ImageErrorKind, Limits, Photo};
 use serde_json::Value;
 

@@ -2,10 +2,12 @@
 //!
 //! The references are made by `tools/make_image_references.py`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use gradcam::image::preprocess::{Crop, Geometry, Layout, Resize, Rounding};
 use gradcam::image::{
-    Blend, Colormap, Filter, Limits, OverlayStyle, Photo, Placement, Preprocess, heatmap, overlay,
-    resize, resize_map,
+    Colormap, Filter, Limits, OverlayKind, OverlayStyle, Photo, Placement, Preprocess, heatmap,
+    overlay, resize, resize_map,
 };
 use ndarray::{Array2, ArrayD};
 use serde_json::Value;
@@ -162,7 +164,17 @@ fn pipelines() -> Vec<(&'static str, Preprocess)> {
             Preprocess { geometry: crop(32, 27), filter: Filter::Bicubic, ..imagenet.clone() },
         ),
         ("squash 31x45", Preprocess { geometry: Geometry::squash(31, 45), ..half.clone() }),
-        ("crop 120 of 64", Preprocess { geometry: crop(64, 120), ..half }),
+        ("crop 120 of 64", Preprocess { geometry: crop(64, 120), ..half.clone() }),
+        (
+            "hugging face 25 of 32",
+            Preprocess {
+                geometry: Geometry {
+                    crop: Some(Crop { width: 25, height: 25, rounding: Rounding::Down }),
+                    ..crop(32, 25)
+                },
+                ..half
+            },
+        ),
         (
             "bgr 48",
             Preprocess {
@@ -259,7 +271,7 @@ fn placement_maps_the_photo_to_the_network_and_back() {
         assert!((u / mass - expected_u).abs() < 0.1, "{geometry:?}: {} {expected_u}", u / mass);
         assert!((v / mass - expected_v).abs() < 0.1, "{geometry:?}: {} {expected_v}", v / mass);
         // And back: the same picture as a heatmap lands on the square within one pixel of the photo.
-        let grey = OverlayStyle { colormap: Colormap::Gray, alpha: 1.0, blend: Blend::Alpha };
+        let grey = OverlayStyle { colormap: Colormap::Gray, alpha: 1.0, kind: OverlayKind::Alpha };
         let drawn = overlay(&photo, heat, &placement, &grey).unwrap();
         let mut sums = (0.0, 0.0, 0.0);
         for (i, pixel) in drawn.rgb().chunks_exact(3).enumerate() {
@@ -281,8 +293,8 @@ fn overlays_as_show_cam_on_image_bit_for_bit() {
     for row in table("overlay") {
         let style = OverlayStyle {
             colormap: row["colormap"].as_str().unwrap().parse().unwrap(),
-            alpha: row["alpha"].as_f64().unwrap() as f32,
-            blend: Blend::PytorchGradCam,
+            alpha: row["alpha"].as_f64().unwrap(),
+            kind: OverlayKind::PytorchGradCam,
         };
         let drawn = overlay(&photo, heat.view(), &Placement::identity(97, 61), &style).unwrap();
         if sha256(drawn.rgb()) != row["sha256"].as_str().unwrap() {
@@ -297,7 +309,7 @@ fn unseen_parts_have_no_heat() {
     let photo = Photo::from_rgb8(6, 2, vec![100; 36]).unwrap();
     let placement = Placement { x: 2.0, width: 2.0, ..Placement::identity(6, 2) };
     let heat = Array2::ones((2, 6));
-    let style = OverlayStyle { colormap: Colormap::Gray, alpha: 0.5, blend: Blend::Alpha };
+    let style = OverlayStyle { colormap: Colormap::Gray, alpha: 0.5, kind: OverlayKind::Alpha };
     let drawn = overlay(&photo, heat.view(), &placement, &style).unwrap();
     let row: Vec<u8> = drawn.rgb()[..18].iter().step_by(3).copied().collect();
     assert_eq!(row, [60, 60, 178, 178, 60, 60]);
@@ -307,7 +319,7 @@ fn unseen_parts_have_no_heat() {
 fn fading_keeps_the_photo_where_it_is_cold() {
     let photo = Photo::from_rgb8(2, 1, vec![100; 6]).unwrap();
     let heat = ndarray::arr2(&[[0.0, 1.0]]);
-    let style = OverlayStyle { blend: Blend::Fade, ..OverlayStyle::default() };
+    let style = OverlayStyle { kind: OverlayKind::Fade, ..OverlayStyle::default() };
     let drawn = overlay(&photo, heat.view(), &Placement::identity(2, 1), &style).unwrap();
     // Jet ends in (128, 0, 0): half of it and half of 100 is (114, 50, 50).
     assert_eq!(drawn.rgb(), [100, 100, 100, 114, 50, 50]);
@@ -344,12 +356,22 @@ fn impossible_requests_are_refused() {
     };
     let strip = synthetic(1, 60_000);
     let huge = Preprocess { geometry: Geometry::center(256, 256, 1.0), ..pipelines()[0].1.clone() };
+    let input = |width, height| {
+        let crop = Some(Crop { width, height, rounding: Rounding::Even });
+        let geometry = Geometry { resize: Resize::None, crop, fill: [0; 3] };
+        Preprocess { geometry, ..huge.clone() }.apply(&photo).unwrap_err().to_string()
+    };
     for (message, expected) in [
+        (
+            input(u32::MAX, u32::MAX),
+            "the network's input would be 4294967295x4294967295 pixels; expected 1 to 178956970",
+        ),
+        (input(0, 5), "the network's input would be 0x5 pixels; expected 1 to 178956970"),
         (
             drawn(&heat.t().to_owned(), 0.5),
             "the heatmap has 4x3 values (height, width), but the network's input has 3x4",
         ),
-        (drawn(&heat, f32::NAN), "alpha is NaN; it must be between 0 and 1"),
+        (drawn(&heat, f64::NAN), "alpha is NaN; it must be between 0 and 1"),
         (
             resize(&photo, 0, 5, Filter::Box).unwrap_err().to_string(),
             "a picture of 0x5 pixels has nothing to look at",
@@ -359,7 +381,7 @@ fn impossible_requests_are_refused() {
             "resizing 1x60000 to 256x15360000 pixels exceeds the limit of 178956970 pixels",
         ),
         (
-            Preprocess { mean: vec![0.0], ..huge }.apply(&photo).unwrap_err().to_string(),
+            Preprocess { mean: vec![0.0], ..huge.clone() }.apply(&photo).unwrap_err().to_string(),
             "mean has 1 values, but the network takes 3 channels",
         ),
     ] {

@@ -6,7 +6,7 @@ use super::{Colormap, ImageError, ImageErrorKind, Photo, Placement};
 
 /// How heat and photo are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blend {
+pub enum OverlayKind {
     /// `alpha · heat + (1 − alpha) · photo` at every pixel that the network saw.
     Alpha,
     /// The same, with `alpha` times the heat's own value: cold regions keep the photo's colours.
@@ -22,15 +22,15 @@ pub struct OverlayStyle {
     /// Colours of the heat.
     pub colormap: Colormap,
     /// Share of the heat, 0..1.
-    pub alpha: f32,
+    pub alpha: f64,
     /// How heat and photo are mixed.
-    pub blend: Blend,
+    pub kind: OverlayKind,
 }
 
 impl Default for OverlayStyle {
     /// Half heat, half photo, in OpenCV's jet: what users of Grad-CAM expect.
     fn default() -> Self {
-        Self { colormap: Colormap::Jet, alpha: 0.5, blend: Blend::Alpha }
+        Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha }
     }
 }
 
@@ -66,55 +66,82 @@ pub fn overlay(
         let message = format!("alpha is {}; it must be between 0 and 1", style.alpha);
         return Err(ImageError::new(ImageErrorKind::Invalid, message));
     }
-    let mut mixed: Vec<[f32; 3]> = Vec::with_capacity(photo.rgb().len() / 3);
-    let mut seen = Vec::with_capacity(photo.rgb().len() / 3);
-    let (mut x, mut y) = (0, 0);
-    for pixel in photo.rgb().chunks_exact(3) {
-        let photo_color = [pixel[0], pixel[1], pixel[2]].map(|value| f32::from(value) / 255.0);
-        let center = (f64::from(x) + 0.5, f64::from(y) + 0.5);
-        let visible = placement.contains(center.0, center.1);
-        mixed.push(if visible {
-            let (u, v) = placement.to_network(center.0, center.1);
-            mix(photo_color, sample(&heatmap, u - 0.5, v - 0.5), style)
-        } else {
-            photo_color.map(|value| value * UNSEEN)
-        });
-        seen.push(visible);
-        x += 1;
-        if x == photo.width() {
-            (x, y) = (0, y + 1);
+    let columns: Vec<Option<Tap>> = (0..photo.width())
+        .map(|x| tap(x, placement.x, placement.width, placement.network_width))
+        .collect();
+    let rows: Vec<Option<Tap>> = (0..photo.height())
+        .map(|y| tap(y, placement.y, placement.height, placement.network_height))
+        .collect();
+    // What a pixel of the photo becomes, 0..1, or `None` where the network did not see it.
+    let mixed = |row: &Option<Tap>, column: &Option<Tap>, photo: [f32; 3]| {
+        let (row, column) = (row.as_ref()?, column.as_ref()?);
+        let line = |row: usize| {
+            heatmap[[row, column.before]] * (1.0 - column.share)
+                + heatmap[[row, column.after]] * column.share
+        };
+        let heat = line(row.before) * (1.0 - row.share) + line(row.after) * row.share;
+        Some(mix(photo, heat, style))
+    };
+    let lines = || rows.iter().zip(photo.rgb().chunks_exact(3 * columns.len()));
+    let pixels =
+        |line| columns.iter().zip(<[u8]>::chunks_exact(line, 3)).map(|(c, p)| (c, unit(p)));
+
+    let largest = if style.kind == OverlayKind::PytorchGradCam {
+        let mixed =
+            lines().flat_map(|(row, line)| pixels(line).filter_map(|(c, p)| mixed(row, c, p)));
+        mixed.flatten().fold(0.0, f32::max)
+    } else {
+        0.0
+    };
+    let mut rgb = Vec::with_capacity(photo.rgb().len());
+    for (row, line) in lines() {
+        for (column, pixel) in pixels(line) {
+            rgb.extend(match mixed(row, column, pixel) {
+                None => pixel.map(|value| (255.0 * UNSEEN * value).round() as u8),
+                // The library cuts to integers, and divides first.
+                Some(color) if largest > 0.0 => {
+                    color.map(|value| (255.0 * (value / largest)) as u8)
+                }
+                Some(color) => color.map(|value| (255.0 * value).round() as u8),
+            });
         }
     }
-    let rgb = if style.blend == Blend::PytorchGradCam {
-        let largest =
-            |largest: f32, color: &[f32; 3]| color.iter().copied().fold(largest, f32::max);
-        let max = mixed.iter().zip(&seen).filter(|(_, seen)| **seen).map(|(color, _)| color);
-        let max = max.fold(0.0, largest);
-        let brighten = |(color, seen): (&[f32; 3], &bool)| {
-            color.map(|value| (255.0 * if *seen && max > 0.0 { value / max } else { value }) as u8)
-        };
-        mixed.iter().zip(&seen).flat_map(brighten).collect()
-    } else {
-        mixed.iter().flatten().map(|value| (255.0 * value).round() as u8).collect()
-    };
     Photo::from_rgb8(photo.width(), photo.height(), rgb)
+}
+
+fn unit(pixel: &[u8]) -> [f32; 3] {
+    [pixel[0], pixel[1], pixel[2]].map(|value| f32::from(value) / 255.0)
 }
 
 fn mix(photo: [f32; 3], heat: f32, style: &OverlayStyle) -> [f32; 3] {
     let color = style.colormap.color(heat).map(|value| f32::from(value) / 255.0);
-    let share = if style.blend == Blend::Fade { style.alpha * heat } else { style.alpha };
-    std::array::from_fn(|c| share * color[c] + (1.0 - share) * photo[c])
+    let share = match style.kind {
+        OverlayKind::Fade => style.alpha * f64::from(heat),
+        OverlayKind::Alpha | OverlayKind::PytorchGradCam => style.alpha,
+    };
+    // The shares are rounded to f32 one by one, as numpy does with Python's floats.
+    let (share, rest) = (share as f32, (1.0 - share) as f32);
+    std::array::from_fn(|c| share * color[c] + rest * photo[c])
 }
 
-/// The heat at a point between the centres of the heatmap's pixels, bilinear; the border value beyond them.
-fn sample(heatmap: &ArrayView2<'_, f32>, x: f64, y: f64) -> f32 {
-    let tap = |position: f64, size: usize| {
-        let position = position.clamp(0.0, (size - 1) as f64);
-        let before = position as usize;
-        (before, (before + 1).min(size - 1), (position - before as f64) as f32)
-    };
-    let (top, bottom, down) = tap(y, heatmap.nrows());
-    let (left, right, along) = tap(x, heatmap.ncols());
-    let line = |row: usize| heatmap[[row, left]] * (1.0 - along) + heatmap[[row, right]] * along;
-    line(top) * (1.0 - down) + line(bottom) * down
+/// The two pixels of the network around a pixel of the photo, along one axis, and the share of the second.
+struct Tap {
+    before: usize,
+    after: usize,
+    share: f32,
+}
+
+/// Bilinear between the centres of the network's pixels, the border value beyond them; `None` where the
+/// centre of the photo's pixel `index` is outside of what the network saw.
+fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<Tap> {
+    let center = f64::from(index) + 0.5;
+    if !(start..start + length).contains(&center) {
+        return None;
+    }
+    let last = network.saturating_sub(1);
+    let position = (center - start) * (f64::from(network) / length) - 0.5;
+    let position = position.clamp(0.0, f64::from(last));
+    let before = position as usize;
+    let after = (before + 1).min(last as usize);
+    Some(Tap { before, after, share: (position - position.floor()) as f32 })
 }

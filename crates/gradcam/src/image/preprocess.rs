@@ -3,7 +3,7 @@
 use ndarray::{Array4, ArrayViewMut3, Axis};
 use serde::Serialize;
 
-use super::{Filter, ImageError, ImageErrorKind, Photo};
+use super::{Filter, ImageError, ImageErrorKind, Limits, Photo};
 
 mod geometry;
 mod hugging_face;
@@ -102,11 +102,20 @@ impl Preprocess {
         }
         let grey = (self.channels == Channels::Grey).then(|| photo.to_grey());
         let photo = grey.as_ref().unwrap_or(photo);
+        let (placement, left, top) = self.geometry.placement(photo.width(), photo.height());
+        let (network_width, network_height) = (placement.network_width, placement.network_height);
+        let pixels = u64::from(network_width) * u64::from(network_height);
+        if pixels == 0 || pixels > Limits::default().max_pixels {
+            let message = format!(
+                "the network's input would be {network_width}x{network_height} pixels; expected 1 to {}",
+                Limits::default().max_pixels
+            );
+            return Err(ImageError::new(ImageErrorKind::Invalid, message));
+        }
         let (width, height) = self.geometry.resized(photo.width(), photo.height());
         let resized = super::resize(photo, width, height, self.filter)?;
-        let (placement, left, top) = self.geometry.placement(photo.width(), photo.height());
 
-        let (rows, columns) = (placement.network_height as usize, placement.network_width as usize);
+        let (rows, columns) = (network_height as usize, network_width as usize);
         let (mut tensor, channel_axis) = match self.layout {
             Layout::Nchw => (Array4::zeros((1, sources.len(), rows, columns)), 0),
             Layout::Nhwc => (Array4::zeros((1, rows, columns, sources.len())), 2),

@@ -242,9 +242,4 @@ impl Placement {
             (y - self.y) * (f64::from(self.network_height) / self.height),
         )
     }
-
-    /// Whether the network saw the point (`x`, `y`) of the photo.
-    pub fn contains(&self, x: f64, y: f64) -> bool {
-        (self.x..self.x + self.width).contains(&x) && (self.y..self.y + self.height).contains(&y)
-    }
 }

@@ -59,7 +59,6 @@ const CLASSES: &[Class] = &[
     class("MobileNetV2", Size::Short(256), Filter::Bilinear, Some(224), HALF),
     class("MobileViT", Size::Short(224), Filter::Bilinear, Some(256), RAW),
     class("PoolFormer", Size::Short(224), Filter::Bicubic, Some(224), IMAGENET),
-    class("Pvt", Size::Square(224), Filter::Bilinear, None, IMAGENET),
     class("Segformer", Size::Square(512), Filter::Bilinear, None, IMAGENET),
     class("Siglip", Size::Square(224), Filter::Bicubic, None, HALF),
     class("ViT", Size::Square(224), Filter::Bilinear, None, HALF),
@@ -200,10 +199,9 @@ fn geometry(
             let share = fields.positive("crop_pct", 1.0)?.unwrap_or(0.9);
             Geometry { resize: enlarged(share), ..plain }
         }
-        // LeViT resizes to 256/224 of its size in integer arithmetic.
+        // LeViT always resizes to 256/224 of its size.
         "Levit" => {
-            let larger = u64::from(size) * 256 / 224;
-            let size = u32::try_from(larger).unwrap_or(size);
+            let size = (256.0 / 224.0 * f64::from(size)) as u32;
             Geometry { resize: Resize::ShortSide { size, longest: None }, ..plain }
         }
         _ => plain,
