@@ -158,7 +158,8 @@ impl Recipe {
             .with_inter_threads(1)?
             // Threads that spin while they wait take the cores from everybody else.
             .with_intra_op_spinning(false)?
-            .with_log_level(LogLevel::Error)?
+            // What goes wrong is in the error; a library does not print it too.
+            .with_log_level(LogLevel::Fatal)?
             .with_prepacked_weights(&self.packed)?;
         Ok(match self.threads {
             Some(threads) => builder.with_intra_threads(threads)?,
@@ -211,6 +212,9 @@ impl OnnxRuntimeSession {
 impl Session for OnnxRuntimeSession {
     fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>> {
         self.signature.check(inputs, outputs)?;
+        if outputs.is_empty() {
+            return Ok(Vec::new());
+        }
         let idle = self.idle().pop();
         let mut session = match idle {
             Some(session) => session,
@@ -234,7 +238,10 @@ fn call(
 ) -> Result<Vec<Tensor>> {
     let failed = |e: ort::Error| {
         let message = format!("ONNX Runtime cannot run the model: {e}");
-        EngineError::new(EngineErrorKind::Run, message).because(e)
+        // "Non-zero status code returned while running Gather node. Name:'/rows' Status …"
+        let node = message.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\''));
+        let node = node.map(|(name, _)| name.to_owned());
+        EngineError::new(EngineErrorKind::Run, message).at_node(node).because(e)
     };
     let data: Vec<Given<'_>> = inputs
         .iter()
