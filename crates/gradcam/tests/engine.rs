@@ -1,11 +1,15 @@
 //! One suite for all engines.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 #[path = "engine/build.rs"]
 mod build;
 #[path = "engine/cases.rs"]
 mod cases;
 #[path = "engine/common.rs"]
 mod common;
+#[path = "engine/nodes.rs"]
+mod nodes;
 
 use cases::Case;
 use common::{demo_model, engine_with, engines, wave};

@@ -1,5 +1,7 @@
 //! How sessions are called, and what they say when they are called wrongly.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 #[path = "engine/build.rs"]
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod build;
@@ -58,6 +60,24 @@ fn outputs_come_in_the_order_in_which_they_are_asked_for() {
         let wanted = Tensor::F32(ndarray::arr2(&[[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]).into_dyn());
         assert_eq!(outputs[0], wanted, "{}", engine.name());
         assert!(session.run(&inputs, &[]).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn inputs_and_constants_can_be_outputs() {
+    let inputs: [(&str, DataType, &[i64]); 2] =
+        [("x", DataType::Float, &[2, 3]), ("h", DataType::Float16, &[1])];
+    let outputs = ["x", "h", "w", "y"].map(|name| (name, DataType::Float));
+    let nodes = vec![node("Relu", &["x"], &["y"], vec![])];
+    let mut proto = model(13, &inputs, &outputs, vec![weights("w", &[2])], nodes);
+    proto.graph.as_mut().unwrap().output[1] = build::value("h", DataType::Float16, None);
+    let (x, h) = (x(2), Array::from_elem(1, 0.5f32).into_dyn());
+    for engine in engines() {
+        let session = engine.compile(&read(&proto)).unwrap();
+        let inputs = [("x", TensorView::from(&x)), ("h", TensorView::from(&h))];
+        let outputs = session.run(&inputs, &["x", "h", "w"]).unwrap();
+        assert_eq!(outputs[..2], [Tensor::F32(x.clone()), Tensor::F32(h.clone())]);
+        assert_eq!(outputs[2].shape(), [2], "{}", engine.name());
     }
 }
 

@@ -25,9 +25,7 @@ use tables::Row;
 /// The language of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    #[cfg(feature = "rten")]
     Rten,
-    #[cfg(feature = "onnxruntime")]
     OnnxRuntime,
 }
 
@@ -37,18 +35,14 @@ type Refusal = String;
 impl Dialect {
     fn shown(self) -> &'static str {
         match self {
-            #[cfg(feature = "rten")]
             Self::Rten => "rten",
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => "ONNX Runtime",
         }
     }
 
     fn table(self) -> &'static [Row] {
         match self {
-            #[cfg(feature = "rten")]
             Self::Rten => tables::RTEN,
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => tables::ONNX_RUNTIME,
         }
     }
@@ -56,18 +50,14 @@ impl Dialect {
     /// Whether operators without a row are refused.
     fn closed(self) -> bool {
         match self {
-            #[cfg(feature = "rten")]
             Self::Rten => true,
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => false,
         }
     }
 
     fn newest_opset(self) -> i64 {
         match self {
-            #[cfg(feature = "rten")]
             Self::Rten => i64::MAX,
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => tables::ONNX_RUNTIME_OPSET,
         }
     }
@@ -78,9 +68,7 @@ impl Dialect {
             return None;
         }
         let foreign = match self {
-            #[cfg(feature = "rten")]
             Self::Rten => true,
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => {
                 let local = proto.functions.iter().any(|f| f.domain.as_deref() == Some(domain));
                 !local && !tables::ONNX_RUNTIME_DOMAINS.contains(&domain)
@@ -94,16 +82,13 @@ impl Dialect {
             "ai.onnx.contrib" => "onnxruntime-extensions is not supported; cut these nodes off",
             _ => "only the standard ONNX operators run here",
         };
-        let _ = proto;
         foreign.then(|| format!("operators of the domain {domain} are unknown to it; {advice}"))
     }
 
     /// Whether tensors of this type can be loaded.
     fn takes(self, elem: DataType) -> bool {
         match self {
-            #[cfg(feature = "rten")]
             Self::Rten => tables::RTEN_TYPES.contains(&elem),
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime => true,
         }
     }
@@ -129,7 +114,6 @@ pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
     }
     if let Some(graph) = &mut proto.graph {
         pass.graph(graph);
-        #[cfg(feature = "onnxruntime")]
         if dialect == Dialect::OnnxRuntime {
             nodes::plain_types_at_the_border(graph);
         }

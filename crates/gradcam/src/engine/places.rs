@@ -26,7 +26,6 @@ pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>
 }
 
 /// The files to try for one place: the place itself where it is no folder, else the libraries in it.
-#[cfg(feature = "onnxruntime")]
 pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
     // A bare name is left to the system's loader.
     let bare = place.components().count() == 1 && !place.exists();
@@ -44,14 +43,12 @@ pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
 }
 
 /// `libonnxruntime.so.1.32.0` and the like, but not the libraries of its providers.
-#[cfg(feature = "onnxruntime")]
 fn is_library(name: &str) -> bool {
     let rest = name.strip_prefix(DLL_PREFIX).and_then(|name| name.strip_prefix("onnxruntime"));
     rest.is_some_and(|rest| rest.starts_with('.') && rest.contains(DLL_SUFFIX))
 }
 
 /// The entries of a folder with such names, newest version first.
-#[cfg(feature = "onnxruntime")]
 fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
     let entries = listing.filter_map(Result::ok);

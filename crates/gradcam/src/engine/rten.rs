@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error() {
-        let error = guarded(|| panic!("torn at {}", 7)).map(|()| ()).unwrap_err();
+        let error = guarded(|| -> () { panic!("torn at {}", 7) }).unwrap_err();
         assert_eq!(error.to_string(), "rten panicked: torn at 7");
         assert_eq!(error.kind(), EngineErrorKind::Run);
     }

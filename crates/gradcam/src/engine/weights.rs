@@ -40,7 +40,6 @@ pub(super) fn set_location(tensor: &mut TensorProto, location: &str, offset: u64
 }
 
 /// Floats of another width as float32, little-endian; `None` for types that are no such floats.
-#[cfg(feature = "rten")]
 pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
     fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<u8> {
         let (chunks, _) = bytes.as_chunks::<N>();
@@ -60,7 +59,6 @@ pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The value of an IEEE 754 binary16 number.
-#[cfg(feature = "rten")]
 fn half(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let rest = u32::from(bits & 0x7fff) << 13;
@@ -72,7 +70,7 @@ fn half(bits: u16) -> f32 {
     f32::from_bits(sign | value.to_bits())
 }
 
-#[cfg(all(test, feature = "rten"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -9,13 +9,16 @@ use onnx_grad::{
 
 use crate::engine::tensor::type_of;
 
+/// Element type and dimensions, as far as they are known.
+type Type = (DataType, Option<Vec<Option<usize>>>);
+
 /// Types, shapes and constants by name, over the graph and its subgraphs: ONNX forbids a name to
 /// stand for two values where both can be seen.
 pub(super) struct Facts<'a> {
     pub(super) opset: i64,
     pub(super) proto: &'a ModelProto,
     model: &'a Model,
-    types: HashMap<&'a str, (DataType, Option<Vec<Option<usize>>>)>,
+    types: HashMap<&'a str, Type>,
     constants: HashMap<&'a str, &'a TensorProto>,
     used: HashSet<&'a str>,
 }

@@ -35,13 +35,17 @@ impl Window {
         if strides.len() != kernel.len() || dilations.len() != kernel.len() {
             return Err("strides, dilations and kernel_shape differ in length".to_owned());
         }
+        let sizes = kernel.iter().chain(&strides).chain(&dilations);
+        if let Some(size) = sizes.into_iter().find(|size| !(1..=i32::MAX.into()).contains(*size)) {
+            return Err(format!("its window has the impossible size {size}"));
+        }
         Ok(Self { kernel, strides, dilations })
     }
 
     /// Stride and extent of the dilated kernel, per axis.
     fn axes(&self) -> impl Iterator<Item = (i64, i64)> {
         let extents = self.kernel.iter().zip(&self.dilations);
-        let extents = extents.map(|(k, d)| (k - 1).saturating_mul(*d).saturating_add(1));
+        let extents = extents.map(|(k, d)| (k - 1) * d + 1);
         self.strides.iter().copied().zip(extents)
     }
 }
