@@ -243,6 +243,30 @@ fn all_nodes_that_cannot_run_are_listed() {
 }
 
 #[test]
+fn impossible_windows_are_errors() {
+    let same = || text("auto_pad", "SAME_LOWER");
+    let windows = [
+        vec![same(), ints("kernel_shape", &[i64::MIN, 2])],
+        vec![same(), ints("kernel_shape", &[i64::MAX, 2])],
+        vec![same(), ints("kernel_shape", &[2, 2]), ints("strides", &[0, 1])],
+        vec![ints("kernel_shape", &[2, 2]), ints("strides", &[1])],
+        vec![ints("kernel_shape", &[2, 2]), ints("pads", &[-1, 0, 0, 0])],
+        vec![ints("kernel_shape", &[2, 2]), ints("pads", &[i64::MAX, 0, i64::MAX, 0])],
+        vec![ints("kernel_shape", &[2; 9])],
+        vec![],
+    ];
+    let x = Array::<f32, _>::zeros((1, 1, 4, 4)).into_dyn();
+    for (engine, attributes) in engines().iter().flat_map(|e| windows.iter().map(move |w| (e, w))) {
+        let pool = node("MaxPool", &["x"], &["y"], attributes.clone());
+        let inputs: [(&str, DataType, &[i64]); 1] = [("x", DataType::Float, &[1, 1, 4, 4])];
+        let proto = model(13, &inputs, &[("y", DataType::Float)], vec![], vec![pool]);
+        let session = engine.compile(&read(&proto));
+        let result = session.and_then(|s| s.run(&[("x", TensorView::from(&x))], &["y"]));
+        assert!(result.is_err(), "{}: {attributes:?}", engine.name());
+    }
+}
+
+#[test]
 fn a_wrong_engine_name_gives_the_names() {
     let error = "tensorrt".parse::<EngineKind>().unwrap_err();
     assert_eq!(error.to_string(), "no engine named \"tensorrt\"; there are: rten, onnxruntime");

@@ -62,3 +62,37 @@ fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     found.sort_by(|a, b| b.cmp(a));
     found.into_iter().map(|(_, path)| path).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_python_environment_and_its_folders_are_places() {
+        let root = std::env::temp_dir().join("gradcam-engine-places");
+        let package = root.join("lib/python3.11/site-packages/onnxruntime");
+        let capi = package.join("capi");
+        fs::create_dir_all(&capi).unwrap();
+        let file = |version: &str| match std::env::consts::OS {
+            "macos" => format!("libonnxruntime.{version}.dylib"),
+            "windows" => "onnxruntime.dll".to_owned(),
+            _ => format!("libonnxruntime.so.{version}"),
+        };
+        for name in [&file("1.9.0"), &file("1.32.0"), "libonnxruntime_providers_shared.so", "x.py"]
+        {
+            fs::write(capi.join(name), "").unwrap();
+        }
+        for place in [&root, &package, &capi] {
+            let found = candidates(place);
+            assert_eq!(found.first(), Some(&capi.join(file("1.32.0"))), "{}", place.display());
+            assert!(found.len() <= 2, "{found:?}");
+        }
+        let one = capi.join(file("1.9.0"));
+        assert_eq!(candidates(&one), [one.as_path()]);
+        assert!(candidates(&root.join("nothing")).is_empty());
+        assert_eq!(candidates(Path::new("libonnxruntime.so")), [Path::new("libonnxruntime.so")]);
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
