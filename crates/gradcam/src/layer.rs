@@ -34,10 +34,19 @@ pub struct LayerInfo {
     pub default: bool,
 }
 
+/// A module: its path, the value that leaves it, and what it is made of.
+#[derive(Debug)]
+struct Module {
+    path: String,
+    value: ValueId,
+    kind: String,
+    nodes: usize,
+}
+
 /// The layers of one graph.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    modules: Vec<(String, ValueId, String)>,
+    modules: Vec<Module>,
     reaching: HashSet<ValueId>,
     default: Option<ValueId>,
 }
@@ -59,10 +68,14 @@ impl Layers {
     }
 
     /// The module path of a value, or its name.
+    ///
+    /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that is made of several
+    /// nodes, else the outermost.
     pub(crate) fn path_of<'a>(&'a self, graph: &'a Graph, value: ValueId) -> &'a str {
-        // The shortest path is the outermost module that the value leaves.
-        let paths = self.modules.iter().filter(|(_, v, _)| *v == value).map(|(path, _, _)| path);
-        paths.min_by_key(|path| path.len()).map_or(graph.name(value), String::as_str)
+        let leaving = || self.modules.iter().filter(|module| module.value == value);
+        let block = leaving().filter(|module| module.nodes > 1).max_by_key(|m| m.path.len());
+        let found = block.or_else(|| leaving().min_by_key(|module| module.path.len()));
+        found.map_or(graph.name(value), |module| &module.path)
     }
 
     /// The value that a user means by `name`.
@@ -77,32 +90,32 @@ impl Layers {
             return self.counted(graph, number);
         }
         let suffix = format!(".{name}");
-        let fitting: Vec<_> = self.modules.iter().filter(|(p, ..)| p.ends_with(&suffix)).collect();
+        let fitting: Vec<_> = self.modules.iter().filter(|m| m.path.ends_with(&suffix)).collect();
         match fitting.as_slice() {
-            [(_, value, _)] => return Ok(*value),
+            [module] => return Ok(module.value),
             [] => {}
-            [(a, ..), (b, ..), ..] => {
-                bail!(
-                    Layer,
-                    "\"{name}\" fits several layers, such as \"{a}\" and \"{b}\"; write more of the path"
-                )
-            }
+            [a, b, ..] => bail!(
+                Layer,
+                "\"{name}\" fits several layers, such as \"{}\" and \"{}\"; write more of the path",
+                a.path,
+                b.path
+            ),
         }
-        let names = self.modules.iter().map(|(path, ..)| path.as_str());
+        let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
-        let closest = closest(name, names.chain(values));
-        let closest = if closest.is_empty() {
-            String::new()
-        } else {
-            format!("; closest: {}", closest.join(", "))
+        let closest = match closest(name, names.chain(values)).as_slice() {
+            [] => String::new(),
+            names => format!("; closest: {}", names.join(", ")),
         };
-        let model = graph.model().path().map_or("MODEL".into(), |path| path.display().to_string());
-        bail!(Layer, "no layer named \"{name}\"{closest}; list them with: gradcam layers {model}")
+        let list = match graph.model().path() {
+            Some(path) => format!("gradcam layers {}", path.display()),
+            None => "gradcam layers".to_owned(),
+        };
+        bail!(Layer, "no layer named \"{name}\"{closest}; list them with: {list}")
     }
 
     fn named(&self, graph: &Graph, name: &str) -> Option<ValueId> {
-        let module =
-            self.modules.iter().find(|(path, ..)| path == name).map(|(_, value, _)| *value);
+        let module = self.modules.iter().find(|module| module.path == name).map(|m| m.value);
         let by_node = || {
             let (id, _) = graph.nodes().find(|(_, node)| node.name.as_deref() == Some(name))?;
             graph.node_outputs(id).first().copied().flatten()
@@ -111,48 +124,38 @@ impl Layers {
     }
 
     fn counted(&self, graph: &Graph, number: i64) -> Result<ValueId> {
-        let mut values: Vec<ValueId> = self
-            .modules
-            .iter()
-            .map(|(_, v, _)| *v)
-            .filter(|v| self.is_candidate(graph, *v))
-            .collect();
+        let values = self.modules.iter().map(|module| module.value);
+        let mut values: Vec<ValueId> = values.filter(|v| self.is_candidate(graph, *v)).collect();
         values.sort_unstable();
         values.dedup();
-        let Ok(count) = i64::try_from(values.len()) else { return Ok(values[0]) };
-        match usize::try_from(count + number) {
-            Ok(place) if number < 0 => Ok(values[place]),
-            _ => bail!(
+        let from_end = usize::try_from(number.unsigned_abs()).ok().filter(|_| number < 0);
+        match from_end.and_then(|back| values.len().checked_sub(back)) {
+            Some(place) => Ok(values[place]),
+            None => bail!(
                 Layer,
-                "no layer {number}; the layers with spatial extent are -1 (the last) to -{count} (the first)"
+                "no layer {number}; the layers with spatial extent are -1 (the last) to -{} (the first)",
+                values.len()
             ),
         }
     }
 
-    /// The modules in the order in which they finish, outer modules behind their parts.
+    /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
-        let info = |(path, value, kind): &(String, ValueId, String)| {
-            let shape = graph.fact(*value).sizes().unwrap_or_default();
+        let default = self.default.map(|value| (value, self.path_of(graph, value)));
+        let info = |module: &Module| {
+            let shape = graph.fact(module.value).sizes().unwrap_or_default();
             let rows = (shape.len() > 2).then(|| shape[2]).filter(|rows| *rows > 0);
             LayerInfo {
-                path: path.clone(),
-                kind: kind.clone(),
-                value: graph.name(*value).to_owned(),
+                path: module.path.clone(),
+                kind: module.kind.clone(),
+                value: graph.name(module.value).to_owned(),
                 stride: rows.zip(input_height).map_or(0, |(rows, height)| height.div_euclid(rows)),
                 shape,
-                candidate: self.is_candidate(graph, *value),
-                default: false,
+                candidate: self.is_candidate(graph, module.value),
+                default: default == Some((module.value, &module.path)),
             }
         };
-        let mut list: Vec<LayerInfo> = self.modules.iter().map(info).collect();
-        if let Some(default) = self.default {
-            let path = self.path_of(graph, default).to_owned();
-            let value = graph.name(default).to_owned();
-            for layer in &mut list {
-                layer.default = layer.path == path && layer.value == value;
-            }
-        }
-        list
+        self.modules.iter().map(info).collect()
     }
 }
 
@@ -163,17 +166,16 @@ pub(crate) fn has_space(graph: &Graph, value: ValueId) -> bool {
         && fact.sizes().is_some_and(|s| s.len() > 2 && s[2..].iter().product::<i64>() > 1)
 }
 
-/// Every module path with the value that leaves it and what it is made of, in the order of the tree.
-fn modules(graph: &Graph) -> Vec<(String, ValueId, String)> {
+/// Every module, outer modules before their parts; every node where the file names no modules.
+fn modules(graph: &Graph) -> Vec<Module> {
     let scopes: Vec<Option<String>> = graph.nodes().map(|(_, node)| scope::of_node(node)).collect();
     if scopes.iter().flatten().next().is_none() {
-        return graph
-            .nodes()
-            .filter_map(|(id, node)| {
-                let value = graph.node_outputs(id).first().copied().flatten()?;
-                Some((graph.name(value).to_owned(), value, node.op().to_owned()))
-            })
-            .collect();
+        let each = graph.nodes().filter_map(|(id, node)| {
+            let value = graph.node_outputs(id).first().copied().flatten()?;
+            let path = graph.name(value).to_owned();
+            Some(Module { path, value, kind: node.op().to_owned(), nodes: 1 })
+        });
+        return each.collect();
     }
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
@@ -187,14 +189,13 @@ fn modules(graph: &Graph) -> Vec<(String, ValueId, String)> {
             nodes.push(id);
         }
     }
-    let mut found = Vec::new();
-    for path in order {
+    let found = order.into_iter().filter_map(|path| {
         let nodes = &members[path];
-        if let Some(value) = leaving(graph, nodes) {
-            found.push((path.to_owned(), value, kind(graph, nodes)));
-        }
-    }
-    found
+        let value = leaving(graph, nodes)?;
+        let kind = kind(graph, nodes);
+        Some(Module { path: path.to_owned(), value, kind, nodes: nodes.len() })
+    });
+    found.collect()
 }
 
 /// The last value that a set of nodes makes and others read.

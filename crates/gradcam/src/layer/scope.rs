@@ -32,9 +32,11 @@ pub(super) fn of_node(node: &NodeProto) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// A path and the paths of the modules around it, the outermost first.
+/// A path and the paths of the modules around it, the outermost first. Paths with slashes keep dots
+/// inside names, such as `mobilenetv2_1.00_160`.
 pub(super) fn with_parents(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '/')).map(|(at, _)| at);
+    let separator = if path.contains('/') { '/' } else { '.' };
+    let ends = path.match_indices(separator).map(|(at, _)| at);
     ends.chain([path.len()]).map(|end| &path[..end])
 }
 
@@ -67,5 +69,7 @@ mod tests {
     fn parents_come_first() {
         let all: Vec<_> = with_parents("layer4.1.conv2").collect();
         assert_eq!(all, ["layer4", "layer4.1", "layer4.1.conv2"]);
+        let all: Vec<_> = with_parents("net_1.00/block").collect();
+        assert_eq!(all, ["net_1.00", "net_1.00/block"]);
     }
 }
