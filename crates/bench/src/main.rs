@@ -52,7 +52,8 @@ struct Args {
     at_most: Option<f64>,
 }
 
-/// Threads of ONNX Runtime spin for about 27 ms after a run; a block begins when they are asleep.
+/// Threads of ONNX Runtime spin for about 27 ms after a run. Each run begins when those of the other
+/// session are asleep.
 const PAUSE: Duration = Duration::from_millis(45);
 
 fn main() -> Result<()> {
@@ -103,11 +104,13 @@ fn measure(args: &Args, path: &PathBuf, kind: EngineKind, layer: Option<&str>) -
     let plain = engine::engine(kind, &options)?.compile(&prune(&graph, &[output])?)?;
 
     let infer = || -> Result<Duration> {
+        thread::sleep(PAUSE);
         let started = Instant::now();
         plain.run(&[(&input, TensorView::from(&x))], &[graph.name(output)])?;
         Ok(started.elapsed())
     };
     let explain = || -> Result<Duration> {
+        thread::sleep(PAUSE);
         let started = Instant::now();
         explainer.explain_batch(x.view(), &[Target::Argmax])?;
         Ok(started.elapsed())
@@ -118,7 +121,6 @@ fn measure(args: &Args, path: &PathBuf, kind: EngineKind, layer: Option<&str>) -
         infer()?;
         explain()?;
     }
-    thread::sleep(PAUSE);
     let (mut plain_ms, mut explained_ms, mut ratios) = (vec![], vec![], vec![]);
     for pair in 0..args.pairs {
         // Who comes first alternates, so that neither always finds the other's caches.

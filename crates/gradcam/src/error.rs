@@ -85,11 +85,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        // The message is the source's own, so what follows is the source's source.
+        self.source.as_deref().and_then(std::error::Error::source)
     }
 }
 
-/// Wraps an error of a layer below: its message stays, and it is the source's source that follows.
+/// Wraps an error of a layer below; its message stays.
 macro_rules! wrap {
     ($from:ty, $kind:expr, $node:expr) => {
         impl From<$from> for Error {
