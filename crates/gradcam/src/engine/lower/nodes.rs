@@ -8,7 +8,7 @@ use onnx_grad::proto::{
 
 use super::{
     Refusal,
-    rewrite::{Rewrite, input, int, only_first_output, set, unset},
+    rewrite::{Rewrite, input, int, ints, only_first_output, set, unset},
 };
 use crate::engine::tensor::type_of;
 
@@ -73,6 +73,54 @@ pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
             return Ok(());
         }
         _ => {}
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten keeps an axis of size 1 where many matrices are multiplied by one vector; the standard drops it.
+pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.rank(&node, 1) != Some(1) || b.facts.rank(&node, 0).is_none_or(|rank| rank < 3) {
+        b.keep(node);
+        return Ok(());
+    }
+    let column = b.ints(&[2], &[-1, 1]);
+    let column = b.node("Reshape", &[input(&node, 1)?, &column], vec![]);
+    let product = b.node("MatMul", &[input(&node, 0)?, &column], vec![]);
+    let rank = b.facts.rank(&node, 0).and_then(|rank| i64::try_from(rank).ok()).unwrap_or(3);
+    let shape: Vec<i64> = vec![0; b.facts.rank(&node, 0).unwrap_or(3) - 1];
+    let shape = b.ints(&[rank - 1], &shape);
+    b.last(&node, "Reshape", &[&product, &shape], vec![]);
+    Ok(())
+}
+
+/// rten reduces all axes where none is given, even if the node says that it then does nothing.
+pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
+    let given = node.input.get(1).is_some_and(|name| !name.is_empty());
+    if noop && (!given || b.facts.ints(&node, 1).is_some_and(|axes| axes.is_empty())) {
+        b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+        return Ok(());
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten takes the axes that are left out for all axes; the standard for as many as there are starts.
+pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let range = |count: usize| (0..i64::try_from(count).unwrap_or(0)).collect::<Vec<i64>>();
+    if let Some(starts) = node.attr_ints("starts") {
+        if node.attr_ints("axes").is_none() {
+            let axes = range(starts.len());
+            set(&mut node, ints("axes", axes));
+        }
+    } else if node.input.get(3).is_none_or(String::is_empty) {
+        let count = b.facts.dims(input(&node, 1)?).and_then(|dims| dims.first().copied().flatten());
+        let count = count.or_else(|| b.facts.ints(&node, 1).map(|starts| starts.len()));
+        let axes = range(count.ok_or("the number of its starts is not known")?);
+        let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
+        node.input.resize(node.input.len().max(4), String::new());
+        node.input[3] = axes;
     }
     b.keep(node);
     Ok(())

@@ -1,0 +1,128 @@
+//! Every gradient rule against float64 PyTorch, at every opset of its range, on every engine.
+
+#![expect(clippy::panic, reason = "helpers of tests may panic")]
+
+#[path = "engine/common.rs"]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gradcam::engine::{Engine, Tensor, TensorView};
+use ndarray::ArrayD;
+use onnx_grad::{Model, NEWEST_OPSET, Options, gradient, rules};
+use testkit::{Case, largest_error, rule_cases};
+
+/// What the design promises for a gradient rule, of the largest entry; float32 against float64.
+const BOUND: f64 = 1e-5;
+
+/// Cases that an engine refuses, by the beginning of their name, and why. An excluded case that runs is
+/// an error, so this list cannot grow stale.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("rten", "Conv_3d", "rten has convolutions of one and two axes"),
+    ("rten", "MaxPool_3d", "rten has pools of one and two axes"),
+    ("rten", "AveragePool_3d", "rten has pools of one and two axes"),
+    ("rten", "MaxPool_dilated", "rten has no dilated pools"),
+    ("rten", "AveragePool_dilated", "rten has no dilated pools"),
+];
+
+fn excluded(engine: &str, case: &str) -> bool {
+    REFUSED.iter().any(|(e, prefix, _)| *e == engine && case.starts_with(prefix))
+}
+
+/// The model of a variant with another opset number written into it.
+fn at_opset(bytes: &[u8], opset: i64) -> Model {
+    let model = Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"));
+    let mut proto = model.proto().clone();
+    proto.opset_import[0].version = Some(opset);
+    let mut bytes = Vec::new();
+    prost::Message::encode(&proto, &mut bytes).unwrap_or_else(|e| panic!("{e}"));
+    Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn array(tensor: &testkit::Tensor) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(tensor.shape.as_slice(), tensor.to_f32())
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The largest error of output and gradients; an error text where it does not run.
+fn run(case: &Case, model: &Model, engine: &dyn Engine) -> Result<f64, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let options = Options { seed_input: Some("seed".to_owned()), ..Options::default() };
+    let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
+    let differentiated = gradient(model, "y", &wrt, &options).map_err(|e| text(&e))?;
+    let session = engine.compile(&differentiated).map_err(|e| text(&e))?;
+    let mut values: BTreeMap<&str, ArrayD<f32>> =
+        case.inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
+    values.insert("seed", array(&case.seed));
+    // What the gradient does not need is no input of the pruned graph any more.
+    let declared: BTreeSet<String> =
+        onnx_grad::inputs(&differentiated).into_iter().map(|(name, _)| name).collect();
+    let inputs: Vec<(&str, TensorView<'_>)> = values
+        .iter()
+        .filter(|(name, _)| declared.contains(**name))
+        .map(|(name, value)| (*name, TensorView::from(value)))
+        .collect();
+    let mut names = vec!["y".to_owned()];
+    names.extend(wrt.iter().map(|name| format!("{name}.grad")));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let outputs = session.run(&inputs, &names).map_err(|e| text(&e))?;
+    let wanted = std::iter::once(&case.forward).chain(wrt.iter().map(|name| &case.grads[*name]));
+    let mut worst = 0f64;
+    for ((name, output), want) in names.iter().zip(outputs).zip(wanted) {
+        let Tensor::F32(output) = output else { return Err(format!("{name} holds no floats")) };
+        if output.shape() != want.shape {
+            return Err(format!("{name} has shape {:?}, wanted {:?}", output.shape(), want.shape));
+        }
+        let got: Vec<f32> = output.iter().copied().collect();
+        worst = worst.max(largest_error(&got, &want.data));
+    }
+    Ok(worst)
+}
+
+#[test]
+fn every_rule_equals_float64_pytorch_at_every_opset_on_every_engine() {
+    let cases = rule_cases();
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for case in &cases {
+            let skip = excluded(engine.name(), &case.name);
+            for variant in &case.variants {
+                for opset in variant.opsets.0..=variant.opsets.1 {
+                    count += 1;
+                    let outcome = run(case, &at_opset(&variant.model, opset), engine.as_ref());
+                    let at = format!("{} at opset {opset} on {}", case.name, engine.name());
+                    match outcome {
+                        Ok(_) if skip => failures.push(format!("{at}: runs, but is excluded")),
+                        Ok(error) if error > BOUND => {
+                            failures.push(format!("{at}: error {error:.1e}"))
+                        }
+                        Err(text) if !skip => failures.push(format!("{at}: {text}")),
+                        Ok(_) | Err(_) => {}
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 5_000, "only {count} runs");
+    let shown = failures.iter().take(60).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} failed:\n{shown}", failures.len());
+}
+
+#[test]
+fn every_row_of_the_rule_table_has_cases_up_to_the_newest_opset() {
+    let cases = rule_cases();
+    for rule in rules().filter(|rule| !rule.zero) {
+        let of_op: Vec<&Case> = cases.iter().filter(|case| case.op == rule.op).collect();
+        assert!(!of_op.is_empty(), "{} has a rule and no case", rule.op);
+        let covered: BTreeSet<i64> = of_op
+            .iter()
+            .flat_map(|case| &case.variants)
+            .flat_map(|variant| variant.opsets.0..=variant.opsets.1)
+            .collect();
+        let (first, last) = rule.opsets;
+        assert_eq!(last, NEWEST_OPSET, "{}", rule.op);
+        let missing: Vec<i64> = (first..=last).filter(|opset| !covered.contains(opset)).collect();
+        assert!(missing.is_empty(), "{} has no case at opsets {missing:?}", rule.op);
+    }
+}
