@@ -9,7 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gradcam::engine::{Engine, Tensor, TensorView};
 use ndarray::ArrayD;
-use onnx_grad::{Model, NEWEST_OPSET, Options, gradient, rules};
+use onnx_grad::{
+    Model, NEWEST_OPSET, Options, Want,
+    builder::Builder,
+    differentiate, gradient,
+    graph::{Graph, Sizes},
+    prune, rules,
+};
 use testkit::{Case, largest_error, rule_cases};
 
 /// What the design promises for a gradient rule, of the largest entry; float32 against float64.
@@ -125,4 +131,61 @@ fn every_row_of_the_rule_table_has_cases_up_to_the_newest_opset() {
         let missing: Vec<i64> = (first..=last).filter(|opset| !covered.contains(opset)).collect();
         assert!(missing.is_empty(), "{} has no case at opsets {missing:?}", rule.op);
     }
+}
+
+/// The sum over space that is pushed towards the output equals the sum of the gradient.
+#[test]
+fn pushed_sums_equal_the_sum_of_the_gradient() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for case in rule_cases().iter().filter(|case| !excluded(engine.name(), &case.name)) {
+            for name in case.wrt.iter().filter(|name| case.inputs[*name].shape.len() > 2) {
+                count += 1;
+                let at = format!("{} for {name} on {}", case.name, engine.name());
+                match pushed(case, name, engine.as_ref()) {
+                    Ok(error) if error > BOUND => failures.push(format!("{at}: error {error:.1e}")),
+                    Err(text) => failures.push(format!("{at}: {text}")),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+    assert!(count > 250, "only {count} runs");
+    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let model = Model::from_bytes(case.variants[0].model.as_slice()).map_err(|e| text(&e))?;
+    let mut graph = Graph::new(&model, &Sizes::new()).map_err(|e| text(&e))?;
+    let (x, y) = (graph.value(name).map_err(|e| text(&e))?, graph.outputs()[0]);
+    let mut b = Builder::new(&mut graph, "sum");
+    let dims: Vec<i64> = case.seed.shape.iter().map(|&d| d.try_into().unwrap_or(0)).collect();
+    let seed = b.floats(y, &dims, &case.seed.data).map_err(|e| text(&e))?;
+    let sums =
+        differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)]).map_err(|e| text(&e))?;
+    let sum = graph.alias(sums[0], "sum").map_err(|e| text(&e))?;
+    let pruned = prune(&graph, &[sum]).map_err(|e| text(&e))?;
+    let declared: BTreeSet<String> =
+        onnx_grad::inputs(&pruned).into_iter().map(|(name, _)| name).collect();
+    let values: BTreeMap<&str, ArrayD<f32>> =
+        case.inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
+    let inputs: Vec<(&str, TensorView<'_>)> = values
+        .iter()
+        .filter(|(name, _)| declared.contains(**name))
+        .map(|(name, value)| (*name, TensorView::from(value)))
+        .collect();
+    let session = engine.compile(&pruned).map_err(|e| text(&e))?;
+    let output = session.run(&inputs, &["sum"]).map_err(|e| text(&e))?.remove(0);
+    let got: Vec<f32> = output.into_f32().map(|a| a.iter().copied().collect()).unwrap_or_default();
+    let full = &case.grads[name];
+    let positions: usize = full.shape[2..].iter().product();
+    let want: Vec<f64> = full.data.chunks(positions).map(|run| run.iter().sum()).collect();
+    // A sum may cancel: its error is measured against what was summed.
+    let largest = full.data.chunks(positions).map(|run| run.iter().map(|v| v.abs()).sum::<f64>());
+    let largest = largest.fold(0.0, f64::max);
+    let scale = want.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
+    let error = largest_error(&got, &want);
+    Ok(if scale > 0.0 && largest > 0.0 { error * scale / largest } else { error })
 }
