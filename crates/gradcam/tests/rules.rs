@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests may panic")]
 
 #[path = "engine/common.rs"]
+#[expect(dead_code, reason = "shared with the tests of the engines")]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

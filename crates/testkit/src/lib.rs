@@ -3,12 +3,14 @@
 //! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
 
 mod base64;
+mod networks;
 mod weights;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+pub use networks::{LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use weights::{splitmix64, uniform, weights};
 
 /// A tensor of a fixture, in float64.

@@ -10,21 +10,28 @@ pub fn splitmix64(state: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Number `index` of the tensor `name`, uniform in −1…1: the upper 24 bits of
-/// splitmix64(seed + FNV-1a(name), index), which a float32 holds exactly.
+/// Where the sequence of the tensor `name` begins: seed + FNV-1a(name).
+fn start(seed: u64, name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    seed.wrapping_add(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// The upper 24 bits as a number in −1…1, which a float32 holds exactly.
 #[expect(clippy::cast_precision_loss, reason = "24 bits fit a float32")]
+fn unit(bits: u64) -> f32 {
+    (bits >> 40) as f32 / 8_388_608.0 - 1.0
+}
+
+/// Number `index` of the tensor `name`, uniform in −1…1.
 pub fn uniform(seed: u64, name: &str, index: u64) -> f32 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let bits = splitmix64(seed.wrapping_add(fnv), index) >> 40;
-    bits as f32 / 8_388_608.0 - 1.0
+    unit(splitmix64(start(seed, name), index))
 }
 
 /// The weights of a tensor, `scale`·uniform, as little-endian float32.
 pub fn weights(seed: u64, name: &str, dims: &[i64], scale: f32) -> Vec<u8> {
     let count: u64 = dims.iter().map(|&dim| u64::try_from(dim).unwrap_or(0)).product();
-    (0..count).flat_map(|index| (uniform(seed, name, index) * scale).to_le_bytes()).collect()
+    let start = start(seed, name);
+    (0..count).flat_map(|at| (unit(splitmix64(start, at)) * scale).to_le_bytes()).collect()
 }
 
 #[cfg(test)]
