@@ -8,7 +8,8 @@ use onnx_grad::proto::NodeProto;
 /// that begins with the one before it and a dot replaces that, any other is appended with a dot. Other
 /// names with `/`, such as TensorFlow's, keep their slashes.
 pub(super) fn of_node(node: &NodeProto) -> Option<String> {
-    let name = node.name.as_deref()?;
+    // A constant is no part of a layer.
+    let name = node.name.as_deref().filter(|_| node.op() != "Constant")?;
     let torch = name.starts_with('/');
     let (scope, _) = name.trim_start_matches('/').rsplit_once('/')?;
     if !torch {
