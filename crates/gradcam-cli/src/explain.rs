@@ -32,6 +32,8 @@ use report::Report;
 struct Item {
     /// Its name in file names.
     stem: String,
+    /// Its place in a batch of several.
+    index: Option<usize>,
     /// The photo, and the part of it that the network saw.
     photo: Option<(Photo, Placement)>,
     explanations: Vec<Explanation>,
@@ -196,7 +198,9 @@ impl<'a> Job<'a> {
                 Failure::Stop(error.to_string())
             }
         })?;
-        stages.explain = started.elapsed();
+        let count = u32::try_from(items.len().max(1)).unwrap_or(u32::MAX);
+        stages.read /= count;
+        stages.explain = started.elapsed() / count;
         let mut text = String::new();
         for item in &items {
             let started = Instant::now();
@@ -215,17 +219,18 @@ impl<'a> Job<'a> {
             explanations.extend(some);
             placement = Some(placed);
         }
-        Ok(Item { stem, photo: placement.map(|placement| (photo, placement)), explanations })
+        let photo = placement.map(|placement| (photo, placement));
+        Ok(Item { stem, index: None, photo, explanations })
     }
 
     fn tensor(&self, stem: &str, x: &ArrayD<f32>) -> gradcam::Result<Vec<Item>> {
         let count = x.len_of(Axis(0));
-        let name = |index: usize| {
-            if count == 1 { stem.to_owned() } else { format!("{stem}.{index}") }
+        let item = |index: usize| {
+            let index = Some(index).filter(|_| count > 1);
+            let stem = index.map_or_else(|| stem.to_owned(), |index| format!("{stem}.{index}"));
+            Item { stem, index, photo: None, explanations: Vec::new() }
         };
-        let mut items: Vec<Item> = (0..count)
-            .map(|index| Item { stem: name(index), photo: None, explanations: Vec::new() })
-            .collect();
+        let mut items: Vec<Item> = (0..count).map(item).collect();
         // As many at once as the model wants; one where it is free, to keep memory small.
         let a_run = self.batch.unwrap_or(1).max(1);
         for explainer in &self.explainers {

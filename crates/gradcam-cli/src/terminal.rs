@@ -79,6 +79,10 @@ pub(crate) fn clap(error: &clap::Error) -> ExitCode {
         };
     }
     let rendered = error.render();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        note(rendered.to_string());
+        return ExitCode::from(2);
+    }
     let style = Style::of(&io::stderr());
     let text = if style.coloured { rendered.ansi().to_string() } else { rendered.to_string() };
     let rest = text.split_once("error:").map_or(text.as_str(), |(_, rest)| rest);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
-use gradcam::{Class, Explainer, Explanation};
+use gradcam::{
+    Class, Explainer, Explanation,
+    image::preprocess::{Geometry, Resize},
+};
 use serde_json::{Value, json};
 
 use super::{Item, Stages};
@@ -72,9 +75,14 @@ impl<'a> Report<'a> {
         text += &line("engine", explainer.engine_name().to_owned());
         if let Value::Object(values) = &self.preprocess {
             for (name, value) in values.iter().filter(|(name, _)| *name != "origins") {
+                let value = match (name.as_str(), value) {
+                    ("geometry", _) => geometry(&explainer.preprocessing().preprocess.geometry),
+                    (_, Value::String(text)) => text.clone(),
+                    (_, other) => other.to_string(),
+                };
                 let origin = values["origins"].get(name).and_then(Value::as_str);
                 let origin = origin.map_or_else(String::new, |origin| format!("  ({origin})"));
-                text += &line(name, format!("{value}{origin}"));
+                text += &line(name, value + &origin);
             }
         }
         text + "\n"
@@ -115,7 +123,7 @@ impl<'a> Report<'a> {
             value["layers"] = layers.get(layer).cloned().into_iter().collect();
         }
         value["image"] = json!(image.display().to_string());
-        value["item"] = json!(item.stem);
+        value["index"] = json!(item.index);
         value["model"] = json!({ "name": self.model, "sha256": self.digest });
         if layer.is_none() {
             value["files"] = json!(files);
@@ -129,10 +137,10 @@ impl<'a> Report<'a> {
     fn text(&mut self, item: &Item, image: &str, files: &[Vec<String>], stages: Stages) -> String {
         let style = self.style;
         let mut text = std::mem::take(&mut self.head);
-        let name = if item.stem.contains(&names::stem(Path::new(image))) && item.photo.is_none() {
-            format!("{image} {}", item.stem)
-        } else {
-            image.to_owned()
+        let image = if image == "-" { "standard input" } else { image };
+        let name = match item.index {
+            Some(index) => format!("{image} [{index}]"),
+            None => image.to_owned(),
         };
         let size = match (&item.photo, item.explanations.first()) {
             (Some((photo, _)), _) => format!("{}x{}", photo.width(), photo.height()),
@@ -213,14 +221,11 @@ impl<'a> Report<'a> {
         } else {
             ms(times.differentiate + times.compile + times.run)
         };
-        let method = explanation.method;
-        let mut text = format!(
-            "  {} {}\n",
-            style.bold(target),
-            style.dim(format!("{method} at {layers}, {took}"))
-        );
+        let how = format!("{} at {layers}, {took}", explanation.method);
+        let mut text = format!("  target {}, {}\n", style.bold(target), style.dim(how));
         for file in files {
-            text += &format!("    {}\n", style.green(terminal::printable(file)));
+            let file = if file == "-" { "standard output" } else { file };
+            text += &format!("    wrote {}\n", style.green(terminal::printable(file)));
         }
         text
     }
@@ -244,6 +249,22 @@ impl<'a> Report<'a> {
         }
         terminal::print(block)
     }
+}
+
+/// Resize and crop in words.
+fn geometry(geometry: &Geometry) -> String {
+    let resize = match geometry.resize {
+        Resize::None => "no resize".to_owned(),
+        Resize::Exact { width, height } => format!("squash to {width}x{height}"),
+        Resize::ShortSide { size, longest: None } => format!("short side to {size}"),
+        Resize::ShortSide { size, longest: Some(longest) } => {
+            format!("short side to {size}, long side at most {longest}")
+        }
+        Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
+        Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
+    };
+    let crop = geometry.crop.map(|crop| format!(", centre crop {}x{}", crop.width, crop.height));
+    resize + &crop.unwrap_or_default()
 }
 
 /// Values and origins of the preprocessing, without the labels.
