@@ -286,22 +286,18 @@ impl<'a> Job<'a> {
         let mut all = Vec::new();
         for explanation in &item.explanations {
             let mut files = Vec::new();
-            for (index, layer) in explanation.layers.iter().enumerate() {
-                let mut name = format!("{}.{}", item.stem, names::target(explanation));
-                if explanation.layers.len() > 1 {
-                    name += &format!(".{}", names::layer(&layer.layer));
-                }
-                if self.explainers.len() > 1 {
-                    name += &format!(".{}", explanation.method);
-                }
+            for layer in 0..explanation.layers.len() {
+                let name = self.name(item, explanation, layer);
                 for format in &self.args.output.formats {
-                    let parts =
-                        draw::parts(*format, item, explanation, index, &self.style, || {
-                            report.json(image, item, explanation, Some(index), &[])
-                        })?;
+                    let json = || report.json(image, item, explanation, Some(layer), &[]);
+                    let parts = draw::parts(*format, item, explanation, layer, &self.style, json)
+                        .map_err(|failure| failure.about(&image.display().to_string()))?;
                     for (extension, bytes) in parts {
-                        let name = format!("{name}.{extension}");
-                        files.push(place.write(&item.stem, &name, &bytes)?);
+                        files.push(place.write(
+                            &item.stem,
+                            &format!("{name}.{extension}"),
+                            &bytes,
+                        )?);
                     }
                 }
             }
@@ -309,4 +305,25 @@ impl<'a> Job<'a> {
         }
         Ok(all)
     }
+
+    /// The name of a map's files: image, target, and what else there are several of.
+    fn name(&self, item: &Item, explanation: &Explanation, layer: usize) -> String {
+        let mut name = format!("{}.{}", item.stem, names::target(explanation));
+        if let [_, _, ..] = explanation.layers.as_slice() {
+            name += &format!(".{}", layer_name(explanation, layer));
+        }
+        if self.explainers.len() > 1 {
+            name += &format!(".{}", explanation.method);
+        }
+        name
+    }
+}
+
+/// A layer's name in a file name, with its number where another layer would be called the same.
+fn layer_name(explanation: &Explanation, layer: usize) -> String {
+    let this = &explanation.layers[layer];
+    let safe = names::layer(&this.layer);
+    let same =
+        |other: &gradcam::LayerMap| names::layer(&other.layer) == safe && other.value != this.value;
+    if explanation.layers[..layer].iter().any(same) { format!("{safe}-{layer}") } else { safe }
 }

@@ -25,6 +25,14 @@ pub(crate) enum Failure {
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
+    /// Names the image that the work failed for.
+    pub(crate) fn about(self, image: &str) -> Self {
+        match self {
+            Self::Failed(message) => Self::Failed(format!("{image}: {message}")),
+            other => other,
+        }
+    }
+
     /// Says it on standard error, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {

@@ -18,6 +18,8 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     let overrides = Overrides { size: args.size, imagenet: true, ..Overrides::default() };
     let explainer = model::builder(opened).preprocess(overrides).build()?;
     let layers = explainer.layer_list();
+    // Between modules it is in no line of the tree.
+    let default = explainer.layers().next().map_or("", |(name, _)| name);
     let name = model::name(args.model.as_deref());
     if args.json {
         let rows: Vec<_> = layers
@@ -32,10 +34,17 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
             .collect();
         return terminal::print(format!(
             "{}\n",
-            json!({ "schema": 1, "model": name, "layers": rows })
+            json!({ "schema": 1, "model": name, "default": default, "layers": rows })
         ));
     }
-    terminal::print(tree(&name, layers, Style::of(&io::stdout())))
+    let style = Style::of(&io::stdout());
+    let mut text = tree(&name, layers, style);
+    if !layers.iter().any(|layer| layer.default) {
+        let default = style.green(terminal::printable(default));
+        text += &format!("* {default}, a value between the modules\n");
+    }
+    let legend = "* the default   + can be explained   /N one position stands for N pixels";
+    terminal::print(text + &format!("\n{}\n", style.dim(legend)))
 }
 
 /// One line of the tree: the branches before a name, and the name.
@@ -56,7 +65,8 @@ fn tree(model: &str, layers: &[LayerInfo], style: Style) -> String {
     for Line { branches, name, layer } in &lines {
         let name_width = names - branches.chars().count();
         let name = terminal::printable(&format!("{name:name_width$}"));
-        let stride = if layer.stride > 0 { format!("/{}", layer.stride) } else { String::new() };
+        let wide = layer.stride > 0 && layer.shape.iter().skip(2).any(|size| *size > 1);
+        let stride = if wide { format!("/{}", layer.stride) } else { String::new() };
         let (mark, name) = match (layer.default, layer.candidate) {
             (true, _) => (style.green("*"), style.green(name)),
             (false, true) => ("+".to_owned(), name),
@@ -71,8 +81,7 @@ fn tree(model: &str, layers: &[LayerInfo], style: Style) -> String {
         text += line.trim_end();
         text.push('\n');
     }
-    let legend = "* the default   + can be explained   /N one position stands for N pixels";
-    text + &format!("\n{}\n", style.dim(legend))
+    text
 }
 
 fn shape(layer: &LayerInfo) -> String {

@@ -1,8 +1,11 @@
 //! What does not work ends with the right exit code, a message that helps, and no file.
 
+#![expect(clippy::expect_used, reason = "helpers of tests, where a panic is the report")]
+
 #[path = "helpers/models.rs"]
 mod models;
 #[path = "helpers/run.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod run;
 
 use std::fs;
