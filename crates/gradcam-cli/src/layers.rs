@@ -16,10 +16,19 @@ use crate::{
 pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     let opened = model::open(args.model.as_deref())?;
     let overrides = Overrides { size: args.size, imagenet: true, ..Overrides::default() };
-    let explainer = model::builder(opened).preprocess(overrides).build()?;
-    let layers = explainer.layer_list();
-    // Between modules it is in no line of the tree.
-    let default = explainer.layers().next().map_or("", |(name, _)| name);
+    let builder = || model::builder(opened.clone()).preprocess(overrides.clone());
+    // Between modules the default is in no line of the tree, so it is asked for by name.
+    let (layers, default) = match builder().build() {
+        Ok(explainer) => {
+            let default = explainer.layers().next().map(|(name, _)| name.to_owned());
+            (explainer.layer_list().to_vec(), default)
+        }
+        Err(error) => {
+            let layers = builder().layer_list()?;
+            terminal::complain(&format!("the model cannot be explained as it is: {error}"));
+            (layers, None)
+        }
+    };
     let name = model::name(args.model.as_deref());
     if args.json {
         let rows: Vec<_> = layers
@@ -38,9 +47,9 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
         ));
     }
     let style = Style::of(&io::stdout());
-    let mut text = tree(&name, layers, style);
-    if !layers.iter().any(|layer| layer.default) {
-        let default = style.green(terminal::printable(default));
+    let mut text = tree(&name, &layers, style);
+    if let Some(default) = default.filter(|_| !layers.iter().any(|layer| layer.default)) {
+        let default = style.green(terminal::printable(&default));
         text += &format!("* {default}, a value between the modules\n");
     }
     let legend = "* the default   + can be explained   /N one position stands for N pixels";

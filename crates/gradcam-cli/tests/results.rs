@@ -332,6 +332,18 @@ fn layers_methods_and_the_rest() {
     }
 }
 
+#[test]
+fn layers_are_listed_of_models_that_cannot_be_explained() {
+    let folder = Folder::new();
+    folder.write("flat.onnx", Net::new(&[1, 4]).node("Relu", &["x"], "act", &[]).model("act"));
+    let ran = folder.gradcam(&["layers", "flat.onnx", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot be explained as it is"), "{}", ran.stderr);
+    let layers = &lines(&ran)[0]["layers"];
+    assert_eq!(layers[0]["path"], "act");
+    assert_eq!(layers[0]["candidate"], false);
+}
+
 /// The demo: the heat of each class lies on its half of the photo.
 #[test]
 fn the_built_in_model_looks_at_the_right_half() {
