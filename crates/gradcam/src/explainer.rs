@@ -176,6 +176,13 @@ fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec
         .iter()
         .map(|name| {
             let value = layers.find(graph, name)?;
+            if !layers.reaches_scores(value) {
+                bail!(
+                    Layer,
+                    "layer \"{name}\" does not reach the model's scores, so they have no gradient \
+                     there; choose a layer that they are computed from"
+                )
+            }
             if !has_space(graph, value) {
                 let shape = graph.fact(value).sizes().unwrap_or_default();
                 bail!(
