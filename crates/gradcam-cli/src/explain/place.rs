@@ -90,9 +90,7 @@ impl Place {
             Some(path) => {
                 let slash = path.to_string_lossy().ends_with(std::path::is_separator);
                 if slash || count != 1 || path.is_dir() {
-                    fs::create_dir_all(path).map_err(|error| {
-                        failed(format!("cannot make the folder {}: {error}", path.display()))
-                    })?;
+                    fs::create_dir_all(path).map_err(|error| cannot_make(path, &error))?;
                     Destination::Folder(path.to_owned())
                 } else {
                     Destination::File(path.to_owned())
@@ -134,4 +132,10 @@ impl Place {
         self.written.insert(path, image.to_owned());
         Ok(shown)
     }
+}
+
+fn cannot_make(folder: &Path, error: &io::Error) -> Failure {
+    let taken = folder.components().collect::<PathBuf>().is_file();
+    let why = if taken { "a file has that name".to_owned() } else { error.to_string() };
+    failed(format!("cannot make the folder {}: {why}", folder.display()))
 }
