@@ -92,3 +92,31 @@ pub(crate) fn stdout(error: io::Error) -> Failure {
 pub(crate) fn failed(message: impl fmt::Display) -> Failure {
     Failure::Failed(message.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_one_line() {
+        let rows: [(fn(), &str); 3] = [
+            (|| panic!("first line\nsecond"), "internal error: first line; please report"),
+            (|| panic!("{}", 7), "internal error: 7; please report"),
+            (|| panic::panic_any(7), "internal error: no message; please report"),
+        ];
+        for (run, wanted) in rows {
+            let done = panic::catch_unwind(|| {
+                run();
+                Ok(())
+            });
+            match done.unwrap_or_else(internal) {
+                Err(Failure::Failed(message)) => {
+                    assert!(message.starts_with(wanted) && !message.contains('\n'), "{message}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
