@@ -108,10 +108,7 @@ impl ExplainerBuilder {
     /// no scores, `Model`.
     pub fn build(self) -> Result<Explainer> {
         let input = ImageInput::of(&self.model)?;
-        let metadata: Vec<(String, String)> =
-            self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let resolved =
-            image::resolve(&self.overrides, &metadata, self.model.path(), &input.declared)?;
+        let resolved = self.resolved(&input)?;
         let graph = Graph::new(&self.model, &input.default_sizes(&resolved)?)?;
         let head = head(&graph)?;
         let layers = Layers::new(&graph, head.value);
@@ -134,6 +131,34 @@ impl ExplainerBuilder {
             compiled: Mutex::default(),
         })
     }
+
+    /// The layers of the model, also of one that cannot be explained: without scores, with several
+    /// inputs, or with an input that takes no photos. Layer, method and engine do not matter here.
+    ///
+    /// # Errors
+    /// `Model`.
+    pub fn layer_list(&self) -> Result<Vec<LayerInfo>> {
+        let input = ImageInput::of(&self.model).ok();
+        let sizes = input.as_ref().and_then(|input| {
+            let resolved = self.resolved(input).ok()?;
+            input.default_sizes(&resolved).ok()
+        });
+        let sizes = sizes.unwrap_or_default();
+        let graph = Graph::new(&self.model, &sizes)?;
+        let scores = head(&graph).ok().map(|head| head.value);
+        let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
+            bail!(Model, "the model has no output")
+        };
+        let rows = input.and_then(|input| input.rows_of(&graph));
+        Ok(Layers::new(&graph, output).list(&graph, rows))
+    }
+
+    /// How photos are prepared for the input.
+    fn resolved(&self, input: &ImageInput) -> Result<Resolved> {
+        let metadata: Vec<(String, String)> =
+            self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        Ok(image::resolve(&self.overrides, &metadata, self.model.path(), &input.declared)?)
+    }
 }
 
 fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec<ValueId>> {
@@ -151,6 +176,13 @@ fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec
         .iter()
         .map(|name| {
             let value = layers.find(graph, name)?;
+            if !layers.reaches_scores(value) {
+                bail!(
+                    Layer,
+                    "layer \"{name}\" does not reach the model's scores, so they have no gradient \
+                     there; choose a layer that they are computed from"
+                )
+            }
             if !has_space(graph, value) {
                 let shape = graph.fact(value).sizes().unwrap_or_default();
                 bail!(

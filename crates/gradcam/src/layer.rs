@@ -63,6 +63,11 @@ impl Layers {
         self.default
     }
 
+    /// Whether the scores depend on a value.
+    pub(crate) fn reaches_scores(&self, value: ValueId) -> bool {
+        self.reaching.contains(&value)
+    }
+
     fn is_candidate(&self, graph: &Graph, value: ValueId) -> bool {
         self.reaching.contains(&value) && has_space(graph, value)
     }
