@@ -106,5 +106,7 @@ fn packages() -> Result<()> {
 }
 
 fn dependencies() -> Result<()> {
-    run(tools::cargo_deny().args(["check", "bans", "licenses", "sources"]))
+    run(tools::cargo_deny()
+        .args(["check", "--hide-inclusion-graph"])
+        .args(["bans", "licenses", "sources"]))
 }

@@ -49,7 +49,7 @@ pub(crate) fn check() -> Result<()> {
         println!("{} files are tidy", files.len());
         return Ok(());
     }
-    bail!("{} faults:\n{}", faults.len(), faults.join("\n"))
+    bail!("untidy:\n{}", faults.join("\n"))
 }
 
 /// Every file except what tools make: build folders, caches, Python environments, dot folders.
