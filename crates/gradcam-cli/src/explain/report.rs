@@ -73,10 +73,13 @@ impl<'a> Report<'a> {
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
         text += &line("engine", explainer.engine_name().to_owned());
+        let preprocess = &explainer.preprocessing().preprocess;
         if let Value::Object(values) = &self.preprocess {
             for (name, value) in values.iter().filter(|(name, _)| *name != "origins") {
                 let value = match (name.as_str(), value) {
-                    ("geometry", _) => geometry(&explainer.preprocessing().preprocess.geometry),
+                    ("geometry", _) => geometry(&preprocess.geometry),
+                    ("mean", _) => format!("{:?}", preprocess.mean),
+                    ("std", _) => format!("{:?}", preprocess.std),
                     (_, Value::String(text)) => text.clone(),
                     (_, other) => other.to_string(),
                 };
@@ -199,8 +202,12 @@ impl<'a> Report<'a> {
 
     fn explanation(&self, explanation: &Explanation, files: &[String]) -> String {
         let style = self.style;
-        let class =
-            |class: &Class| format!("{} {}", class.index, label(class)).trim_end().to_owned();
+        // The first synonym will do: the classes are listed above.
+        let class = |class: &Class| {
+            let label = class.label.as_deref().unwrap_or_default();
+            let first = terminal::printable(label.split(',').next().unwrap_or_default());
+            format!("{} {first}", class.index).trim_end().to_owned()
+        };
         let mut target = class(&explanation.class);
         if let Some(other) = &explanation.other {
             target += &format!(" and not {}", class(other));
