@@ -1,5 +1,7 @@
 //! Reading and writing models: nothing is lost, and hostile bytes get an error.
 
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
