@@ -27,7 +27,7 @@ pub(crate) fn generate() -> Result<()> {
     let descriptors = protox::compile(["onnx-ml.proto"], [&folder])
         .with_context(|| format!("cannot read onnx-ml.proto in {}", folder.display()))?;
     prost_build::Config::new()
-        .bytes([".onnx.TensorProto.raw_data"])
+        .bytes(["."])
         .out_dir(OUT)
         .compile_fds(descriptors)?;
     println!("wrote {OUT}/onnx.rs from ONNX {ONNX}");
