@@ -26,10 +26,7 @@ pub(crate) fn generate() -> Result<()> {
     let folder = tools::python_folder("onnx", ONNX)?;
     let descriptors = protox::compile(["onnx-ml.proto"], [&folder])
         .with_context(|| format!("cannot read onnx-ml.proto in {}", folder.display()))?;
-    prost_build::Config::new()
-        .bytes([".onnx.TensorProto.raw_data"])
-        .out_dir(OUT)
-        .compile_fds(descriptors)?;
+    prost_build::Config::new().bytes(["."]).out_dir(OUT).compile_fds(descriptors)?;
     println!("wrote {OUT}/onnx.rs from ONNX {ONNX}");
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Benchmarks: an explanation over plain inference, same engine, same input, same process.
 //!
 //! ```text
-//! cargo run --release -p bench -- resnet50.onnx
-//! ORT_DYLIB_PATH=…/libonnxruntime.so cargo run --release -p bench -- resnet50.onnx --engine onnxruntime
+//! cargo run --release -p bench -- resnet50 --engine rten
+//! ORT_DYLIB_PATH=…/libonnxruntime.so cargo run --release -p bench -- resnet50 my_model.onnx
 //! ```
 //!
 //! Plain inference and explanation are run in turn, and the ratio is taken pair by pair, so that it
@@ -11,7 +11,7 @@
 
 use std::{
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -28,11 +28,12 @@ use gradcam::{
         prune,
     },
 };
+use testkit::NETWORKS;
 
 /// Times an explanation against plain inference.
 #[derive(Parser)]
 struct Args {
-    /// ONNX models with one image input.
+    /// ONNX models with one image input, or a network of the fixtures, such as resnet50.
     #[arg(required = true)]
     models: Vec<PathBuf>,
     /// Engines to measure.
@@ -61,6 +62,7 @@ fn main() -> Result<()> {
     let mut missed = false;
     println!("model, engine, layer: plain ms, explained ms, ratio [quartiles]; differentiate ms");
     for path in &args.models {
+        let path = &found(path)?;
         let layers: Vec<Option<&str>> = match args.layer.as_slice() {
             [] => vec![None],
             layers => layers.iter().map(|layer| Some(layer.as_str())).collect(),
@@ -77,7 +79,18 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, path: &PathBuf, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
+/// A file, or a network of the fixtures with weights from its seed, written to the temporary folder.
+fn found(path: &Path) -> Result<PathBuf> {
+    let name = path.to_string_lossy();
+    if path.exists() || !NETWORKS.contains(&name.as_ref()) {
+        return Ok(path.to_owned());
+    }
+    let file = std::env::temp_dir().join(format!("{name}.onnx"));
+    testkit::network(&name).0.save(&file)?;
+    Ok(file)
+}
+
+fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
     let model = Model::open(path)?;
     let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
     let mut builder = Explainer::builder(model.clone()).engine(kind).library_places(places.clone());

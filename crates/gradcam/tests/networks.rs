@@ -1,7 +1,9 @@
 //! Maps of whole networks against float64 PyTorch, on every engine.
 
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
 #[path = "engine/common.rs"]
-#[expect(dead_code, reason = "shared with the tests of the engines")]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
 use gradcam::{

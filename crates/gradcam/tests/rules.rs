@@ -3,7 +3,7 @@
 #![expect(clippy::panic, reason = "helpers of tests may panic")]
 
 #[path = "engine/common.rs"]
-#[expect(dead_code, reason = "shared with the tests of the engines")]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

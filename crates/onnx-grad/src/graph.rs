@@ -132,7 +132,7 @@ impl Graph {
             .filter_map(|info| Some((info.name.clone()?, info)))
             .collect();
         for node in nodes {
-            graph.push_declared(node, &declared)?;
+            graph.push_chosen(node, &declared)?;
         }
         for info in &graph.body.output {
             let name = info.name.as_deref().unwrap_or_default();
@@ -165,6 +165,26 @@ impl Graph {
     /// `InvalidModel` where an input does not exist yet or an output does already.
     pub fn push(&mut self, node: NodeProto) -> Result<NodeId> {
         self.push_declared(node, &HashMap::new())
+    }
+
+    /// Appends a node, or the branch in place of an `If` whose condition is known by now.
+    fn push_chosen(
+        &mut self,
+        node: NodeProto,
+        declared: &HashMap<String, ValueInfoProto>,
+    ) -> Result<()> {
+        let condition = match node.op() {
+            "If" => node.input.first().and_then(|name| self.fact(self.find(name)?).ints()),
+            _ => None,
+        };
+        let Some([condition]) = condition.as_deref() else {
+            return self.push_declared(node, declared).map(|_| ());
+        };
+        let (constants, nodes) = crate::inline::splice(&self.model, &node, *condition != 0)?;
+        for tensor in constants {
+            self.push_initializer(tensor)?;
+        }
+        nodes.into_iter().try_for_each(|node| self.push_chosen(node, declared))
     }
 
     fn push_declared(
@@ -251,6 +271,18 @@ impl Graph {
         self.inputs.push(id);
         self.body.input.push(info);
         Ok(id)
+    }
+
+    /// The same graph with the given values as its inputs, in that order. What produced them is left
+    /// without readers; a later prune drops it.
+    pub(crate) fn cut_at(mut self, values: &[ValueId]) -> Result<Self> {
+        for &id in values {
+            self.values[id.index()].origin = Origin::Input;
+        }
+        self.inputs = values.to_vec();
+        let declare = |&id: &ValueId| value_info(self.name(id), self.fact(id));
+        self.body.input = values.iter().map(declare).collect();
+        Ok(self)
     }
 
     /// Gives a value a second name, by an Identity.

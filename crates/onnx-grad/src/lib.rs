@@ -5,6 +5,7 @@
 
 pub mod attrs;
 pub mod builder;
+mod cut;
 mod error;
 mod facts;
 mod grad;
@@ -14,7 +15,12 @@ mod model;
 pub mod proto;
 mod prune;
 mod tensor;
+#[cfg(test)]
+mod testing;
+mod text;
+mod verify;
 
+pub use cut::{extract, live_values};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
@@ -23,3 +29,5 @@ pub use grad::{
 pub use graph::inputs;
 pub use model::{Model, Weight};
 pub use prune::prune;
+pub use text::to_text;
+pub use verify::verify;

@@ -9,13 +9,14 @@ use crate::{
     graph::{Graph, Origin, ValueId, value_info},
     model::Model,
     proto::{GraphProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
+    verify::verify_emitted,
 };
 
 /// The part of a graph that computes the given outputs, as a model. Every value is declared with its
 /// type and shape.
 ///
 /// # Errors
-/// None today; kept for passes that follow.
+/// `InvalidModel` in debug builds, where a pass broke what must hold.
 pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     let mut needed = HashSet::new();
     let mut folded = HashSet::new();
@@ -47,8 +48,10 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     let node = graph
         .nodes()
         .filter(|(id, _)| {
-            let outputs = graph.node_outputs(*id).iter().flatten();
-            outputs.clone().any(|out| needed.contains(out) && !folded.contains(out))
+            // A value that a cut made an input has lost its producer.
+            let made = |out: &&ValueId| graph.origin(**out) == Origin::Node(*id);
+            let mut outputs = graph.node_outputs(*id).iter().flatten().filter(made);
+            outputs.any(|out| needed.contains(out) && !folded.contains(out))
         })
         .map(|(_, node)| node.clone())
         .collect();
@@ -71,7 +74,11 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     };
     let mut proto = graph.model().proto().clone();
     proto.graph = Some(pruned);
-    Ok(graph.model().with_proto(proto))
+    let pruned = graph.model().with_proto(proto);
+    if cfg!(debug_assertions) {
+        verify_emitted(&pruned)?;
+    }
+    Ok(pruned)
 }
 
 impl GraphProto {

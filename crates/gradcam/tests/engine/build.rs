@@ -100,7 +100,10 @@ pub(crate) fn floats(name: &str, values: &[f32]) -> AttributeProto {
 }
 
 pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { s: Some(value.into()), ..attribute(name, AttributeType::String) }
+    AttributeProto {
+        s: Some(value.as_bytes().to_vec().into()),
+        ..attribute(name, AttributeType::String)
+    }
 }
 
 pub(crate) fn graph(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {

@@ -8,7 +8,6 @@ use crate::{
     facts::Dim,
     graph::ValueId,
     proto::tensor_proto::DataType,
-    tensor,
 };
 
 /// Where the windows of a convolution or pool lie, one entry for each spatial axis.
@@ -153,8 +152,8 @@ fn by_convolution(
         return b.pad(dx, &crop(&begins), &crop(&ends), 0.0);
     }
     let sizes = spatial_sizes(b, x)?;
-    for i in 0..axes {
-        dx = spread(b, dx, i + 2, win.strides[i], win.begins[i], sizes[i])?;
+    for (i, &size) in sizes.iter().enumerate() {
+        dx = spread(b, dx, i + 2, win.strides[i], win.begins[i], size)?;
     }
     Ok(dx)
 }
@@ -428,16 +427,16 @@ fn summed_weights(b: &Builder<'_>, w: ValueId, rows: bool, count: i64) -> Result
     else {
         bail!(Shape, "its weights have a negative size");
     };
+    let float = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
+    let floats = bytes.as_chunks::<4>().0;
     if rows {
-        let run = |run: &[u8]| tensor::floats(DataType::Float, run).map_or(0.0, |f| f.iter().sum());
-        return Ok(bytes.chunks_exact(count * 4).map(run).collect());
+        return Ok(floats.chunks_exact(count).map(|run| run.iter().map(float).sum()).collect());
     }
-    let floats = tensor::floats(DataType::Float, &bytes).unwrap_or_default();
     let channels = floats.len() / (count * outs).max(1);
     let mut sums = vec![0.0; outs * channels];
     for (place, row) in floats.chunks_exact(outs).enumerate() {
         for (out, number) in row.iter().enumerate() {
-            sums[out * channels + place / count] += number;
+            sums[out * channels + place / count] += float(number);
         }
     }
     Ok(sums)

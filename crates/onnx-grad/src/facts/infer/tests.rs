@@ -80,7 +80,7 @@ fn difference(row: &str) -> Option<String> {
         match word.split_once('=') {
             Some((name, value)) => attributes.push(attribute(name, value)),
             // The quoted text of the attribute before.
-            None => attributes.last_mut().unwrap().s = Some(word.as_bytes().to_vec()),
+            None => attributes.last_mut().unwrap().s = Some(word.as_bytes().to_vec().into()),
         }
     }
     let list = |text: &str| -> Vec<String> {
