@@ -82,12 +82,12 @@ fn documentation() -> Result<()> {
     run(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Packages what is published, together, so that crates find each other although no registry has
-/// them.
+/// Packages what is published and builds it from the packages, together, so that crates find each
+/// other although no registry has them.
 fn packages() -> Result<()> {
     let mut published = members()?;
     published.retain(|member| member.published);
-    let mut package = cargo(["package", "--no-verify", "--allow-dirty", "--target-dir", "target"]);
+    let mut package = cargo(["package", "--allow-dirty", "--target-dir", "target"]);
     for member in &published {
         package.args(["--package", &member.name]);
     }
