@@ -547,6 +547,10 @@ case(T, "pool_flatten_gemm", "Gemm", {"x": distinct("t5", 2, 3, 4, 4)}, lambda x
 case(T, "batch_dependent_shape", "Reshape", {"x": ax("t6", 2, 3, 2, 2)}, lambda x: x.reshape(2, -1) * 2,
      Form(13, NEWEST, [("Shape", ["x"], ["s"], {}), ("Gather", ["s", "zero"], ["n"], {}), ("Unsqueeze", ["n", "zero1"], ["n1"], {}), ("Concat", ["n1", "rest"], ["t"], {"axis": 0}), ("Reshape", ["x", "t"], ["r"], {}), ("Add", ["r", "r"], ["y"], {})],
           {"zero": np.array(0, np.int64), "zero1": ints(0), "rest": ints(-1)}))
+# The mean leaves [N, 3] of [N, 3, 4, 3]: the width, not the channels.
+case(T, "mean_over_channels_leaves_a_width_as_large", "ReduceMean", {"x": ax("t7", 2, 3, 4, 3)}, lambda x: x.mean((1, 2)),
+     Form(7, 17, [("ReduceMean", ["x"], ["y"], {"axes": [1, 2], "keepdims": 0})]),
+     Form(18, NEWEST, [("ReduceMean", ["x", "a"], ["y"], {"keepdims": 0})], {"a": ints(1, 2)}))
 
 
 def main(folder):
