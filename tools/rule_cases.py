@@ -551,6 +551,10 @@ case(T, "batch_dependent_shape", "Reshape", {"x": ax("t6", 2, 3, 2, 2)}, lambda 
 case(T, "mean_over_channels_leaves_a_width_as_large", "ReduceMean", {"x": ax("t7", 2, 3, 4, 3)}, lambda x: x.mean((1, 2)),
      Form(7, 17, [("ReduceMean", ["x"], ["y"], {"axes": [1, 2], "keepdims": 0})]),
      Form(18, NEWEST, [("ReduceMean", ["x", "a"], ["y"], {"keepdims": 0})], {"a": ints(1, 2)}))
+flat12 = {k: np.concatenate([v, v * 2, v * 3, v * 4]) for k, v in stats.items()}
+f64 = {k: torch.tensor(v.astype(np.float64)) for k, v in flat12.items()}
+case(T, "flatten_batch_norm", "BatchNormalization", {"x": ax("t8", 2, 3, 2, 2)}, lambda x: F.batch_norm(x.flatten(1), f64["m"], f64["v"], f64["s"], f64["b"], eps=float(np.float32(1e-5))),
+     Form(9, NEWEST, [("Flatten", ["x"], ["f"], {}), ("BatchNormalization", ["f", "s", "b", "m", "v"], ["y"], {})], flat12))
 
 
 def main(folder):
