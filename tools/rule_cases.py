@@ -555,6 +555,13 @@ flat12 = {k: np.concatenate([v, v * 2, v * 3, v * 4]) for k, v in stats.items()}
 f64 = {k: torch.tensor(v.astype(np.float64)) for k, v in flat12.items()}
 case(T, "flatten_batch_norm", "BatchNormalization", {"x": ax("t8", 2, 3, 2, 2)}, lambda x: F.batch_norm(x.flatten(1), f64["m"], f64["v"], f64["s"], f64["b"], eps=float(np.float32(1e-5))),
      Form(9, NEWEST, [("Flatten", ["x"], ["f"], {}), ("BatchNormalization", ["f", "s", "b", "m", "v"], ["y"], {})], flat12))
+for label, group in [("", 1), ("_groups", 2)]:
+    wp = cx("tp" + label, 6, 4 // group, 1, 1)
+    fn = lambda x, w=torch.tensor(wp.astype(np.float64)), g=group: F.conv2d(x, w, groups=g).mean(1, keepdim=True)
+    nodes = [("Conv", ["x", "w"], ["c"], {"group": group})]
+    case(T, "pointwise_conv_channel_mean" + label, "Conv", {"x": ax("t9" + label, 2, 4, 3, 3)}, fn,
+         Form(7, 17, nodes + [("ReduceMean", ["c"], ["y"], {"axes": [1]})], {"w": wp}),
+         Form(18, NEWEST, nodes + [("ReduceMean", ["c", "a"], ["y"], {})], {"w": wp, "a": ints(1)}))
 
 
 def main(folder):
