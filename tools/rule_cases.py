@@ -529,6 +529,8 @@ for label, indices, axis in [("rows", ints(2, 0, 0), 0), ("negative", ints(-1, 1
     case(Y, f"Gather_{label}", "Gather", {"x": ax("gt" + label, 3, 3, 2)}, fn, one("Gather", "x i", consts={"i": indices}, axis=axis, lo=11 if (indices < 0).any() else OLDEST))
 case(Y, "GatherElements_score", "GatherElements", {"x": ax("ge", 3, 4)}, lambda x: x.gather(1, torch.tensor([[2], [0], [3]])),
      one("GatherElements", "x i", lo=11, consts={"i": ints(2, 0, 3).reshape(3, 1)}, axis=1))
+case(Y, "GatherElements_from_the_end", "GatherElements", {"x": ax("gn", 3, 4)}, lambda x: x.gather(1, torch.tensor([[3], [0], [1]])),
+     one("GatherElements", "x i", lo=11, consts={"i": np.array([[-1], [0], [-3]], np.int32)}, axis=1))
 
 # Operators together: what the driver does.
 T = "together"
