@@ -385,8 +385,23 @@ impl<'g> Builder<'g> {
         if shape.iter().all(|dim| dim.fixed().is_some()) || self.shape(a)? == shape {
             return self.expand(a, &shape);
         }
-        let shape = self.raw("Shape", &[like], vec![])?;
-        self.raw("Expand", &[a, shape], vec![])
+        self.spell_expand_like(a, like)
+    }
+
+    /// As [`Builder::expand`], to the first two sizes of another value, whatever those are at run time.
+    pub(crate) fn expand_to_front(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
+        let shape = self.shape(like)?;
+        let front = &shape[..2];
+        if front.iter().all(|dim| dim.fixed().is_some()) || self.shape(a)? == front {
+            return self.expand(a, front);
+        }
+        // One element of each channel has those sizes, at every opset.
+        let mut first = like;
+        for axis in 2..shape.len() {
+            first = self.slice(first, axis, 0, 1, 1)?;
+        }
+        let first = self.reshape(first, front)?;
+        self.spell_expand_like(a, first)
     }
 
     /// Reorders axes: axis `i` of the result is axis `perm[i]` of `a`.

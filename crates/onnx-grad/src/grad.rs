@@ -449,7 +449,7 @@ impl Sweep<'_> {
             Want::SpatialSum if shape.len() < 2 => {
                 bail!(Shape, "\"{}\" has no channels to sum for", b.graph().name(value))
             }
-            Want::SpatialSum => b.expand(total, &shape[..2]),
+            Want::SpatialSum => b.expand_to_front(total, value),
         }
     }
 }
