@@ -281,6 +281,45 @@ fn an_open_batch_gives_the_gradients_and_sums_of_a_bound_one() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// A seed on the way from another seed adds to what comes from there, also where only a sum is asked for.
+#[test]
+fn a_seed_in_the_middle_adds_to_the_one_behind_it() {
+    let case = rule_cases().into_iter().find(|case| case.name == "residual_block");
+    let case = case.unwrap_or_else(|| panic!("the case residual_block is gone"));
+    let model = at_opset(&case.variants[0].model, case.variants[0].opsets.0);
+    let x = array(&case.inputs["x"]);
+    for engine in common::engines() {
+        let sum = |seeds: &[&str], of: &str| -> Vec<f64> {
+            let run = || -> onnx_grad::Result<Model> {
+                let mut graph = Graph::new(&model, &Sizes::new())?;
+                let seeds = seeds.iter().map(|seed| graph.value(seed));
+                let seeds = seeds.collect::<onnx_grad::Result<Vec<_>>>()?;
+                let of = graph.value(of)?;
+                let mut b = Builder::new(&mut graph, "sum");
+                let unit = b.scalar(of, 1.0)?;
+                let seeds: Vec<_> = seeds.into_iter().map(|seed| (seed, unit)).collect();
+                let found = differentiate(&mut b, &seeds, &[(of, Want::SpatialSum)])?;
+                let sum = graph.alias(found[0], "sum")?;
+                prune(&graph, &[sum])
+            };
+            let model = run().unwrap_or_else(|e| panic!("{e}"));
+            let session = engine.compile(&model).unwrap_or_else(|e| panic!("{e}"));
+            let feeds = [("x", TensorView::from(&x))];
+            let feeds = &feeds[..onnx_grad::inputs(&model).len()];
+            let outputs = session.run(feeds, &["sum"]).unwrap_or_else(|e| panic!("{e}"));
+            let output = outputs.into_iter().next().and_then(Tensor::into_f32);
+            output.map(|a| a.iter().map(|&v| f64::from(v)).collect()).unwrap_or_default()
+        };
+        for of in ["c", "n"] {
+            let (one, other, both) = (sum(&["y"], of), sum(&["n"], of), sum(&["n", "y"], of));
+            let want: Vec<f64> = one.iter().zip(&other).map(|(a, b)| a + b).collect();
+            #[expect(clippy::cast_possible_truncation, reason = "they were float32")]
+            let got: Vec<f32> = both.iter().map(|&v| v as f32).collect();
+            assert!(largest_error(&got, &want) <= BOUND, "{of} on {}", engine.name());
+        }
+    }
+}
+
 /// Every operator that a rule emits has a rule itself.
 #[test]
 fn gradients_can_be_differentiated_again() {

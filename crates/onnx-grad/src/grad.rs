@@ -116,10 +116,18 @@ pub fn differentiate(
 ) -> Result<Vec<ValueId>> {
     let path = Path::find(b.graph(), seeds, wrt)?;
     let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
-    for &(value, seed) in seeds {
-        sweep.add((value, Want::Full), Cotangent::Dense(seed));
-    }
     let needs = path.needs(b.graph(), wrt);
+    for &(value, seed) in seeds {
+        // What else leads to a seed's value gives only what is needed, and is to meet the seed there.
+        let need = needs.get(&value).copied().unwrap_or_default();
+        if need.full || need.sum.is_none() {
+            sweep.add((value, Want::Full), Cotangent::Dense(seed));
+        }
+        if let Some(count) = need.sum {
+            let sum = spatial_sum(b, value, seed, count)?;
+            sweep.add((value, Want::SpatialSum), Cotangent::Dense(sum));
+        }
+    }
     for &node in path.nodes.iter().rev() {
         sweep.step(b, node, &needs)?;
     }
