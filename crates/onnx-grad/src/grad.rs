@@ -95,6 +95,9 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         let name = format!("{}.grad", graph.name(value));
         outputs.push(graph.alias(gradient, &name)?);
     }
+    if cfg!(debug_assertions) {
+        crate::verify::verify_graph(&graph)?;
+    }
     crate::prune::prune(&graph, &outputs)
 }
 

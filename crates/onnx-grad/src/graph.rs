@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{self, DeclaredDim, Dim, Fact},
+    inline::Names,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
@@ -127,12 +128,24 @@ impl Graph {
                 );
             }
         }
-        let declared: HashMap<String, ValueInfoProto> = std::mem::take(&mut graph.body.value_info)
-            .into_iter()
-            .filter_map(|info| Some((info.name.clone()?, info)))
-            .collect();
-        for node in nodes {
-            graph.push_declared(node, &declared)?;
+        let by_name = |info: ValueInfoProto| Some((info.name.clone()?, info));
+        let declared = std::mem::take(&mut graph.body.value_info);
+        let mut declared: HashMap<_, _> = declared.into_iter().filter_map(by_name).collect();
+        let mut names = None;
+        let mut open = nodes;
+        open.reverse();
+        while let Some(mut node) = open.pop() {
+            let Some(taken) = graph.known_condition(&node) else {
+                graph.push_declared(node, &declared)?;
+                continue;
+            };
+            let names = names.get_or_insert_with(|| Names::of(graph.model.graph()));
+            let branch = names.branch(&mut node, taken)?;
+            for tensor in branch.initializers {
+                graph.push_initializer(tensor)?;
+            }
+            declared.extend(branch.value_info.into_iter().filter_map(by_name));
+            open.extend(branch.nodes.into_iter().rev());
         }
         for info in &graph.body.output {
             let name = info.name.as_deref().unwrap_or_default();
@@ -142,6 +155,18 @@ impl Graph {
             graph.outputs.push(id);
         }
         Ok(graph)
+    }
+
+    /// Whether an `If` takes its then-branch, where that is known.
+    fn known_condition(&self, node: &NodeProto) -> Option<bool> {
+        if node.op() != "If" || !node.op_domain().is_empty() {
+            return None;
+        }
+        let condition = self.fact(self.find(node.input.first()?)?);
+        match condition.ints()?.as_slice() {
+            [number] => Some(*number != 0),
+            _ => None,
+        }
     }
 
     fn define(&mut self, name: String, fact: Fact, origin: Origin) -> Result<ValueId> {

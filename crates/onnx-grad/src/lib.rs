@@ -14,6 +14,8 @@ mod model;
 pub mod proto;
 mod prune;
 mod tensor;
+mod text;
+mod verify;
 
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
@@ -22,3 +24,5 @@ pub use grad::{
 };
 pub use model::{Model, Weight};
 pub use prune::prune;
+pub use text::to_text;
+pub use verify::{verify, verify_graph};

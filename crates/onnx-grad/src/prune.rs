@@ -15,7 +15,7 @@ use crate::{
 /// type and shape.
 ///
 /// # Errors
-/// None today; kept for passes that follow.
+/// In debug builds, `InvalidModel` where the result breaks the standard.
 pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     let mut needed = HashSet::new();
     let mut folded = HashSet::new();
@@ -71,7 +71,13 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     };
     let mut proto = graph.model().proto().clone();
     proto.graph = Some(pruned);
-    Ok(graph.model().with_proto(proto))
+    // Before IR version 4 an initializer had to be an input too.
+    proto.ir_version = proto.ir_version.max(Some(4));
+    let pruned = graph.model().with_proto(proto);
+    if cfg!(debug_assertions) {
+        crate::verify::verify(&pruned)?;
+    }
+    Ok(pruned)
 }
 
 impl GraphProto {
