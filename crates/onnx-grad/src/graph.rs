@@ -357,13 +357,16 @@ impl Graph {
         self.ids.get(name).copied()
     }
 
-    /// The value of that name, or an error that says so.
+    /// The value of that name, or an error that names the closest ones.
     ///
     /// # Errors
     /// `UnknownValue`.
     pub fn value(&self, name: &str) -> Result<ValueId> {
-        let unknown = || Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\""));
-        self.find(name).ok_or_else(unknown)
+        self.find(name).ok_or_else(|| {
+            let names = self.values.iter().map(|row| row.name.as_str());
+            let hint = crate::closest::hint(name, names);
+            Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\"{hint}"))
+        })
     }
 
     /// The name of a value.

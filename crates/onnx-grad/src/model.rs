@@ -6,6 +6,7 @@
 //! gets its weights twice.
 
 mod source;
+mod visit;
 
 use std::{
     collections::HashMap,
@@ -18,12 +19,12 @@ use prost::{Message, bytes::Bytes};
 
 pub use source::Weight;
 use source::{DataFile, OUTSIDE_FROM, SkippingReader};
+use visit::{visit_tensors, visit_texts};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     proto::{
-        FunctionProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
-        tensor_proto::DataLocation,
+        GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
     },
 };
 
@@ -61,11 +62,18 @@ impl Model {
         let skipped = reader.finish().map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot read {shown}: {e}")).because(e)
         })?;
-        let proto = decoded.map_err(|e| {
+        let mut proto = decoded.map_err(|e| {
             let message = format!("{shown} is not an ONNX model, or it is cut short ({e})");
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        // Only tensors stay outside; long texts and embedded blobs belong to the message.
+        visit_texts(&mut proto, &mut |text| {
+            if let Some((offset, len)) = skipped.get(text.as_slice()) {
+                *text = Weight::in_file(file.clone(), *offset, *len).read()?;
+            }
+            Ok(())
+        })?;
         let mut outside = Outside { folder: Some(folder), ..Outside::default() };
         outside.ranges = skipped
             .into_iter()
@@ -270,7 +278,7 @@ fn external_entries(location: &str, offset: u64, len: usize) -> Vec<StringString
 #[derive(Default)]
 struct Outside<'a> {
     folder: Option<&'a Path>,
-    ranges: HashMap<*const u8, (Arc<DataFile>, u64, usize)>,
+    ranges: HashMap<Bytes, (Arc<DataFile>, u64, usize)>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
 }
@@ -281,7 +289,7 @@ impl Outside<'_> {
         let found = if tensor.is_external() {
             Some(self.external(tensor, expected)?)
         } else if let Some(raw) = &tensor.raw_data {
-            match self.ranges.get(&raw.as_ptr()) {
+            match self.ranges.get(raw) {
                 Some((file, offset, len)) => Some(Weight::in_file(file.clone(), *offset, *len)),
                 None if raw.len() >= OUTSIDE_FROM => Some(Weight::in_memory(raw.clone())),
                 None => None,
@@ -382,36 +390,4 @@ impl Outside<'_> {
         };
         Ok(Weight::in_file(file, offset, len))
     }
-}
-
-/// Calls `visit` for every tensor of the message: initializers, attributes, subgraphs, functions.
-fn visit_tensors(
-    proto: &mut ModelProto,
-    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
-) -> Result<()> {
-    for FunctionProto { node, .. } in &mut proto.functions {
-        visit_nodes(node, visit)?;
-    }
-    proto.graph.as_mut().map_or(Ok(()), |graph| visit_graph(graph, visit))
-}
-
-fn visit_graph(
-    graph: &mut GraphProto,
-    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
-) -> Result<()> {
-    graph.initializer.iter_mut().try_for_each(&mut *visit)?;
-    visit_nodes(&mut graph.node, visit)
-}
-
-fn visit_nodes(
-    nodes: &mut [NodeProto],
-    visit: &mut impl FnMut(&mut TensorProto) -> Result<()>,
-) -> Result<()> {
-    for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
-        attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *visit)?;
-        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-            visit_graph(graph, visit)?;
-        }
-    }
-    Ok(())
 }
