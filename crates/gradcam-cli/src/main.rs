@@ -1,2 +1,32 @@
-//! The `gradcam` command.
-fn main() {}
+//! The `gradcam` command: Grad-CAM for any ONNX image model, on the command line.
+
+mod args;
+mod explain;
+mod failure;
+mod files;
+mod generate;
+mod layers;
+mod methods;
+mod model;
+mod names;
+mod terminal;
+
+use std::{panic, process::ExitCode};
+
+fn main() -> ExitCode {
+    // A panic inside an engine or a decoder is caught and reported as an error; its own text would
+    // only frighten.
+    panic::set_hook(Box::new(|_| {}));
+    let done = panic::catch_unwind(|| run(args::parse()?)).unwrap_or_else(failure::internal);
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+fn run(command: args::Command) -> Result<(), failure::Failure> {
+    match command {
+        args::Command::Explain(args) => explain::run(*args),
+        args::Command::Layers(args) => layers::run(&args),
+        args::Command::Methods(args) => methods::run(&args),
+        args::Command::Completions { shell } => generate::completions(shell),
+        args::Command::Man { command } => generate::man(command.as_deref()),
+    }
+}

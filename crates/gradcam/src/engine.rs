@@ -15,13 +15,29 @@
 //! ```
 
 mod error;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
 mod lower;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
 mod places;
 #[cfg(feature = "rten")]
 mod rten;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
 mod tensor;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
 mod weights;
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};

@@ -1,3 +1,27 @@
-//! Explain ONNX image models.
+//! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
+#![doc = include_str!("../README.md")]
 
 pub mod engine;
+mod error;
+mod explainer;
+mod explanation;
+pub mod image;
+mod layer;
+mod memory;
+mod method;
+mod target;
+
+pub use error::{Error, ErrorKind, Result};
+pub use explainer::{Explainer, ExplainerBuilder, grad_cam};
+pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
+pub use layer::LayerInfo;
+pub use method::{METHODS, Method, MethodInfo};
+pub use ndarray;
+pub use onnx_grad;
+pub use onnx_grad::Model;
+pub use target::{Target, TargetSpec};
+
+/// The examples of the project's README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ProjectReadme;

@@ -1,12 +1,22 @@
 //! One suite for all engines.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+#[path = "engine/build.rs"]
+mod build;
+#[path = "engine/cases.rs"]
+mod cases;
 #[path = "engine/common.rs"]
 mod common;
+#[path = "engine/nodes.rs"]
+mod nodes;
 
+use cases::Case;
 use common::{demo_model, engine_with, engines, wave};
-use gradcam::engine::{EngineKind, TensorView};
+use gradcam::engine::{Engine, EngineKind, Tensor, TensorView};
 use ndarray::{Array4, ArrayD};
 use onnx_grad::Model;
+use prost::Message;
 
 fn demo_input(batch: usize) -> ArrayD<f32> {
     let at = |(n, c, h, w): (usize, usize, usize, usize)| wave(((n * 3 + c) * 224 + h) * 224 + w);
@@ -47,4 +57,66 @@ fn the_number_of_threads_changes_nothing() {
         };
         assert_eq!(run(1), run(2), "{kind}");
     }
+}
+
+/// Runs all cases on all engines against the reference evaluator; `expected.py` says how the numbers
+/// are made anew.
+#[test]
+fn cases_give_the_numbers_of_the_reference() {
+    let all = cases::all();
+    if let Some(folder) = std::env::var_os("GRADCAM_WRITE_CASES") {
+        std::fs::create_dir_all(&folder).unwrap();
+        for case in &all {
+            let message = case.reference.as_ref().unwrap_or(&case.model).encode_to_vec();
+            let file = format!("{}.onnx", case.name);
+            std::fs::write(std::path::Path::new(&folder).join(file), message).unwrap();
+        }
+        return;
+    }
+    let expected = include_str!("engine/expected.txt");
+    let mut failed = Vec::new();
+    for (engine, case) in engines().iter().flat_map(|e| all.iter().map(move |c| (e, c))) {
+        let line = expected.lines().find_map(|line| {
+            let (name, rest) = line.split_once(" : ")?;
+            (name == case.name).then_some(rest)
+        });
+        let Some((shape, numbers)) = line.and_then(|line| line.split_once(" : ")) else {
+            failed.push(format!("{}: no expected numbers; see expected.py", case.name));
+            continue;
+        };
+        let shape: Vec<usize> = shape.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let numbers: Vec<f64> = numbers.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let outcome = run_case(&**engine, case).and_then(|y| compare(&y, &shape, &numbers));
+        let excluded = case.excluded.iter().find(|(name, _)| *name == engine.name());
+        let wrong = match (excluded, outcome) {
+            (None, Ok(())) => None,
+            (None, Err(why)) => Some(why),
+            (Some(_), Ok(())) => Some("is excluded but passes".to_owned()),
+            (Some((_, reason)), Err(why)) if why.contains(reason) => None,
+            (Some((_, reason)), Err(why)) => Some(format!("fails, not with {reason:?}: {why}")),
+        };
+        failed.extend(wrong.map(|why| format!("{}, {}: {why}", engine.name(), case.name)));
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn run_case(engine: &dyn Engine, case: &Case) -> Result<Tensor, String> {
+    let model = Model::from_bytes(case.model.encode_to_vec()).map_err(|e| e.to_string())?;
+    let x = cases::input(&case.model);
+    let session = engine.compile(&model).map_err(|e| e.to_string())?;
+    let mut outputs = session.run(&[("x", x.view())], &["y"]).map_err(|e| e.to_string())?;
+    Ok(outputs.remove(0))
+}
+
+fn compare(got: &Tensor, shape: &[usize], numbers: &[f64]) -> Result<(), String> {
+    if got.shape() != shape {
+        return Err(format!("has the shape {:?}, not {shape:?}", got.shape()));
+    }
+    let got: Vec<f64> = match got {
+        Tensor::F32(array) => array.iter().map(|v| f64::from(*v)).collect(),
+        Tensor::I64(array) => array.iter().map(|v| *v as f64).collect(),
+        other => return Err(format!("gives {other:?}")),
+    };
+    let off = got.iter().zip(numbers).find(|(a, b)| (**a - **b).abs() > 1e-5 * b.abs().max(1.0));
+    off.map_or(Ok(()), |(a, b)| Err(format!("gives {a}, not {b}: {got:?}")))
 }

@@ -29,7 +29,10 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
 
 /// A text attribute.
 pub fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
+    AttributeProto {
+        s: Some(value.as_bytes().to_vec().into()),
+        ..attribute(name, AttributeType::String)
+    }
 }
 
 /// A tensor attribute.

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{self, DeclaredDim, Dim, Fact},
-    inline::Names,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
@@ -128,24 +127,12 @@ impl Graph {
                 );
             }
         }
-        let by_name = |info: ValueInfoProto| Some((info.name.clone()?, info));
-        let declared = std::mem::take(&mut graph.body.value_info);
-        let mut declared: HashMap<_, _> = declared.into_iter().filter_map(by_name).collect();
-        let mut names = None;
-        let mut open = nodes;
-        open.reverse();
-        while let Some(mut node) = open.pop() {
-            let Some(taken) = graph.known_condition(&node) else {
-                graph.push_declared(node, &declared)?;
-                continue;
-            };
-            let names = names.get_or_insert_with(|| Names::of(graph.model.graph()));
-            let branch = names.branch(&mut node, taken)?;
-            for tensor in branch.initializers {
-                graph.push_initializer(tensor)?;
-            }
-            declared.extend(branch.value_info.into_iter().filter_map(by_name));
-            open.extend(branch.nodes.into_iter().rev());
+        let declared: HashMap<String, ValueInfoProto> = std::mem::take(&mut graph.body.value_info)
+            .into_iter()
+            .filter_map(|info| Some((info.name.clone()?, info)))
+            .collect();
+        for node in nodes {
+            graph.push_chosen(node, &declared)?;
         }
         for info in &graph.body.output {
             let name = info.name.as_deref().unwrap_or_default();
@@ -155,18 +142,6 @@ impl Graph {
             graph.outputs.push(id);
         }
         Ok(graph)
-    }
-
-    /// Whether an `If` takes its then-branch, where that is known.
-    fn known_condition(&self, node: &NodeProto) -> Option<bool> {
-        if node.op() != "If" || !node.op_domain().is_empty() {
-            return None;
-        }
-        let condition = self.fact(self.find(node.input.first()?)?);
-        match condition.ints()?.as_slice() {
-            [number] => Some(*number != 0),
-            _ => None,
-        }
     }
 
     fn define(&mut self, name: String, fact: Fact, origin: Origin) -> Result<ValueId> {
@@ -190,6 +165,26 @@ impl Graph {
     /// `InvalidModel` where an input does not exist yet or an output does already.
     pub fn push(&mut self, node: NodeProto) -> Result<NodeId> {
         self.push_declared(node, &HashMap::new())
+    }
+
+    /// Appends a node, or the branch in place of an `If` whose condition is known by now.
+    fn push_chosen(
+        &mut self,
+        node: NodeProto,
+        declared: &HashMap<String, ValueInfoProto>,
+    ) -> Result<()> {
+        let condition = match node.op() {
+            "If" => node.input.first().and_then(|name| self.fact(self.find(name)?).ints()),
+            _ => None,
+        };
+        let Some([condition]) = condition.as_deref() else {
+            return self.push_declared(node, declared).map(|_| ());
+        };
+        let (constants, nodes) = crate::inline::splice(&self.model, &node, *condition != 0)?;
+        for tensor in constants {
+            self.push_initializer(tensor)?;
+        }
+        nodes.into_iter().try_for_each(|node| self.push_chosen(node, declared))
     }
 
     fn push_declared(
@@ -271,11 +266,23 @@ impl Graph {
     /// `InvalidModel` where the name is taken.
     pub fn push_input(&mut self, name: &str, elem: DataType, shape: Vec<Dim>) -> Result<ValueId> {
         let fact = Fact::new(elem, shape);
-        let info = value_info(name, &fact);
+        let info = declare(name, &fact);
         let id = self.define(name.to_owned(), fact, Origin::Input)?;
         self.inputs.push(id);
         self.body.input.push(info);
         Ok(id)
+    }
+
+    /// The same graph with the given values as its inputs, in that order. What produced them is left
+    /// without readers; a later prune drops it.
+    pub(crate) fn cut_at(mut self, values: &[ValueId]) -> Result<Self> {
+        for &id in values {
+            self.values[id.index()].origin = Origin::Input;
+        }
+        self.inputs = values.to_vec();
+        let declare = |&id: &ValueId| declare(self.name(id), self.fact(id));
+        self.body.input = values.iter().map(declare).collect();
+        Ok(self)
     }
 
     /// Gives a value a second name, by an Identity.
@@ -357,16 +364,13 @@ impl Graph {
         self.ids.get(name).copied()
     }
 
-    /// The value of that name, or an error that names the closest ones.
+    /// The value of that name, or an error that says so.
     ///
     /// # Errors
     /// `UnknownValue`.
     pub fn value(&self, name: &str) -> Result<ValueId> {
-        self.find(name).ok_or_else(|| {
-            let names = self.values.iter().map(|row| row.name.as_str());
-            let hint = crate::closest::hint(name, names);
-            Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\"{hint}"))
-        })
+        let unknown = || Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\""));
+        self.find(name).ok_or_else(unknown)
     }
 
     /// The name of a value.
@@ -406,8 +410,21 @@ impl Graph {
     }
 }
 
+/// The inputs of a model, initializers not counted: name and dims as declared; no dims where the
+/// model gives no shape.
+pub fn inputs(model: &Model) -> Vec<(String, Vec<DeclaredDim>)> {
+    let body = model.graph();
+    let constants: HashSet<&str> = body.initializer.iter().map(TensorProto::label).collect();
+    let inputs = body.input.iter().filter_map(|info| {
+        let name = info.name.clone().unwrap_or_default();
+        let dims = facts::declared(info).and_then(|(_, dims)| dims).unwrap_or_default();
+        (!constants.contains(name.as_str())).then_some((name, dims))
+    });
+    inputs.collect()
+}
+
 /// The message that declares a value of that name.
-pub(crate) fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
+pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     use crate::proto::{
         TensorShapeProto, TypeProto, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
         type_proto,

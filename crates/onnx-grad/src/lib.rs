@@ -1,11 +1,8 @@
 //! Graph in, graph out: load, save, cut and differentiate ONNX models.
-//!
-//! Differentiation is a graph-to-graph transformation, and its result is ordinary ONNX: any engine
-//! that runs the model runs its gradient.
+#![doc = include_str!("../README.md")]
 
 pub mod attrs;
 pub mod builder;
-mod closest;
 mod cut;
 mod error;
 mod facts;
@@ -16,17 +13,19 @@ mod model;
 pub mod proto;
 mod prune;
 mod tensor;
+#[cfg(test)]
+mod testing;
 mod text;
 mod verify;
 
-pub use cut::{extract, extract_values, live_values};
+pub use cut::{extract, live_values};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
     NEWEST_OPSET, OLDEST_OPSET, Options, RuleInfo, Want, differentiate, gradient, rules,
 };
-pub use graph::{Graph, Sizes};
+pub use graph::inputs;
 pub use model::{Model, Weight};
 pub use prune::prune;
 pub use text::to_text;
-pub use verify::{verify, verify_graph};
+pub use verify::verify;

@@ -6,7 +6,6 @@
 //! gets its weights twice.
 
 mod source;
-mod visit;
 
 use std::{
     collections::HashMap,
@@ -19,12 +18,12 @@ use prost::{Message, bytes::Bytes};
 
 pub use source::Weight;
 use source::{DataFile, OUTSIDE_FROM, SkippingReader};
-use visit::{visit_tensors, visit_texts};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     proto::{
-        GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
+        AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto,
+        StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
     },
 };
 
@@ -62,18 +61,11 @@ impl Model {
         let skipped = reader.finish().map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot read {shown}: {e}")).because(e)
         })?;
-        let mut proto = decoded.map_err(|e| {
+        let proto = decoded.map_err(|e| {
             let message = format!("{shown} is not an ONNX model, or it is cut short ({e})");
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        // Only tensors stay outside; long texts and embedded blobs belong to the message.
-        visit_texts(&mut proto, &mut |text| {
-            if let Some((offset, len)) = skipped.get(text.as_slice()) {
-                *text = Weight::in_file(file.clone(), *offset, *len).read()?;
-            }
-            Ok(())
-        })?;
         let mut outside = Outside { folder: Some(folder), ..Outside::default() };
         outside.ranges = skipped
             .into_iter()
@@ -122,7 +114,13 @@ impl Model {
         if proto.opset_import.is_empty() {
             bail!(InvalidModel, "{shown} does not say which opset it uses");
         }
-        visit_tensors(&mut proto, &mut |tensor| outside.take(tensor))?;
+        visit(&mut proto, &mut |part| match part {
+            Part::Tensor(tensor) => outside.take(tensor),
+            Part::Text(text) => outside.restore(text),
+        })?;
+        if !outside.ranges.is_empty() {
+            bail!(InvalidModel, "{shown} keeps tensors where the standard has none");
+        }
         Ok(Self { proto, weights: outside.weights, path })
     }
 
@@ -195,8 +193,10 @@ impl Model {
             bail!(TooLarge, "{total} bytes of weights do not fit into one message; save to a file");
         }
         let mut proto = self.proto.clone();
-        visit_tensors(&mut proto, &mut |tensor| {
-            if let Some(weight) = self.weight_of(tensor) {
+        visit(&mut proto, &mut |part| {
+            if let Part::Tensor(tensor) = part
+                && let Some(weight) = self.weight_of(tensor)
+            {
                 tensor.raw_data = Some(weight.read()?.into());
                 tensor.data_location = None;
                 tensor.external_data.clear();
@@ -230,8 +230,10 @@ impl Model {
         let mut proto = self.proto.clone();
         let mut used = Vec::new();
         let mut offset = 0;
-        visit_tensors(&mut proto, &mut |tensor| {
-            if let Some(weight) = self.weight_of(tensor) {
+        visit(&mut proto, &mut |part| {
+            if let Part::Tensor(tensor) = part
+                && let Some(weight) = self.weight_of(tensor)
+            {
                 tensor.external_data = external_entries(&name, offset, weight.len());
                 offset += weight.len() as u64;
                 used.push(weight);
@@ -278,7 +280,7 @@ fn external_entries(location: &str, offset: u64, len: usize) -> Vec<StringString
 #[derive(Default)]
 struct Outside<'a> {
     folder: Option<&'a Path>,
-    ranges: HashMap<Bytes, (Arc<DataFile>, u64, usize)>,
+    ranges: HashMap<*const u8, (Arc<DataFile>, u64, usize)>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
 }
@@ -289,8 +291,8 @@ impl Outside<'_> {
         let found = if tensor.is_external() {
             Some(self.external(tensor, expected)?)
         } else if let Some(raw) = &tensor.raw_data {
-            match self.ranges.get(raw) {
-                Some((file, offset, len)) => Some(Weight::in_file(file.clone(), *offset, *len)),
+            match self.ranges.remove(&raw.as_ptr()) {
+                Some((file, offset, len)) => Some(Weight::in_file(file, offset, len)),
                 None if raw.len() >= OUTSIDE_FROM => Some(Weight::in_memory(raw.clone())),
                 None => None,
             }
@@ -317,6 +319,14 @@ impl Outside<'_> {
             let location = format!("w{}.data", self.weights.len());
             tensor.external_data = external_entries(&location, 0, weight.len());
             self.weights.push(weight);
+        }
+        Ok(())
+    }
+
+    /// Puts a long text back into the message.
+    fn restore(&mut self, text: &mut Bytes) -> Result<()> {
+        if let Some((file, offset, len)) = self.ranges.remove(&text.as_ptr()) {
+            *text = Weight::in_file(file, offset, len).read()?.into();
         }
         Ok(())
     }
@@ -390,4 +400,68 @@ impl Outside<'_> {
         };
         Ok(Weight::in_file(file, offset, len))
     }
+}
+
+/// A part of the message that may have been left in the file.
+enum Part<'m> {
+    Tensor(&'m mut TensorProto),
+    Text(&'m mut Bytes),
+}
+
+type Visit<'v> = dyn FnMut(Part<'_>) -> Result<()> + 'v;
+
+/// Calls `each` for every tensor and every text of the message: initializers, attributes, subgraphs,
+/// functions, training information.
+fn visit(proto: &mut ModelProto, each: &mut Visit<'_>) -> Result<()> {
+    for FunctionProto { node, attribute_proto, .. } in &mut proto.functions {
+        visit_nodes(node, each)?;
+        visit_attributes(attribute_proto, each)?;
+    }
+    let training = proto.training_info.iter_mut();
+    let graphs =
+        training.flat_map(|info| info.initialization.iter_mut().chain(&mut info.algorithm));
+    graphs.chain(&mut proto.graph).try_for_each(|graph| visit_graph(graph, each))
+}
+
+fn visit_graph(graph: &mut GraphProto, each: &mut Visit<'_>) -> Result<()> {
+    for tensor in &mut graph.initializer {
+        visit_tensor(tensor, each)?;
+    }
+    for sparse in &mut graph.sparse_initializer {
+        visit_sparse(sparse, each)?;
+    }
+    visit_nodes(&mut graph.node, each)
+}
+
+fn visit_nodes(nodes: &mut [NodeProto], each: &mut Visit<'_>) -> Result<()> {
+    nodes.iter_mut().try_for_each(|node| visit_attributes(&mut node.attribute, each))
+}
+
+fn visit_attributes(attributes: &mut [AttributeProto], each: &mut Visit<'_>) -> Result<()> {
+    for attribute in attributes {
+        for text in attribute.s.iter_mut().chain(&mut attribute.strings) {
+            each(Part::Text(text))?;
+        }
+        for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors) {
+            visit_tensor(tensor, each)?;
+        }
+        for sparse in attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors) {
+            visit_sparse(sparse, each)?;
+        }
+        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            visit_graph(graph, each)?;
+        }
+    }
+    Ok(())
+}
+
+fn visit_sparse(sparse: &mut SparseTensorProto, each: &mut Visit<'_>) -> Result<()> {
+    sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(|t| visit_tensor(t, each))
+}
+
+fn visit_tensor(tensor: &mut TensorProto, each: &mut Visit<'_>) -> Result<()> {
+    for text in &mut tensor.string_data {
+        each(Part::Text(text))?;
+    }
+    each(Part::Tensor(tensor))
 }

@@ -1,1 +1,99 @@
 //! Fixtures and comparison helpers shared by the tests.
+//!
+//! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
+
+mod base64;
+mod networks;
+mod weights;
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+pub use networks::{LayerReference, Lite0, NETWORKS, Network, lite0, network};
+pub use weights::{splitmix64, uniform, weights};
+
+/// A tensor of a fixture, in float64.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tensor {
+    /// The size of each axis.
+    pub shape: Vec<usize>,
+    /// The numbers in row-major order.
+    pub data: Vec<f64>,
+}
+
+impl Tensor {
+    /// The numbers, rounded to float32.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.data.iter().map(|&number| number as f32).collect()
+    }
+}
+
+/// One operator used in one way, and what float64 PyTorch says of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Case {
+    /// The case's name.
+    pub name: String,
+    /// The operator that it is about.
+    pub op: String,
+    /// Models that spell it for ranges of opsets.
+    pub variants: Vec<Variant>,
+    /// The inputs that are differentiated with respect to.
+    pub wrt: Vec<String>,
+    /// The values of all inputs.
+    pub inputs: BTreeMap<String, Tensor>,
+    /// The cotangent of the output `y`.
+    pub seed: Tensor,
+    /// The output.
+    pub forward: Tensor,
+    /// The gradient of ⟨seed, y⟩ with respect to each input.
+    pub grads: BTreeMap<String, Tensor>,
+}
+
+/// A model that spells a case.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Variant {
+    /// The first and last opset that it is legal in.
+    pub opsets: (i64, i64),
+    /// The serialized model, at the first opset.
+    #[serde(deserialize_with = "from_base64")]
+    pub model: Vec<u8>,
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    base64::decode(&text).ok_or_else(|| serde::de::Error::custom("no base64"))
+}
+
+/// The path of a fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// All cases of the gradient rules.
+///
+/// # Panics
+/// Where a fixture cannot be read: tests cannot go on without it.
+#[expect(clippy::panic, reason = "only tests call it")]
+pub fn rule_cases() -> Vec<Case> {
+    let families = ["elementwise", "linear", "pool", "reduce", "layout", "together"];
+    let read = |family: &str| -> Vec<Case> {
+        let path = fixture(&format!("rules/{family}.json"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    families.into_iter().flat_map(read).collect()
+}
+
+/// The largest difference over the largest entry of `want`; the largest difference itself where
+/// `want` is all zero, infinite where lengths differ or a number is NaN.
+pub fn largest_error(got: &[f32], want: &[f64]) -> f64 {
+    if got.len() != want.len() || got.iter().any(|number| number.is_nan()) {
+        return f64::INFINITY;
+    }
+    let pairs = got.iter().zip(want);
+    let difference = pairs.fold(0.0, |max: f64, (g, w)| max.max((f64::from(*g) - w).abs()));
+    let largest = want.iter().fold(0.0, |max: f64, w| max.max(w.abs()));
+    if largest > 0.0 { difference / largest } else { difference }
+}

@@ -1,8 +1,26 @@
 //! Writes in other words what an engine lacks or computes wrongly, and refuses the rest by name.
+//!
+//! [`tables`] has a row per operator and engine: the attributes that the engine takes, and the
+//! function that rewrites a node. What it says was read in the engines' sources (rten 0.27: its
+//! operator registry) and is run against the ONNX reference evaluator in the tests.
 
-use onnx_grad::{Model, proto::ModelProto};
+mod facts;
+mod nodes;
+mod rewrite;
+mod tables;
+mod windows;
 
-use super::error::Result;
+use onnx_grad::{
+    Model,
+    proto::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType,
+    },
+};
+
+use super::error::{EngineError, EngineErrorKind, Result};
+use facts::Facts;
+use rewrite::Rewrite;
+use tables::Row;
 
 /// The language of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +29,230 @@ pub(super) enum Dialect {
     OnnxRuntime,
 }
 
-pub(super) fn lower(model: &Model, _dialect: Dialect) -> Result<ModelProto> {
-    Ok(model.proto().clone())
+/// What a node must not be, in words for the user.
+type Refusal = String;
+
+impl Dialect {
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Rten => "rten",
+            Self::OnnxRuntime => "ONNX Runtime",
+        }
+    }
+
+    fn table(self) -> &'static [Row] {
+        match self {
+            Self::Rten => tables::RTEN,
+            Self::OnnxRuntime => tables::ONNX_RUNTIME,
+        }
+    }
+
+    /// Whether operators without a row are refused.
+    fn closed(self) -> bool {
+        match self {
+            Self::Rten => true,
+            Self::OnnxRuntime => false,
+        }
+    }
+
+    fn newest_opset(self) -> i64 {
+        match self {
+            Self::Rten => i64::MAX,
+            Self::OnnxRuntime => tables::ONNX_RUNTIME_OPSET,
+        }
+    }
+
+    /// Why nodes of a domain cannot be run; `None` for domains that the engine knows.
+    fn refuses_domain(self, domain: &str, proto: &ModelProto) -> Option<Refusal> {
+        if domain.is_empty() {
+            return None;
+        }
+        let foreign = match self {
+            Self::Rten => true,
+            Self::OnnxRuntime => {
+                let local = proto.functions.iter().any(|f| f.domain.as_deref() == Some(domain));
+                !local && !tables::ONNX_RUNTIME_DOMAINS.contains(&domain)
+            }
+        };
+        let advice = match domain {
+            "com.microsoft.nchwc" | "com.ms.internal.nhwc" => {
+                "the file was optimised for one machine; use the file from before"
+            }
+            "com.microsoft" => "the file was optimised for ONNX Runtime; use that engine",
+            "ai.onnx.contrib" => "onnxruntime-extensions is not supported; cut these nodes off",
+            _ => "only the standard ONNX operators run here",
+        };
+        foreign.then(|| format!("operators of the domain {domain} are unknown to it; {advice}"))
+    }
+
+    /// Whether tensors of this type can be loaded.
+    fn takes(self, elem: DataType) -> bool {
+        match self {
+            Self::Rten => tables::RTEN_TYPES.contains(&elem),
+            Self::OnnxRuntime => true,
+        }
+    }
+}
+
+/// Writes a model in the language of an engine.
+///
+/// # Errors
+/// `Unsupported` with every node that cannot be written so.
+pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
+    let facts = Facts::of(model);
+    let mut pass = Pass { dialect, facts: &facts, refused: Vec::new(), fresh: 0 };
+    let mut proto = model.proto().clone();
+    if facts.opset > dialect.newest_opset() {
+        let newest = dialect.newest_opset();
+        let message = format!(
+            "the model uses opset {}, {} knows opsets up to {newest}; convert the model or use \
+             another engine",
+            facts.opset,
+            dialect.shown()
+        );
+        return Err(EngineError::new(EngineErrorKind::Unsupported, message));
+    }
+    if let Some(graph) = &mut proto.graph {
+        pass.graph(graph);
+        if dialect == Dialect::OnnxRuntime {
+            nodes::plain_types_at_the_border(graph);
+        }
+    }
+    pass.finish()?;
+    Ok(proto)
+}
+
+struct Pass<'a> {
+    dialect: Dialect,
+    facts: &'a Facts<'a>,
+    /// Label and line of each node that cannot be run.
+    refused: Vec<(String, String)>,
+    fresh: usize,
+}
+
+impl Pass<'_> {
+    fn graph(&mut self, graph: &mut GraphProto) {
+        graph.initializer.iter().for_each(|tensor| self.tensor(tensor, "initializer"));
+        for mut node in std::mem::take(&mut graph.node) {
+            for attribute in &mut node.attribute {
+                attribute.t.iter().for_each(|tensor| {
+                    self.tensor(tensor, node.op_type.as_deref().unwrap_or_default())
+                });
+                attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(|g| self.graph(g));
+            }
+            if let Err(why) = self.node(&node, &mut graph.node) {
+                let line = format!(
+                    "\"{}\" ({}, opset {}): {why}",
+                    node.label(),
+                    node.op(),
+                    self.facts.opset
+                );
+                self.refused.push((node.label().to_owned(), line));
+            }
+        }
+    }
+
+    fn node(&mut self, node: &NodeProto, into: &mut Vec<NodeProto>) -> Result<(), Refusal> {
+        if let Some(why) = self.dialect.refuses_domain(node.op_domain(), self.facts.proto) {
+            return Err(why);
+        }
+        let table = self.dialect.table();
+        let row =
+            node.op_domain().is_empty().then(|| table.binary_search_by(|r| r.op.cmp(node.op())));
+        let Some(Ok(row)) = row else {
+            if self.dialect.closed() {
+                return Err(format!("{} has no {}", self.dialect.shown(), node.op()));
+            }
+            into.push(node.clone());
+            return Ok(());
+        };
+        let row = &table[row];
+        let mut node = node.clone();
+        if let Some(allowed) = row.attributes {
+            let engine = self.dialect.shown();
+            let mut wrong = None;
+            node.attribute.retain(|attribute| match judge(allowed, attribute) {
+                Judged::Keep => true,
+                Judged::Drop => false,
+                Judged::Wrong(taken) => {
+                    let name = attribute.name.as_deref().unwrap_or_default();
+                    wrong.get_or_insert_with(|| match taken {
+                        "" => format!("{engine} has no attribute {name}"),
+                        taken => {
+                            let value = shown(attribute);
+                            format!("attribute {name} is {value}; {engine} takes {taken}")
+                        }
+                    });
+                    true
+                }
+            });
+            if let Some(why) = wrong {
+                return Err(why);
+            }
+        }
+        (row.rewrite)(&mut Rewrite::new(self.facts, &mut self.fresh, into), node)
+    }
+
+    fn tensor(&mut self, tensor: &TensorProto, what: &str) {
+        if !self.dialect.takes(tensor.elem()) {
+            let (engine, elem) = (self.dialect.shown(), tensor.elem().as_str_name().to_lowercase());
+            let label = tensor.label();
+            let line = format!("\"{label}\" ({what}): {engine} has no tensors of type {elem}");
+            self.refused.push((label.to_owned(), line));
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let Some((first, _)) = self.refused.first() else { return Ok(()) };
+        let count = match self.refused.len() {
+            1 => "a node".to_owned(),
+            n => format!("{n} nodes"),
+        };
+        let lines: String = self.refused.iter().map(|(_, line)| format!("\n  {line}")).collect();
+        let engine = self.dialect.shown();
+        let advice = if self.dialect.closed() { "; try the engine onnxruntime" } else { "" };
+        let message = format!("{engine} cannot run {count} of this model{advice}:{lines}");
+        Err(EngineError::new(EngineErrorKind::Unsupported, message).at_node(Some(first.clone())))
+    }
+}
+
+enum Judged<'a> {
+    Keep,
+    Drop,
+    /// Not at this value; the values that are taken, none for an attribute that is unknown.
+    Wrong(&'a str),
+}
+
+/// Looks an attribute up in the list of a row; see [`Row::attributes`].
+fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> Judged<'a> {
+    let name = attribute.name.as_deref().unwrap_or_default();
+    for word in allowed.split_whitespace() {
+        let (drop, word) = match word.strip_prefix('~') {
+            Some(word) => (true, word),
+            None => (false, word),
+        };
+        let (key, values) = word.split_once('=').unwrap_or((word, ""));
+        if key != name {
+            continue;
+        }
+        if !values.is_empty() && !values.split('|').any(|value| value == shown(attribute)) {
+            return Judged::Wrong(values);
+        }
+        return if drop { Judged::Drop } else { Judged::Keep };
+    }
+    Judged::Wrong("")
+}
+
+/// The value of an attribute, as it is written in the tables and in messages.
+fn shown(attribute: &AttributeProto) -> String {
+    if let Some(text) = &attribute.s {
+        return String::from_utf8_lossy(text).into_owned();
+    }
+    if let Some(number) = attribute.f {
+        return number.to_string();
+    }
+    if let Some(number) = attribute.i {
+        return number.to_string();
+    }
+    format!("{:?}", attribute.ints)
 }

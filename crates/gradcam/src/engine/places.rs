@@ -26,7 +26,6 @@ pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>
 }
 
 /// The files to try for one place: the place itself where it is no folder, else the libraries in it.
-#[cfg(feature = "onnxruntime")]
 pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
     // A bare name is left to the system's loader.
     let bare = place.components().count() == 1 && !place.exists();
@@ -44,14 +43,12 @@ pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
 }
 
 /// `libonnxruntime.so.1.32.0` and the like, but not the libraries of its providers.
-#[cfg(feature = "onnxruntime")]
 fn is_library(name: &str) -> bool {
     let rest = name.strip_prefix(DLL_PREFIX).and_then(|name| name.strip_prefix("onnxruntime"));
     rest.is_some_and(|rest| rest.starts_with('.') && rest.contains(DLL_SUFFIX))
 }
 
 /// The entries of a folder with such names, newest version first.
-#[cfg(feature = "onnxruntime")]
 fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
     let entries = listing.filter_map(Result::ok);
@@ -64,4 +61,38 @@ fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         .collect();
     found.sort_by(|a, b| b.cmp(a));
     found.into_iter().map(|(_, path)| path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_python_environment_and_its_folders_are_places() {
+        let root = std::env::temp_dir().join("gradcam-engine-places");
+        let package = root.join("lib/python3.11/site-packages/onnxruntime");
+        let capi = package.join("capi");
+        fs::create_dir_all(&capi).unwrap();
+        let file = |version: &str| match std::env::consts::OS {
+            "macos" => format!("libonnxruntime.{version}.dylib"),
+            "windows" => "onnxruntime.dll".to_owned(),
+            _ => format!("libonnxruntime.so.{version}"),
+        };
+        for name in [&file("1.9.0"), &file("1.32.0"), "libonnxruntime_providers_shared.so", "x.py"]
+        {
+            fs::write(capi.join(name), "").unwrap();
+        }
+        for place in [&root, &package, &capi] {
+            let found = candidates(place);
+            assert_eq!(found.first(), Some(&capi.join(file("1.32.0"))), "{}", place.display());
+            assert!(found.len() <= 2, "{found:?}");
+        }
+        let one = capi.join(file("1.9.0"));
+        assert_eq!(candidates(&one), [one.as_path()]);
+        assert!(candidates(&root.join("nothing")).is_empty());
+        assert_eq!(candidates(Path::new("libonnxruntime.so")), [Path::new("libonnxruntime.so")]);
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

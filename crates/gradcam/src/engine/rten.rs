@@ -15,7 +15,10 @@ use std::{
 };
 
 use ndarray::{ArrayD, CowArray, IxDyn};
-use onnx_grad::{Model, Weight};
+use onnx_grad::{
+    Model, Weight,
+    proto::{TensorProto, tensor_proto::DataType as Elem},
+};
 use prost::Message;
 use rten::{DataType, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView};
 use rten_tensor::Layout;
@@ -25,7 +28,7 @@ use super::{
     error::{Result, bail},
     lower::{self, Dialect},
     tensor::{Signature, Tensor, TensorView, contiguous, elements},
-    weights::{set_location, visit_tensors},
+    weights::{set_location, visit_tensors, widen},
 };
 
 pub(super) struct Rten {
@@ -59,15 +62,17 @@ impl Family {
         Ok(Self { held: Mutex::default(), loader })
     }
 
-    fn load(&self, wanted: &[&Weight], skeleton: Vec<u8>) -> Result<rten::Model> {
+    fn load(&self, wanted: &[(&Weight, Elem)], skeleton: Vec<u8>) -> Result<rten::Model> {
         let (reply, answer) = mpsc::channel();
         {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             let mut weights = Vec::new();
             let mut new = HashSet::new();
-            for weight in wanted {
+            for (weight, elem) in wanted {
                 if !held.contains(&weight.id()) && new.insert(weight.id()) {
-                    weights.push((location(weight), weight.read()?));
+                    let bytes = weight.read()?;
+                    let bytes = widen(*elem, &bytes).unwrap_or(bytes);
+                    weights.push((location(weight), bytes));
                 }
             }
             // Jobs are done in the order in which they are sent, so that under this lock a weight
@@ -99,6 +104,18 @@ fn load_all(jobs: Receiver<Job>) {
     }
 }
 
+/// Marks a tensor whose floats are widened as float32; gives the number of its bytes then. rten would
+/// widen it again for every graph, and has no bfloat16.
+fn widened_len(tensor: &mut TensorProto, len: usize) -> usize {
+    let len = match tensor.elem() {
+        Elem::Float16 | Elem::Bfloat16 => 2 * len,
+        Elem::Double => len / 2,
+        _ => return len,
+    };
+    tensor.data_type = Some(Elem::Float as i32);
+    len
+}
+
 /// The name under which rten knows a weight; it wants names that end in `.data`.
 fn location(weight: &Weight) -> String {
     format!("{}.data", weight.id())
@@ -113,11 +130,11 @@ struct Families {
 
 impl Families {
     /// The family that holds one of these weights already, or a new one.
-    fn of(&mut self, wanted: &[&Weight]) -> Result<Arc<Family>> {
+    fn of(&mut self, wanted: &[(&Weight, Elem)]) -> Result<Arc<Family>> {
         self.used.retain(|family| family.strong_count() > 0);
         let related = self.used.iter().filter_map(Weak::upgrade).find(|family| {
             let held = family.held.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.is_empty() || wanted.iter().any(|weight| held.contains(&weight.id()))
+            wanted.is_empty() || wanted.iter().any(|(weight, _)| held.contains(&weight.id()))
         });
         let family = match related {
             Some(family) => family,
@@ -148,8 +165,16 @@ impl Engine for Rten {
         let mut wanted = Vec::new();
         visit_tensors(&mut proto, &mut |tensor| {
             if let Some(weight) = model.weight_of(tensor) {
-                set_location(tensor, &location(weight), 0, weight.len());
-                wanted.push(weight);
+                let elem = tensor.elem();
+                let len = widened_len(tensor, weight.len());
+                set_location(tensor, &location(weight), 0, len);
+                wanted.push((weight, elem));
+            } else if tensor.elem() == Elem::Bfloat16
+                && let Some(wide) = widen(Elem::Bfloat16, &model.tensor_bytes(tensor)?)
+            {
+                tensor.data_type = Some(Elem::Float as i32);
+                tensor.int32_data.clear();
+                tensor.raw_data = Some(wide.into());
             }
             Ok(())
         })?;
@@ -301,4 +326,35 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
         let text = text.unwrap_or("no message");
         EngineError::new(EngineErrorKind::Run, format!("rten panicked: {text}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn graphs_of_one_model_share_their_weights() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets");
+        let open = || Model::open(folder.join("efficientnet_lite0.onnx")).unwrap();
+        let (model, other) = (open(), open());
+        let engine = Rten::new(&EngineOptions::default());
+        let sessions = [&model, &model.clone(), &other].map(|m| engine.compile(m).unwrap());
+        let families = || {
+            let families = engine.families.lock().unwrap();
+            let held = families.used.iter().filter_map(Weak::upgrade);
+            held.map(|family| family.held.lock().unwrap().len()).collect::<Vec<_>>()
+        };
+        assert_eq!(families(), [model.weights().len(), other.weights().len()]);
+        drop(sessions);
+        assert_eq!(families(), [other.weights().len()], "only the last model is kept");
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let error = guarded(|| -> () { panic!("torn at {}", 7) }).unwrap_err();
+        assert_eq!(error.to_string(), "rten panicked: torn at 7");
+        assert_eq!(error.kind(), EngineErrorKind::Run);
+    }
 }

@@ -16,6 +16,7 @@ mod linear;
 mod pool;
 mod reduce;
 mod resize;
+mod special;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! One node with the facts of its inputs, and how rules read it.
 
+use super::RANK_LIMIT;
 use crate::{
     facts::{Dim, Fact, Value},
     proto::{NodeProto, tensor_proto::DataType},
@@ -31,8 +32,10 @@ impl<'a> Call<'a> {
         self.node.input.len()
     }
 
+    /// What is known of an input; nothing where it has more axes than make sense.
     pub(super) fn input(&self, input: usize) -> Option<&'a Fact> {
-        self.inputs.get(input).copied().flatten().filter(|_| self.has(input))
+        let fact = self.inputs.get(input).copied().flatten().filter(|_| self.has(input))?;
+        (fact.rank().unwrap_or(0) <= RANK_LIMIT).then_some(fact)
     }
 
     pub(super) fn elem(&self, input: usize) -> DataType {

@@ -119,7 +119,7 @@ pub(super) fn transpose(call: &Call) -> Option<Dims> {
     permutation(call, dims.len())?.into_iter().map(|axis| dims.get(axis).copied()).collect()
 }
 
-/// Concat: all inputs agree on the other axes; where one of them does not know a size, another does.
+/// Concat: all inputs agree on the other axes.
 pub(super) fn concat(call: &Call) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axis = call.axis(1, dims.len())?;
@@ -233,10 +233,10 @@ fn cut(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
     Some(Cut { start, step, len: Dim::Fixed(len) })
 }
 
-/// Of an axis that carries the batch: all of it, forwards or backwards, or as much of its head as
+/// Of an axis that carries the batch: all of it (exporters write "to the end" as 2³¹ − 1 or more), forwards or backwards, or as much of its head as
 /// every batch has.
 fn cut_batch(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
-    const FAR: i64 = i32::MAX as i64;
+    const FAR: i64 = 0x7fff_ffff;
     let beyond = |bound: Dim| bound == dim || bound.fixed().is_some_and(|bound| bound >= FAR);
     let before = |bound: Dim| bound.fixed().is_some_and(|bound| bound <= -FAR);
     let Dim::Batch(least) = dim else { return None };

@@ -27,11 +27,7 @@ pub(super) fn arg(call: &Call) -> Option<Dims> {
 }
 
 fn without(dims: &[Dim], axes: &[usize], keep: bool) -> Dims {
-    let mut gone = vec![false; dims.len()];
-    for axis in axes {
-        gone.get_mut(*axis).map(|gone| *gone = true);
-    }
-    let sizes = dims.iter().zip(gone);
+    let sizes = dims.iter().enumerate().map(|(k, dim)| (*dim, axes.contains(&k)));
     let kept = sizes.filter(|(_, gone)| keep || !gone);
-    kept.map(|(dim, gone)| if gone { Dim::Fixed(1) } else { *dim }).collect()
+    kept.map(|(dim, gone)| if gone { Dim::Fixed(1) } else { dim }).collect()
 }

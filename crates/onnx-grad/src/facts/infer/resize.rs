@@ -20,7 +20,8 @@ pub(super) fn resize(call: &Call) -> Option<Dims> {
     };
     let scales = if call.opset < 11 { 1 } else { 2 };
     // Opset 11 wrote an empty `scales` beside `sizes`.
-    if call.has(3) && call.opset >= 11 {
+    let has_sizes = call.has(3) && call.shape(3) != Some(&[Dim::Fixed(0)]);
+    if has_sizes && call.opset >= 11 {
         let sizes = call.dims(3)?;
         if sizes.len() != axes.len() {
             return None;

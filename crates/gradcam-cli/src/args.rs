@@ -1,0 +1,298 @@
+//! Every command and flag, in one place: the parser, the help, the completions and the manual come
+//! from here.
+
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
+use gradcam::{
+    Method,
+    engine::EngineKind,
+    image::{
+        Colormap, Filter, OverlayKind, Overrides,
+        preprocess::{Channels, Fit, Layout},
+    },
+};
+
+use crate::failure::{Failure, Result};
+
+/// Show where an ONNX image model looked
+///
+/// gradcam explains what an image classifier, segmenter or any other ONNX network with feature maps
+/// looked at: Grad-CAM and its family, computed from the .onnx file alone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gradcam",
+    version,
+    long_version = values::LONG_VERSION,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    styles = values::STYLES,
+    after_help = values::EXAMPLES,
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show where the model looked, one picture for each image and target
+    #[command(after_help = "Examples and more about each flag: gradcam explain --help",
+              after_long_help = values::EXPLAIN_EXAMPLES)]
+    Explain(Box<ExplainArgs>),
+    /// List the layers of a model: those that can be explained, and the default
+    #[command(after_long_help = values::LAYERS_EXAMPLES)]
+    Layers(LayersArgs),
+    /// List the methods: what each computes, and where it was published
+    #[command(after_long_help = values::METHODS_EXAMPLES)]
+    Methods(MethodsArgs),
+    /// Print a completion script for a shell
+    #[command(hide = true, after_help = values::COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, as roff
+    #[command(hide = true, after_help = values::MAN_EXAMPLES)]
+    Man {
+        /// The command whose page is wanted; the overview where none is named
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
+}
+
+/// What `gradcam explain` was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Photos (JPEG, PNG, WebP) or tensors (.npy); - reads standard input
+    ///
+    /// A photo is turned upright, resized and normalised as the model wants it. A .npy file goes into
+    /// the network as it is: float32, [C, H, W] for one image or [N, C, H, W] for N of them (for
+    /// models that take [N, H, W, C], the same with the channels last).
+    #[arg(value_name = "IMAGE", required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) images: Vec<PathBuf>,
+
+    /// The ONNX model [default: EfficientNet-Lite0, built in, 1000 classes of ImageNet]
+    #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+
+    /// The layer to explain: a module path, a node or value name, or -1 for the last
+    ///
+    /// `gradcam layers MODEL` lists them. May be given several times: each layer gets a map of its
+    /// own, all from one run. Without it: the last feature map before the pooling.
+    #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
+    pub(crate) layers: Vec<String>,
+
+    /// What to explain: argmax, a class number, A-B, top:K, or a label
+    ///
+    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3
+    /// explains the three best classes. A label is written in full or as one of its synonyms, in
+    /// upper or lower case. May be given several times.
+    #[arg(
+        long = "target",
+        value_name = "TARGET",
+        default_value = "argmax",
+        allow_hyphen_values = true
+    )]
+    pub(crate) targets: Vec<String>,
+
+    /// How a map is computed; `gradcam methods` explains them
+    #[arg(long = "method", value_name = "METHOD", default_value = Method::default().id(),
+          value_parser = values::methods())]
+    pub(crate) methods: Vec<Method>,
+
+    /// What runs the network
+    ///
+    /// rten is built in. onnxruntime is a shared library that is looked for in ORT_DYLIB_PATH, in the
+    /// active Python environment (VIRTUAL_ENV) and in the system's folders.
+    #[arg(long, value_name = "ENGINE", default_value = EngineKind::default().name(),
+          value_parser = values::engines())]
+    pub(crate) engine: EngineKind,
+
+    /// Threads of the engine [default: as many as cores]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+
+    /// Refuse a run that would need more memory than this, such as 2GiB or 500MB
+    /// [default: half of the machine's]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
+    pub(crate) max_memory: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) prepare: PrepareArgs,
+}
+
+/// What is written and said.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// The file, or a folder (made if it ends in /); - is standard output
+    /// [default: the current folder]
+    ///
+    /// It is the name of the file where one file results, and a folder where it is one already, ends
+    /// in / or where several files result. Files in a folder are called IMAGE.TARGET.png, such as
+    /// cat.285-egyptian-cat.png, with .LAYER and .METHOD behind the target where several were asked
+    /// for, and .0, .1, … behind IMAGE for the images of one .npy file. Existing files are replaced.
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What to write, separated by commas
+    ///
+    /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo,
+    /// the heatmap alone in colours, at the size of the network's input.
+    /// npy: two files, .raw.npy (float32 [h, w]: the map as the method defines it, signed, before
+    /// relu, at the layer's size) and .heatmap.npy (float32 [H, W] in 0..1, at the size of the
+    /// network's input).
+    /// json: scores, target, layer, warnings, preprocessing, times.
+    #[arg(long = "format", value_name = "FORMAT", default_value = "png", value_delimiter = ',',
+          value_parser = values::formats())]
+    pub(crate) formats: Vec<Format>,
+
+    /// The colours of the heatmap
+    #[arg(long, value_name = "NAME", default_value = "jet", value_parser = values::colormaps())]
+    pub(crate) colormap: Colormap,
+
+    /// The share of the heatmap in the picture, from 0 to 1
+    #[arg(long, value_name = "A", default_value_t = 0.5, value_parser = values::share)]
+    pub(crate) alpha: f64,
+
+    /// How heatmap and photo are mixed
+    ///
+    /// alpha: the same share everywhere. fade: the share falls with the heat, so that cold regions
+    /// look like the photo. pytorch-grad-cam: as show_cam_on_image of that package, bit for bit.
+    #[arg(long, value_name = "KIND", default_value = "alpha", value_parser = values::overlays())]
+    pub(crate) overlay: OverlayKind,
+
+    /// How many classes to list
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub(crate) top: usize,
+
+    /// Print one JSON object a line for each image, target and method instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with_all = ["json", "verbose"])]
+    pub(crate) quiet: bool,
+
+    /// Print also where the preprocessing came from, the engine, and the time of each stage
+    #[arg(short, long, conflicts_with = "json", action = ArgAction::SetTrue)]
+    pub(crate) verbose: bool,
+}
+
+/// How photos are prepared, and what classes are called.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Preprocessing (default: what the model or a file beside it says)")]
+pub(crate) struct PrepareArgs {
+    /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    size: Option<(u32, u32)>,
+
+    /// How a photo of another shape fits: centre crop, distort, or borders
+    #[arg(long, value_name = "FIT", value_parser = values::fits())]
+    fit: Option<Fit>,
+
+    /// Length of the photo's short side before the centre crop
+    #[arg(long, value_name = "PIXELS", conflicts_with = "fit")]
+    short_side: Option<u32>,
+
+    /// The filter of the resize, as in Pillow
+    #[arg(long, value_name = "FILTER", value_parser = values::filters())]
+    filter: Option<Filter>,
+
+    /// What pixel values (0 to 255) are multiplied by, such as 1/255
+    #[arg(long, value_name = "FACTOR", value_parser = values::factor)]
+    rescale: Option<f64>,
+
+    /// What is subtracted after that: one number, or one for each channel, as 0.485,0.456,0.406
+    #[arg(long, value_name = "MEAN", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Option<Vec<f32>>,
+
+    /// What is divided by after that: one number, or one for each channel, as 0.229,0.224,0.225
+    #[arg(long, value_name = "STD", value_delimiter = ',', allow_negative_numbers = true)]
+    std: Option<Vec<f32>>,
+
+    /// The order of the axes of the network's input
+    #[arg(long, value_name = "LAYOUT", value_parser = values::layouts())]
+    layout: Option<Layout>,
+
+    /// The channels that the network takes
+    #[arg(long, value_name = "CHANNELS", value_parser = values::channels())]
+    channels: Option<Channels>,
+
+    /// Take the usual preprocessing of ImageNet models where nothing else is said, without a warning
+    #[arg(long, value_name = "PRESET", value_parser = ["imagenet"])]
+    preset: Option<String>,
+
+    /// The names of the classes: a text file with one a line, or JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    labels: Option<PathBuf>,
+}
+
+impl PrepareArgs {
+    /// The same for the library.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            size: self.size,
+            fit: self.fit,
+            short_side: self.short_side,
+            filter: self.filter,
+            rescale: self.rescale,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            layout: self.layout,
+            channels: self.channels,
+            imagenet: self.preset.is_some(),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+/// What `gradcam layers` was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct LayersArgs {
+    /// The ONNX model [default: the built-in EfficientNet-Lite0]
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+
+    /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) size: Option<(u32, u32)>,
+
+    /// Print one JSON object instead of the tree
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `gradcam methods` was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct MethodsArgs {
+    /// Print a JSON array instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A kind of file that is written for each map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Png,
+    Npy,
+    Json,
+}
+
+/// Reads the command line.
+pub(crate) fn parse() -> Result<Command> {
+    Cli::try_parse().map(|cli| cli.command).map_err(Failure::Clap)
+}
+
+/// The definitions, for what is generated from them.
+pub(crate) fn definitions() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,253 @@
+//! Values of flags: from text to what the library takes, and the texts of the help.
+
+use std::num::NonZeroUsize;
+
+use clap::builder::{
+    PossibleValue, PossibleValuesParser, TypedValueParser,
+    styling::{AnsiColor, Styles},
+};
+use gradcam::{
+    METHODS, Method,
+    engine::EngineKind,
+    image::{
+        Colormap, Filter, OverlayKind,
+        preprocess::{Channels, Fit, Layout},
+    },
+};
+
+use super::Format;
+
+pub(super) const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+pub(super) const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nengines: rten (built in), onnxruntime (a shared library, found when it is asked for)",
+    "\nbuilt-in model: EfficientNet-Lite0",
+);
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  gradcam explain cat.jpg                          what the built-in model sees, and where
+  gradcam explain cat.jpg -m resnet50.onnx         the same with a model of yours
+  gradcam layers resnet50.onnx                     the layers that can be explained
+  gradcam methods                                  the ways to compute a map
+
+`gradcam COMMAND --help` explains a command with all its flags.
+Also: gradcam completions SHELL, gradcam man [COMMAND]";
+
+pub(super) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  gradcam explain cat.jpg
+      Writes cat.285-egyptian-cat.png: the photo with the heatmap of its best class.
+  gradcam explain cat.jpg --target 'tabby cat' --target espresso -o maps/
+      Two classes by name, two pictures in the folder maps.
+  gradcam explain cat.jpg --target 285-967
+      Why Egyptian cat and not espresso.
+  gradcam explain *.jpg -m resnet50.onnx --layer layer3 --layer layer4
+      A model of yours, two layers, every photo.
+  gradcam explain cat.jpg -m model.onnx --rescale 1/255 --mean 0.5 --std 0.5 --fit squash
+      Says how photos are prepared where the model does not.
+  gradcam explain batch.npy -m model.onnx --format npy,json
+      Tensors that are ready for the network; the maps as arrays.
+  curl -s https://example.com/cat.jpg | gradcam explain - -o - > map.png
+      From standard input to standard output.
+
+Exit codes: 0 done, 1 something failed (the other images are done), 2 a mistake on the command line.";
+
+pub(super) const LAYERS_EXAMPLES: &str = "\
+Examples:
+  gradcam layers
+      The layers of the built-in model.
+  gradcam layers resnet50.onnx
+      Those of a model of yours; * marks the default, + what else can be explained.
+  gradcam layers yolo.onnx --size 640
+      A model whose input size is open.
+  gradcam layers resnet50.onnx --json | jq '.layers[] | select(.candidate) | .path'
+      The names alone, for scripts.";
+
+pub(super) const METHODS_EXAMPLES: &str = "\
+Examples:
+  gradcam methods
+      The table.
+  gradcam explain cat.jpg --method gradcam --method layercam
+      Two of them side by side.";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  gradcam completions bash > ~/.local/share/bash-completion/completions/gradcam
+  gradcam completions zsh > ~/.zfunc/_gradcam
+  gradcam completions fish > ~/.config/fish/completions/gradcam.fish";
+
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  gradcam man > gradcam.1
+  gradcam man explain | man -l -";
+
+/// A parser of one word out of a list, which is shown in the help and in the error.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    words: impl IntoIterator<Item = (PossibleValue, T)>,
+) -> impl TypedValueParser<Value = T> {
+    let (words, values): (Vec<PossibleValue>, Vec<T>) = words.into_iter().unzip();
+    let names: Vec<String> = words.iter().map(|word| word.get_name().to_owned()).collect();
+    PossibleValuesParser::new(words).try_map(move |word| {
+        let place = names.iter().position(|name| *name == word);
+        place.and_then(|place| values.get(place).cloned()).ok_or("no such value")
+    })
+}
+
+fn plain<T>(words: impl IntoIterator<Item = (&'static str, T)>) -> Vec<(PossibleValue, T)> {
+    words.into_iter().map(|(word, value)| (PossibleValue::new(word), value)).collect()
+}
+
+pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
+    one_of(METHODS.iter().filter_map(|row| {
+        let value = row.id.parse().ok()?;
+        Some((PossibleValue::new(row.id), value))
+    }))
+}
+
+pub(super) fn engines() -> impl TypedValueParser<Value = EngineKind> {
+    one_of(plain(EngineKind::ALL.map(|engine| (engine.name(), engine))))
+}
+
+pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {
+    one_of(plain(Colormap::ALL))
+}
+
+pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
+    one_of(plain([("png", Format::Png), ("npy", Format::Npy), ("json", Format::Json)]))
+}
+
+pub(super) fn overlays() -> impl TypedValueParser<Value = OverlayKind> {
+    one_of(plain([
+        ("alpha", OverlayKind::Alpha),
+        ("fade", OverlayKind::Fade),
+        ("pytorch-grad-cam", OverlayKind::PytorchGradCam),
+    ]))
+}
+
+pub(super) fn fits() -> impl TypedValueParser<Value = Fit> {
+    one_of(plain([("crop", Fit::Crop), ("squash", Fit::Squash), ("pad", Fit::Pad)]))
+}
+
+pub(super) fn filters() -> impl TypedValueParser<Value = Filter> {
+    one_of(plain([
+        ("nearest", Filter::Nearest),
+        ("box", Filter::Box),
+        ("bilinear", Filter::Bilinear),
+        ("hamming", Filter::Hamming),
+        ("bicubic", Filter::Bicubic),
+        ("lanczos", Filter::Lanczos),
+    ]))
+}
+
+pub(super) fn layouts() -> impl TypedValueParser<Value = Layout> {
+    one_of(plain([("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)]))
+}
+
+pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
+    one_of([
+        (PossibleValue::new("rgb"), Channels::Rgb),
+        (PossibleValue::new("bgr"), Channels::Bgr),
+        (PossibleValue::new("grey").alias("gray"), Channels::Grey),
+    ])
+}
+
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
+}
+
+/// `224` for both sides, or `320x240`, width first.
+pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
+    let side = |side: &str| side.trim().parse::<u32>().ok().filter(|side| *side > 0);
+    let sides = match text.split_once(['x', 'X', '×']) {
+        Some((width, height)) => side(width).zip(side(height)),
+        None => side(text).map(|side| (side, side)),
+    };
+    sides.ok_or_else(|| "expected pixels such as 224, or WIDTHxHEIGHT such as 320x240".to_owned())
+}
+
+/// A number, or a quotient such as `1/255`.
+pub(super) fn factor(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match text.split_once('/') {
+        Some((a, b)) => number(a).zip(number(b)).map(|(a, b)| a / b),
+        None => number(text),
+    };
+    value
+        .filter(|value| value.is_finite() && *value != 0.0)
+        .ok_or_else(|| "expected a number that is not 0, such as 1/255 or 0.0039".to_owned())
+}
+
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+/// Bytes: a whole number with a unit of 1000 (kB, MB, …), of 1024 (KiB, MiB, … or K, M, …) or none.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" => Some(1000),
+        "mb" => Some(1000 * 1000),
+        "gb" => Some(1000 * 1000 * 1000),
+        "tb" => Some(1000 * 1000 * 1000 * 1000),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        "t" | "tib" => Some(1 << 40),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    bytes.ok_or_else(|| "expected bytes such as 2GiB, 500MB or 1000000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        super::super::definitions().debug_assert();
+    }
+
+    #[test]
+    fn bytes_with_units() {
+        let rows = [
+            ("0", Some(0)),
+            ("17", Some(17)),
+            ("2GiB", Some(2 << 30)),
+            ("500MB", Some(500_000_000)),
+            ("1 kB", Some(1000)),
+            ("3g", Some(3 << 30)),
+            ("", None),
+            ("GiB", None),
+            ("-1", None),
+            ("1.5GiB", None),
+            ("99999999999TiB", None),
+        ];
+        for (text, wanted) in rows {
+            assert_eq!(bytes(text).ok(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_factors() {
+        assert_eq!(size("224"), Ok((224, 224)));
+        assert_eq!(size("320x240"), Ok((320, 240)));
+        for wrong in ["", "0", "x", "3x", "-3", "3x0", "1x2x3"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(factor("1/255"), Ok(1.0 / 255.0));
+        for wrong in ["", "0", "1/0", "nan", "x/2"] {
+            assert!(factor(wrong).is_err(), "{wrong}");
+        }
+    }
+}

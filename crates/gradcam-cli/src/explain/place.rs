@@ -1,0 +1,141 @@
+//! Where results go: a folder, one file, or standard output.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    args::{ExplainArgs, Format},
+    failure::{Failure, Result, failed},
+    files, names, terminal,
+};
+
+/// Where results go.
+#[derive(Debug)]
+enum Destination {
+    Folder(PathBuf),
+    File(PathBuf),
+    Stdout,
+}
+
+/// Writes the results of a run, none over another or over what the run reads.
+#[derive(Debug)]
+pub(super) struct Place {
+    destination: Destination,
+    inputs: HashSet<PathBuf>,
+    written: HashMap<PathBuf, String>,
+}
+
+/// Refuses an output that no run can write, before anything is read.
+pub(super) fn check(args: &ExplainArgs) -> Result<()> {
+    let usage = |message: String| Err(Failure::Usage(message));
+    let mut stems: HashMap<String, &Path> = HashMap::new();
+    for image in &args.images {
+        let stem = names::stem(image);
+        if let Some(first) = stems.insert(stem.clone(), image) {
+            return usage(format!(
+                "{} and {} would both be written to {stem}.…; rename one, or explain them into two folders",
+                first.display(),
+                image.display()
+            ));
+        }
+    }
+    let Some(output) = &args.output.output else { return Ok(()) };
+    if names::is_dash(output) && args.output.json {
+        return usage("-o - and --json both write to standard output; choose one".to_owned());
+    }
+    let extension = output.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let extension =
+        extension.filter(|e| ["jpg", "jpeg", "webp", "gif", "bmp"].contains(&e.as_str()));
+    if let Some(extension) = extension.filter(|_| !output.is_dir()) {
+        return usage(format!(
+            "-o {}: pictures are written as PNG, not as {extension}; end the name in .png",
+            output.display()
+        ));
+    }
+    Ok(())
+}
+
+/// How many files one image of a run becomes, for that many maps.
+pub(super) fn files_for(maps: usize, formats: &[Format]) -> usize {
+    let each = |format: &Format| match format {
+        Format::Png | Format::Json => 1,
+        Format::Npy => 2,
+    };
+    maps * formats.iter().map(each).sum::<usize>()
+}
+
+impl Place {
+    /// Decides where the results of a run go, of which there are `count`, and makes the folder.
+    pub(super) fn new(args: &ExplainArgs, count: usize) -> Result<Self> {
+        let destination = match args.output.output.as_deref() {
+            None => Destination::Folder(PathBuf::new()),
+            Some(dash) if names::is_dash(dash) => {
+                if count != 1 {
+                    return Err(Failure::Usage(format!(
+                        "-o - writes one file to standard output, this run makes {count}; name a folder"
+                    )));
+                }
+                if io::stdout().is_terminal() {
+                    return Err(Failure::Usage(
+                        "-o - would write a file to the terminal; send it to a file or a program"
+                            .to_owned(),
+                    ));
+                }
+                Destination::Stdout
+            }
+            Some(path) => {
+                let slash = path.to_string_lossy().ends_with(std::path::is_separator);
+                if slash || count != 1 || path.is_dir() {
+                    fs::create_dir_all(path).map_err(|error| cannot_make(path, &error))?;
+                    Destination::Folder(path.to_owned())
+                } else {
+                    Destination::File(path.to_owned())
+                }
+            }
+        };
+        let read = args.images.iter().chain(&args.model);
+        let inputs = read.filter_map(|path| fs::canonicalize(path).ok()).collect();
+        Ok(Self { destination, inputs, written: HashMap::new() })
+    }
+
+    /// Writes one result of `image`, named `name` in a folder, and says where it went.
+    pub(super) fn write(&mut self, image: &str, name: &str, bytes: &[u8]) -> Result<String> {
+        let path = match &self.destination {
+            Destination::Folder(folder) => folder.join(name),
+            Destination::File(path) => path.clone(),
+            Destination::Stdout => {
+                terminal::print(bytes)?;
+                return Ok("-".to_owned());
+            }
+        };
+        let shown = path.display().to_string();
+        if fs::canonicalize(&path).is_ok_and(|path| self.inputs.contains(&path)) {
+            return Err(failed(format!(
+                "{shown} is an input of this run and is not written over; choose another place with -o"
+            )));
+        }
+        match self.written.get(&path) {
+            // Two ways to name one target, such as argmax and its number: the map is the same.
+            Some(before) if before == image => return Ok(shown),
+            Some(before) => {
+                return Err(failed(format!(
+                    "{shown} holds a map of {before} already; rename one image"
+                )));
+            }
+            None => {}
+        }
+        files::write(&path, bytes)?;
+        self.written.insert(path, image.to_owned());
+        Ok(shown)
+    }
+}
+
+fn cannot_make(folder: &Path, error: &io::Error) -> Failure {
+    let taken = folder.components().collect::<PathBuf>().is_file();
+    let why = if taken { "a file has that name".to_owned() } else { error.to_string() };
+    failed(format!("cannot make the folder {}: {why}", folder.display()))
+}

@@ -1,0 +1,122 @@
+//! How a command fails: what is said, and the exit code.
+
+use std::{any::Any, fmt, io, process::ExitCode};
+
+use crate::terminal;
+
+/// Why the process does not end with 0.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line asks for something impossible: exit code 2.
+    Usage(String),
+    /// The work failed: exit code 1.
+    Failed(String),
+    /// The same, for something that nothing after it would survive.
+    Stop(String),
+    /// The work failed, and all there is to say is said: exit code 1.
+    Said,
+    /// The reader of standard output went away, which is no failure.
+    Closed,
+    /// What clap prints: help and version with 0, mistakes with 2.
+    Clap(clap::Error),
+}
+
+/// The result of everything a command does.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// Names the image that the work failed for.
+    pub(crate) fn about(self, image: &str) -> Self {
+        match self {
+            Self::Failed(message) => Self::Failed(format!("{image}: {message}")),
+            other => other,
+        }
+    }
+
+    /// Says it on standard error, and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::Usage(message) => {
+                terminal::complain(&message);
+                ExitCode::from(2)
+            }
+            Self::Failed(message) | Self::Stop(message) => {
+                terminal::complain(&message);
+                ExitCode::FAILURE
+            }
+            Self::Said => ExitCode::FAILURE,
+            Self::Closed => ExitCode::SUCCESS,
+            Self::Clap(error) => terminal::clap(&error),
+        }
+    }
+}
+
+/// The failure that stands for a panic that nothing else caught.
+pub(crate) fn internal(payload: Box<dyn Any + Send>) -> Result<()> {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    let text = text.as_deref().unwrap_or("no message").lines().next().unwrap_or_default();
+    Err(Failure::Failed(format!(
+        "internal error: {text}; please report it at {}/issues",
+        env!("CARGO_PKG_REPOSITORY")
+    )))
+}
+
+impl From<gradcam::Error> for Failure {
+    fn from(error: gradcam::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<gradcam::image::ImageError> for Failure {
+    fn from(error: gradcam::image::ImageError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<gradcam::onnx_grad::Error> for Failure {
+    fn from(error: gradcam::onnx_grad::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// An error of writing to standard output.
+pub(crate) fn stdout(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Failure::Failed(format!("cannot write to standard output: {error}")),
+    }
+}
+
+/// A failure of the work, from what went wrong.
+pub(crate) fn failed(message: impl fmt::Display) -> Failure {
+    Failure::Failed(message.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_one_line() {
+        let rows: [(fn(), &str); 3] = [
+            (|| panic!("first line\nsecond"), "internal error: first line; please report"),
+            (|| panic!("{}", 7), "internal error: 7; please report"),
+            (|| panic::panic_any(7), "internal error: no message; please report"),
+        ];
+        for (run, wanted) in rows {
+            let done = panic::catch_unwind(|| {
+                run();
+                Ok(())
+            });
+            match done.unwrap_or_else(internal) {
+                Err(Failure::Failed(message)) => {
+                    assert!(message.starts_with(wanted) && !message.contains('\n'), "{message}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

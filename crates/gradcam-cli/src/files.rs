@@ -1,0 +1,64 @@
+//! Writing files: whole or not at all, also when the process is interrupted.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::failure::{Result, failed};
+
+/// The files that are being written at this moment.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on an interrupt removes what is half written and ends the process with code 1.
+pub(crate) fn clean_up_on_interrupt() {
+    // Where the handler cannot be set, an interrupt ends the process as it always did.
+    let _ = ctrlc::set_handler(|| {
+        // The lock is kept until the end, so that no file is begun or finished any more.
+        let unfinished = unfinished();
+        for path in unfinished.iter() {
+            let _ = fs::remove_file(path);
+        }
+        process::exit(1);
+    });
+}
+
+/// Writes a file beside its place and moves it there when it is whole.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", process::id()));
+    let beside = PathBuf::from(beside);
+    let begun = {
+        let mut unfinished = unfinished();
+        unfinished.push(beside.clone());
+        File::create(&beside)
+    };
+    let written = begun.and_then(|mut file| file.write_all(bytes));
+    let mut unfinished = unfinished();
+    let moved = written.and_then(|()| fs::rename(&beside, path));
+    unfinished.retain(|unfinished| *unfinished != beside);
+    moved.map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        failed(cannot_write(path, &error))
+    })
+}
+
+/// Why a file cannot be written, and what to do.
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.exists() => format!(
+            "cannot write {shown}: there is no folder {}; make it, or end the path with / for a new folder",
+            folder.display()
+        ),
+        _ => format!("cannot write {shown}: {error}"),
+    }
+}

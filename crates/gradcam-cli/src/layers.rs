@@ -1,0 +1,142 @@
+//! `gradcam layers`: the tree of modules.
+
+use std::io;
+
+use gradcam::{LayerInfo, image::Overrides};
+use serde_json::json;
+
+use crate::{
+    args::LayersArgs,
+    failure::Result,
+    model,
+    terminal::{self, Style},
+};
+
+/// Prints the tree.
+pub(crate) fn run(args: &LayersArgs) -> Result<()> {
+    let opened = model::open(args.model.as_deref())?;
+    let overrides = Overrides { size: args.size, imagenet: true, ..Overrides::default() };
+    let builder = || model::builder(opened.clone()).preprocess(overrides.clone());
+    // Between modules the default is in no line of the tree, so it is asked for by name.
+    let (layers, default) = match builder().build() {
+        Ok(explainer) => {
+            let default = explainer.layers().next().map(|(name, _)| name.to_owned());
+            (explainer.layer_list().to_vec(), default)
+        }
+        Err(error) => {
+            let layers = builder().layer_list()?;
+            terminal::complain(&format!("the model cannot be explained as it is: {error}"));
+            (layers, None)
+        }
+    };
+    let name = model::name(args.model.as_deref());
+    if args.json {
+        let rows: Vec<_> = layers
+            .iter()
+            .map(|layer| {
+                json!({
+                    "path": layer.path, "kind": layer.kind, "value": layer.value,
+                    "shape": layer.shape, "stride": layer.stride,
+                    "candidate": layer.candidate, "default": layer.default,
+                })
+            })
+            .collect();
+        return terminal::print(format!(
+            "{}\n",
+            json!({ "schema": 1, "model": name, "default": default, "layers": rows })
+        ));
+    }
+    let style = Style::of(&io::stdout());
+    let mut text = tree(&name, &layers, style);
+    if let Some(default) = default.filter(|_| !layers.iter().any(|layer| layer.default)) {
+        let default = style.green(terminal::printable(&default));
+        text += &format!("* {default}, a value between the modules\n");
+    }
+    let legend = "* the default   + can be explained   /N one position stands for N pixels";
+    terminal::print(text + &format!("\n{}\n", style.dim(legend)))
+}
+
+/// One line of the tree: the branches before a name, and the name.
+struct Line<'a> {
+    branches: String,
+    name: &'a str,
+    layer: &'a LayerInfo,
+}
+
+fn tree(model: &str, layers: &[LayerInfo], style: Style) -> String {
+    let mut lines = Vec::new();
+    branch(layers, &children(layers), None, "", &mut lines);
+    let width = |get: &dyn Fn(&Line<'_>) -> usize| lines.iter().map(get).max().unwrap_or(0);
+    let names = width(&|line| line.branches.chars().count() + line.name.chars().count());
+    let kinds = width(&|line| line.layer.kind.chars().count());
+    let shapes = width(&|line| shape(line.layer).chars().count());
+    let mut text = format!("{}\n", style.bold(terminal::printable(model)));
+    for Line { branches, name, layer } in &lines {
+        let name_width = names - branches.chars().count();
+        let name = terminal::printable(&format!("{name:name_width$}"));
+        let wide = layer.stride > 0 && layer.shape.iter().skip(2).any(|size| *size > 1);
+        let stride = if wide { format!("/{}", layer.stride) } else { String::new() };
+        let (mark, name) = match (layer.default, layer.candidate) {
+            (true, _) => (style.green("*"), style.green(name)),
+            (false, true) => ("+".to_owned(), name),
+            (false, false) => (" ".to_owned(), style.dim(name)),
+        };
+        let line = format!(
+            "{mark} {}{name}  {:kinds$}  {:shapes$}  {stride}",
+            style.dim(branches),
+            layer.kind,
+            shape(layer)
+        );
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn shape(layer: &LayerInfo) -> String {
+    if layer.shape.is_empty() { "?".to_owned() } else { format!("{:?}", layer.shape) }
+}
+
+/// For each layer, and for the root at the end, the layers directly below it.
+fn children(layers: &[LayerInfo]) -> Vec<Vec<usize>> {
+    let mut children = vec![Vec::new(); layers.len() + 1];
+    for (index, layer) in layers.iter().enumerate() {
+        // The nearest module around it that is listed, by cutting the path at its separators.
+        let mut path = layer.path.as_str();
+        let parent = loop {
+            let Some(cut) = path.rfind(['.', '/']) else { break None };
+            path = &path[..cut];
+            let found = layers.iter().position(|outer| outer.path == path);
+            if found.is_some() {
+                break found;
+            }
+        };
+        children[parent.unwrap_or(layers.len())].push(index);
+    }
+    children
+}
+
+fn branch<'a>(
+    layers: &'a [LayerInfo],
+    children: &[Vec<usize>],
+    parent: Option<usize>,
+    before: &str,
+    lines: &mut Vec<Line<'a>>,
+) {
+    let below = &children[parent.unwrap_or(layers.len())];
+    for (place, index) in below.iter().enumerate() {
+        let layer = &layers[*index];
+        let last = place + 1 == below.len();
+        let name = match parent.map(|parent| layers[parent].path.len()) {
+            Some(outer) => &layer.path[outer + 1..],
+            None => layer.path.as_str(),
+        };
+        let (own, under) = match (parent, last) {
+            (None, _) => ("", ""),
+            (Some(_), false) => ("├─ ", "│  "),
+            (Some(_), true) => ("└─ ", "   "),
+        };
+        lines.push(Line { branches: format!("{before}{own}"), name, layer });
+        branch(layers, children, Some(*index), &format!("{before}{under}"), lines);
+    }
+}

@@ -1,0 +1,68 @@
+//! The model: a file, or the one that is built in.
+
+use std::{env, fs::File, io::Read, path::Path};
+
+use gradcam::{ErrorKind, Explainer, ExplainerBuilder, Model, engine};
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Result, failed};
+
+/// EfficientNet-Lite0 for the 1000 classes of ImageNet; its metadata says how photos are prepared
+/// and what classes are called.
+const BUILT_IN: &[u8] = include_bytes!("../assets/efficientnet_lite0.onnx");
+
+/// What the built-in model is called where a path would stand.
+const BUILT_IN_NAME: &str = "efficientnet_lite0 (built in)";
+
+/// Opens a model file, or the built-in model.
+pub(crate) fn open(path: Option<&Path>) -> Result<Model> {
+    match path {
+        Some(path) if path.is_dir() => {
+            Err(failed(format!("{} is a folder; name the .onnx file in it", path.display())))
+        }
+        Some(path) => Ok(Model::open(path)?),
+        None => Ok(Model::from_static(BUILT_IN)?),
+    }
+}
+
+/// What the model is called in output.
+pub(crate) fn name(path: Option<&Path>) -> String {
+    path.map_or_else(|| BUILT_IN_NAME.to_owned(), |path| path.display().to_string())
+}
+
+/// An explainer of the model, with what the environment says of ONNX Runtime.
+pub(crate) fn builder(model: Model) -> ExplainerBuilder {
+    let environment = env::var_os("VIRTUAL_ENV");
+    Explainer::builder(model).library_places(engine::library_places(
+        env::var_os("ORT_DYLIB_PATH").as_deref(),
+        environment.as_deref().map(Path::new),
+    ))
+}
+
+/// The SHA-256 of the model's file, in hexadecimal. External data is not part of it.
+pub(crate) fn digest(path: Option<&Path>) -> Result<String> {
+    let mut hasher = Sha256::new();
+    match path {
+        None => hasher.update(BUILT_IN),
+        Some(path) => {
+            let cannot = |e| failed(format!("cannot read {}: {e}", path.display()));
+            let mut file = File::open(path).map_err(cannot)?;
+            let mut window = vec![0; 1 << 16];
+            loop {
+                match file.read(&mut window).map_err(cannot)? {
+                    0 => break,
+                    count => hasher.update(&window[..count]),
+                }
+            }
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Whether an error is about one image, so that others may still be explained.
+pub(crate) fn is_about_the_image(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Model | ErrorKind::Unsupported | ErrorKind::Layer | ErrorKind::Method
+    )
+}

@@ -1,0 +1,104 @@
+//! What files are called.
+
+use std::path::Path;
+
+use gradcam::{Class, Explanation};
+
+/// Longest part that a label or a layer adds to a file name; file systems allow 255 bytes in all.
+const LONGEST: usize = 60;
+
+/// The name of an image without folder and extension; `stdin` for `-`.
+pub(crate) fn stem(image: &Path) -> String {
+    if is_dash(image) {
+        return "stdin".to_owned();
+    }
+    image.file_stem().unwrap_or(image.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Whether a path stands for standard input or output.
+pub(crate) fn is_dash(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The target in a file name: `285-egyptian-cat`, `285` without a label, `285-vs-967`.
+pub(crate) fn target(explanation: &Explanation) -> String {
+    let Class { index, label, .. } = &explanation.class;
+    if let Some(other) = &explanation.other {
+        return format!("{index}-vs-{}", other.index);
+    }
+    let slug = label.as_deref().map(slug).filter(|slug| !slug.is_empty());
+    slug.map_or_else(|| index.to_string(), |slug| format!("{index}-{slug}"))
+}
+
+/// The first synonym of a label, in lower case, words joined by `-`.
+fn slug(label: &str) -> String {
+    let first = label.split(',').next().unwrap_or_default().to_lowercase();
+    let words = first.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    shortened(&words.collect::<Vec<_>>().join("-"))
+}
+
+/// A layer's name in a file name: letters, digits, `.`, `_` and `-` stay, all else becomes `-`.
+pub(crate) fn layer(name: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+    let safe: String = name.chars().map(safe).collect();
+    let safe = safe.trim_matches(['-', '.']);
+    // The end of a path says more than its beginning.
+    let mut kept = safe;
+    while kept.len() > LONGEST {
+        let mut rest = kept.chars();
+        rest.next();
+        kept = rest.as_str();
+    }
+    kept.trim_start_matches(['-', '.']).to_owned()
+}
+
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        let rows = [
+            ("Egyptian cat", "egyptian-cat"),
+            ("tabby, tabby cat", "tabby"),
+            ("jack-o'-lantern", "jack-o-lantern"),
+            ("Café  Noir!", "café-noir"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("", ""),
+            ("???", ""),
+        ];
+        for (label, wanted) in rows {
+            assert_eq!(slug(label), wanted, "{label}");
+        }
+        assert!(slug(&"äb".repeat(100)).len() <= LONGEST);
+    }
+
+    #[test]
+    fn layers() {
+        let rows = [
+            ("layer4.2", "layer4.2"),
+            ("/model/conv:0", "model-conv-0"),
+            ("../x", "x"),
+            ("efficientnet-lite0/model/blocks_15", "efficientnet-lite0-model-blocks_15"),
+        ];
+        for (name, wanted) in rows {
+            assert_eq!(layer(name), wanted, "{name}");
+        }
+        assert_eq!(layer(&format!("{}.last", "x".repeat(100))).len(), LONGEST);
+    }
+
+    #[test]
+    fn stems() {
+        for (path, wanted) in [("a/cat.jpg", "cat"), ("-", "stdin"), ("x.tar.png", "x.tar")] {
+            assert_eq!(stem(Path::new(path)), wanted, "{path}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What people see: colours where they are wanted, standard output that may close, complaints.
+
+use std::{
+    env, fmt,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use crate::failure::{self, Result};
+
+/// The few colours of this program, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    coloured: bool,
+}
+
+impl Style {
+    /// Colours for a stream that is a terminal, unless `NO_COLOR` or `TERM=dumb` speaks against it.
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self { coloured: stream.is_terminal() && !refused }
+    }
+
+    fn paint(self, code: &str, text: impl fmt::Display) -> String {
+        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+
+    pub(crate) fn bold(self, text: impl fmt::Display) -> String {
+        self.paint("1", text)
+    }
+
+    pub(crate) fn dim(self, text: impl fmt::Display) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn red(self, text: impl fmt::Display) -> String {
+        self.paint("1;31", text)
+    }
+
+    pub(crate) fn green(self, text: impl fmt::Display) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn yellow(self, text: impl fmt::Display) -> String {
+        self.paint("33", text)
+    }
+}
+
+/// Writes to standard output; a reader that went away ends the command quietly.
+pub(crate) fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes.as_ref()).and_then(|()| stdout.flush()).map_err(failure::stdout)
+}
+
+/// Writes to standard error, where nothing can be done if that fails.
+pub(crate) fn note(text: impl AsRef<str>) {
+    let _ = io::stderr().lock().write_all(text.as_ref().as_bytes());
+}
+
+/// Says on standard error what went wrong.
+pub(crate) fn complain(message: &str) {
+    let name = Style::of(&io::stderr()).red("gradcam:");
+    note(format!("{name} {}\n", printable(message)));
+}
+
+/// Text without control characters: names come from files, and must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let safe = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    text.chars().map(safe).collect()
+}
+
+/// Prints what clap has to say: help on standard output, mistakes like any other complaint.
+pub(crate) fn clap(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match error.print() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        };
+    }
+    let rendered = error.render();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        note(rendered.to_string());
+        return ExitCode::from(2);
+    }
+    let style = Style::of(&io::stderr());
+    let text = if style.coloured { rendered.ansi().to_string() } else { rendered.to_string() };
+    let rest = text.split_once("error:").map_or(text.as_str(), |(_, rest)| rest);
+    let rest = rest.strip_prefix("\u{1b}[0m").unwrap_or(rest);
+    note(format!("{}{rest}", style.red("gradcam:")));
+    ExitCode::from(2)
+}

@@ -1,0 +1,331 @@
+//! All other rewritings.
+
+use std::collections::HashMap;
+
+use onnx_grad::proto::{
+    GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto::Value as TypeValue,
+};
+
+use onnx_grad::attrs::{int, ints};
+
+use super::{
+    Refusal,
+    rewrite::{Rewrite, input, only_first_output, set, unset},
+};
+use crate::engine::tensor::type_of;
+
+pub(super) fn keep(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    b.keep(node);
+    Ok(())
+}
+
+/// rten gives the last of equal maxima, the standard the first: the axis is turned round, and
+/// index i of the turned axis is index n − 1 − i. With `select_last_index` rten is right.
+pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let select_last = node.attr_int("select_last_index").unwrap_or(0) != 0;
+    unset(&mut node, "select_last_index");
+    if select_last {
+        b.keep(node);
+        return Ok(());
+    }
+    let x = input(&node, 0)?;
+    let axis = node.attr_int("axis").unwrap_or(0);
+    let (minus_one, start) = (b.ints(&[1], &[-1]), b.ints(&[1], &[i64::MIN]));
+    let axes = b.ints(&[1], &[axis]);
+    let turned = b.node("Slice", &[x, &minus_one, &start, &axes, &minus_one], vec![]);
+    let at = b.node(node.op(), &[&turned], node.attribute.clone());
+    let shape = b.node("Shape", &[x], vec![]);
+    let axis = b.ints(&[], &[axis]);
+    let size = b.node("Gather", &[&shape, &axis], vec![]);
+    let one = b.ints(&[], &[1]);
+    let end = b.node("Sub", &[&size, &one], vec![]);
+    b.last(&node, "Sub", &[&end, &at], vec![]);
+    Ok(())
+}
+
+pub(super) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, "training")?;
+    b.keep(node);
+    Ok(())
+}
+
+/// rten keeps all floats as float32, so that casts between them do nothing; its booleans are
+/// integers, so that a cast to them is a comparison: 0.5 is true, and 2 is 1.
+pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let from = b.facts.elem(&node, 0);
+    let to = node.attr_int("to").and_then(|to| DataType::try_from(i32::try_from(to).ok()?).ok());
+    match to {
+        Some(to) if to.is_float() => {
+            if from.is_float() {
+                b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+                return Ok(());
+            }
+            set(&mut node, int("to", DataType::Float as i64));
+        }
+        Some(DataType::Bool) if from == DataType::Bool => {
+            b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+            return Ok(());
+        }
+        Some(DataType::Bool) => {
+            let number = vec![int("to", DataType::Float as i64)];
+            let number = b.node("Cast", &[input(&node, 0)?], number);
+            let zero = b.float(0.0);
+            let is_zero = b.node("Equal", &[&number, &zero], vec![]);
+            b.last(&node, "Not", &[&is_zero], vec![]);
+            return Ok(());
+        }
+        _ => {}
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten keeps an axis of size 1 where many matrices are multiplied by one vector; the standard drops it.
+pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.rank(&node, 1) != Some(1) || b.facts.rank(&node, 0).is_none_or(|rank| rank < 3) {
+        b.keep(node);
+        return Ok(());
+    }
+    let column = b.ints(&[2], &[-1, 1]);
+    let column = b.node("Reshape", &[input(&node, 1)?, &column], vec![]);
+    let product = b.node("MatMul", &[input(&node, 0)?, &column], vec![]);
+    let rank = b.facts.rank(&node, 0).and_then(|rank| i64::try_from(rank).ok()).unwrap_or(3);
+    let shape: Vec<i64> = vec![0; b.facts.rank(&node, 0).unwrap_or(3) - 1];
+    let shape = b.ints(&[rank - 1], &shape);
+    b.last(&node, "Reshape", &[&product, &shape], vec![]);
+    Ok(())
+}
+
+/// rten reduces all axes where none is given, even if the node says that it then does nothing.
+pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
+    let given = node.input.get(1).is_some_and(|name| !name.is_empty());
+    if noop && (!given || b.facts.ints(&node, 1).is_some_and(|axes| axes.is_empty())) {
+        b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+        return Ok(());
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten takes the axes that are left out for all axes; the standard for as many as there are starts.
+pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let range = |count: usize| (0..i64::try_from(count).unwrap_or(0)).collect::<Vec<i64>>();
+    if let Some(starts) = node.attr_ints("starts") {
+        if node.attr_ints("axes").is_none() {
+            let axes = range(starts.len());
+            set(&mut node, ints("axes", &axes));
+        }
+    } else if node.input.get(3).is_none_or(String::is_empty) {
+        let count = b.facts.dims(input(&node, 1)?).and_then(|dims| dims.first().copied().flatten());
+        let count = count.or_else(|| b.facts.ints(&node, 1).map(|starts| starts.len()));
+        let axes = range(count.ok_or("the number of its starts is not known")?);
+        let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
+        node.input.resize(node.input.len().max(4), String::new());
+        node.input[3] = axes;
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// Nothing is dropped outside training.
+pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, "mask")?;
+    let training = match (b.facts.opset, node.input.get(2).filter(|name| !name.is_empty())) {
+        // Before opset 7 a node says of itself that it is not training.
+        (..7, _) => node.attr_int("is_test").unwrap_or(0) == 0,
+        (_, None) => false,
+        (_, Some(_)) => b.facts.ints(&node, 2).is_none_or(|mode| mode != [0]),
+    };
+    if training {
+        return Err("it is in training mode".to_owned());
+    }
+    b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+    Ok(())
+}
+
+/// `axes` are written out: the other axes get no pads.
+pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if node.input.get(3).is_none_or(String::is_empty) {
+        node.input.truncate(3);
+        b.keep(node);
+        return Ok(());
+    }
+    let all = b.facts.rank(&node, 0).zip(b.facts.ints(&node, 1)).zip(b.facts.ints(&node, 3));
+    let ((rank, pads), axes) = all.ok_or("its input axes is not constant")?;
+    if pads.len() != 2 * axes.len() {
+        return Err("its pads and its axes differ in length".to_owned());
+    }
+    let mut full = vec![0; 2 * rank];
+    for (at, axis) in axes.iter().enumerate() {
+        let axis = if *axis < 0 { axis + i64::try_from(rank).unwrap_or(0) } else { *axis };
+        let axis = usize::try_from(axis).ok().filter(|axis| *axis < rank);
+        let axis = axis.ok_or("its axes are beyond its input")?;
+        full[axis] = pads[at];
+        full[rank + axis] = pads[axes.len() + at];
+    }
+    let dims = [i64::try_from(full.len()).unwrap_or(0)];
+    node.input[1] = b.ints(&dims, &full);
+    node.input.truncate(3);
+    b.keep(node);
+    Ok(())
+}
+
+/// rten raises floats to floats only.
+pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let is_int = |elem: DataType| elem != DataType::Undefined && !elem.is_float();
+    if is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0)) {
+        let exponent = b.node("Cast", &[input(&node, 1)?], vec![int("to", DataType::Float as i64)]);
+        node.input[1] = exponent;
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten takes the last axis where none is written, the standard axis 1.
+pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if node.attr_int("axis").is_none() {
+        set(&mut node, int("axis", 1));
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// Resize of opset 10 is what Upsample was before; rten resizes the last two axes.
+pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let output = node.output.first().map_or("", String::as_str);
+    let sizes = node.input.first().and_then(|x| b.facts.dims(x)).zip(b.facts.dims(output));
+    if let Some((from, to)) = sizes {
+        let differs = |axis: usize| from.get(axis) != to.get(axis);
+        let front = from.len().saturating_sub(2);
+        if (0..front).any(differs) || (from.len() > 4 && (0..from.len()).any(differs)) {
+            return Err(format!(
+                "it resizes {} to {}; rten resizes the last two of at most four axes",
+                shape(from),
+                shape(to)
+            ));
+        }
+    }
+    if b.facts.opset == 10 {
+        node.op_type = Some("Upsample".to_owned());
+    }
+    b.keep(node);
+    Ok(())
+}
+
+fn shape(dims: &[Option<usize>]) -> String {
+    let dims: Vec<_> = dims.iter().map(|d| d.map_or("?".to_owned(), |d| d.to_string())).collect();
+    format!("[{}]", dims.join(", "))
+}
+
+/// Below opset 13 the axis splits the shape in two, and the normalisation is over all of the second
+/// part.
+pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.opset >= 13 {
+        b.keep(node);
+        return Ok(());
+    }
+    let axis = node.attr_int("axis").unwrap_or(1);
+    let rank = b.facts.rank(&node, 0).and_then(|rank| i64::try_from(rank).ok());
+    if axis == -1 || rank.is_some_and(|rank| axis == rank - 1) {
+        set(&mut node, int("axis", -1));
+        b.keep(node);
+        return Ok(());
+    }
+    let x = input(&node, 0)?;
+    let flat = b.node("Flatten", &[x], vec![int("axis", axis)]);
+    let normal = b.node(node.op(), &[&flat], vec![int("axis", -1)]);
+    let shape = b.node("Shape", &[x], vec![]);
+    b.last(&node, "Reshape", &[&normal, &shape], vec![]);
+    Ok(())
+}
+
+/// ONNX Runtime computes the response with windows of odd sizes only.
+pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    match node.attr_int("size") {
+        Some(size) if size % 2 == 0 => Err(format!("attribute size is {size}; it must be odd")),
+        _ => keep(b, node),
+    }
+}
+
+/// ONNX Runtime is strict about types. Inputs and outputs of other floats become float32, of other
+/// integers and booleans int64, and are cast inside.
+pub(super) fn plain_types_at_the_border(graph: &mut GraphProto) {
+    let constants: Vec<String> = graph.initializer.iter().map(|t| t.label().to_owned()).collect();
+    let cast = |from: &str, to: &str, elem: DataType| NodeProto {
+        op_type: Some("Cast".to_owned()),
+        input: vec![from.to_owned()],
+        output: vec![to.to_owned()],
+        attribute: vec![int("to", elem as i64)],
+        ..NodeProto::default()
+    };
+    let mut renamed = HashMap::new();
+    let mut before = Vec::new();
+    for value in &mut graph.input {
+        let name = value.name.clone().unwrap_or_default();
+        let (elem, _) = type_of(value);
+        let Some(plain) = plain(elem).filter(|_| !constants.contains(&name)) else { continue };
+        retype(value, plain);
+        let inside = format!("gradcam.border/{name}");
+        before.push(cast(&name, &inside, elem));
+        renamed.insert(name, inside);
+    }
+    let mut after = Vec::new();
+    for value in &mut graph.output {
+        let name = value.name.clone().unwrap_or_default();
+        let Some(plain) = plain(type_of(value).0) else { continue };
+        retype(value, plain);
+        // An input that is given back as it came.
+        if renamed.contains_key(&name) {
+            continue;
+        }
+        let inside = format!("gradcam.border/{name}");
+        after.push(cast(&inside, &name, plain));
+        renamed.insert(name, inside);
+    }
+    if renamed.is_empty() {
+        return;
+    }
+    rename(graph, &renamed);
+    graph.node.splice(..0, before);
+    graph.node.append(&mut after);
+}
+
+/// The type at the border for a type inside; `None` where they are the same.
+fn plain(elem: DataType) -> Option<DataType> {
+    match elem {
+        DataType::Float | DataType::Int64 | DataType::Undefined | DataType::String => None,
+        elem if elem.is_float() => Some(DataType::Float),
+        _ => Some(DataType::Int64),
+    }
+}
+
+fn retype(value: &mut ValueInfoProto, elem: DataType) {
+    if let Some(TypeValue::TensorType(tensor)) =
+        value.r#type.as_mut().and_then(|t| t.value.as_mut())
+    {
+        tensor.elem_type = Some(elem as i32);
+    }
+}
+
+fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
+    let new = |name: &mut String| {
+        if let Some(new) = names.get(name) {
+            name.clone_from(new);
+        }
+    };
+    for tensor in &mut graph.initializer {
+        tensor.name.iter_mut().for_each(new);
+    }
+    for value in &mut graph.value_info {
+        value.name.iter_mut().for_each(new);
+    }
+    for node in &mut graph.node {
+        node.input.iter_mut().chain(&mut node.output).for_each(new);
+        for attribute in &mut node.attribute {
+            for inner in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                rename(inner, names);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! How a rule writes nodes.
+
+use onnx_grad::{
+    attrs,
+    proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
+};
+
+use super::{Refusal, facts::Facts};
+
+/// Where a rule writes the nodes that stand for one node of the model.
+pub(super) struct Rewrite<'a> {
+    pub(super) facts: &'a Facts<'a>,
+    fresh: &'a mut usize,
+    into: &'a mut Vec<NodeProto>,
+}
+
+impl<'a> Rewrite<'a> {
+    pub(super) fn new(
+        facts: &'a Facts<'a>,
+        fresh: &'a mut usize,
+        into: &'a mut Vec<NodeProto>,
+    ) -> Self {
+        Self { facts, fresh, into }
+    }
+
+    /// A node as it is.
+    pub(super) fn keep(&mut self, node: NodeProto) {
+        self.into.push(node);
+    }
+
+    /// A node that gives the first output of `of`.
+    pub(super) fn last(
+        &mut self,
+        of: &NodeProto,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) {
+        let output = of.output.first().cloned().unwrap_or_default();
+        self.push(Some(of.label()), op, inputs, output, attributes);
+    }
+
+    /// A node in between; gives the name of its output.
+    pub(super) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        let output = self.fresh_name();
+        self.push(None, op, inputs, output.clone(), attributes);
+        output
+    }
+
+    /// A constant of integers.
+    pub(super) fn ints(&mut self, dims: &[i64], numbers: &[i64]) -> String {
+        let raw = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        self.tensor(dims, DataType::Int64, raw)
+    }
+
+    /// A constant without axes.
+    pub(super) fn float(&mut self, number: f32) -> String {
+        self.tensor(&[], DataType::Float, number.to_le_bytes().to_vec())
+    }
+
+    fn tensor(&mut self, dims: &[i64], elem: DataType, raw: Vec<u8>) -> String {
+        let value = TensorProto {
+            dims: dims.to_vec(),
+            data_type: Some(elem as i32),
+            raw_data: Some(raw.into()),
+            ..TensorProto::default()
+        };
+        self.node("Constant", &[], vec![attrs::tensor("value", value)])
+    }
+
+    fn fresh_name(&mut self) -> String {
+        *self.fresh += 1;
+        format!("gradcam.lower/{}", self.fresh)
+    }
+
+    fn push(
+        &mut self,
+        label: Option<&str>,
+        op: &str,
+        inputs: &[&str],
+        output: String,
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.into.push(NodeProto {
+            name: label.map(str::to_owned),
+            op_type: Some(op.to_owned()),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output],
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+}
+
+/// The name of an input that the standard requires.
+pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, Refusal> {
+    let name = node.input.get(at).map(String::as_str).filter(|name| !name.is_empty());
+    name.ok_or_else(|| format!("input {at} is missing"))
+}
+
+/// Drops outputs behind the first, which nobody may use.
+pub(super) fn only_first_output(
+    b: &Rewrite<'_>,
+    node: &mut NodeProto,
+    what: &str,
+) -> Result<(), Refusal> {
+    if (1..node.output.len()).any(|at| b.facts.is_used(node, at)) {
+        return Err(format!("its {what} output is not supported"));
+    }
+    node.output.truncate(1);
+    Ok(())
+}
+
+/// Writes an attribute anew.
+pub(super) fn set(node: &mut NodeProto, attribute: AttributeProto) {
+    unset(node, attribute.name.as_deref().unwrap_or_default());
+    node.attribute.push(attribute);
+}
+
+/// Removes an attribute.
+pub(super) fn unset(node: &mut NodeProto, name: &str) {
+    node.attribute.retain(|a| a.name.as_deref() != Some(name));
+}

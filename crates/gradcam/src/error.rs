@@ -1,0 +1,147 @@
+//! The error of this crate, and what each kind of it is to other faces of the project.
+
+use std::fmt;
+
+use crate::{
+    engine::{EngineError, EngineErrorKind},
+    image::{ImageError, ImageErrorKind},
+};
+
+/// What went wrong, for callers that react to it; the message says the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A file could not be read or written.
+    Io,
+    /// The model is no ONNX model, or a broken one.
+    Model,
+    /// An operator on the path has no gradient rule, or the engine lacks it.
+    Unsupported,
+    /// No layer has that name, or it cannot be explained.
+    Layer,
+    /// The target names no class, or several.
+    Target,
+    /// No method has that name.
+    Method,
+    /// A picture or its preprocessing is not usable.
+    Image,
+    /// A tensor has the wrong shape or type.
+    Input,
+    /// The run would need more memory than it may use.
+    Memory,
+    /// The engine is missing, or failed while it ran.
+    Engine,
+}
+
+impl ErrorKind {
+    /// Every kind with its HTTP status and its Python exception.
+    pub const TABLE: &'static [(Self, u16, &'static str)] = &[
+        (Self::Io, 500, "OSError"),
+        (Self::Model, 422, "ModelError"),
+        (Self::Unsupported, 501, "UnsupportedError"),
+        (Self::Layer, 404, "LayerError"),
+        (Self::Target, 400, "TargetError"),
+        (Self::Method, 400, "MethodError"),
+        (Self::Image, 400, "ImageError"),
+        (Self::Input, 400, "InputError"),
+        (Self::Memory, 413, "MemoryError"),
+        (Self::Engine, 500, "EngineError"),
+    ];
+}
+
+/// An error with its kind, the node it is about where there is one, and its source.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    node: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), node: None, source: None }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The name of the node that the error is about, if it is about one.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The message is the source's own, so what follows is the source's source.
+        self.source.as_deref().and_then(std::error::Error::source)
+    }
+}
+
+/// Wraps an error of a layer below; its message stays.
+macro_rules! wrap {
+    ($from:ty, $kind:expr, $node:expr) => {
+        impl From<$from> for Error {
+            fn from(error: $from) -> Self {
+                let node: fn(&$from) -> Option<String> = $node;
+                let kind: fn(&$from) -> ErrorKind = $kind;
+                Self {
+                    kind: kind(&error),
+                    message: error.to_string(),
+                    node: node(&error),
+                    source: Some(Box::new(error)),
+                }
+            }
+        }
+    };
+}
+
+wrap!(
+    onnx_grad::Error,
+    |error| match error.kind() {
+        onnx_grad::ErrorKind::Io => ErrorKind::Io,
+        onnx_grad::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        onnx_grad::ErrorKind::NotConnected => ErrorKind::Layer,
+        onnx_grad::ErrorKind::TooLarge => ErrorKind::Memory,
+        _ => ErrorKind::Model,
+    },
+    |error| error.node().map(str::to_owned)
+);
+wrap!(
+    EngineError,
+    |error| match error.kind() {
+        EngineErrorKind::Unsupported => ErrorKind::Unsupported,
+        EngineErrorKind::Model => ErrorKind::Model,
+        EngineErrorKind::InvalidInput => ErrorKind::Input,
+        _ => ErrorKind::Engine,
+    },
+    |error| error.node().map(str::to_owned)
+);
+wrap!(
+    ImageError,
+    |error| match error.kind() {
+        ImageErrorKind::Read => ErrorKind::Io,
+        _ => ErrorKind::Image,
+    },
+    |_| None
+);
+
+/// Shorthand for `return Err(Error::new(kind, format!(…)))`.
+macro_rules! bail {
+    ($kind:ident, $($message:tt)+) => {
+        return Err($crate::Error::new($crate::ErrorKind::$kind, format!($($message)+)))
+    };
+}
+pub(crate) use bail;

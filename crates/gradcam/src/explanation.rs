@@ -1,0 +1,246 @@
+//! What an explanation is made of.
+
+use std::time::Duration;
+
+use ndarray::{Array2, ArrayD, ArrayView2, Ix2};
+use serde_json::{Value, json};
+
+use crate::{
+    Result,
+    error::bail,
+    image::{self, OverlayStyle, Photo, Placement},
+    target::{Activation, Head, Target},
+};
+
+/// A class of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Its number.
+    pub index: usize,
+    /// Its label, where the model has labels.
+    pub label: Option<String>,
+    /// Its score, the logit. For a segmentation the sum of its scores over all pixels.
+    pub score: f32,
+    /// Its probability by the model's own last activation, softmax where it has none; `None` for a
+    /// segmentation.
+    pub probability: Option<f32>,
+}
+
+/// The map of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerMap {
+    /// The layer's module path, or the name of its value.
+    pub layer: String,
+    /// The value's name in the model.
+    pub value: String,
+    /// The raw map, signed, before relu: [h, w] ([l] for a 1-D model, [d, h, w] for a 3-D one).
+    pub map: ArrayD<f32>,
+    /// The channel weights α, [K]: the gradient's mean over space.
+    pub weights: Vec<f32>,
+}
+
+/// Something that a user should know about an explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is, such as `all-negative`.
+    pub id: &'static str,
+    /// What it means and what to do.
+    pub text: String,
+}
+
+impl Warning {
+    pub(crate) fn new(id: &'static str, text: impl Into<String>) -> Self {
+        Self { id, text: text.into() }
+    }
+}
+
+/// How long the parts of an explanation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Differentiating the graph; zero where a graph made before was used.
+    pub differentiate: Duration,
+    /// Making it ready in the engine, weights read; zero likewise.
+    pub compile: Duration,
+    /// Running it, for the whole batch.
+    pub run: Duration,
+}
+
+/// Why a model gave the score that it gave, for one image and one target.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// One map for each layer, in the order in which the layers were named.
+    pub layers: Vec<LayerMap>,
+    /// What was asked for.
+    pub target: Target,
+    /// The class that is explained; the first one of a difference.
+    pub class: Class,
+    /// The second class of a difference.
+    pub other: Option<Class>,
+    /// The score of every class, [K]: logits.
+    pub scores: Vec<f32>,
+    /// The probability of every class, [K]; empty for a segmentation.
+    pub probabilities: Vec<f32>,
+    /// The size of the network's input, [height, width].
+    pub input_size: (usize, usize),
+    /// The method.
+    pub method: &'static str,
+    /// The engine.
+    pub engine: &'static str,
+    /// What a user should know.
+    pub warnings: Vec<Warning>,
+    /// How long it took.
+    pub timings: Timings,
+    pub(crate) labels: Option<std::sync::Arc<Vec<String>>>,
+}
+
+impl Explanation {
+    /// The map of one layer as [h, w].
+    ///
+    /// # Errors
+    /// `Layer` where the layer has another number of spatial axes.
+    pub fn map2(&self, layer: usize) -> Result<ArrayView2<'_, f32>> {
+        let Some(map) = self.layers.get(layer) else {
+            bail!(Layer, "the explanation has {} layers, not {}", self.layers.len(), layer + 1);
+        };
+        match map.map.view().into_dimensionality::<Ix2>() {
+            Ok(view) => Ok(view),
+            Err(_) => bail!(
+                Layer,
+                "the map of layer \"{}\" has shape {:?}; a picture needs two axes",
+                map.layer,
+                map.map.shape()
+            ),
+        }
+    }
+
+    /// The heatmap of one layer in 0..1, [H, W] at the size of the network's input: relu, normalised,
+    /// resized and normalised again, as pytorch-grad-cam does.
+    ///
+    /// # Errors
+    /// `Layer` where the map is not two-dimensional, `Image` where it is not finite.
+    pub fn heatmap(&self, layer: usize) -> Result<Array2<f32>> {
+        Ok(image::heatmap(&[self.map2(layer)?], self.input_size)?)
+    }
+
+    /// The heatmap over the photo, at the photo's size, where the network saw it.
+    ///
+    /// # Errors
+    /// As [`Explanation::heatmap`].
+    pub fn overlay(
+        &self,
+        layer: usize,
+        photo: &Photo,
+        placement: &Placement,
+        style: &OverlayStyle,
+    ) -> Result<Photo> {
+        Ok(image::overlay(photo, self.heatmap(layer)?.view(), placement, style)?)
+    }
+
+    /// The classes with the largest scores, that many at most, the largest first.
+    pub fn top(&self, count: usize) -> Vec<Class> {
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        order.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]));
+        order.into_iter().take(count).map(|index| self.class_at(index)).collect()
+    }
+
+    pub(crate) fn class_at(&self, index: usize) -> Class {
+        Class {
+            index,
+            label: self.labels.as_ref().and_then(|labels| labels.get(index).cloned()),
+            score: self.scores.get(index).copied().unwrap_or(f32::NAN),
+            probability: self.probabilities.get(index).copied(),
+        }
+    }
+
+    /// The explanation as JSON, without the maps' numbers: target, scores of the top classes, layers
+    /// with the range of their raw maps, warnings, times in milliseconds.
+    pub fn to_json(&self, top: usize) -> Value {
+        let class = |class: &Class| {
+            json!({
+                "index": class.index, "label": class.label,
+                "score": class.score, "probability": class.probability,
+            })
+        };
+        let layer = |layer: &LayerMap| {
+            let (min, max) = range(&layer.map);
+            json!({
+                "layer": layer.layer, "value": layer.value, "shape": layer.map.shape(),
+                "raw_min": min, "raw_max": max,
+            })
+        };
+        let target = match self.target {
+            Target::Argmax => "argmax".to_owned(),
+            Target::Class(class) => class.to_string(),
+            Target::Difference(a, b) => format!("{a}-{b}"),
+        };
+        let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let warnings = self.warnings.iter().map(|w| json!({ "id": w.id, "text": w.text }));
+        json!({
+            "schema": 1,
+            "method": self.method,
+            "engine": self.engine,
+            "target": target,
+            "class": class(&self.class),
+            "against": self.other.as_ref().map(class),
+            "top": self.top(top).iter().map(class).collect::<Vec<_>>(),
+            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+            "input_size": [self.input_size.0, self.input_size.1],
+            "warnings": warnings.collect::<Vec<_>>(),
+            "timings_ms": {
+                "differentiate": ms(self.timings.differentiate),
+                "compile": ms(self.timings.compile),
+                "run": ms(self.timings.run),
+            },
+        })
+    }
+}
+
+/// The smallest and the largest entry; infinite for an empty map.
+pub(crate) fn range(map: &ArrayD<f32>) -> (f32, f32) {
+    map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)))
+}
+
+/// What a user should know of a map and its weights.
+pub(crate) fn map_warnings(map: &LayerMap) -> Vec<Warning> {
+    let (min, max) = range(&map.map);
+    let layer = &map.layer;
+    let mut warnings = Vec::new();
+    if map.weights.iter().all(|weight| *weight == 0.0) && min == 0.0 && max == 0.0 {
+        let text = format!(
+            "the score does not depend on layer \"{layer}\" here: its gradient is zero; choose another layer"
+        );
+        warnings.push(Warning::new("zero-gradient", text));
+    } else if min == max {
+        let text = format!("the map at layer \"{layer}\" has the same value everywhere");
+        warnings.push(Warning::new("flat", text));
+    } else if max <= 0.0 {
+        let text = format!(
+            "every value of the map at layer \"{layer}\" is negative: all of it speaks against the \
+             target, and the heatmap is empty; the raw map has the values"
+        );
+        warnings.push(Warning::new("all-negative", text));
+    }
+    warnings
+}
+
+/// Scores as [K] and their probabilities; a binary model's logit z becomes [−z, z].
+pub(crate) fn scores_of(head: &Head, row: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    use crate::target::Form;
+    let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+    match (head.form, head.activation) {
+        (Form::Binary, _) => {
+            let z = row.first().copied().unwrap_or(f32::NAN);
+            (vec![-z, z], vec![sigmoid(-z), sigmoid(z)])
+        }
+        (Form::Pixels(_), _) => (row.to_vec(), vec![]),
+        (Form::Classes(_), Some(Activation::Sigmoid)) => {
+            (row.to_vec(), row.iter().map(|z| sigmoid(*z)).collect())
+        }
+        (Form::Classes(_), _) => {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exp: Vec<f32> = row.iter().map(|z| (z - max).exp()).collect();
+            let sum: f32 = exp.iter().sum();
+            (row.to_vec(), exp.into_iter().map(|e| e / sum).collect())
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Colormaps as tables of 256 colours, exactly those of OpenCV and matplotlib.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ImageError, ImageErrorKind};
+
+mod tables;
+
+/// A table of 256 colours for values in 0..1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colormap {
+    /// OpenCV's `COLORMAP_JET`, blue to red: what pytorch-grad-cam draws.
+    Jet,
+    /// Matplotlib's `jet`, which differs from OpenCV's by up to 34 levels: what torchcam draws.
+    JetMpl,
+    /// Turbo, a jet with even steps of brightness.
+    Turbo,
+    /// Viridis, uniform to the eye and readable for the colour-blind.
+    Viridis,
+    /// Inferno, black to pale yellow.
+    Inferno,
+    /// Magma, black to pale pink.
+    Magma,
+    /// Black to white.
+    Gray,
+}
+
+impl Colormap {
+    /// Every colormap with its name.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("jet", Self::Jet),
+        ("jet-mpl", Self::JetMpl),
+        ("turbo", Self::Turbo),
+        ("viridis", Self::Viridis),
+        ("inferno", Self::Inferno),
+        ("magma", Self::Magma),
+        ("gray", Self::Gray),
+    ];
+
+    /// Red, green and blue of a value in 0..1; entry `trunc(255 · value)` of the table, as with OpenCV.
+    pub fn color(self, value: f32) -> [u8; 3] {
+        // Float to integer casts saturate; a NaN becomes entry 0.
+        let entry = (255.0 * value) as u8;
+        let table = match self {
+            Self::Jet => &tables::JET,
+            Self::JetMpl => &tables::JET_MPL,
+            Self::Turbo => &tables::TURBO,
+            Self::Viridis => &tables::VIRIDIS,
+            Self::Inferno => &tables::INFERNO,
+            Self::Magma => &tables::MAGMA,
+            Self::Gray => return [entry; 3],
+        };
+        let [_, red, green, blue] = table[usize::from(entry)].to_be_bytes();
+        [red, green, blue]
+    }
+}
+
+impl fmt::Display for Colormap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(_, map)| map == self).map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Colormap {
+    type Err = ImageError;
+
+    fn from_str(name: &str) -> Result<Self, ImageError> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, map)| *map).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            let message = format!("no colormap named {name:?}; known: {}", names.join(", "));
+            ImageError::new(ImageErrorKind::Invalid, message)
+        })
+    }
+}

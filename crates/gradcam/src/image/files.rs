@@ -1,0 +1,39 @@
+//! The only part of the image half that touches the disk.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::{ImageError, ImageErrorKind};
+
+/// The bytes of a file of at most `max_bytes`.
+pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
+    read_if_there(path, max_bytes)?.ok_or_else(|| {
+        ImageError::new(ImageErrorKind::Read, format!("{}: no such file", path.display()))
+    })
+}
+
+/// The bytes of a file of at most `max_bytes`, or `None` if there is no such file.
+pub(super) fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, ImageError> {
+    let failed = |error: std::io::Error| {
+        ImageError::new(
+            ImageErrorKind::Read,
+            format!("{}: cannot be read: {error}", path.display()),
+        )
+        .caused_by(error)
+    };
+    let file = match File::open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        opened => opened.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    // The length that the file system reports is not trusted: a device or a pipe has none.
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max_bytes {
+        let message = format!("{}: longer than the limit of {max_bytes} bytes", path.display());
+        return Err(ImageError::new(ImageErrorKind::TooLarge, message));
+    }
+    Ok(Some(bytes))
+}

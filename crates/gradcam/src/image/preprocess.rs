@@ -1,0 +1,154 @@
+//! From a photo to a network's input tensor, and back: which part of the photo the network saw.
+
+use ndarray::{Array4, ArrayViewMut3, Axis};
+use serde::Serialize;
+
+use super::{Filter, ImageError, ImageErrorKind, Limits, Photo};
+
+mod geometry;
+mod hugging_face;
+mod json;
+mod labels;
+mod literal;
+mod metadata;
+mod resolve;
+mod sources;
+mod timm;
+
+pub use geometry::{Crop, Geometry, Placement, Resize, Rounding};
+pub use resolve::{Fit, Origin, Overrides, Resolved, resolve};
+
+/// Order of the axes of the input tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Layout {
+    /// [1, C, H, W], as PyTorch exports.
+    #[serde(rename = "NCHW")]
+    Nchw,
+    /// [1, H, W, C], as TensorFlow exports.
+    #[serde(rename = "NHWC")]
+    Nhwc,
+}
+
+/// The colour channels that a network takes, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Channels {
+    /// Red, green, blue.
+    #[serde(rename = "RGB")]
+    Rgb,
+    /// Blue, green, red (Caffe, OpenCV).
+    #[serde(rename = "BGR")]
+    Bgr,
+    /// One channel of luma; the photo is made grey before it is resized.
+    #[serde(rename = "grey")]
+    Grey,
+}
+
+impl Channels {
+    /// Number of channels, 1 or 3.
+    pub fn count(self) -> usize {
+        self.sources().len()
+    }
+
+    /// For each channel of the network its place in an RGB pixel.
+    fn sources(self) -> &'static [usize] {
+        match self {
+            Self::Rgb => &[0, 1, 2],
+            Self::Bgr => &[2, 1, 0],
+            Self::Grey => &[0],
+        }
+    }
+}
+
+/// How a photo becomes the input of a network: resize, crop or pad, then `(x · rescale − mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preprocess {
+    /// Resize, crop and padding.
+    pub geometry: Geometry,
+    /// The filter of the resize.
+    pub filter: Filter,
+    /// Factor of the 8-bit values, 1/255 for networks that take 0..1, 1 for 0..255.
+    pub rescale: f64,
+    /// What is subtracted from each channel after the factor, one value per channel in the network's order.
+    pub mean: Vec<f32>,
+    /// What each channel is divided by after that.
+    pub std: Vec<f32>,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Number and order of the channels.
+    pub channels: Channels,
+}
+
+impl Preprocess {
+    /// The network's input, [1, C, H, W] or [1, H, W, C] by the layout, and the part of the photo it shows.
+    ///
+    /// Arithmetic is that of torchvision's `ToTensor` and `Normalize`, bit for bit: 8-bit values
+    /// times `rescale` rounded once to f32, then minus `mean` and divided by `std` in f32.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageErrorKind::Invalid`] if `mean` or `std` do not fit the channels or a side becomes 0,
+    /// [`ImageErrorKind::TooLarge`] if the resize would exceed the pixel limit.
+    pub fn apply(&self, photo: &Photo) -> Result<(Array4<f32>, Placement), ImageError> {
+        let sources = self.channels.sources();
+        for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if values.len() != sources.len() {
+                let message = format!(
+                    "{name} has {} values, but the network takes {} channels",
+                    values.len(),
+                    sources.len()
+                );
+                return Err(ImageError::new(ImageErrorKind::Invalid, message));
+            }
+        }
+        let grey = (self.channels == Channels::Grey).then(|| photo.to_grey());
+        let photo = grey.as_ref().unwrap_or(photo);
+        let (placement, left, top) = self.geometry.placement(photo.width(), photo.height());
+        let (network_width, network_height) = (placement.network_width, placement.network_height);
+        let pixels = u64::from(network_width) * u64::from(network_height);
+        if pixels == 0 || pixels > Limits::default().max_pixels {
+            let message = format!(
+                "the network's input would be {network_width}x{network_height} pixels; expected 1 to {}",
+                Limits::default().max_pixels
+            );
+            return Err(ImageError::new(ImageErrorKind::Invalid, message));
+        }
+        let (width, height) = self.geometry.resized(photo.width(), photo.height());
+        let resized = super::resize(photo, width, height, self.filter)?;
+
+        let (rows, columns) = (network_height as usize, network_width as usize);
+        let (mut tensor, channel_axis) = match self.layout {
+            Layout::Nchw => (Array4::zeros((1, sources.len(), rows, columns)), 0),
+            Layout::Nhwc => (Array4::zeros((1, rows, columns, sources.len())), 2),
+        };
+        let mut image: ArrayViewMut3<'_, f32> = tensor.index_axis_mut(Axis(0), 0);
+        for (channel, source) in sources.iter().enumerate() {
+            // A table of all 256 values, because a photo has many more pixels than that.
+            let values: Vec<f32> = (0..=255u8)
+                .map(|value| {
+                    let rescaled = (f64::from(value) * self.rescale) as f32;
+                    (rescaled - self.mean[channel]) / self.std[channel]
+                })
+                .collect();
+            let fill = values[usize::from(self.geometry.fill[*source])];
+            let mut plane = image.index_axis_mut(Axis(channel_axis), channel);
+            for (y, mut line) in plane.outer_iter_mut().enumerate() {
+                let y = y as i64 + top;
+                if !(0..i64::from(height)).contains(&y) {
+                    line.fill(fill);
+                    continue;
+                }
+                let start = 3 * y as usize * width as usize;
+                let row = &resized.rgb()[start..start + 3 * width as usize];
+                for (x, value) in line.iter_mut().enumerate() {
+                    let x = x as i64 + left;
+                    *value = if (0..i64::from(width)).contains(&x) {
+                        values[usize::from(row[3 * x as usize + source])]
+                    } else {
+                        fill
+                    };
+                }
+            }
+        }
+        Ok((tensor, placement))
+    }
+}

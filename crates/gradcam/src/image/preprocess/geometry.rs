@@ -1,0 +1,245 @@
+//! Sizes and offsets: how a photo is resized and cropped, and where the result lies in the photo.
+
+use serde::Serialize;
+
+/// The size to which a photo is resized before the crop. Sizes are [width, height] in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// Not at all.
+    None,
+    /// To exactly this size; the aspect ratio is lost ("squash").
+    Exact {
+        /// New width.
+        width: u32,
+        /// New height.
+        height: u32,
+    },
+    /// The short side to `size`, the long side to `size · long / short` cut to an integer (torchvision).
+    ShortSide {
+        /// New length of the short side.
+        size: u32,
+        /// Where set, both sides shrink until the long one is at most this (`longest_edge`, `max_size`).
+        longest: Option<u32>,
+    },
+    /// The smallest size of the same aspect ratio that covers this one, rounded to even (timm).
+    Outside {
+        /// Least width.
+        width: u32,
+        /// Least height.
+        height: u32,
+    },
+    /// The largest size of the same aspect ratio that fits into this one, rounded to even (timm's "border").
+    Inside {
+        /// Largest width.
+        width: u32,
+        /// Largest height.
+        height: u32,
+    },
+}
+
+/// How half pixels of a centre crop are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// Half to even: torchvision's and timm's `CenterCrop`.
+    Even,
+    /// Down: Hugging Face image processors.
+    Down,
+}
+
+/// A centre crop; where the photo is smaller it is padded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Crop {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// What happens to half pixels of the offset.
+    pub rounding: Rounding,
+}
+
+/// Resize, then crop or pad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Geometry {
+    /// The resize.
+    pub resize: Resize,
+    /// The centre crop, if there is one.
+    pub crop: Option<Crop>,
+    /// Red, green and blue of the padding.
+    pub fill: [u8; 3],
+}
+
+impl Geometry {
+    /// To exactly `width` × `height`.
+    pub fn squash(width: u32, height: u32) -> Self {
+        Self { resize: Resize::Exact { width, height }, crop: None, fill: [0; 3] }
+    }
+
+    /// The centre, of which `share` (0.875 for most ImageNet models) of the short side is kept.
+    pub fn center(width: u32, height: u32, share: f64) -> Self {
+        // torchvision and timm both cut the quotient to an integer: 224 / 0.875 = 256, 240 / 0.9 = 266.
+        let larger = |side: u32| (f64::from(side) / share) as u32;
+        let resize = if width == height {
+            Resize::ShortSide { size: larger(width), longest: None }
+        } else {
+            Resize::Outside { width: larger(width), height: larger(height) }
+        };
+        Self { resize, crop: Some(Crop { width, height, rounding: Rounding::Even }), fill: [0; 3] }
+    }
+
+    /// The whole photo, with borders of the colour `fill`.
+    pub fn pad(width: u32, height: u32, fill: [u8; 3]) -> Self {
+        Self {
+            resize: Resize::Inside { width, height },
+            crop: Some(Crop { width, height, rounding: Rounding::Even }),
+            fill,
+        }
+    }
+
+    /// Size of the result where it does not depend on the photo, [width, height].
+    pub fn output(&self) -> Option<(u32, u32)> {
+        match (self.crop, self.resize) {
+            (Some(crop), _) => Some((crop.width, crop.height)),
+            (None, Resize::Exact { width, height }) => Some((width, height)),
+            _ => None,
+        }
+    }
+
+    /// The same rule for another size of the result: everything scales with it.
+    pub(super) fn scaled_to(&self, width: u32, height: u32) -> Self {
+        let Some((old_width, old_height)) = self.output() else {
+            return *self;
+        };
+        let scale = |side: u32, new: u32, old: u32| {
+            let scaled = u64::from(side) * u64::from(new) / u64::from(old.max(1));
+            u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
+        };
+        let wide = |side| scale(side, width, old_width);
+        let high = |side| scale(side, height, old_height);
+        let resize = match self.resize {
+            Resize::None => Resize::None,
+            Resize::Exact { width, height } => {
+                Resize::Exact { width: wide(width), height: high(height) }
+            }
+            Resize::ShortSide { size, .. } => Resize::ShortSide {
+                size: scale(size, width.min(height), old_width.min(old_height)),
+                longest: None,
+            },
+            Resize::Outside { width, height } => {
+                Resize::Outside { width: wide(width), height: high(height) }
+            }
+            Resize::Inside { width, height } => {
+                Resize::Inside { width: wide(width), height: high(height) }
+            }
+        };
+        let crop = self.crop.map(|crop| Crop { width, height, ..crop });
+        Self { resize, crop, fill: self.fill }
+    }
+
+    /// Size of a photo after the resize, [width, height].
+    pub(super) fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+        match self.resize {
+            Resize::None => (width, height),
+            Resize::Exact { width, height } => (width, height),
+            Resize::ShortSide { size, longest } => short_side(width, height, size, longest),
+            Resize::Outside { width: w, height: h } => {
+                let ratio = |side: u32, new: u32| f64::from(side) / f64::from(new);
+                scaled(width, height, ratio(width, w).min(ratio(height, h)))
+            }
+            Resize::Inside { width: w, height: h } => {
+                let ratio = |side: u32, new: u32| f64::from(side) / f64::from(new);
+                scaled(width, height, ratio(width, w).max(ratio(height, h)))
+            }
+        }
+    }
+
+    /// Where the network's input lies in a photo of `width` × `height`, and its left and top edge in pixels
+    /// of the resized photo; they are negative where it is padded.
+    pub(super) fn placement(&self, width: u32, height: u32) -> (Placement, i64, i64) {
+        let (new_width, new_height) = self.resized(width, height);
+        let (network_width, network_height) =
+            self.crop.map_or((new_width, new_height), |crop| (crop.width, crop.height));
+        let rounding = self.crop.map_or(Rounding::Even, |crop| crop.rounding);
+        let left = offset(new_width, network_width, rounding);
+        let top = offset(new_height, network_height, rounding);
+        let across = f64::from(width) / f64::from(new_width.max(1));
+        let down = f64::from(height) / f64::from(new_height.max(1));
+        let placement = Placement {
+            x: left as f64 * across,
+            y: top as f64 * down,
+            width: f64::from(network_width) * across,
+            height: f64::from(network_height) * down,
+            network_width,
+            network_height,
+        };
+        (placement, left, top)
+    }
+}
+
+fn short_side(width: u32, height: u32, size: u32, longest: Option<u32>) -> (u32, u32) {
+    let (short, long) = (u64::from(width.min(height)).max(1), u64::from(width.max(height)));
+    let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let (mut new_short, mut new_long) = (size, narrow(u64::from(size) * long / short));
+    if let Some(longest) = longest.filter(|longest| *longest < new_long) {
+        new_short = narrow(u64::from(longest) * u64::from(new_short) / u64::from(new_long));
+        new_long = longest;
+    }
+    if width <= height { (new_short.max(1), new_long) } else { (new_long, new_short.max(1)) }
+}
+
+fn scaled(width: u32, height: u32, ratio: f64) -> (u32, u32) {
+    let side = |side: u32| (f64::from(side) / ratio).round_ties_even().max(1.0) as u32;
+    (side(width), side(height))
+}
+
+/// First pixel of a centred window of `window` pixels in `size` pixels, as torchvision's `center_crop`.
+fn offset(size: u32, window: u32, rounding: Rounding) -> i64 {
+    let (size, window) = (i64::from(size), i64::from(window));
+    match rounding {
+        _ if window > size => -((window - size) / 2),
+        Rounding::Down => (size - window) / 2,
+        Rounding::Even => ((size - window) as f64 / 2.0).round_ties_even() as i64,
+    }
+}
+
+/// The part of a photo that a network saw: a rectangle in pixels of the upright photo, whose corner (0, 0) is
+/// the photo's top left corner. It sticks out of the photo where the input was padded.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Placement {
+    /// Left edge.
+    pub x: f64,
+    /// Top edge.
+    pub y: f64,
+    /// Width.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+    /// Width of the network's input, in its own pixels.
+    pub network_width: u32,
+    /// Height of the network's input, in its own pixels.
+    pub network_height: u32,
+}
+
+impl Placement {
+    /// The network saw exactly the photo of `width` × `height`, pixel by pixel.
+    pub fn identity(width: u32, height: u32) -> Self {
+        Self {
+            x: 0.0,
+            y: 0.0,
+            width: f64::from(width),
+            height: f64::from(height),
+            network_width: width,
+            network_height: height,
+        }
+    }
+
+    /// The point of the network's input that shows the point (`x`, `y`) of the photo, both in pixels with
+    /// pixel i from i to i + 1.
+    pub fn to_network(&self, x: f64, y: f64) -> (f64, f64) {
+        (
+            (x - self.x) * (f64::from(self.network_width) / self.width),
+            (y - self.y) * (f64::from(self.network_height) / self.height),
+        )
+    }
+}

@@ -1,0 +1,252 @@
+//! Layers: from what a user calls a layer to a value of the graph, and back.
+//!
+//! The output of a module is the last value, in node order, that is produced by a node of the
+//! module's scope and read outside that scope, or is an output of the graph.
+
+mod automatic;
+mod scope;
+
+use std::collections::{BTreeMap, HashSet};
+
+use onnx_grad::graph::{Graph, NodeId, ValueId};
+
+use crate::{Result, error::bail};
+
+pub(crate) use automatic::last_feature_map;
+
+/// A module of the network, as its exporter named it, or a node without a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// The module path such as `layer4.2`, or the value's name where the file carries no paths.
+    pub path: String,
+    /// The operator or operators that the module is made of.
+    pub kind: String,
+    /// The value that leaves the module.
+    pub value: String,
+    /// The value's shape, [N, K, …]; empty where it is not known.
+    pub shape: Vec<i64>,
+    /// How many input pixels one position stands for, along the height; 0 where there is no space.
+    pub stride: i64,
+    /// Whether a class-activation map can be made here: the value has spatial extent and reaches the
+    /// output.
+    pub candidate: bool,
+    /// Whether this is the layer that is taken where none is named.
+    pub default: bool,
+}
+
+/// A module: its path, the value that leaves it, and what it is made of.
+#[derive(Debug)]
+struct Module {
+    path: String,
+    value: ValueId,
+    kind: String,
+    nodes: usize,
+}
+
+/// The layers of one graph.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    modules: Vec<Module>,
+    reaching: HashSet<ValueId>,
+    default: Option<ValueId>,
+}
+
+impl Layers {
+    /// Finds the modules of a graph whose scores are `output`.
+    pub(crate) fn new(graph: &Graph, output: ValueId) -> Self {
+        let reaching = automatic::active(graph, output);
+        Self { modules: modules(graph), reaching, default: last_feature_map(graph, output) }
+    }
+
+    /// The value of the layer that is taken where none is named.
+    pub(crate) fn default(&self) -> Option<ValueId> {
+        self.default
+    }
+
+    /// Whether the scores depend on a value.
+    pub(crate) fn reaches_scores(&self, value: ValueId) -> bool {
+        self.reaching.contains(&value)
+    }
+
+    fn is_candidate(&self, graph: &Graph, value: ValueId) -> bool {
+        self.reaching.contains(&value) && has_space(graph, value)
+    }
+
+    /// The module path of a value, or its name.
+    ///
+    /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that is made of several
+    /// nodes, else the outermost.
+    pub(crate) fn path_of<'a>(&'a self, graph: &'a Graph, value: ValueId) -> &'a str {
+        let leaving = || self.modules.iter().filter(|module| module.value == value);
+        let block = leaving().filter(|module| module.nodes > 1).max_by_key(|m| m.path.len());
+        let found = block.or_else(|| leaving().min_by_key(|module| module.path.len()));
+        found.map_or(graph.name(value), |module| &module.path)
+    }
+
+    /// The value that a user means by `name`.
+    ///
+    /// A module path, a node's name, a value's name, a suffix of a path that fits one module alone, or
+    /// a negative number that counts the candidates from the end.
+    pub(crate) fn find(&self, graph: &Graph, name: &str) -> Result<ValueId> {
+        if let Some(value) = self.named(graph, name) {
+            return Ok(value);
+        }
+        if let Ok(number) = name.parse::<i64>() {
+            return self.counted(graph, number);
+        }
+        let suffix = format!(".{name}");
+        let fitting: Vec<_> = self.modules.iter().filter(|m| m.path.ends_with(&suffix)).collect();
+        match fitting.as_slice() {
+            [module] => return Ok(module.value),
+            [] => {}
+            [a, b, ..] => bail!(
+                Layer,
+                "\"{name}\" fits several layers, such as \"{}\" and \"{}\"; write more of the path",
+                a.path,
+                b.path
+            ),
+        }
+        let names = self.modules.iter().map(|module| module.path.as_str());
+        let values = graph.values().map(|value| graph.name(value));
+        let closest = match closest(name, names.chain(values)).as_slice() {
+            [] => String::new(),
+            names => format!("; closest: {}", names.join(", ")),
+        };
+        let list = match graph.model().path() {
+            Some(path) => format!("gradcam layers {}", path.display()),
+            None => "gradcam layers".to_owned(),
+        };
+        bail!(Layer, "no layer named \"{name}\"{closest}; list them with: {list}")
+    }
+
+    fn named(&self, graph: &Graph, name: &str) -> Option<ValueId> {
+        let module = self.modules.iter().find(|module| module.path == name).map(|m| m.value);
+        let by_node = || {
+            let (id, _) = graph.nodes().find(|(_, node)| node.name.as_deref() == Some(name))?;
+            graph.node_outputs(id).first().copied().flatten()
+        };
+        module.or_else(by_node).or_else(|| graph.find(name))
+    }
+
+    fn counted(&self, graph: &Graph, number: i64) -> Result<ValueId> {
+        let values = self.modules.iter().map(|module| module.value);
+        let mut values: Vec<ValueId> = values.filter(|v| self.is_candidate(graph, *v)).collect();
+        values.sort_unstable();
+        values.dedup();
+        let from_end = usize::try_from(number.unsigned_abs()).ok().filter(|_| number < 0);
+        match from_end.and_then(|back| values.len().checked_sub(back)) {
+            Some(place) => Ok(values[place]),
+            None => bail!(
+                Layer,
+                "no layer {number}; the layers with spatial extent are -1 (the last) to -{} (the first)",
+                values.len()
+            ),
+        }
+    }
+
+    /// The modules in the order in which they begin, outer modules before their parts.
+    pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
+        let default = self.default.map(|value| (value, self.path_of(graph, value)));
+        let info = |module: &Module| {
+            let shape = graph.fact(module.value).sizes().unwrap_or_default();
+            let rows = (shape.len() > 2).then(|| shape[2]).filter(|rows| *rows > 0);
+            LayerInfo {
+                path: module.path.clone(),
+                kind: module.kind.clone(),
+                value: graph.name(module.value).to_owned(),
+                stride: rows.zip(input_height).map_or(0, |(rows, height)| height.div_euclid(rows)),
+                shape,
+                candidate: self.is_candidate(graph, module.value),
+                default: default == Some((module.value, &module.path)),
+            }
+        };
+        self.modules.iter().map(info).collect()
+    }
+}
+
+/// Whether a value [N, K, …] has more than one position behind its channels.
+pub(crate) fn has_space(graph: &Graph, value: ValueId) -> bool {
+    let fact = graph.fact(value);
+    fact.elem.is_float()
+        && fact.sizes().is_some_and(|s| s.len() > 2 && s[2..].iter().product::<i64>() > 1)
+}
+
+/// Every module, outer modules before their parts; every node where the file names no modules.
+fn modules(graph: &Graph) -> Vec<Module> {
+    let scopes: Vec<Option<String>> = graph.nodes().map(|(_, node)| scope::of_node(node)).collect();
+    if scopes.iter().flatten().next().is_none() {
+        let each = graph.nodes().filter_map(|(id, node)| {
+            let value = graph.node_outputs(id).first().copied().flatten()?;
+            let path = graph.name(value).to_owned();
+            Some(Module { path, value, kind: node.op().to_owned(), nodes: 1 })
+        });
+        return each.collect();
+    }
+    let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+    let mut order: Vec<&str> = Vec::new();
+    for ((id, _), path) in graph.nodes().zip(&scopes) {
+        let Some(path) = path else { continue };
+        for outer in scope::with_parents(path) {
+            let nodes = members.entry(outer).or_insert_with(|| {
+                order.push(outer);
+                Vec::new()
+            });
+            nodes.push(id);
+        }
+    }
+    let found = order.into_iter().filter_map(|path| {
+        let nodes = &members[path];
+        let value = leaving(graph, nodes)?;
+        let kind = kind(graph, nodes);
+        Some(Module { path: path.to_owned(), value, kind, nodes: nodes.len() })
+    });
+    found.collect()
+}
+
+/// The last value that a set of nodes makes and others read.
+fn leaving(graph: &Graph, nodes: &[NodeId]) -> Option<ValueId> {
+    let inside: HashSet<NodeId> = nodes.iter().copied().collect();
+    let outputs = nodes.iter().rev().flat_map(|id| graph.node_outputs(*id).iter().rev().flatten());
+    let escapes = |value: &&ValueId| {
+        graph.outputs().contains(value)
+            || graph.consumers(**value).iter().any(|reader| !inside.contains(reader))
+    };
+    outputs.copied().collect::<Vec<_>>().iter().find(escapes).copied()
+}
+
+/// A module of one node is that operator, a larger one the number of its nodes.
+fn kind(graph: &Graph, nodes: &[NodeId]) -> String {
+    match nodes {
+        [one] => graph.node(*one).op().to_owned(),
+        many => format!("{} nodes", many.len()),
+    }
+}
+
+/// Up to three names that are close to a wrong one.
+fn closest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut ranked: Vec<(usize, &str)> = names.map(|name| (distance(wrong, name), name)).collect();
+    ranked.sort_unstable();
+    ranked.dedup();
+    let limit = wrong.chars().count() / 2 + 1;
+    ranked
+        .iter()
+        .filter(|(far, _)| *far <= limit)
+        .take(3)
+        .map(|(_, n)| format!("\"{n}\""))
+        .collect()
+}
+
+/// The Levenshtein distance between two names.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let next = (diagonal + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}

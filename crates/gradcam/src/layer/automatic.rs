@@ -1,0 +1,156 @@
+//! The layer that is taken where none is named: the last value with spatial extent that everything
+//! the output knows of the image passes through.
+
+use std::collections::HashSet;
+
+use onnx_grad::graph::{Graph, NodeId, ValueId};
+
+use super::has_space;
+
+/// Operators that carry a value on without changing what it shows.
+const CARRIERS: &[&str] = &["Cast", "Dropout", "Identity"];
+/// Operators after which a value is no longer the feature map but a smaller or larger copy of it.
+const RESAMPLERS: &[&str] = &["AveragePool", "MaxPool", "Resize", "Upsample"];
+/// Operators that a classifier without a linear layer has between its scoring convolution and the output.
+const AFTER_SCORES: &[&str] = &[
+    "AveragePool",
+    "Cast",
+    "Clip",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "MaxPool",
+    "LogSoftmax",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+    "Upsample",
+    "ArgMax",
+];
+
+/// The values that depend on an input of the graph, are not known in advance, and reach the output.
+pub(super) fn active(graph: &Graph, output: ValueId) -> HashSet<ValueId> {
+    let mut depends: HashSet<ValueId> = graph.inputs().iter().copied().collect();
+    for (id, _) in graph.nodes() {
+        if graph.node_inputs(id).iter().flatten().any(|input| depends.contains(input)) {
+            let open = |v: &&ValueId| graph.fact(**v).value.is_none();
+            depends.extend(graph.node_outputs(id).iter().flatten().filter(open));
+        }
+    }
+    let mut reaching = HashSet::new();
+    let mut open = vec![output];
+    while let Some(value) = open.pop() {
+        if depends.contains(&value)
+            && reaching.insert(value)
+            && let Some(node) = graph.producer(value)
+        {
+            open.extend(graph.node_inputs(node).iter().flatten());
+        }
+    }
+    reaching
+}
+
+/// The values that everything passes through on its way from the image to `output`, in order.
+///
+/// A value dominates where it is the only one that is alive: behind it nothing else that depends on
+/// the image is read.
+fn dominators(graph: &Graph, output: ValueId) -> Vec<ValueId> {
+    let active = active(graph, output);
+    let node_is_active =
+        |id: &NodeId| graph.node_outputs(*id).iter().flatten().any(|v| active.contains(v));
+    let last_read = |value: ValueId| {
+        let readers = graph.consumers(value).iter().filter(|id| node_is_active(id));
+        readers.map(|id| id.index()).max()
+    };
+    let mut alive: Vec<(ValueId, usize)> = Vec::new();
+    let mut found = Vec::new();
+    let enter = |value: ValueId, alive: &mut Vec<(ValueId, usize)>| {
+        let end = if value == output { Some(usize::MAX) } else { last_read(value) };
+        alive.extend(end.map(|end| (value, end)));
+    };
+    for &input in graph.inputs().iter().filter(|input| active.contains(input)) {
+        enter(input, &mut alive);
+    }
+    for (id, _) in graph.nodes().filter(|(id, _)| node_is_active(id)) {
+        alive.retain(|(_, end)| *end > id.index());
+        for &value in graph.node_outputs(id).iter().flatten().filter(|v| active.contains(v)) {
+            enter(value, &mut alive);
+        }
+        if let [(only, _)] = alive.as_slice()
+            && found.last() != Some(only)
+        {
+            found.push(*only);
+        }
+    }
+    found
+}
+
+/// The last dominating value with spatial extent, after its activation and before pooling.
+///
+/// Stepped over are a local pooling at the very end (VGG), a convolution that makes the class scores
+/// before a global pooling (SqueezeNet), and in dense heads the resizes and the class-scoring
+/// convolution.
+pub(crate) fn last_feature_map(graph: &Graph, output: ValueId) -> Option<ValueId> {
+    let dominators = dominators(graph, output);
+    let last = dominators.iter().rposition(|value| has_space(graph, *value))?;
+    let mut value = dominators[last];
+    // Is the path from the scoring convolution on made of nothing that mixes channels?
+    let tail = &dominators[last + 1..];
+    let plain = |v: &ValueId| op(graph, *v).is_some_and(|op| AFTER_SCORES.contains(&op));
+    if tail.iter().all(plain)
+        && let Some(conv) = scoring_convolution(graph, value)
+    {
+        value = conv;
+    }
+    Some(back_through(graph, value, &[CARRIERS, RESAMPLERS].concat()))
+}
+
+/// Walks to the first input for as long as the producer is one of `ops`.
+fn back_through(graph: &Graph, mut value: ValueId, ops: &[&str]) -> ValueId {
+    while let Some(before) = step(graph, value, ops) {
+        value = before;
+    }
+    value
+}
+
+fn step(graph: &Graph, value: ValueId, ops: &[&str]) -> Option<ValueId> {
+    let id = graph.producer(value)?;
+    if !ops.contains(&graph.node(id).op()) {
+        return None;
+    }
+    let before = graph.node_inputs(id).first().copied().flatten()?;
+    has_space(graph, before).then_some(before)
+}
+
+/// The input of the convolution whose output, up to activation and resampling, is `scores`.
+fn scoring_convolution(graph: &Graph, scores: ValueId) -> Option<ValueId> {
+    let made = back_through(graph, scores, AFTER_SCORES);
+    let id = graph.producer(made)?;
+    let before = graph.node_inputs(id).first().copied().flatten()?;
+    match graph.node(id).op() {
+        "Conv" => Some(before),
+        // A bias of its own; a residual sum is no class score.
+        "Add" => {
+            let inputs = || graph.node_inputs(id).iter().flatten();
+            let bias = inputs().any(|v| graph.initializer(*v).is_some());
+            let conv =
+                graph.producer(before).filter(|id| bias && graph.node(*id).op() == "Conv")?;
+            graph.node_inputs(conv).first().copied().flatten()
+        }
+        _ => None,
+    }
+}
+
+fn op(graph: &Graph, value: ValueId) -> Option<&str> {
+    Some(graph.node(graph.producer(value)?).op())
+}

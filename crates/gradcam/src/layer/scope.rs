@@ -1,0 +1,76 @@
+//! From a node to the path of the module that it belongs to.
+
+use onnx_grad::proto::NodeProto;
+
+/// The module path of a node, from its name: `/layer4/layer4.1/conv2/Conv` is in `layer4.1.conv2`.
+///
+/// Names that torch's exporter writes begin with `/`, and the last segment is the operator. A segment
+/// that begins with the one before it and a dot replaces that, any other is appended with a dot. Other
+/// names with `/`, such as TensorFlow's, keep their slashes.
+pub(super) fn of_node(node: &NodeProto) -> Option<String> {
+    // A constant is no part of a layer.
+    let name = node.name.as_deref().filter(|_| node.op() != "Constant")?;
+    let torch = name.starts_with('/');
+    let (scope, _) = name.trim_start_matches('/').rsplit_once('/')?;
+    if !torch {
+        return Some(scope.to_owned());
+    }
+    let mut path = String::new();
+    let mut last = "";
+    for segment in scope.split('/').filter(|segment| !segment.is_empty()) {
+        let nested =
+            segment.strip_prefix(last).filter(|rest| !last.is_empty() && rest.starts_with('.'));
+        match nested {
+            Some(rest) => path.push_str(rest),
+            None if path.is_empty() => path.push_str(segment),
+            None => {
+                path.push('.');
+                path.push_str(segment);
+            }
+        }
+        last = segment;
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+/// A path and the paths of the modules around it, the outermost first. Paths with slashes keep dots
+/// inside names, such as `mobilenetv2_1.00_160`.
+pub(super) fn with_parents(path: &str) -> impl Iterator<Item = &str> {
+    let separator = if path.contains('/') { '/' } else { '.' };
+    let ends = path.match_indices(separator).map(|(at, _)| at);
+    ends.chain([path.len()]).map(|end| &path[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_exporters() {
+        let rows = [
+            ("/layer4/layer4.1/conv2/Conv", Some("layer4.1.conv2")),
+            ("/features/features.1/block/block.0/block.0.0/Conv", Some("features.1.block.0.0")),
+            (
+                "/vit/encoder/layer.0/attention/attention/query/MatMul",
+                Some("vit.encoder.layer.0.attention.attention.query"),
+            ),
+            ("/model.8/m.0/cv2/act/Mul", Some("model.8.m.0.cv2.act")),
+            ("/conv1/Conv", Some("conv1")),
+            ("/Flatten", None),
+            ("Conv_0", None),
+            ("resnet50_1/conv5_block3_out_1/Relu", Some("resnet50_1/conv5_block3_out_1")),
+        ];
+        for (name, path) in rows {
+            let node = NodeProto { name: Some(name.to_owned()), ..NodeProto::default() };
+            assert_eq!(of_node(&node).as_deref(), path, "{name}");
+        }
+    }
+
+    #[test]
+    fn parents_come_first() {
+        let all: Vec<_> = with_parents("layer4.1.conv2").collect();
+        assert_eq!(all, ["layer4", "layer4.1", "layer4.1.conv2"]);
+        let all: Vec<_> = with_parents("net_1.00/block").collect();
+        assert_eq!(all, ["net_1.00", "net_1.00/block"]);
+    }
+}

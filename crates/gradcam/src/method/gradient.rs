@@ -1,0 +1,66 @@
+//! Methods that live wholly in the graph: weights and map from the activation and its gradient.
+//!
+//! A is [N, K, …], g its gradient in the same shape; sums over positions are over the axes behind K.
+
+use onnx_grad::{Dim, Result, builder::Builder, graph::ValueId};
+
+use super::Emitted;
+
+/// Grad-CAM: w_k = (1/S)·Σ g_k over the S positions, map = Σ_k w_k·A_k.
+/// Selvaraju et al. 2017, equations 1 and 2, before the relu. Takes the gradient's sum over space.
+pub(super) fn grad_cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<Emitted> {
+    let positions = positions(b, a)?;
+    #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
+    let weights = b.scale(sum, 1.0 / positions as f64)?;
+    let map = weighted_sum(b, a, weights)?;
+    Ok(Emitted { weights, map })
+}
+
+/// HiResCAM: map = Σ_k g_k·A_k. Draelos and Carin 2020, equation 5.
+pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<Emitted> {
+    let product = b.mul(g, a)?;
+    let map = channel_sum(b, product)?;
+    Ok(Emitted { weights: mean_over_space(b, g)?, map })
+}
+
+/// LayerCAM: map = Σ_k relu(g_k)·A_k. Jiang et al. 2021, equations 5 and 6.
+pub(super) fn layer_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<Emitted> {
+    let positive = b.relu(g)?;
+    let product = b.mul(positive, a)?;
+    let map = channel_sum(b, product)?;
+    Ok(Emitted { weights: mean_over_space(b, g)?, map })
+}
+
+/// The number of positions behind the first two axes.
+fn positions(b: &Builder<'_>, a: ValueId) -> Result<i64> {
+    (2..b.rank(a)?).map(|axis| b.size(a, axis)).product()
+}
+
+/// Σ_k w_k·A_k as one matrix product, [N, 1, K]·[N, K, S], in the shape [N, …].
+fn weighted_sum(b: &mut Builder<'_>, a: ValueId, weights: ValueId) -> Result<ValueId> {
+    let shape = b.shape(a)?;
+    let row = b.reshape(weights, &[shape[0], Dim::Fixed(1), shape[1]])?;
+    let positions = Dim::Fixed(positions(b, a)?);
+    let flat = b.reshape(a, &[shape[0], shape[1], positions])?;
+    let map = b.matmul(row, flat)?;
+    b.reshape(map, &without_channels(&shape))
+}
+
+/// Σ over K, in the shape [N, …].
+fn channel_sum(b: &mut Builder<'_>, product: ValueId) -> Result<ValueId> {
+    let shape = b.shape(product)?;
+    let sum = b.sum(product, &[1])?;
+    b.reshape(sum, &without_channels(&shape))
+}
+
+/// The mean over positions, [N, K].
+fn mean_over_space(b: &mut Builder<'_>, g: ValueId) -> Result<ValueId> {
+    let shape = b.shape(g)?;
+    let axes: Vec<usize> = (2..shape.len()).collect();
+    let mean = b.mean(g, &axes)?;
+    b.reshape(mean, &shape[..2])
+}
+
+fn without_channels(shape: &[Dim]) -> Vec<Dim> {
+    [&shape[..1], &shape[2..]].concat()
+}

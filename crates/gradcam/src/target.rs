@@ -1,0 +1,174 @@
+//! Targets: what a user wants explained, parsed and emitted as one scalar per image.
+
+mod emit;
+mod scores;
+
+use crate::{Result, error::bail};
+
+pub(crate) use emit::{CLASS_INPUT, Kind, OTHER_INPUT, emit};
+pub(crate) use scores::{Activation, Form, Head, head};
+
+/// What is explained of one image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Target {
+    /// The class with the largest score; the first of equal ones.
+    #[default]
+    Argmax,
+    /// The score of a class.
+    Class(usize),
+    /// The score of the first class minus that of the second: why this and not that.
+    Difference(usize, usize),
+}
+
+/// A target as a user writes it, before labels and scores are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSpec {
+    /// One target.
+    One(Target),
+    /// The classes with the largest scores, that many.
+    Top(usize),
+}
+
+impl TargetSpec {
+    /// Reads `argmax`, a class number, `top:K`, `A-B` with two class numbers, or a label.
+    ///
+    /// A label fits where it equals a class's whole label or one of its synonyms (which stand between
+    /// commas), in upper or lower case.
+    ///
+    /// # Errors
+    /// `Target` where the text is no target, a label fits no class or several, or a number is not below
+    /// `classes`.
+    pub fn parse(text: &str, labels: Option<&[String]>, classes: Option<usize>) -> Result<Self> {
+        let class = |number: &str| -> Result<usize> {
+            let in_range = |class: &usize| classes.is_none_or(|classes| *class < classes);
+            match (number.parse::<usize>().ok().filter(in_range), classes) {
+                (Some(class), _) => Ok(class),
+                (None, Some(0) | None) => bail!(Target, "class {number} is out of range"),
+                (None, Some(classes)) => {
+                    bail!(
+                        Target,
+                        "class {number} is out of range; the model has classes 0 to {}",
+                        classes - 1
+                    )
+                }
+            }
+        };
+        let text = text.trim();
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if text.eq_ignore_ascii_case("argmax") {
+            return Ok(Self::One(Target::Argmax));
+        }
+        if digits(text) {
+            return Ok(Self::One(Target::Class(class(text)?)));
+        }
+        if let Some(count) = text.strip_prefix("top:") {
+            return match count.parse::<usize>() {
+                Ok(count) if count > 0 => Ok(Self::Top(count)),
+                _ => bail!(
+                    Target,
+                    "\"{text}\" is no target; write top:K with K of at least 1, such as top:3"
+                ),
+            };
+        }
+        if let Some((a, b)) = text.split_once('-').filter(|(a, b)| digits(a) && digits(b)) {
+            return Ok(Self::One(Target::Difference(class(a)?, class(b)?)));
+        }
+        if text.strip_prefix('-').is_some_and(digits) {
+            bail!(Target, "class {text} is negative; classes count from 0");
+        }
+        labelled(text, labels).map(|class| Self::One(Target::Class(class)))
+    }
+}
+
+fn labelled(text: &str, labels: Option<&[String]>) -> Result<usize> {
+    let Some(labels) = labels else {
+        bail!(
+            Target,
+            "\"{text}\" is no target: the model has no labels, so write a class number, argmax, top:K \
+             or A-B, or give labels with --labels"
+        )
+    };
+    let wanted = text.to_lowercase();
+    let whole = |label: &String| label.to_lowercase() == wanted;
+    let synonym =
+        |label: &String| label.to_lowercase().split(',').any(|word| word.trim() == wanted);
+    let fitting = |fits: &dyn Fn(&String) -> bool| -> Vec<usize> {
+        labels.iter().enumerate().filter(|(_, label)| fits(label)).map(|(class, _)| class).collect()
+    };
+    let mut found = fitting(&whole);
+    if found.is_empty() {
+        found = fitting(&synonym);
+    }
+    let show = |classes: &[usize]| -> String {
+        let each = classes.iter().map(|class| format!("{class} ({})", labels[*class]));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    match found.as_slice() {
+        [class] => Ok(*class),
+        [] => {
+            let near = fitting(&|label| label.to_lowercase().contains(&wanted));
+            let near = &near[..near.len().min(5)];
+            match near {
+                [] => bail!(
+                    Target,
+                    "no class is labelled \"{text}\"; write a class number, argmax, top:K or A-B"
+                ),
+                near => {
+                    bail!(Target, "no class is labelled \"{text}\"; containing it: {}", show(near))
+                }
+            }
+        }
+        several => {
+            bail!(Target, "\"{text}\" labels several classes: {}; write the number", show(several))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<TargetSpec, String> {
+        let labels =
+            ["crane", "tabby, tabby cat", "Egyptian cat", "crane"].map(str::to_owned).to_vec();
+        TargetSpec::parse(text, Some(&labels), Some(4)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn targets_as_they_are_written() {
+        let rows = [
+            ("argmax", TargetSpec::One(Target::Argmax)),
+            ("2", TargetSpec::One(Target::Class(2))),
+            ("top:3", TargetSpec::Top(3)),
+            ("1-2", TargetSpec::One(Target::Difference(1, 2))),
+            ("Tabby Cat", TargetSpec::One(Target::Class(1))),
+            ("tabby, tabby cat", TargetSpec::One(Target::Class(1))),
+            ("egyptian cat", TargetSpec::One(Target::Class(2))),
+        ];
+        for (text, target) in rows {
+            assert_eq!(parse(text), Ok(target), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_targets_say_why() {
+        let rows = [
+            ("4", "classes 0 to 3"),
+            ("-1", "negative"),
+            ("1-9", "class 9 is out of range"),
+            ("top:0", "top:K"),
+            ("top:x", "top:K"),
+            ("crane", "labels several classes: 0 (crane), 3 (crane)"),
+            ("cat", "containing it: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
+            ("zebra", "no class is labelled \"zebra\""),
+        ];
+        for (text, phrase) in rows {
+            let message = parse(text).expect_err(text);
+            assert!(message.contains(phrase), "{text}: {message}");
+        }
+        let message = TargetSpec::parse("cat", None, None).expect_err("no labels").to_string();
+        assert!(message.contains("no labels"), "{message}");
+    }
+}

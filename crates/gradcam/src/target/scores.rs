@@ -1,0 +1,113 @@
+//! Which value of a model holds the class scores, and in what form.
+
+use onnx_grad::{
+    Dim,
+    graph::{Graph, ValueId},
+};
+
+use crate::{Result, error::bail};
+
+/// The scores of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Head {
+    /// The value that is differentiated: the logits.
+    pub(crate) value: ValueId,
+    /// How they lie in it.
+    pub(crate) form: Form,
+    /// The operator that makes probabilities of them at the end of the model, if one does.
+    pub(crate) activation: Option<Activation>,
+}
+
+/// How scores lie in their value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One score for each class: [N, K], or [N, K, 1, …].
+    Classes(usize),
+    /// One logit, of class 1; that of class 0 is its negative: [N], [N, 1], or [N, 1, 1, …].
+    Binary,
+    /// Scores of each class at each pixel: [N, K, H, W].
+    Pixels(usize),
+}
+
+impl Form {
+    /// The number of classes.
+    pub(crate) fn classes(self) -> usize {
+        match self {
+            Self::Classes(classes) | Self::Pixels(classes) => classes,
+            Self::Binary => 2,
+        }
+    }
+}
+
+/// What makes probabilities of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// The probabilities of a row add up to 1.
+    Softmax,
+    /// Each probability stands for itself.
+    Sigmoid,
+}
+
+impl Activation {
+    /// The operator's name.
+    pub(crate) fn op(self) -> &'static str {
+        match self {
+            Self::Softmax => "Softmax",
+            Self::Sigmoid => "Sigmoid",
+        }
+    }
+}
+
+/// Finds the class scores of a model: its first output that holds floats, or the logits under it
+/// where the model ends in Softmax, LogSoftmax or Sigmoid.
+pub(crate) fn head(graph: &Graph) -> Result<Head> {
+    let Some(&output) = graph.outputs().iter().find(|v| graph.fact(**v).elem.is_float()) else {
+        let names: Vec<_> = graph.outputs().iter().map(|v| graph.name(*v)).collect();
+        bail!(
+            Target,
+            "the model has no output of floats to explain; its outputs: {}",
+            names.join(", ")
+        );
+    };
+    let (value, activation) = under_activation(graph, output);
+    let Some(shape) = &graph.fact(value).shape else {
+        bail!(Target, "the shape of the scores \"{}\" is not known", graph.name(value));
+    };
+    let classes = |dim: Dim| dim.fixed().and_then(|size| usize::try_from(size).ok());
+    let flat = |dims: &[Dim]| dims.iter().all(|dim| *dim == Dim::Fixed(1));
+    let form = match shape.as_slice() {
+        [_] => Some(Form::Binary),
+        [_, Dim::Fixed(1), rest @ ..] if flat(rest) => Some(Form::Binary),
+        [_, dim, rest @ ..] if flat(rest) => classes(*dim).map(Form::Classes),
+        [_, dim, _, _] => classes(*dim).map(Form::Pixels),
+        _ => None,
+    };
+    match form {
+        Some(form) => Ok(Head { value, form, activation }),
+        None => {
+            let shown: Vec<_> = shape.iter().map(Dim::to_string).collect();
+            bail!(
+                Target,
+                "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W]",
+                graph.name(value),
+                shown.join(", ")
+            )
+        }
+    }
+}
+
+/// Steps from the model's output to the logits under a last Softmax, LogSoftmax or Sigmoid.
+fn under_activation(graph: &Graph, output: ValueId) -> (ValueId, Option<Activation>) {
+    let mut value = output;
+    while let Some(id) = graph.producer(value) {
+        let node = graph.node(id);
+        let Some(before) = graph.node_inputs(id).first().copied().flatten() else { break };
+        match node.op() {
+            "Softmax" | "LogSoftmax" => return (before, Some(Activation::Softmax)),
+            "Sigmoid" => return (before, Some(Activation::Sigmoid)),
+            "Cast" | "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => value = before,
+            _ => break,
+        }
+    }
+    (output, None)
+}

@@ -1,0 +1,249 @@
+//! Every gradient rule against float64 PyTorch, at every opset of its range, on every engine.
+
+#![expect(clippy::panic, reason = "helpers of tests may panic")]
+
+#[path = "engine/common.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gradcam::engine::{Engine, Tensor, TensorView};
+use ndarray::ArrayD;
+use onnx_grad::{
+    ErrorKind, Model, NEWEST_OPSET, Options, Want,
+    builder::Builder,
+    differentiate, gradient,
+    graph::{Graph, Sizes},
+    prune, rules,
+};
+use testkit::{Case, largest_error, rule_cases};
+
+/// What the design promises for a gradient rule, of the largest entry; float32 against float64.
+const BOUND: f64 = 1e-5;
+
+/// Cases that an engine refuses, by the beginning of their name, and why. An excluded case that runs is
+/// an error, so this list cannot grow stale.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("rten", "Conv_3d", "rten has convolutions of one and two axes"),
+    ("rten", "MaxPool_3d", "rten has pools of one and two axes"),
+    ("rten", "AveragePool_3d", "rten has pools of one and two axes"),
+    ("rten", "MaxPool_dilated", "rten has no dilated pools"),
+    ("rten", "AveragePool_dilated", "rten has no dilated pools"),
+];
+
+fn excluded(engine: &str, case: &str) -> bool {
+    REFUSED.iter().any(|(e, prefix, _)| *e == engine && case.starts_with(prefix))
+}
+
+/// The model of a variant with another opset number written into it.
+fn at_opset(bytes: &[u8], opset: i64) -> Model {
+    let model = Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"));
+    let mut proto = model.proto().clone();
+    proto.opset_import[0].version = Some(opset);
+    let mut bytes = Vec::new();
+    prost::Message::encode(&proto, &mut bytes).unwrap_or_else(|e| panic!("{e}"));
+    Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn array(tensor: &testkit::Tensor) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(tensor.shape.as_slice(), tensor.to_f32())
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The largest error of output and gradients; an error text where it does not run.
+fn run(case: &Case, model: &Model, engine: &dyn Engine) -> Result<f64, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let options = Options { seed_input: Some("seed".to_owned()), ..Options::default() };
+    let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
+    let differentiated = gradient(model, "y", &wrt, &options).map_err(|e| text(&e))?;
+    let session = engine.compile(&differentiated).map_err(|e| text(&e))?;
+    let mut values: BTreeMap<&str, ArrayD<f32>> =
+        case.inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
+    values.insert("seed", array(&case.seed));
+    // What the gradient does not need is no input of the pruned graph any more.
+    let declared: BTreeSet<String> =
+        onnx_grad::inputs(&differentiated).into_iter().map(|(name, _)| name).collect();
+    let inputs: Vec<(&str, TensorView<'_>)> = values
+        .iter()
+        .filter(|(name, _)| declared.contains(**name))
+        .map(|(name, value)| (*name, TensorView::from(value)))
+        .collect();
+    let mut names = vec!["y".to_owned()];
+    names.extend(wrt.iter().map(|name| format!("{name}.grad")));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let outputs = session.run(&inputs, &names).map_err(|e| text(&e))?;
+    let wanted = std::iter::once(&case.forward).chain(wrt.iter().map(|name| &case.grads[*name]));
+    let mut worst = 0f64;
+    for ((name, output), want) in names.iter().zip(outputs).zip(wanted) {
+        let Tensor::F32(output) = output else { return Err(format!("{name} holds no floats")) };
+        if output.shape() != want.shape {
+            return Err(format!("{name} has shape {:?}, wanted {:?}", output.shape(), want.shape));
+        }
+        let got: Vec<f32> = output.iter().copied().collect();
+        worst = worst.max(largest_error(&got, &want.data));
+    }
+    Ok(worst)
+}
+
+#[test]
+fn every_rule_equals_float64_pytorch_at_every_opset_on_every_engine() {
+    let cases = rule_cases();
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for case in &cases {
+            let skip = excluded(engine.name(), &case.name);
+            for variant in &case.variants {
+                for opset in variant.opsets.0..=variant.opsets.1 {
+                    count += 1;
+                    let outcome = run(case, &at_opset(&variant.model, opset), engine.as_ref());
+                    let at = format!("{} at opset {opset} on {}", case.name, engine.name());
+                    match outcome {
+                        Ok(_) if skip => failures.push(format!("{at}: runs, but is excluded")),
+                        Ok(error) if error > BOUND => {
+                            failures.push(format!("{at}: error {error:.1e}"))
+                        }
+                        Err(text) if !skip => failures.push(format!("{at}: {text}")),
+                        Ok(_) | Err(_) => {}
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 5_000, "only {count} runs");
+    let shown = failures.iter().take(60).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} failed:\n{shown}", failures.len());
+}
+
+#[test]
+fn every_row_of_the_rule_table_has_cases_up_to_the_newest_opset() {
+    let cases = rule_cases();
+    for rule in rules().filter(|rule| !rule.zero) {
+        let of_op: Vec<&Case> = cases.iter().filter(|case| case.op == rule.op).collect();
+        assert!(!of_op.is_empty(), "{} has a rule and no case", rule.op);
+        let covered: BTreeSet<i64> = of_op
+            .iter()
+            .flat_map(|case| &case.variants)
+            .flat_map(|variant| variant.opsets.0..=variant.opsets.1)
+            .collect();
+        let (first, last) = rule.opsets;
+        assert_eq!(last, NEWEST_OPSET, "{}", rule.op);
+        let missing: Vec<i64> = (first..=last).filter(|opset| !covered.contains(opset)).collect();
+        assert!(missing.is_empty(), "{} has no case at opsets {missing:?}", rule.op);
+    }
+}
+
+/// The sum over space that is pushed towards the output equals the sum of the gradient.
+#[test]
+fn pushed_sums_equal_the_sum_of_the_gradient() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for case in rule_cases().iter().filter(|case| !excluded(engine.name(), &case.name)) {
+            for name in case.wrt.iter().filter(|name| case.inputs[*name].shape.len() > 2) {
+                count += 1;
+                let at = format!("{} for {name} on {}", case.name, engine.name());
+                match pushed(case, name, engine.as_ref()) {
+                    Ok(error) if error > BOUND => failures.push(format!("{at}: error {error:.1e}")),
+                    Err(text) => failures.push(format!("{at}: {text}")),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+    assert!(count > 250, "only {count} runs");
+    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let model = Model::from_bytes(case.variants[0].model.as_slice()).map_err(|e| text(&e))?;
+    let mut graph = Graph::new(&model, &Sizes::new()).map_err(|e| text(&e))?;
+    let (x, y) = (graph.value(name).map_err(|e| text(&e))?, graph.outputs()[0]);
+    let mut b = Builder::new(&mut graph, "sum");
+    let dims: Vec<i64> = case.seed.shape.iter().map(|&d| d.try_into().unwrap_or(0)).collect();
+    let seed = b.floats(y, &dims, &case.seed.data).map_err(|e| text(&e))?;
+    let sums =
+        differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)]).map_err(|e| text(&e))?;
+    let sum = graph.alias(sums[0], "sum").map_err(|e| text(&e))?;
+    let pruned = prune(&graph, &[sum]).map_err(|e| text(&e))?;
+    let declared: BTreeSet<String> =
+        onnx_grad::inputs(&pruned).into_iter().map(|(name, _)| name).collect();
+    let values: BTreeMap<&str, ArrayD<f32>> =
+        case.inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
+    let inputs: Vec<(&str, TensorView<'_>)> = values
+        .iter()
+        .filter(|(name, _)| declared.contains(**name))
+        .map(|(name, value)| (*name, TensorView::from(value)))
+        .collect();
+    let session = engine.compile(&pruned).map_err(|e| text(&e))?;
+    let output = session.run(&inputs, &["sum"]).map_err(|e| text(&e))?.remove(0);
+    let got: Vec<f32> = output.into_f32().map(|a| a.iter().copied().collect()).unwrap_or_default();
+    let full = &case.grads[name];
+    let positions: usize = full.shape[2..].iter().product();
+    let want: Vec<f64> = full.data.chunks(positions).map(|run| run.iter().sum()).collect();
+    // A sum may cancel: its error is measured against what was summed.
+    let largest = full.data.chunks(positions).map(|run| run.iter().map(|v| v.abs()).sum::<f64>());
+    let largest = largest.fold(0.0, f64::max);
+    let scale = want.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
+    let error = largest_error(&got, &want);
+    Ok(if scale > 0.0 && largest > 0.0 { error * scale / largest } else { error })
+}
+
+/// Every operator that a rule emits has a rule itself.
+#[test]
+fn gradients_can_be_differentiated_again() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for case in rule_cases() {
+        let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
+        let newest =
+            case.variants.last().map(|variant| variant.model.as_slice()).unwrap_or_default();
+        let model = Model::from_bytes(newest).unwrap_or_else(|e| panic!("{e}"));
+        let first = gradient(&model, "y", &wrt, &Options::default())
+            .unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        for name in &wrt {
+            match gradient(&first, &format!("{name}.grad"), &[name], &Options::default()) {
+                Ok(_) => count += 1,
+                // A linear operator's gradient does not depend on its input any more.
+                Err(error) if error.kind() == ErrorKind::NotConnected => {}
+                Err(error) => failures.push(format!("{}: {error}", case.name)),
+            }
+        }
+    }
+    assert!(count > 50, "only {count}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// d²(Σ x³)/dx² = 6x, on every engine.
+#[test]
+fn a_second_derivative_has_the_right_numbers() {
+    let case = rule_cases().into_iter().find(|case| case.name == "Mul_twice");
+    let case = case.unwrap_or_else(|| panic!("the case Mul_twice is gone"));
+    let square =
+        Model::from_bytes(case.variants[0].model.as_slice()).unwrap_or_else(|e| panic!("{e}"));
+    let mut proto = square.proto().clone();
+    let graph = proto.graph.get_or_insert_default();
+    let mut cube = graph.node[0].clone();
+    cube.input = vec!["y".to_owned(), "x".to_owned()];
+    cube.output = vec!["z".to_owned()];
+    cube.name = Some("cube".to_owned());
+    graph.node.push(cube);
+    graph.output[0].name = Some("z".to_owned());
+    let mut bytes = Vec::new();
+    prost::Message::encode(&proto, &mut bytes).unwrap_or_else(|e| panic!("{e}"));
+    let model = Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options::default();
+    let first = gradient(&model, "z", &["x"], &options).unwrap_or_else(|e| panic!("{e}"));
+    let second = gradient(&first, "x.grad", &["x"], &options).unwrap_or_else(|e| panic!("{e}"));
+    let x = array(&case.inputs["x"]);
+    let want: Vec<f64> = case.inputs["x"].data.iter().map(|x| 6.0 * x).collect();
+    for engine in common::engines() {
+        let session = engine.compile(&second).unwrap_or_else(|e| panic!("{e}"));
+        let outputs = session.run(&[("x", TensorView::from(&x))], &["x.grad.grad"]);
+        let output = outputs.unwrap_or_else(|e| panic!("{e}")).remove(0).into_f32();
+        let got: Vec<f32> = output.map(|a| a.iter().copied().collect()).unwrap_or_default();
+        assert!(largest_error(&got, &want) <= BOUND, "{}", engine.name());
+    }
+}

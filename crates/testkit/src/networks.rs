@@ -1,0 +1,113 @@
+//! Whole networks with reference maps from float64 PyTorch.
+
+use std::{collections::BTreeMap, fs};
+
+use onnx_grad::{Model, proto::tensor_proto::DataType};
+use prost::Message;
+use serde::Deserialize;
+
+use crate::{Tensor, fixture, uniform, weights};
+
+/// What the reference says of one layer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LayerReference {
+    /// The value's name.
+    pub value: String,
+    /// Raw maps of Grad-CAM, [N, h, w].
+    pub gradcam: Tensor,
+    /// Raw maps of HiResCAM.
+    pub hirescam: Tensor,
+    /// Raw maps of LayerCAM.
+    pub layercam: Tensor,
+    /// Grad-CAM's channel weights, [N, K], where they are kept.
+    #[serde(default)]
+    pub weights: Option<Tensor>,
+}
+
+impl LayerReference {
+    /// The raw maps of a method.
+    pub fn maps(&self, method: &str) -> Option<&Tensor> {
+        match method {
+            "gradcam" => Some(&self.gradcam),
+            "hirescam" => Some(&self.hirescam),
+            "layercam" => Some(&self.layercam),
+            _ => None,
+        }
+    }
+}
+
+/// A network whose weights come from a seed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Network {
+    seed: u64,
+    /// The shape of the input, [N, C, H, W].
+    pub input: Vec<usize>,
+    /// The class of each image.
+    pub classes: Vec<usize>,
+    scales: BTreeMap<String, f32>,
+    /// The first eight logits of each image.
+    pub logits: Tensor,
+    /// By module path.
+    pub layers: BTreeMap<String, LayerReference>,
+}
+
+/// The networks that [`network`] knows.
+pub const NETWORKS: [&str; 4] = ["mobilenet_v2", "resnet50", "squeezenet1_1", "vgg11"];
+
+/// A network of the fixtures, with its weights filled in, and what is known of it.
+///
+/// # Panics
+/// Where a fixture cannot be read: tests cannot go on without it.
+#[expect(clippy::panic, reason = "only tests call it")]
+pub fn network(name: &str) -> (Model, Network) {
+    let path = |ending: &str| fixture(&format!("networks/{name}.{ending}"));
+    let read = || -> Result<(Model, Network), Box<dyn std::error::Error>> {
+        let known: Network = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
+        let skeleton = Model::open(path("onnx"))?;
+        let mut proto = skeleton.proto().clone();
+        let graph = proto.graph.get_or_insert_default();
+        for tensor in &mut graph.initializer {
+            let Some(scale) = known.scales.get(tensor.label()) else { continue };
+            assert_eq!(tensor.elem(), DataType::Float, "{}", tensor.label());
+            tensor.raw_data =
+                Some(weights(known.seed, tensor.label(), &tensor.dims, *scale).into());
+        }
+        Ok((Model::from_bytes(proto.encode_to_vec())?, known))
+    };
+    read().unwrap_or_else(|e| panic!("network {name}: {e}"))
+}
+
+impl Network {
+    /// The input of the reference, in row-major order.
+    pub fn image(&self) -> Vec<f32> {
+        let count: usize = self.input.iter().product();
+        (0u64..).take(count).map(|index| uniform(self.seed, "input", index)).collect()
+    }
+}
+
+/// What the reference says of the built-in model, for one photo and one class.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lite0 {
+    /// The photo, `<photo>_224.png` beside the references.
+    pub photo: String,
+    /// The class.
+    pub class: usize,
+    /// All logits.
+    pub logits: Tensor,
+    /// By module path.
+    pub layers: BTreeMap<String, LayerReference>,
+    /// Rows of the Grad-CAM heatmap at `bn2`, 0…1, by row number.
+    pub heatmap_rows: BTreeMap<usize, Vec<f64>>,
+}
+
+/// The references of the built-in model.
+///
+/// # Panics
+/// Where the fixture cannot be read.
+#[expect(clippy::panic, reason = "only tests call it")]
+pub fn lite0() -> Vec<Lite0> {
+    let read = || -> Result<Vec<Lite0>, Box<dyn std::error::Error>> {
+        Ok(serde_json::from_str(&fs::read_to_string(fixture("networks/lite0.json"))?)?)
+    };
+    read().unwrap_or_else(|e| panic!("lite0: {e}"))
+}

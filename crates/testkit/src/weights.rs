@@ -1,0 +1,55 @@
+//! Weights from a seed, so that a full-width network costs kilobytes. `tools/splitmix.py` has the same
+//! ten lines.
+
+/// One step of splitmix64 (Steele, Lea and Flood 2014): the number at place `index` of the sequence
+/// that begins at `state`.
+pub fn splitmix64(state: u64, index: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(index.wrapping_add(1)));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Where the sequence of the tensor `name` begins: seed + FNV-1a(name).
+fn start(seed: u64, name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    seed.wrapping_add(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// The upper 24 bits as a number in −1…1, which a float32 holds exactly.
+#[expect(clippy::cast_precision_loss, reason = "24 bits fit a float32")]
+fn unit(bits: u64) -> f32 {
+    (bits >> 40) as f32 / 8_388_608.0 - 1.0
+}
+
+/// Number `index` of the tensor `name`, uniform in −1…1.
+pub fn uniform(seed: u64, name: &str, index: u64) -> f32 {
+    unit(splitmix64(start(seed, name), index))
+}
+
+/// The weights of a tensor, `scale`·uniform, as little-endian float32.
+pub fn weights(seed: u64, name: &str, dims: &[i64], scale: f32) -> Vec<u8> {
+    let count: u64 = dims.iter().map(|&dim| u64::try_from(dim).unwrap_or(0)).product();
+    let start = start(seed, name);
+    (0..count).flat_map(|at| (unit(splitmix64(start, at)) * scale).to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_sequence() {
+        // The first three numbers of splitmix64 from state 1234567.
+        let got: Vec<u64> = (0..3).map(|index| splitmix64(1_234_567, index)).collect();
+        assert_eq!(got, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
+    }
+
+    #[test]
+    fn numbers_that_the_generator_has_too() {
+        let got: Vec<f32> = (0..3).map(|index| uniform(7, "conv1.weight", index)).collect();
+        assert_eq!(got, SHARED);
+    }
+
+    const SHARED: [f32; 3] = [-0.262_106_42, 0.821_336_87, -0.461_237_9];
+}

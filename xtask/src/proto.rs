@@ -1,0 +1,32 @@
+//! `cargo xtask proto`: the Rust types of the ONNX messages.
+
+use anyhow::Result;
+
+/// Starts this program again with the feature that the generator needs.
+#[cfg(not(feature = "proto"))]
+pub(crate) fn generate() -> Result<()> {
+    use crate::run::{cargo, run};
+
+    run(&mut cargo(["run", "--quiet", "--package", "xtask", "--features", "proto", "--", "proto"]))
+}
+
+/// Writes crates/onnx-grad/src/proto/onnx.rs from the definition in the Python package of ONNX.
+#[cfg(feature = "proto")]
+pub(crate) fn generate() -> Result<()> {
+    use anyhow::Context;
+
+    use crate::tools;
+
+    const ONNX: &str = "1.23.2";
+    const OUT: &str = "crates/onnx-grad/src/proto";
+
+    if tools::python_folder("onnx", ONNX).is_err() {
+        tools::python_package("onnx", ONNX)?;
+    }
+    let folder = tools::python_folder("onnx", ONNX)?;
+    let descriptors = protox::compile(["onnx-ml.proto"], [&folder])
+        .with_context(|| format!("cannot read onnx-ml.proto in {}", folder.display()))?;
+    prost_build::Config::new().bytes(["."]).out_dir(OUT).compile_fds(descriptors)?;
+    println!("wrote {OUT}/onnx.rs from ONNX {ONNX}");
+    Ok(())
+}

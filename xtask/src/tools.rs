@@ -1,0 +1,100 @@
+//! What the checks need and cargo does not bring, installed under `target/` once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf, absolute},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::run::{cargo, run};
+
+const CARGO_DENY: &str = "0.20.2";
+const ONNXRUNTIME: &str = "1.32.0";
+
+/// Installs ONNX Runtime and cargo-deny where they are not there yet.
+pub(crate) fn install() -> Result<()> {
+    if onnxruntime_library().is_err() {
+        python_package("onnxruntime", ONNXRUNTIME)?;
+    }
+    println!("ONNX Runtime {ONNXRUNTIME}: {}", onnxruntime_library()?.display());
+
+    let wanted = format!("cargo-deny {CARGO_DENY}");
+    if version(&mut cargo_deny()).as_deref() != Some(&wanted) {
+        // The checks take seconds even without optimisation, an optimised build takes minutes.
+        run(cargo(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug"])
+            .args(["--force", "--root", "target/tools"])
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
+    }
+    println!("{wanted}: {}", cargo_deny().get_program().display());
+    Ok(())
+}
+
+/// The cargo-deny of `install`.
+pub(crate) fn cargo_deny() -> Command {
+    let file = format!("target/tools/bin/cargo-deny{}", std::env::consts::EXE_SUFFIX);
+    Command::new(file)
+}
+
+/// The shared library in the Python package of ONNX Runtime.
+pub(crate) fn onnxruntime_library() -> Result<PathBuf> {
+    let package = python_folder("onnxruntime", ONNXRUNTIME)?;
+    for entry in fs::read_dir(package.join("capi"))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("libonnxruntime.") || name == "onnxruntime.dll" {
+            return Ok(absolute(&path)?);
+        }
+    }
+    bail!("no library of ONNX Runtime in {}", package.join("capi").display())
+}
+
+/// The folder `NAME` of a Python package that `python_package` installed at that version.
+pub(crate) fn python_folder(name: &str, version: &str) -> Result<PathBuf> {
+    let folder = Path::new("target").join(name);
+    let info = folder.join(format!("{name}-{version}.dist-info"));
+    ensure!(info.is_dir(), "{name} {version} is not installed in {}", folder.display());
+    Ok(folder.join(name))
+}
+
+/// Installs a Python package without its dependencies into `target/NAME`. No interpreter of the
+/// user is changed, and so pip allows it on systems that manage their Python packages themselves.
+pub(crate) fn python_package(name: &str, version: &str) -> Result<()> {
+    let folder = format!("target/{name}");
+    if Path::new(&folder).exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    run(Command::new(python()?)
+        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-deps"])
+        .args(["--only-binary", ":all:", "--target", &folder])
+        .arg(format!("{name}=={version}")))
+}
+
+/// A Python with pip: the one of the user, or else one in `target/venv`.
+fn python() -> Result<PathBuf> {
+    let has_pip = |python: &Path| version_of_pip(python).is_some();
+    let names = [Path::new("python3"), Path::new("python")];
+    if let Some(python) = names.into_iter().find(|python| has_pip(python)) {
+        return Ok(python.to_owned());
+    }
+    let venv = Path::new("target/venv");
+    let made = [venv.join("bin/python3"), venv.join("Scripts/python.exe")];
+    if !made.iter().any(|python| has_pip(python)) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
+            .context("this needs Python 3 with pip or venv")?;
+    }
+    let found = made.into_iter().find(|python| has_pip(python));
+    found.context("the Python of target/venv has no pip; install Python's pip")
+}
+
+fn version_of_pip(python: &Path) -> Option<String> {
+    version(Command::new(python).args(["-m", "pip"]))
+}
+
+/// What a program answers to `--version`; `None` where it does not run.
+fn version(command: &mut Command) -> Option<String> {
+    let output = command.arg("--version").stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
