@@ -29,4 +29,4 @@ pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};
 pub use prune::prune;
 pub use text::to_text;
-pub use verify::verify;
+pub use verify::{verify, verify_graph};
