@@ -6,6 +6,7 @@ use crate::{
     error::{Error, ErrorKind, Result, bail},
     graph::{Graph, NodeId, Origin, Sizes, ValueId},
     model::Model,
+    proto::tensor_proto::DataType,
     prune::Part,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// `UnknownValue`; `NotConnected` where an output needs inputs of the model that are not given;
-/// `Shape` where the shape of a value in `inputs` is not known.
+/// `Shape` where the type or shape of a value in `inputs` is not known.
 ///
 /// # Example
 /// ```no_run
@@ -46,8 +47,13 @@ pub fn extract(model: &Model, inputs: &[&str], outputs: &[&str], sizes: &Sizes) 
 /// # Errors
 /// As [`extract`].
 pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Model> {
-    if let Some(&open) = inputs.iter().find(|id| graph.fact(**id).shape.is_none()) {
-        bail!(Shape, "the shape of \"{}\" is not known, so it can be no input", graph.name(open));
+    let open = |id: &&ValueId| {
+        let fact = graph.fact(**id);
+        fact.shape.is_none() || fact.elem == DataType::Undefined
+    };
+    if let Some(&open) = inputs.iter().find(open) {
+        let name = graph.name(open);
+        bail!(Shape, "the type or shape of \"{name}\" is not known, so it can be no input");
     }
     let given: HashSet<ValueId> = inputs.iter().copied().collect();
     for &output in outputs {

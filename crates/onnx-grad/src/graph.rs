@@ -130,7 +130,8 @@ impl Graph {
         }
         let by_name = |info: ValueInfoProto| Some((info.name.clone()?, info));
         let declared = std::mem::take(&mut graph.body.value_info);
-        let mut declared: HashMap<_, _> = declared.into_iter().filter_map(by_name).collect();
+        let outputs = graph.body.output.iter().cloned();
+        let mut declared: HashMap<_, _> = outputs.chain(declared).filter_map(by_name).collect();
         let mut names = None;
         let mut open = nodes;
         open.reverse();
@@ -437,7 +438,8 @@ pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     let tensor = type_proto::Tensor { elem_type: Some(fact.elem as i32), shape };
     ValueInfoProto {
         name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
+        // A type that is not known is left out: the number of `Undefined` is no legal one.
+        r#type: (fact.elem != DataType::Undefined).then_some(TypeProto {
             value: Some(type_proto::Value::TensorType(tensor)),
             denotation: None,
         }),

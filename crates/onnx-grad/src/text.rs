@@ -222,7 +222,10 @@ fn type_of(info: &ValueInfoProto) -> Option<String> {
 }
 
 fn elem_name(elem: DataType) -> String {
-    elem.as_str_name().to_lowercase()
+    match elem {
+        DataType::Undefined => "?".to_owned(),
+        elem => elem.as_str_name().to_lowercase(),
+    }
 }
 
 /// A name without control characters, which a terminal would obey.

@@ -121,3 +121,19 @@ fn what_is_known_and_what_no_output_reads_is_not_alive() {
     let (neg, _) = graph.nodes().find(|(_, node)| node.op() == "Neg").expect("a Neg");
     assert_eq!(live_values(&graph, neg, &[a]), [a], "b leads to no wanted output");
 }
+
+#[test]
+fn what_no_table_knows_is_taken_from_the_declaration_or_refused() {
+    let base = testing::model(&[("x", &[2, 3])], &[], "y");
+    let mut graph = base.graph().clone();
+    graph.node = vec![node("Strange", &["x"], &["a"]), node("Strange", &["a"], &["y"])];
+    graph.output[0] =
+        crate::graph::declare("y", &crate::Fact::new(DataType::Int8, [Dim::Fixed(7)]));
+    let model = testing::wrap(graph);
+    let whole = extract(&model, &["x"], &["y"], &Sizes::new()).expect("a cut");
+    assert_eq!(whole.graph().output, model.graph().output);
+    let head = extract(&model, &["x"], &["a"], &Sizes::new()).expect("a cut");
+    assert_eq!(head.graph().output[0].r#type, None, "no type instead of an illegal one");
+    let error = extract(&model, &["a"], &["y"], &Sizes::new()).expect_err("no type");
+    assert_eq!(error.kind(), ErrorKind::Shape, "{error}");
+}
