@@ -99,6 +99,9 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         }
         outputs.push(graph.alias(gradient, &name)?);
     }
+    if cfg!(debug_assertions) {
+        crate::verify::verify_graph(&graph)?;
+    }
     crate::prune::prune(&graph, &outputs)
 }
 
