@@ -101,7 +101,7 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
         builder = builder.threads(threads);
     }
     let explainer = builder.build()?;
-    let x = image(&explainer);
+    let x = image(&explainer)?;
     let shape: Vec<Dim> = x
         .shape()
         .iter()
@@ -164,15 +164,15 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
 }
 
 /// An input of the model's size with values in −1…1 from a formula.
-fn image(explainer: &Explainer) -> ArrayD<f32> {
+fn image(explainer: &Explainer) -> Result<ArrayD<f32>> {
     let (width, height) =
-        explainer.preprocessing().preprocess.geometry.output().unwrap_or((224, 224));
+        explainer.preprocessing()?.preprocess.geometry.output().unwrap_or((224, 224));
     let side = |size: u32| usize::try_from(size).unwrap_or(224);
     let shape = [1, 3, side(height), side(width)];
-    ArrayD::from_shape_fn(shape.as_slice(), |at| {
+    Ok(ArrayD::from_shape_fn(shape.as_slice(), |at| {
         let step = (at[1] * 7 + at[2] * 3 + at[3] * 5) % 17;
         f32::from(u8::try_from(step).unwrap_or(0)) / 8.0 - 1.0
-    })
+    }))
 }
 
 /// The value below which that share of the numbers lies, with the nearest rank.

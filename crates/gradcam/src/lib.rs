@@ -1,4 +1,5 @@
 //! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
+#![doc = include_str!("../README.md")]
 
 pub mod engine;
 mod error;
@@ -19,3 +20,8 @@ pub use ndarray;
 pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use target::{Target, TargetSpec};
+
+/// The examples of the project's README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ProjectReadme;

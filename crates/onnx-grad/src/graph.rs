@@ -266,7 +266,7 @@ impl Graph {
     /// `InvalidModel` where the name is taken.
     pub fn push_input(&mut self, name: &str, elem: DataType, shape: Vec<Dim>) -> Result<ValueId> {
         let fact = Fact::new(elem, shape);
-        let info = value_info(name, &fact);
+        let info = declare(name, &fact);
         let id = self.define(name.to_owned(), fact, Origin::Input)?;
         self.inputs.push(id);
         self.body.input.push(info);
@@ -280,7 +280,7 @@ impl Graph {
             self.values[id.index()].origin = Origin::Input;
         }
         self.inputs = values.to_vec();
-        let declare = |&id: &ValueId| value_info(self.name(id), self.fact(id));
+        let declare = |&id: &ValueId| declare(self.name(id), self.fact(id));
         self.body.input = values.iter().map(declare).collect();
         Ok(self)
     }
@@ -424,7 +424,7 @@ pub fn inputs(model: &Model) -> Vec<(String, Vec<DeclaredDim>)> {
 }
 
 /// The message that declares a value of that name.
-pub(crate) fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
+pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     use crate::proto::{
         TensorShapeProto, TypeProto, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
         type_proto,

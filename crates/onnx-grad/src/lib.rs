@@ -1,7 +1,5 @@
 //! Graph in, graph out: load, save, cut and differentiate ONNX models.
-//!
-//! Differentiation is a graph-to-graph transformation, and its result is ordinary ONNX: any engine
-//! that runs the model runs its gradient.
+#![doc = include_str!("../README.md")]
 
 pub mod attrs;
 pub mod builder;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::{
     error::Result,
     facts::{Fact, Value},
-    graph::{Graph, Origin, ValueId, value_info},
+    graph::{Graph, Origin, ValueId, declare},
     model::Model,
     proto::{GraphProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
     verify::verify_emitted,
@@ -55,8 +55,8 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
         })
         .map(|(_, node)| node.clone())
         .collect();
-    let declare = |id: ValueId| -> ValueInfoProto { value_info(graph.name(id), graph.fact(id)) };
-    let input = graph.inputs().iter().filter(|id| needed.contains(id)).map(|&id| declare(id));
+    let info = |id: ValueId| -> ValueInfoProto { declare(graph.name(id), graph.fact(id)) };
+    let input = graph.inputs().iter().filter(|id| needed.contains(id)).map(|&id| info(id));
     let inner = graph.values().filter(|id| {
         needed.contains(id)
             && !folded.contains(id)
@@ -68,8 +68,8 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
         node,
         initializer,
         input: input.collect(),
-        output: outputs.iter().map(|&id| declare(id)).collect(),
-        value_info: inner.map(declare).collect(),
+        output: outputs.iter().map(|&id| info(id)).collect(),
+        value_info: inner.map(info).collect(),
         ..body.clone_header()
     };
     let mut proto = graph.model().proto().clone();

@@ -3,7 +3,7 @@
 use crate::{
     Model,
     facts::Fact,
-    graph::value_info,
+    graph::declare,
     proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, tensor_proto::DataType},
 };
 
@@ -22,12 +22,12 @@ pub(crate) fn model(
     };
     let input = |(name, sizes): &(&str, &[i64])| {
         let dims: Vec<_> = sizes.iter().map(|&size| size.into()).collect();
-        value_info(name, &Fact::new(DataType::Float, dims))
+        declare(name, &Fact::new(DataType::Float, dims))
     };
     let graph = GraphProto {
         input: inputs.iter().map(input).collect(),
         node: nodes.iter().map(node).collect(),
-        output: vec![value_info(output, &Fact { elem: DataType::Float, ..Fact::default() })],
+        output: vec![declare(output, &Fact { elem: DataType::Float, ..Fact::default() })],
         ..GraphProto::default()
     };
     wrap(graph)

@@ -73,8 +73,9 @@ impl<'a> Report<'a> {
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
         text += &line("engine", explainer.engine_name().to_owned());
-        let preprocess = &explainer.preprocessing().preprocess;
-        if let Value::Object(values) = &self.preprocess {
+        if let (Ok(resolved), Value::Object(values)) = (explainer.preprocessing(), &self.preprocess)
+        {
+            let preprocess = &resolved.preprocess;
             for (name, value) in values.iter().filter(|(name, _)| *name != "origins") {
                 let value = match (name.as_str(), value) {
                     ("geometry", _) => geometry(&preprocess.geometry),
@@ -274,9 +275,9 @@ fn geometry(geometry: &Geometry) -> String {
     resize + &crop.unwrap_or_default()
 }
 
-/// Values and origins of the preprocessing, without the labels.
+/// Values and origins of the preprocessing, without the labels; null where the model takes no photos.
 fn preprocessing(explainer: &Explainer) -> Value {
-    let resolved = explainer.preprocessing();
+    let Ok(resolved) = explainer.preprocessing() else { return Value::Null };
     let mut value = json!(resolved.preprocess);
     value["origins"] = json!(resolved.origins);
     value

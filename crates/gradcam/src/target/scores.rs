@@ -23,7 +23,7 @@ pub(crate) struct Head {
 pub(crate) enum Form {
     /// One score for each class: [N, K], or [N, K, 1, …].
     Classes(usize),
-    /// One logit, of class 1; that of class 0 is its negative: [N, 1] or [N].
+    /// One logit, of class 1; that of class 0 is its negative: [N], [N, 1], or [N, 1, 1, …].
     Binary,
     /// Scores of each class at each pixel: [N, K, H, W].
     Pixels(usize),
@@ -76,7 +76,8 @@ pub(crate) fn head(graph: &Graph) -> Result<Head> {
     let classes = |dim: Dim| dim.fixed().and_then(|size| usize::try_from(size).ok());
     let flat = |dims: &[Dim]| dims.iter().all(|dim| *dim == Dim::Fixed(1));
     let form = match shape.as_slice() {
-        [_] | [_, Dim::Fixed(1)] => Some(Form::Binary),
+        [_] => Some(Form::Binary),
+        [_, Dim::Fixed(1), rest @ ..] if flat(rest) => Some(Form::Binary),
         [_, dim, rest @ ..] if flat(rest) => classes(*dim).map(Form::Classes),
         [_, dim, _, _] => classes(*dim).map(Form::Pixels),
         _ => None,

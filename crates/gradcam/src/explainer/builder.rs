@@ -1,0 +1,219 @@
+//! Says how a model is to be explained, and checks it.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use onnx_grad::{
+    Model,
+    graph::{Graph, ValueId},
+};
+
+use super::{Explainer, input::ImageInput};
+use crate::{
+    Result,
+    engine::{self, EngineKind, EngineOptions},
+    error::bail,
+    image::{self, ImageErrorKind, Overrides, Resolved},
+    layer::{LayerInfo, Layers, has_space},
+    memory,
+    method::Method,
+    target::head,
+};
+
+/// Says how a model is to be explained; [`Explainer::builder`] makes one.
+#[derive(Debug)]
+pub struct ExplainerBuilder {
+    model: Model,
+    layers: Vec<String>,
+    method: Method,
+    engine: EngineKind,
+    engine_options: EngineOptions,
+    max_memory: Option<u64>,
+    overrides: Overrides,
+}
+
+impl ExplainerBuilder {
+    pub(super) fn new(model: Model) -> Self {
+        Self {
+            model,
+            layers: Vec::new(),
+            method: Method::default(),
+            engine: EngineKind::default(),
+            engine_options: EngineOptions::default(),
+            max_memory: None,
+            overrides: Overrides::default(),
+        }
+    }
+
+    /// Adds a layer: a module path such as `layer4.2`, a node's or a value's name, or a negative number
+    /// that counts from the last. Without any, the last feature map is taken.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Into<String>) -> Self {
+        self.layers.push(layer.into());
+        self
+    }
+
+    /// Adds several layers; each gets a map of its own, all from one run.
+    #[must_use]
+    pub fn layers<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
+        self.layers.extend(layers.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the method; Grad-CAM where it is not called.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Sets the engine; rten where it is not called.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineKind) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Sets the threads of a run; the engine's own choice where it is not called.
+    #[must_use]
+    pub fn threads(mut self, threads: std::num::NonZeroUsize) -> Self {
+        self.engine_options.threads = Some(threads);
+        self
+    }
+
+    /// Sets where the library of ONNX Runtime is looked for, in order.
+    #[must_use]
+    pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
+        self.engine_options.library = places;
+        self
+    }
+
+    /// Sets the bytes that a run may take, weights not counted; half of the machine's memory where it
+    /// is not called.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Sets what is known better of the preprocessing than what the model says.
+    #[must_use]
+    pub fn preprocess(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
+    /// Checks it all and makes the explainer. Nothing is compiled yet.
+    ///
+    /// # Errors
+    /// `Layer` where a layer is unknown or cannot be explained, `Engine`, `Image` where sidecar files
+    /// are malformed, `Input` where the model has no single image input, `Target` where its output holds
+    /// no scores, `Model`.
+    pub fn build(self) -> Result<Explainer> {
+        let input = ImageInput::of(&self.model)?;
+        let (resolved, labels) = self.resolved(&input)?;
+        let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
+        let graph = Graph::new(&self.model, &input.default_sizes(preprocess)?)?;
+        let head = head(&graph)?;
+        let layers = Layers::new(&graph, head.value);
+        let values = chosen_layers(&graph, &layers, &self.layers)?;
+        let chosen = values.iter().map(|value| {
+            (layers.path_of(&graph, *value).to_owned(), graph.name(*value).to_owned())
+        });
+        let engine = engine::engine(self.engine, &self.engine_options)?;
+        Ok(Explainer {
+            chosen: chosen.collect(),
+            list: layers.list(&graph, input.rows_of(&graph)),
+            labels: labels.map(Arc::new),
+            limit: self.max_memory.unwrap_or_else(memory::default_limit),
+            model: self.model,
+            method: self.method,
+            engine,
+            head,
+            input,
+            resolved,
+            compiled: Mutex::default(),
+        })
+    }
+
+    /// The layers of the model, also of one that cannot be explained: without scores, with several
+    /// inputs, or with an input that takes no photos. Layer, method and engine do not matter here.
+    ///
+    /// # Errors
+    /// `Model`.
+    pub fn layer_list(&self) -> Result<Vec<LayerInfo>> {
+        let input = ImageInput::of(&self.model).ok();
+        let sizes = input.as_ref().and_then(|input| {
+            let resolved = self.resolved(input).ok().and_then(|(resolved, _)| resolved.ok());
+            input.default_sizes(resolved.as_ref().map(|resolved| &resolved.preprocess)).ok()
+        });
+        let sizes = sizes.unwrap_or_default();
+        let graph = Graph::new(&self.model, &sizes)?;
+        let scores = head(&graph).ok().map(|head| head.value);
+        let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
+            bail!(Model, "the model has no output")
+        };
+        let rows = input.and_then(|input| input.rows_of(&graph));
+        Ok(Layers::new(&graph, output).list(&graph, rows))
+    }
+
+    /// How photos are prepared for the input, or why it takes none, and the labels.
+    fn resolved(&self, input: &ImageInput) -> Result<Resolution> {
+        let metadata: Vec<(String, String)> =
+            self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let resolve = |shape: &[Option<i64>]| {
+            image::resolve(&self.overrides, &metadata, self.model.path(), shape)
+        };
+        match resolve(&input.declared) {
+            Ok(resolved) => {
+                let labels = resolved.labels.clone();
+                Ok((Ok(resolved), labels))
+            }
+            // Tensors can be explained all the same, and labels do not depend on the input.
+            Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
+                let labels = resolve(&[None; 4])?.labels;
+                Ok((Err(error.to_string()), labels))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+type Resolution = (Result<Resolved, String>, Option<Vec<String>>);
+
+fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec<ValueId>> {
+    if names.is_empty() {
+        return match layers.default() {
+            Some(value) => Ok(vec![value]),
+            None => bail!(
+                Layer,
+                "the model has no feature map with spatial extent that its whole output passes through; \
+                 name a layer with --layer"
+            ),
+        };
+    }
+    names
+        .iter()
+        .map(|name| {
+            let value = layers.find(graph, name)?;
+            if !layers.reaches_scores(value) {
+                bail!(
+                    Layer,
+                    "layer \"{name}\" does not reach the model's scores, so they have no gradient \
+                     there; choose a layer that they are computed from"
+                )
+            }
+            if !has_space(graph, value) {
+                let shape = graph.fact(value).sizes().unwrap_or_default();
+                bail!(
+                    Layer,
+                    "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of shape \
+                     [N, K, H, W]"
+                )
+            }
+            Ok(value)
+        })
+        .collect()
+}

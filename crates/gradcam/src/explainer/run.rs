@@ -1,0 +1,272 @@
+//! The run: the graph that a shape and a kind of target need, compiled once, and what comes out of it.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use ndarray::{ArrayViewD, Axis};
+use onnx_grad::{
+    Dim, Model,
+    builder::Builder,
+    differentiate,
+    graph::{Graph, Sizes},
+    proto::tensor_proto::DataType,
+    prune,
+};
+
+use super::Explainer;
+use crate::{
+    Result,
+    engine::{Session, Tensor, TensorView},
+    error::bail,
+    explanation::{Class, Explanation, LayerMap, Timings, Warning, map_warnings, range, scores_of},
+    image::preprocess::Layout,
+    memory,
+    target::{CLASS_INPUT, Kind, OTHER_INPUT, Target, emit, head},
+};
+
+/// What a compiled graph was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    shape: Vec<usize>,
+    kind: Kind,
+}
+
+pub(super) struct Compiled {
+    session: Box<dyn Session>,
+    outputs: Vec<String>,
+    layers: usize,
+    pixels: bool,
+}
+
+const SCORES: &str = "gradcam.scores";
+const CLASS: &str = "gradcam.explained";
+const PIXELS: &str = "gradcam.pixels";
+
+impl Explainer {
+    pub(super) fn run(
+        &self,
+        x: ArrayViewD<'_, f32>,
+        targets: &[Target],
+    ) -> Result<Vec<Explanation>> {
+        let different = targets.iter().filter(|t| matches!(t, Target::Difference(..))).count();
+        let kind = match different {
+            0 => Kind::Class,
+            n if n == targets.len() => Kind::Difference,
+            _ => bail!(
+                Target,
+                "a batch has differences of classes for all of its images or for none"
+            ),
+        };
+        let (class, other) = self.class_inputs(targets)?;
+        let key = Key { shape: x.shape().to_vec(), kind };
+        let mut timings = Timings::default();
+        let compiled = self.compiled(key, &mut timings)?;
+        let mut inputs = vec![
+            (self.input.name.as_str(), TensorView::from(x.view())),
+            (CLASS_INPUT, TensorView::from(class.view().into_dyn())),
+        ];
+        if kind == Kind::Difference {
+            inputs.push((OTHER_INPUT, TensorView::from(other.view().into_dyn())));
+        }
+        let started = Instant::now();
+        let names: Vec<&str> = compiled.outputs.iter().map(String::as_str).collect();
+        let outputs = compiled.session.run(&inputs, &names)?;
+        timings.run = started.elapsed();
+        self.read(&compiled, outputs, targets, x.shape(), timings)
+    }
+
+    fn class_inputs(
+        &self,
+        targets: &[Target],
+    ) -> Result<(ndarray::Array1<i64>, ndarray::Array1<i64>)> {
+        let classes = self.classes();
+        let index = |class: usize| -> Result<i64> {
+            match i64::try_from(class) {
+                Ok(index) if class < classes => Ok(index),
+                _ => bail!(
+                    Target,
+                    "class {class} is out of range; the model has classes 0 to {}",
+                    classes.max(1) - 1
+                ),
+            }
+        };
+        let pair = |target: &Target| -> Result<(i64, i64)> {
+            match target {
+                Target::Argmax => Ok((-1, -1)),
+                Target::Class(class) => Ok((index(*class)?, -1)),
+                Target::Difference(a, b) => Ok((index(*a)?, index(*b)?)),
+            }
+        };
+        let pairs = targets.iter().map(pair).collect::<Result<Vec<_>>>()?;
+        let (classes, others): (Vec<i64>, Vec<i64>) = pairs.into_iter().unzip();
+        Ok((classes.into(), others.into()))
+    }
+
+    fn compiled(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
+        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = lock().get(&key) {
+            return Ok(compiled.clone());
+        }
+        let started = Instant::now();
+        let (model, outputs, pixels) = self.differentiated(&key)?;
+        timings.differentiate = started.elapsed();
+        memory::check(&model, self.limit)?;
+        let started = Instant::now();
+        let session = self.engine.compile(&model)?;
+        timings.compile = started.elapsed();
+        let compiled = Arc::new(Compiled { session, outputs, layers: self.chosen.len(), pixels });
+        lock().insert(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    /// The graph that computes scores, weights and maps for inputs of one shape.
+    fn differentiated(&self, key: &Key) -> Result<(Model, Vec<String>, bool)> {
+        let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
+        let shape: Vec<Dim> = match key.shape.iter().map(dim).collect() {
+            Ok(shape) => shape,
+            Err(_) => bail!(Input, "the input has the impossible shape {:?}", key.shape),
+        };
+        let batch = shape[..1].to_vec();
+        let sizes = Sizes::from([(self.input.name.clone(), shape)]);
+        let mut graph = Graph::new(&self.model, &sizes)?;
+        let head = head(&graph)?;
+        let layers = self
+            .chosen
+            .iter()
+            .map(|(_, value)| graph.value(value))
+            .collect::<Result<Vec<_>, _>>()?;
+        let class = graph.push_input(CLASS_INPUT, DataType::Int64, batch.clone())?;
+        let other = match key.kind {
+            Kind::Class => None,
+            Kind::Difference => Some(graph.push_input(OTHER_INPUT, DataType::Int64, batch)?),
+        };
+        let mut b = Builder::new(&mut graph, "cam");
+        let target = emit(&mut b, &head, class, other)?;
+        let seed = b.scalar(target.target, 1.0)?;
+        let method = self.method.info();
+        let wanted: Vec<_> = layers.iter().map(|layer| (*layer, method.want)).collect();
+        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted)?;
+        b.set_scope("cam");
+        let mut emitted = Vec::new();
+        for (layer, gradient) in layers.iter().zip(gradients) {
+            emitted.push((method.emit)(&mut b, *layer, gradient)?);
+        }
+        let mut named = vec![(SCORES.to_owned(), target.scores), (CLASS.to_owned(), target.class)];
+        named.extend(target.pixels.map(|pixels| (PIXELS.to_owned(), pixels)));
+        for (index, made) in emitted.iter().enumerate() {
+            named.push((format!("gradcam.map.{index}"), made.map));
+            named.push((format!("gradcam.weights.{index}"), made.weights));
+        }
+        let mut outputs = Vec::new();
+        let mut names = Vec::new();
+        for (name, value) in named {
+            let value = match graph.fact(value).elem {
+                DataType::Float | DataType::Int64 => value,
+                _ => Builder::new(&mut graph, "cam/out").cast(value, DataType::Float)?,
+            };
+            outputs.push(graph.alias(value, &name)?);
+            names.push(name);
+        }
+        Ok((prune(&graph, &outputs)?, names, target.pixels.is_some()))
+    }
+
+    fn read(
+        &self,
+        compiled: &Compiled,
+        outputs: Vec<Tensor>,
+        targets: &[Target],
+        shape: &[usize],
+        timings: Timings,
+    ) -> Result<Vec<Explanation>> {
+        let mut outputs = outputs.into_iter();
+        #[expect(clippy::cast_precision_loss, reason = "a class number")]
+        let mut floats = || match outputs.next() {
+            Some(Tensor::F32(array)) => Ok(array),
+            Some(Tensor::I64(array)) => Ok(array.mapv(|class| class as f32)),
+            None => bail!(Engine, "the engine gave fewer outputs than it was asked for"),
+        };
+        let (scores, classes) = (floats()?, floats()?);
+        let pixels = if compiled.pixels { Some(floats()?) } else { None };
+        let maps =
+            (0..compiled.layers).map(|_| Ok((floats()?, floats()?))).collect::<Result<Vec<_>>>()?;
+        let input_size = match self.resolved.as_ref().map(|resolved| resolved.preprocess.layout) {
+            Ok(Layout::Nhwc) => (1, 2),
+            Ok(Layout::Nchw) | Err(_) => (2, 3),
+        };
+        let side = |axis: usize| shape.get(axis).copied().unwrap_or(1);
+        let mut all = Vec::with_capacity(targets.len());
+        for (item, target) in targets.iter().enumerate() {
+            let row: Vec<f32> = scores.index_axis(Axis(0), item).iter().copied().collect();
+            let (scores, probabilities) = scores_of(&self.head, &row);
+            let layers =
+                self.chosen.iter().zip(&maps).map(|((layer, value), (map, weights))| LayerMap {
+                    layer: layer.clone(),
+                    value: value.clone(),
+                    map: map.index_axis(Axis(0), item).to_owned(),
+                    weights: weights.index_axis(Axis(0), item).iter().copied().collect(),
+                });
+            let mut explanation = Explanation {
+                layers: layers.collect(),
+                target: *target,
+                class: Class { index: 0, label: None, score: 0.0, probability: None },
+                other: None,
+                scores,
+                probabilities,
+                input_size: (side(input_size.0), side(input_size.1)),
+                method: self.method.id(),
+                engine: self.engine.name(),
+                warnings: Vec::new(),
+                timings,
+                labels: self.labels.clone(),
+            };
+            let explained = classes.iter().nth(item).copied().unwrap_or(-1.0);
+            explanation.class = explanation.class_at(whole(explained, &explanation.scores)?);
+            if let Target::Difference(_, other) = target {
+                explanation.other = Some(explanation.class_at(*other));
+            }
+            explanation.warnings =
+                self.warnings(&explanation, pixels.as_ref().and_then(|p| p.iter().nth(item)));
+            all.push(explanation);
+        }
+        Ok(all)
+    }
+
+    fn warnings(&self, explanation: &Explanation, pixels: Option<&f32>) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = explanation.layers.iter().flat_map(map_warnings).collect();
+        if let Some(activation) = self.head.activation {
+            let text = format!(
+                "the model ends in {}; the score that is explained is the logit under it",
+                activation.op()
+            );
+            warnings.push(Warning::new("softmax-output", text));
+        }
+        if pixels == Some(&0.0) {
+            let text = format!(
+                "no pixel is of class {}; its score is summed over all pixels",
+                explanation.class.index
+            );
+            warnings.push(Warning::new("empty-mask", text));
+        }
+        for layer in explanation.layers.iter().filter(|l| !range(&l.map).1.is_finite()) {
+            let text =
+                format!("the map at layer \"{}\" holds values that are not finite", layer.layer);
+            warnings.push(Warning::new("not-finite", text));
+        }
+        warnings
+    }
+}
+
+/// A class that came out of the graph, as an index of `scores`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked: a whole number in range"
+)]
+fn whole(class: f32, scores: &[f32]) -> Result<usize> {
+    if class >= 0.0 && (class as usize) < scores.len() {
+        return Ok(class as usize);
+    }
+    bail!(Engine, "the model's scores are not numbers, so no class is the largest")
+}
