@@ -3,11 +3,14 @@
 //! ```text
 //! cargo run --release -p bench -- resnet50 --engine rten
 //! ORT_DYLIB_PATH=…/libonnxruntime.so cargo run --release -p bench -- resnet50 my_model.onnx
+//! ORT_DYLIB_PATH=…/libonnxruntime.so cargo run --release -p bench -- resnet50 --load --pairs 7
 //! ```
 //!
 //! Plain inference and explanation are run in turn, and the ratio is taken pair by pair, so that it
 //! holds when the machine's speed drifts.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod load;
 
 use std::{
     num::NonZeroUsize,
@@ -48,6 +51,11 @@ struct Args {
     /// Threads of a run.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+    /// Instead: open, differentiate and compile, over the engine's own load of the file.
+    #[arg(long)]
+    load: bool,
+    #[arg(long, hide = true)]
+    load_child: Option<String>,
     /// Exit with 1 where the median ratio is larger.
     #[arg(long)]
     at_most: Option<f64>,
@@ -59,6 +67,19 @@ const PAUSE: Duration = Duration::from_millis(45);
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let (Some(how), [kind], [path]) =
+        (&args.load_child, args.engine.as_slice(), args.models.as_slice())
+    {
+        return load::here(path, *kind, how);
+    }
+    if args.load {
+        for path in &args.models {
+            for kind in &args.engine {
+                load::compare(&found(path)?, *kind, args.pairs)?;
+            }
+        }
+        return Ok(());
+    }
     let mut missed = false;
     println!("model, engine, layer: plain ms, explained ms, ratio [quartiles]; differentiate ms");
     for path in &args.models {

@@ -20,11 +20,11 @@ use crate::{
     Result,
     engine::Engine,
     error::bail,
-    explanation::{Explanation, Warning},
+    explanation::{Explanation, Timings, Warning},
     image::{Photo, Placement, Resolved},
     layer::LayerInfo,
     method::Method,
-    target::{Head, Target, TargetSpec},
+    target::{Head, Kind, Target, TargetSpec},
 };
 
 /// Explains images with one model. Any number of threads may use it at once.
@@ -120,6 +120,17 @@ impl Explainer {
     /// `Image`.
     pub fn prepare(&self, photo: &Photo) -> Result<(ndarray::Array4<f32>, Placement)> {
         Ok(self.preprocessing()?.preprocess.apply(photo)?)
+    }
+
+    /// Makes the graph for inputs of a shape and targets of a kind ready, so that the first explanation is as
+    /// fast as the next.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain_batch`].
+    pub fn warm_up(&self, shape: &[usize], target: Target) -> Result<()> {
+        self.input.check(shape)?;
+        let key = Key { shape: shape.to_vec(), kind: Kind::of(target) };
+        self.compiled(key, &mut Timings::default()).map(|_| ())
     }
 
     /// Explains one photo for several targets, one explanation for each.

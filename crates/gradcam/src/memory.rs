@@ -2,6 +2,8 @@
 //!
 //! It must be refused beforehand, because an engine that fails to allocate ends the process.
 
+use std::collections::HashMap;
+
 use onnx_grad::{
     Model,
     proto::{ValueInfoProto, elem_type, tensor_shape_proto::dimension, type_proto},
@@ -40,21 +42,25 @@ pub(crate) fn default_limit() -> u64 {
 /// The graph must declare its values. The sum is an upper bound: engines reuse memory.
 pub(crate) fn check(model: &Model, limit: u64) -> Result<()> {
     let graph = model.graph();
+    let declared: HashMap<&str, Option<u64>> = graph
+        .value_info
+        .iter()
+        .chain(&graph.output)
+        .filter_map(|info| Some((info.name.as_deref()?, bytes_of(info))))
+        .collect();
     let mut total = 0u64;
     for node in &graph.node {
         for name in node.output.iter().filter(|name| !name.is_empty()) {
-            let declared = graph.value_info.iter().chain(&graph.output);
-            let bytes =
-                declared.clone().find(|info| info.name.as_ref() == Some(name)).map(bytes_of);
+            let bytes = declared.get(name.as_str()).copied().flatten();
             let (label, op) = (node.label(), node.op());
             match bytes {
-                Some(Some(bytes)) => total = total.saturating_add(bytes),
-                None | Some(None) if GROWING.contains(&op) => bail!(
+                Some(bytes) => total = total.saturating_add(bytes),
+                None if GROWING.contains(&op) => bail!(
                     Memory,
                     "node \"{label}\" ({op}): the size of its output is not known before the model runs, \
                      so it cannot be checked against the memory limit"
                 ),
-                None | Some(None) => {}
+                None => {}
             }
             if total > limit {
                 bail!(

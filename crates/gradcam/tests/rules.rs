@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gradcam::engine::{Engine, Tensor, TensorView};
 use ndarray::ArrayD;
 use onnx_grad::{
-    Model, NEWEST_OPSET, Options, Want,
+    ErrorKind, Model, NEWEST_OPSET, Options, Want,
     builder::Builder,
     differentiate, gradient,
     graph::{Graph, Sizes},
@@ -189,4 +189,61 @@ fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
     let scale = want.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
     let error = largest_error(&got, &want);
     Ok(if scale > 0.0 && largest > 0.0 { error * scale / largest } else { error })
+}
+
+/// Every operator that a rule emits has a rule itself.
+#[test]
+fn gradients_can_be_differentiated_again() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for case in rule_cases() {
+        let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
+        let newest =
+            case.variants.last().map(|variant| variant.model.as_slice()).unwrap_or_default();
+        let model = Model::from_bytes(newest).unwrap_or_else(|e| panic!("{e}"));
+        let first = gradient(&model, "y", &wrt, &Options::default())
+            .unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        for name in &wrt {
+            match gradient(&first, &format!("{name}.grad"), &[name], &Options::default()) {
+                Ok(_) => count += 1,
+                // A linear operator's gradient does not depend on its input any more.
+                Err(error) if error.kind() == ErrorKind::NotConnected => {}
+                Err(error) => failures.push(format!("{}: {error}", case.name)),
+            }
+        }
+    }
+    assert!(count > 50, "only {count}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// d²(Σ x³)/dx² = 6x, on every engine.
+#[test]
+fn a_second_derivative_has_the_right_numbers() {
+    let case = rule_cases().into_iter().find(|case| case.name == "Mul_twice");
+    let case = case.unwrap_or_else(|| panic!("the case Mul_twice is gone"));
+    let square =
+        Model::from_bytes(case.variants[0].model.as_slice()).unwrap_or_else(|e| panic!("{e}"));
+    let mut proto = square.proto().clone();
+    let graph = proto.graph.get_or_insert_default();
+    let mut cube = graph.node[0].clone();
+    cube.input = vec!["y".to_owned(), "x".to_owned()];
+    cube.output = vec!["z".to_owned()];
+    cube.name = Some("cube".to_owned());
+    graph.node.push(cube);
+    graph.output[0].name = Some("z".to_owned());
+    let mut bytes = Vec::new();
+    prost::Message::encode(&proto, &mut bytes).unwrap_or_else(|e| panic!("{e}"));
+    let model = Model::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options::default();
+    let first = gradient(&model, "z", &["x"], &options).unwrap_or_else(|e| panic!("{e}"));
+    let second = gradient(&first, "x.grad", &["x"], &options).unwrap_or_else(|e| panic!("{e}"));
+    let x = array(&case.inputs["x"]);
+    let want: Vec<f64> = case.inputs["x"].data.iter().map(|x| 6.0 * x).collect();
+    for engine in common::engines() {
+        let session = engine.compile(&second).unwrap_or_else(|e| panic!("{e}"));
+        let outputs = session.run(&[("x", TensorView::from(&x))], &["x.grad.grad"]);
+        let output = outputs.unwrap_or_else(|e| panic!("{e}")).remove(0).into_f32();
+        let got: Vec<f32> = output.map(|a| a.iter().copied().collect()).unwrap_or_default();
+        assert!(largest_error(&got, &want) <= BOUND, "{}", engine.name());
+    }
 }

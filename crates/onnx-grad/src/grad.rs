@@ -55,7 +55,8 @@ pub struct Options {
 /// Appends the gradient of a value to a model: an ordinary ONNX model that also computes
 /// d(sum of `of`)/d`w` for every `w` in `wrt`, as outputs named `<w>.grad` in the shape of `w`.
 ///
-/// The outputs of the model stay, in front of the new ones.
+/// The outputs of the model stay, in front of the new ones. A second derivative is had by doing it again;
+/// where a name is taken, another `.grad` is appended.
 ///
 /// # Errors
 /// `UnknownValue`, `Shape`, `NotConnected`, or `Unsupported` with every node of the path that has no
@@ -92,7 +93,10 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
     let wanted: Vec<_> = wrt.iter().map(|&value| (value, Want::Full)).collect();
     let gradients = differentiate(&mut b, &[(target, seed)], &wanted)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
-        let name = format!("{}.grad", graph.name(value));
+        let mut name = format!("{}.grad", graph.name(value));
+        while graph.find(&name).is_some() {
+            name.push_str(".grad");
+        }
         outputs.push(graph.alias(gradient, &name)?);
     }
     crate::prune::prune(&graph, &outputs)

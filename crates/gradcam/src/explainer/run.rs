@@ -1,6 +1,7 @@
 //! The run: the graph that a shape and a kind of target need, compiled once, and what comes out of it.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -29,8 +30,8 @@ use crate::{
 /// What a compiled graph was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    shape: Vec<usize>,
-    kind: Kind,
+    pub(super) shape: Vec<usize>,
+    pub(super) kind: Kind,
 }
 
 pub(super) struct Compiled {
@@ -39,6 +40,9 @@ pub(super) struct Compiled {
     layers: usize,
     pixels: bool,
 }
+
+/// The most compiled graphs that are kept; inputs of ever new sizes would fill the memory.
+const KEPT: usize = 8;
 
 const SCORES: &str = "gradcam.scores";
 const CLASS: &str = "gradcam.explained";
@@ -50,10 +54,9 @@ impl Explainer {
         x: ArrayViewD<'_, f32>,
         targets: &[Target],
     ) -> Result<Vec<Explanation>> {
-        let different = targets.iter().filter(|t| matches!(t, Target::Difference(..))).count();
-        let kind = match different {
-            0 => Kind::Class,
-            n if n == targets.len() => Kind::Difference,
+        let kinds: HashSet<Kind> = targets.iter().map(|target| Kind::of(*target)).collect();
+        let kind = match kinds.iter().collect::<Vec<_>>().as_slice() {
+            [kind] => **kind,
             _ => bail!(
                 Target,
                 "a batch has differences of classes for all of its images or for none"
@@ -104,7 +107,7 @@ impl Explainer {
         Ok((classes.into(), others.into()))
     }
 
-    fn compiled(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
+    pub(super) fn compiled(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = lock().get(&key) {
             return Ok(compiled.clone());
@@ -117,7 +120,11 @@ impl Explainer {
         let session = self.engine.compile(&model)?;
         timings.compile = started.elapsed();
         let compiled = Arc::new(Compiled { session, outputs, layers: self.chosen.len(), pixels });
-        lock().insert(key, compiled.clone());
+        let mut kept = lock();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key, compiled.clone());
         Ok(compiled)
     }
 

@@ -2,7 +2,10 @@
 
 use onnx_grad::{Dim, Result, builder::Builder, graph::ValueId, proto::tensor_proto::DataType};
 
-use super::scores::{Form, Head};
+use super::{
+    Target,
+    scores::{Form, Head},
+};
 
 /// The kinds of target that a graph is made for; the classes are inputs of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +14,16 @@ pub(crate) enum Kind {
     Class,
     /// The difference of two classes.
     Difference,
+}
+
+impl Kind {
+    /// The kind of a target.
+    pub(crate) fn of(target: Target) -> Self {
+        match target {
+            Target::Argmax | Target::Class(_) => Self::Class,
+            Target::Difference(..) => Self::Difference,
+        }
+    }
 }
 
 /// What a target made.

@@ -7,7 +7,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::ValueId,
-    proto::tensor_proto::DataType,
+    proto::{AttributeProto, tensor_proto::DataType},
 };
 
 /// Where the windows of a convolution or pool lie, one entry for each spatial axis.
@@ -77,6 +77,17 @@ impl Windows {
     pub(super) fn extent(&self, axis: usize) -> i64 {
         (self.kernel[axis] - 1) * self.dilations[axis] + 1
     }
+
+    /// The geometry as attributes of a convolution.
+    fn attributes(&self, group: i64, pads: &[i64], strides: &[i64]) -> Vec<AttributeProto> {
+        vec![
+            attrs::ints("dilations", &self.dilations),
+            attrs::int("group", group),
+            attrs::ints("kernel_shape", &self.kernel),
+            attrs::ints("pads", pads),
+            attrs::ints("strides", strides),
+        ]
+    }
 }
 
 /// The sizes of the axes behind batch and channel.
@@ -137,13 +148,7 @@ fn by_convolution(
     };
     let (begins, ends) = (need(&win.begins), need(&win.ends));
     let pads: Vec<i64> = begins.iter().chain(&ends).map(|&p| p.max(0)).collect();
-    let attributes = vec![
-        attrs::ints("dilations", &win.dilations),
-        attrs::int("group", group),
-        attrs::ints("kernel_shape", &win.kernel),
-        attrs::ints("pads", &pads),
-        attrs::ints("strides", &vec![1; axes]),
-    ];
+    let attributes = win.attributes(group, &pads, &vec![1; axes]);
     let mut dx = b.conv("Conv", g, flipped, attributes)?;
     if unit {
         let crop = |pads: &[i64]| -> Vec<i64> {
@@ -225,14 +230,8 @@ fn by_transposed_convolution(
         })
         .collect();
     let pads = [win.begins.clone(), win.ends.clone()].concat();
-    let attributes = vec![
-        attrs::ints("dilations", &win.dilations),
-        attrs::int("group", group),
-        attrs::ints("kernel_shape", &win.kernel),
-        attrs::ints("output_padding", &remainder),
-        attrs::ints("pads", &pads),
-        attrs::ints("strides", &win.strides),
-    ];
+    let mut attributes = win.attributes(group, &pads, &win.strides);
+    attributes.push(attrs::ints("output_padding", &remainder));
     b.conv("ConvTranspose", g, w, attributes)
 }
 
@@ -256,13 +255,7 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     n.attrs().ignore(&["kernel_shape", "output_padding"]);
     let g = n.full(b)?;
     let pads = [win.begins.clone(), win.ends.clone()].concat();
-    let attributes = vec![
-        attrs::ints("dilations", &win.dilations),
-        attrs::int("group", group),
-        attrs::ints("kernel_shape", &win.kernel),
-        attrs::ints("pads", &pads),
-        attrs::ints("strides", &win.strides),
-    ];
+    let attributes = win.attributes(group, &pads, &win.strides);
     let mut dx = b.conv("Conv", g, w, attributes)?;
     // Output padding larger than the kernel's reach leaves windows that no input made.
     for axis in 2..b.rank(n.x(0)?)? {

@@ -6,9 +6,11 @@ use onnx_grad::proto::{
     GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto::Value as TypeValue,
 };
 
+use onnx_grad::attrs::{int, ints};
+
 use super::{
     Refusal,
-    rewrite::{Rewrite, input, int, ints, only_first_output, set, unset},
+    rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 use crate::engine::tensor::type_of;
 
@@ -112,7 +114,7 @@ pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refu
     if let Some(starts) = node.attr_ints("starts") {
         if node.attr_ints("axes").is_none() {
             let axes = range(starts.len());
-            set(&mut node, ints("axes", axes));
+            set(&mut node, ints("axes", &axes));
         }
     } else if node.input.get(3).is_none_or(String::is_empty) {
         let count = b.facts.dims(input(&node, 1)?).and_then(|dims| dims.first().copied().flatten());

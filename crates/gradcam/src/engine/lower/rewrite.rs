@@ -1,7 +1,8 @@
 //! How a rule writes nodes.
 
-use onnx_grad::proto::{
-    AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
+use onnx_grad::{
+    attrs,
+    proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
 use super::{Refusal, facts::Facts};
@@ -69,9 +70,7 @@ impl<'a> Rewrite<'a> {
             raw_data: Some(raw.into()),
             ..TensorProto::default()
         };
-        let attribute =
-            AttributeProto { t: Some(value), ..attribute("value", AttributeType::Tensor) };
-        self.node("Constant", &[], vec![attribute])
+        self.node("Constant", &[], vec![attrs::tensor("value", value)])
     }
 
     fn fresh_name(&mut self) -> String {
@@ -115,22 +114,6 @@ pub(super) fn only_first_output(
     }
     node.output.truncate(1);
     Ok(())
-}
-
-fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(kind as i32),
-        ..AttributeProto::default()
-    }
-}
-
-pub(super) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
-}
-
-pub(super) fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
-    AttributeProto { ints: values, ..attribute(name, AttributeType::Ints) }
 }
 
 /// Writes an attribute anew.

@@ -5,9 +5,11 @@
 
 use onnx_grad::proto::NodeProto;
 
+use onnx_grad::attrs::ints;
+
 use super::{
     Refusal,
-    rewrite::{Rewrite, ints, only_first_output, set, unset},
+    rewrite::{Rewrite, only_first_output, set, unset},
 };
 
 /// The window of a node, one entry per spatial axis.
@@ -78,7 +80,7 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
             });
             let totals: Option<Vec<i64>> = totals.collect();
             let totals = totals.ok_or("its strides are impossible")?;
-            set(node, ints("pads", split(&totals, mode == "SAME_UPPER")));
+            set(node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
             // The output has the size ⌈in / stride⌉ already.
             unset(node, "ceil_mode");
         }
@@ -86,13 +88,13 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
     }
     unset(node, "auto_pad");
     if node.attr_ints("pads").is_none_or(<[_]>::is_empty) {
-        set(node, ints("pads", vec![0; 2 * window.kernel.len()]));
+        set(node, ints("pads", &vec![0; 2 * window.kernel.len()]));
     }
     if let Some(pads) = node.attr_ints("pads").filter(|pads| pads.iter().any(|pad| *pad < 0)) {
         return Err(format!("attribute pads is {pads:?}; negative pads are not supported"));
     }
-    set(node, ints("kernel_shape", window.kernel.clone()));
-    set(node, ints("strides", window.strides.clone()));
+    set(node, ints("kernel_shape", &window.kernel));
+    set(node, ints("strides", &window.strides));
     Ok(window)
 }
 
@@ -106,7 +108,7 @@ fn at_most_2d(window: &Window) -> Result<(), Refusal> {
 pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
     at_most_2d(&window)?;
-    set(&mut node, ints("dilations", window.dilations));
+    set(&mut node, ints("dilations", &window.dilations));
     b.keep(node);
     Ok(())
 }
@@ -147,18 +149,18 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
             });
         let totals: Option<Vec<i64>> = totals.collect();
         let totals = totals.ok_or("its output is larger than its input and kernel give")?;
-        set(&mut node, ints("pads", split(&totals, mode == "SAME_UPPER")));
+        set(&mut node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
         unset(&mut node, "output_shape");
     } else if mode == "VALID" {
         unset(&mut node, "pads");
     }
     unset(&mut node, "auto_pad");
     if node.attr_ints("pads").is_none_or(<[_]>::is_empty) {
-        set(&mut node, ints("pads", vec![0; 2 * window.kernel.len()]));
+        set(&mut node, ints("pads", &vec![0; 2 * window.kernel.len()]));
     }
-    set(&mut node, ints("kernel_shape", window.kernel));
-    set(&mut node, ints("strides", window.strides));
-    set(&mut node, ints("dilations", window.dilations));
+    set(&mut node, ints("kernel_shape", &window.kernel));
+    set(&mut node, ints("strides", &window.strides));
+    set(&mut node, ints("dilations", &window.dilations));
     b.keep(node);
     Ok(())
 }
