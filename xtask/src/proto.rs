@@ -15,7 +15,10 @@ pub(crate) fn generate() -> Result<()> {
 pub(crate) fn generate() -> Result<()> {
     use anyhow::Context;
 
-    use crate::tools;
+    use crate::{
+        run::{cargo, run},
+        tools,
+    };
 
     const ONNX: &str = "1.23.2";
     const OUT: &str = "crates/onnx-grad/src/proto";
@@ -27,6 +30,7 @@ pub(crate) fn generate() -> Result<()> {
     let descriptors = protox::compile(["onnx-ml.proto"], [&folder])
         .with_context(|| format!("cannot read onnx-ml.proto in {}", folder.display()))?;
     prost_build::Config::new().bytes(["."]).out_dir(OUT).compile_fds(descriptors)?;
+    run(&mut cargo(["fmt", "--package", "onnx-grad"]))?;
     println!("wrote {OUT}/onnx.rs from ONNX {ONNX}");
     Ok(())
 }
