@@ -1,5 +1,5 @@
 //! Appends nodes to a graph. The methods are the dialect that gradient rules and explanation methods
-//! are written in: opset-18 forms, which [`spell`] writes at the model's own opset.
+//! are written in: opset-18 forms, which `spell` writes at the model's own opset.
 //!
 //! Nothing is emitted that is known before: products with 1, sums over axes of size 1, reshapes to
 //! the same shape. Shapes are those of the facts; a method that needs one that is unknown fails with
@@ -475,7 +475,7 @@ impl<'g> Builder<'g> {
         self.raw("Gather", &[a, indices], vec![attrs::int("axis", index(axis)?)])
     }
 
-    /// `y[n] = x[n, index[n]]` for `x` of shape [N, K] and int64 `index` of shape [N]; shape [N].
+    /// `y[n] = x[n, index[n]]`: `x` is `[N, K]`, `index` int64 `[N]`, and so is the result, `[N]`.
     pub fn pick(&mut self, x: ValueId, index: ValueId) -> Result<ValueId> {
         let shape = self.shape(x)?;
         let column = self.reshape(index, &[shape[0], Dim::Fixed(1)])?;
