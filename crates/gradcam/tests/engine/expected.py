@@ -1,7 +1,7 @@
 """Writes expected.txt: what the ONNX reference evaluator gives for the cases of the engine suite.
 
-    GRADCAM_WRITE_CASES=/tmp/cases cargo test -p gradcam --test engine cases
-    python crates/gradcam/tests/engine/expected.py /tmp/cases > crates/gradcam/tests/engine/expected.txt
+    GRADCAM_WRITE_CASES=cases cargo test -p gradcam --test engine cases
+    python crates/gradcam/tests/engine/expected.py cases > crates/gradcam/tests/engine/expected.txt
 
 Needs onnx==1.23.2 and numpy. The models carry everything but the numbers of the input.
 """
