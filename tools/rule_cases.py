@@ -529,6 +529,8 @@ for label, indices, axis in [("rows", ints(2, 0, 0), 0), ("negative", ints(-1, 1
     case(Y, f"Gather_{label}", "Gather", {"x": ax("gt" + label, 3, 3, 2)}, fn, one("Gather", "x i", consts={"i": indices}, axis=axis, lo=11 if (indices < 0).any() else OLDEST))
 case(Y, "GatherElements_score", "GatherElements", {"x": ax("ge", 3, 4)}, lambda x: x.gather(1, torch.tensor([[2], [0], [3]])),
      one("GatherElements", "x i", lo=11, consts={"i": ints(2, 0, 3).reshape(3, 1)}, axis=1))
+case(Y, "GatherElements_from_the_end", "GatherElements", {"x": ax("gn", 3, 4)}, lambda x: x.gather(1, torch.tensor([[3], [0], [1]])),
+     one("GatherElements", "x i", lo=11, consts={"i": np.array([[-1], [0], [-3]], np.int32)}, axis=1))
 
 # Operators together: what the driver does.
 T = "together"
@@ -547,6 +549,21 @@ case(T, "pool_flatten_gemm", "Gemm", {"x": distinct("t5", 2, 3, 4, 4)}, lambda x
 case(T, "batch_dependent_shape", "Reshape", {"x": ax("t6", 2, 3, 2, 2)}, lambda x: x.reshape(2, -1) * 2,
      Form(13, NEWEST, [("Shape", ["x"], ["s"], {}), ("Gather", ["s", "zero"], ["n"], {}), ("Unsqueeze", ["n", "zero1"], ["n1"], {}), ("Concat", ["n1", "rest"], ["t"], {"axis": 0}), ("Reshape", ["x", "t"], ["r"], {}), ("Add", ["r", "r"], ["y"], {})],
           {"zero": np.array(0, np.int64), "zero1": ints(0), "rest": ints(-1)}))
+# The mean leaves [N, 3] of [N, 3, 4, 3]: the width, not the channels.
+case(T, "mean_over_channels_leaves_a_width_as_large", "ReduceMean", {"x": ax("t7", 2, 3, 4, 3)}, lambda x: x.mean((1, 2)),
+     Form(7, 17, [("ReduceMean", ["x"], ["y"], {"axes": [1, 2], "keepdims": 0})]),
+     Form(18, NEWEST, [("ReduceMean", ["x", "a"], ["y"], {"keepdims": 0})], {"a": ints(1, 2)}))
+flat12 = {k: np.concatenate([v, v * 2, v * 3, v * 4]) for k, v in stats.items()}
+f64 = {k: torch.tensor(v.astype(np.float64)) for k, v in flat12.items()}
+case(T, "flatten_batch_norm", "BatchNormalization", {"x": ax("t8", 2, 3, 2, 2)}, lambda x: F.batch_norm(x.flatten(1), f64["m"], f64["v"], f64["s"], f64["b"], eps=float(np.float32(1e-5))),
+     Form(9, NEWEST, [("Flatten", ["x"], ["f"], {}), ("BatchNormalization", ["f", "s", "b", "m", "v"], ["y"], {})], flat12))
+for label, group in [("", 1), ("_groups", 2)]:
+    wp = cx("tp" + label, 6, 4 // group, 1, 1)
+    fn = lambda x, w=torch.tensor(wp.astype(np.float64)), g=group: F.conv2d(x, w, groups=g).mean(1, keepdim=True)
+    nodes = [("Conv", ["x", "w"], ["c"], {"group": group})]
+    case(T, "pointwise_conv_channel_mean" + label, "Conv", {"x": ax("t9" + label, 2, 4, 3, 3)}, fn,
+         Form(7, 17, nodes + [("ReduceMean", ["c"], ["y"], {"axes": [1]})], {"w": wp}),
+         Form(18, NEWEST, nodes + [("ReduceMean", ["c", "a"], ["y"], {})], {"w": wp, "a": ints(1)}))
 
 
 def main(folder):

@@ -33,9 +33,9 @@ pub struct LayerMap {
     pub layer: String,
     /// The value's name in the model.
     pub value: String,
-    /// The raw map, signed, before relu: [h, w] ([l] for a 1-D model, [d, h, w] for a 3-D one).
+    /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one).
     pub map: ArrayD<f32>,
-    /// The channel weights α, [K]: the gradient's mean over space.
+    /// The channel weights α, `[K]`: the gradient's mean over space.
     pub weights: Vec<f32>,
 }
 
@@ -76,9 +76,9 @@ pub struct Explanation {
     pub class: Class,
     /// The second class of a difference.
     pub other: Option<Class>,
-    /// The score of every class, [K]: logits.
+    /// The score of every class, `[K]`: logits.
     pub scores: Vec<f32>,
-    /// The probability of every class, [K]; empty for a segmentation.
+    /// The probability of every class, `[K]`; empty for a segmentation.
     pub probabilities: Vec<f32>,
     /// The size of the network's input, [height, width].
     pub input_size: (usize, usize),

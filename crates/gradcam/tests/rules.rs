@@ -15,6 +15,7 @@ use onnx_grad::{
     builder::Builder,
     differentiate, gradient,
     graph::{Graph, Sizes},
+    proto::{tensor_shape_proto::dimension, type_proto},
     prune, rules,
 };
 use testkit::{Case, largest_error, rule_cases};
@@ -189,6 +190,134 @@ fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
     let scale = want.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
     let error = largest_error(&got, &want);
     Ok(if scale > 0.0 && largest > 0.0 { error * scale / largest } else { error })
+}
+
+/// Cases that need the first axis as a number.
+const BATCH_IS_A_NUMBER: [&str; 8] = [
+    "ReduceMean_all",
+    "Slice_no_axes",
+    "Slice_default_axes_steps",
+    "Pad_value",
+    "Reshape_allowzero",
+    "Squeeze_all",
+    "Expand_ones",
+    "Gather_rows",
+];
+
+/// The model with the first axis of its input `x` left open.
+fn with_open_batch(bytes: &[u8], opset: i64) -> Model {
+    let mut proto = at_opset(bytes, opset).proto().clone();
+    let x = &mut proto.graph.get_or_insert_default().input[0];
+    if let Some(type_proto::Value::TensorType(tensor)) =
+        x.r#type.as_mut().and_then(|t| t.value.as_mut())
+    {
+        let dims = &mut tensor.shape.get_or_insert_default().dim;
+        dims[0].value = Some(dimension::Value::DimParam("batch".to_owned()));
+    }
+    Model::from_bytes(prost::Message::encode_to_vec(&proto)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The gradient of Σ y with respect to `x`, and its sum over space.
+fn gradient_and_sum(
+    model: &Model,
+    x: &ArrayD<f32>,
+    engine: &dyn Engine,
+) -> onnx_grad::Result<[Vec<f64>; 2]> {
+    let mut graph = Graph::new(model, &Sizes::new())?;
+    let (value, y) = (graph.value("x")?, graph.outputs()[0]);
+    let mut b = Builder::new(&mut graph, "both");
+    let seed = b.scalar(y, 1.0)?;
+    let mut models = Vec::new();
+    for want in [Want::Full, Want::SpatialSum] {
+        let found = differentiate(&mut b, &[(y, seed)], &[(value, want)])?;
+        models.push(prune(b.graph(), &found)?);
+    }
+    Ok([0, 1].map(|index| {
+        let model = &models[index];
+        let session = engine.compile(model).unwrap_or_else(|e| panic!("{e}"));
+        let feeds = match onnx_grad::inputs(model).as_slice() {
+            [] => vec![],
+            _ => vec![("x", TensorView::from(x))],
+        };
+        let name = model.graph().output[0].name.as_deref().unwrap_or_default();
+        let outputs = session.run(&feeds, &[name]).unwrap_or_else(|e| panic!("{e}"));
+        let output = outputs.into_iter().next().and_then(Tensor::into_f32);
+        output.map(|a| a.iter().map(|&v| f64::from(v)).collect()).unwrap_or_default()
+    }))
+}
+
+/// A batch that stays open until the run gives the same numbers, from the oldest opset on.
+#[test]
+fn an_open_batch_gives_the_gradients_and_sums_of_a_bound_one() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for case in rule_cases().iter().filter(|case| !excluded(engine.name(), &case.name)) {
+            let x = case.inputs.get("x").filter(|x| x.shape.len() > 2 && case.wrt == ["x"]);
+            let (Some(x), Some(variant)) = (x.map(array), case.variants.first()) else { continue };
+            let open = with_open_batch(&variant.model, variant.opsets.0);
+            let bound = at_opset(&variant.model, variant.opsets.0);
+            let Ok(want) = gradient_and_sum(&bound, &x, engine.as_ref()) else { continue };
+            let got = match gradient_and_sum(&open, &x, engine.as_ref()) {
+                Ok(got) => got,
+                Err(_) if BATCH_IS_A_NUMBER.contains(&case.name.as_str()) => continue,
+                Err(error) => {
+                    failures.push(format!("{}: {error}", case.name));
+                    continue;
+                }
+            };
+            count += 1;
+            for (got, want) in got.iter().zip(&want) {
+                #[expect(clippy::cast_possible_truncation, reason = "they were float32")]
+                let got: Vec<f32> = got.iter().map(|&v| v as f32).collect();
+                let error = largest_error(&got, want);
+                if error > BOUND {
+                    failures.push(format!("{} on {}: {error:.1e}", case.name, engine.name()));
+                }
+            }
+        }
+    }
+    assert!(count > 150, "only {count} runs");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A seed on the way from another seed adds to what comes from there, also where only a sum is asked for.
+#[test]
+fn a_seed_in_the_middle_adds_to_the_one_behind_it() {
+    let case = rule_cases().into_iter().find(|case| case.name == "residual_block");
+    let case = case.unwrap_or_else(|| panic!("the case residual_block is gone"));
+    let model = at_opset(&case.variants[0].model, case.variants[0].opsets.0);
+    let x = array(&case.inputs["x"]);
+    for engine in common::engines() {
+        let sum = |seeds: &[&str], of: &str| -> Vec<f64> {
+            let run = || -> onnx_grad::Result<Model> {
+                let mut graph = Graph::new(&model, &Sizes::new())?;
+                let seeds = seeds.iter().map(|seed| graph.value(seed));
+                let seeds = seeds.collect::<onnx_grad::Result<Vec<_>>>()?;
+                let of = graph.value(of)?;
+                let mut b = Builder::new(&mut graph, "sum");
+                let unit = b.scalar(of, 1.0)?;
+                let seeds: Vec<_> = seeds.into_iter().map(|seed| (seed, unit)).collect();
+                let found = differentiate(&mut b, &seeds, &[(of, Want::SpatialSum)])?;
+                let sum = graph.alias(found[0], "sum")?;
+                prune(&graph, &[sum])
+            };
+            let model = run().unwrap_or_else(|e| panic!("{e}"));
+            let session = engine.compile(&model).unwrap_or_else(|e| panic!("{e}"));
+            let feeds = [("x", TensorView::from(&x))];
+            let feeds = &feeds[..onnx_grad::inputs(&model).len()];
+            let outputs = session.run(feeds, &["sum"]).unwrap_or_else(|e| panic!("{e}"));
+            let output = outputs.into_iter().next().and_then(Tensor::into_f32);
+            output.map(|a| a.iter().map(|&v| f64::from(v)).collect()).unwrap_or_default()
+        };
+        for of in ["c", "n"] {
+            let (one, other, both) = (sum(&["y"], of), sum(&["n"], of), sum(&["n", "y"], of));
+            let want: Vec<f64> = one.iter().zip(&other).map(|(a, b)| a + b).collect();
+            #[expect(clippy::cast_possible_truncation, reason = "they were float32")]
+            let got: Vec<f32> = both.iter().map(|&v| v as f32).collect();
+            assert!(largest_error(&got, &want) <= BOUND, "{of} on {}", engine.name());
+        }
+    }
 }
 
 /// Every operator that a rule emits has a rule itself.

@@ -201,6 +201,17 @@ fn a_segmentation_is_explained_where_the_class_wins() {
 }
 
 #[test]
+fn the_default_layer_lies_before_a_transposed_convolution_that_makes_the_scores() {
+    let weights = constant("w", &[2, 3, 2, 2], &[0.5; 24]);
+    let strides = vec![attrs::ints("strides", &[2, 2])];
+    let up = node("ConvTranspose", &["a", "w"], "y", strides);
+    let model = model(vec![up], vec![weights], "y");
+    let explainer = Explainer::builder(model).build().expect("an explainer");
+    let values: Vec<_> = explainer.layers().map(|(_, value)| value).collect();
+    assert_eq!(values, ["a"]);
+}
+
+#[test]
 fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
     let nodes = vec![node(
         "Conv",

@@ -1,5 +1,5 @@
 //! Appends nodes to a graph. The methods are the dialect that gradient rules and explanation methods
-//! are written in: opset-18 forms, which [`spell`] writes at the model's own opset.
+//! are written in: opset-18 forms, which `spell` writes at the model's own opset.
 //!
 //! Nothing is emitted that is known before: products with 1, sums over axes of size 1, reshapes to
 //! the same shape. Shapes are those of the facts; a method that needs one that is unknown fails with
@@ -385,8 +385,23 @@ impl<'g> Builder<'g> {
         if shape.iter().all(|dim| dim.fixed().is_some()) || self.shape(a)? == shape {
             return self.expand(a, &shape);
         }
-        let shape = self.raw("Shape", &[like], vec![])?;
-        self.raw("Expand", &[a, shape], vec![])
+        self.spell_expand_like(a, like)
+    }
+
+    /// As [`Builder::expand`], to the first two sizes of another value, whatever those are at run time.
+    pub(crate) fn expand_to_front(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
+        let shape = self.shape(like)?;
+        let front = &shape[..2];
+        if front.iter().all(|dim| dim.fixed().is_some()) || self.shape(a)? == front {
+            return self.expand(a, front);
+        }
+        // One element of each channel has those sizes, at every opset.
+        let mut first = like;
+        for axis in 2..shape.len() {
+            first = self.slice(first, axis, 0, 1, 1)?;
+        }
+        let first = self.reshape(first, front)?;
+        self.spell_expand_like(a, first)
     }
 
     /// Reorders axes: axis `i` of the result is axis `perm[i]` of `a`.
@@ -460,7 +475,7 @@ impl<'g> Builder<'g> {
         self.raw("Gather", &[a, indices], vec![attrs::int("axis", index(axis)?)])
     }
 
-    /// `y[n] = x[n, index[n]]` for `x` of shape [N, K] and int64 `index` of shape [N]; shape [N].
+    /// `y[n] = x[n, index[n]]`: `x` is `[N, K]`, `index` int64 `[N]`, and so is the result, `[N]`.
     pub fn pick(&mut self, x: ValueId, index: ValueId) -> Result<ValueId> {
         let shape = self.shape(x)?;
         let column = self.reshape(index, &[shape[0], Dim::Fixed(1)])?;

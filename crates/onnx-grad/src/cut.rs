@@ -1,107 +1,103 @@
-//! Cuts: the part of a model between some of its values.
+//! Cuts: the part of a graph between given values.
 
 use std::collections::HashSet;
 
 use crate::{
-    error::{Result, bail},
+    error::{Error, ErrorKind, Result, bail},
     graph::{Graph, NodeId, Origin, Sizes, ValueId},
     model::Model,
-    prune::prune,
+    proto::tensor_proto::DataType,
+    prune::Part,
 };
 
-/// The part of a model that computes `outputs` from `inputs`, values anywhere in its graph.
+/// The part of a model that computes `outputs` from `inputs`, which may be any values of its graph.
 ///
-/// The given values become the inputs of the result, with their types and shapes; nodes before them
-/// are left out.
+/// The inputs of the cut are exactly `inputs`, in that order, with the types and shapes that they
+/// have in the model; a value that is given is not computed, even where another output of its node
+/// is needed. What is known before anything runs, such as the shapes of fixed sizes, is a constant
+/// of the cut and asks for no input.
 ///
 /// # Errors
-/// `UnknownValue`, or `NotConnected` where an output needs an input of the model that is not among the
-/// given ones.
+/// `UnknownValue`; `NotConnected` where an output needs inputs of the model that are not given;
+/// `Shape` where the type or shape of a value in `inputs` is not known.
+///
+/// # Example
+/// ```no_run
+/// # fn main() -> onnx_grad::Result<()> {
+/// use onnx_grad::{Model, Sizes, extract};
+///
+/// let model = Model::open("classifier.onnx")?;
+/// let head = extract(&model, &["features"], &["logits"], &Sizes::new())?;
+/// # Ok(()) }
+/// ```
 pub fn extract(model: &Model, inputs: &[&str], outputs: &[&str], sizes: &Sizes) -> Result<Model> {
     let graph = Graph::new(model, sizes)?;
-    let find =
-        |names: &[&str]| names.iter().map(|name| graph.value(name)).collect::<Result<Vec<_>>>();
-    let (from, to) = (find(inputs)?, find(outputs)?);
-    let given: HashSet<ValueId> = from.iter().copied().collect();
-    let mut seen = HashSet::new();
-    let mut open = to.clone();
-    while let Some(value) = open.pop() {
-        if given.contains(&value) || !seen.insert(value) {
-            continue;
+    let find = |names: &[&str]| -> Result<Vec<ValueId>> {
+        let mut seen = HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+            bail!(InvalidModel, "\"{twice}\" is named twice in a cut");
         }
-        match graph.origin(value) {
-            Origin::Input => bail!(
-                NotConnected,
-                "the outputs also depend on the model's input \"{}\"; give it, or a value behind it",
-                graph.name(value)
-            ),
-            Origin::Initializer(_) => {}
-            Origin::Node(node) => {
-                open.extend(graph.node_inputs(node).iter().flatten());
-                open.extend(graph.node_captures(node));
-            }
-        }
-    }
-    prune(&graph.cut_at(&from)?, &to)
+        names.iter().map(|name| graph.value(name)).collect()
+    };
+    extract_values(&graph, &find(inputs)?, &find(outputs)?)
 }
 
-/// The values that are alive behind a node: made by it or before, and read after it or among
-/// `outputs`. Constants are not counted. Together they are the interface of a cut there.
+/// As [`extract`], of a graph whose facts are known.
+///
+/// # Errors
+/// As [`extract`].
+pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Model> {
+    let open = |id: &&ValueId| {
+        let fact = graph.fact(**id);
+        fact.shape.is_none() || fact.elem == DataType::Undefined
+    };
+    if let Some(&open) = inputs.iter().find(open) {
+        let name = graph.name(open);
+        bail!(Shape, "the type or shape of \"{name}\" is not known, so it can be no input");
+    }
+    let given: HashSet<ValueId> = inputs.iter().copied().collect();
+    for &output in outputs {
+        let part = Part::find(graph, &[output], &|value| given.contains(&value));
+        let missing: Vec<String> = graph
+            .inputs()
+            .iter()
+            .filter(|id| part.needed.contains(id) && !given.contains(id))
+            .map(|&id| format!("\"{}\"", graph.name(id)))
+            .collect();
+        if !missing.is_empty() {
+            let (name, missing) = (graph.name(output), missing.join(", "));
+            let from: Vec<String> =
+                inputs.iter().map(|&id| format!("\"{}\"", graph.name(id))).collect();
+            let message = format!(
+                "\"{name}\" cannot be computed from {} alone: it also needs the model's input \
+                 {missing}; add it, or values between it and \"{name}\"",
+                if from.is_empty() { "constants".to_owned() } else { from.join(", ") }
+            );
+            return Err(Error::new(ErrorKind::NotConnected, message));
+        }
+    }
+    Part::find(graph, outputs, &|value| given.contains(&value)).model(graph, inputs, outputs)
+}
+
+/// The interface of a cut behind a node in topological order: every value that exists then and that
+/// the rest of the graph reads to compute `outputs`, or that is an output itself. Constants and what
+/// is known before anything runs are not among them. In the order in which the values come to be.
+///
+/// So `extract_values(graph, &live_values(graph, node, outputs), outputs)` is what remains to be
+/// done when `node` is done, inside of residual branches too.
 pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<ValueId> {
-    let made = |value: &ValueId| match graph.origin(*value) {
+    let exists = |value: ValueId| match graph.origin(value) {
         Origin::Input => true,
         Origin::Initializer(_) => false,
         Origin::Node(node) => node <= after,
     };
-    let read = |value: &ValueId| {
-        outputs.contains(value) || graph.consumers(*value).iter().any(|node| *node > after)
-    };
-    graph.values().filter(|value| made(value) && read(value)).collect()
+    let known = |value: ValueId| Part::is_known(graph, value) && !outputs.contains(&value);
+    let part = Part::find(graph, outputs, &|value| exists(value) && !known(value));
+    let mut live: Vec<ValueId> =
+        part.needed.into_iter().filter(|&value| exists(value) && !known(value)).collect();
+    live.sort_unstable();
+    live
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Dim, testing};
-
-    /// x → a = Relu(x) → b = Neg(a) → y = Add(a, b): a residual branch.
-    fn residual() -> Model {
-        testing::model(
-            &[("x", &[2, 3])],
-            &[("Relu", &["x"], "a"), ("Neg", &["a"], "b"), ("Add", &["a", "b"], "y")],
-            "y",
-        )
-    }
-
-    #[test]
-    fn a_cut_keeps_what_lies_between() {
-        let sizes = Sizes::new();
-        let cut = extract(&residual(), &["a", "b"], &["y"], &sizes).expect("a cut");
-        let ops: Vec<&str> = cut.graph().node.iter().map(|node| node.op()).collect();
-        assert_eq!(ops, ["Add"]);
-        let inputs = crate::inputs(&cut);
-        let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        let cut = extract(&residual(), &["a"], &["y"], &sizes).expect("a cut");
-        assert_eq!(cut.graph().node.len(), 2);
-    }
-
-    #[test]
-    fn a_cut_that_lets_an_input_through_is_refused() {
-        let error = extract(&residual(), &["b"], &["y"], &Sizes::new()).expect_err("x is needed");
-        assert_eq!(error.kind(), crate::ErrorKind::NotConnected);
-        assert!(error.to_string().contains("\"x\""), "{error}");
-        let error = extract(&residual(), &["c"], &["y"], &Sizes::new()).expect_err("no c");
-        assert_eq!(error.kind(), crate::ErrorKind::UnknownValue);
-    }
-
-    #[test]
-    fn inside_a_residual_branch_two_values_are_alive() {
-        let graph = Graph::new(&residual(), &Sizes::new()).expect("a graph");
-        let (neg, _) = graph.nodes().find(|(_, node)| node.op() == "Neg").expect("a Neg");
-        let live = live_values(&graph, neg, graph.outputs());
-        let names: Vec<&str> = live.iter().map(|value| graph.name(*value)).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(graph.fact(live[0]).shape, Some(vec![Dim::Fixed(2), Dim::Fixed(3)]));
-    }
-}
+mod tests;

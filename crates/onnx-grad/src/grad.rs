@@ -99,6 +99,9 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         }
         outputs.push(graph.alias(gradient, &name)?);
     }
+    if cfg!(debug_assertions) {
+        crate::verify::verify_graph(&graph)?;
+    }
     crate::prune::prune(&graph, &outputs)
 }
 
@@ -116,10 +119,18 @@ pub fn differentiate(
 ) -> Result<Vec<ValueId>> {
     let path = Path::find(b.graph(), seeds, wrt)?;
     let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
-    for &(value, seed) in seeds {
-        sweep.add((value, Want::Full), Cotangent::Dense(seed));
-    }
     let needs = path.needs(b.graph(), wrt);
+    for &(value, seed) in seeds {
+        // What else leads to a seed's value gives only what is needed, and is to meet the seed there.
+        let need = needs.get(&value).copied().unwrap_or_default();
+        if need.full || need.sum.is_none() {
+            sweep.add((value, Want::Full), Cotangent::Dense(seed));
+        }
+        if let Some(count) = need.sum {
+            let sum = spatial_sum(b, value, seed, count)?;
+            sweep.add((value, Want::SpatialSum), Cotangent::Dense(sum));
+        }
+    }
     for &node in path.nodes.iter().rev() {
         sweep.step(b, node, &needs)?;
     }
@@ -449,7 +460,7 @@ impl Sweep<'_> {
             Want::SpatialSum if shape.len() < 2 => {
                 bail!(Shape, "\"{}\" has no channels to sum for", b.graph().name(value))
             }
-            Want::SpatialSum => b.expand(total, &shape[..2]),
+            Want::SpatialSum => b.expand_to_front(total, value),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{self, DeclaredDim, Dim, Fact},
+    inline::Names,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
@@ -127,12 +128,25 @@ impl Graph {
                 );
             }
         }
-        let declared: HashMap<String, ValueInfoProto> = std::mem::take(&mut graph.body.value_info)
-            .into_iter()
-            .filter_map(|info| Some((info.name.clone()?, info)))
-            .collect();
-        for node in nodes {
-            graph.push_chosen(node, &declared)?;
+        let by_name = |info: ValueInfoProto| Some((info.name.clone()?, info));
+        let declared = std::mem::take(&mut graph.body.value_info);
+        let outputs = graph.body.output.iter().cloned();
+        let mut declared: HashMap<_, _> = outputs.chain(declared).filter_map(by_name).collect();
+        let mut names = None;
+        let mut open = nodes;
+        open.reverse();
+        while let Some(mut node) = open.pop() {
+            let Some(taken) = graph.known_condition(&node) else {
+                graph.push_declared(node, &declared)?;
+                continue;
+            };
+            let names = names.get_or_insert_with(|| Names::of(graph.model.graph()));
+            let branch = names.branch(&mut node, taken)?;
+            for tensor in branch.initializers {
+                graph.push_initializer(tensor)?;
+            }
+            declared.extend(branch.value_info.into_iter().filter_map(by_name));
+            open.extend(branch.nodes.into_iter().rev());
         }
         for info in &graph.body.output {
             let name = info.name.as_deref().unwrap_or_default();
@@ -167,24 +181,16 @@ impl Graph {
         self.push_declared(node, &HashMap::new())
     }
 
-    /// Appends a node, or the branch in place of an `If` whose condition is known by now.
-    fn push_chosen(
-        &mut self,
-        node: NodeProto,
-        declared: &HashMap<String, ValueInfoProto>,
-    ) -> Result<()> {
-        let condition = match node.op() {
-            "If" => node.input.first().and_then(|name| self.fact(self.find(name)?).ints()),
-            _ => None,
-        };
-        let Some([condition]) = condition.as_deref() else {
-            return self.push_declared(node, declared).map(|_| ());
-        };
-        let (constants, nodes) = crate::inline::splice(&self.model, &node, *condition != 0)?;
-        for tensor in constants {
-            self.push_initializer(tensor)?;
+    /// Whether an `If` takes its then-branch, where that is known.
+    fn known_condition(&self, node: &NodeProto) -> Option<bool> {
+        if node.op() != "If" || !node.op_domain().is_empty() {
+            return None;
         }
-        nodes.into_iter().try_for_each(|node| self.push_chosen(node, declared))
+        let condition = self.fact(self.find(node.input.first()?)?);
+        match condition.ints()?.as_slice() {
+            [number] => Some(*number != 0),
+            _ => None,
+        }
     }
 
     fn push_declared(
@@ -273,18 +279,6 @@ impl Graph {
         Ok(id)
     }
 
-    /// The same graph with the given values as its inputs, in that order. What produced them is left
-    /// without readers; a later prune drops it.
-    pub(crate) fn cut_at(mut self, values: &[ValueId]) -> Result<Self> {
-        for &id in values {
-            self.values[id.index()].origin = Origin::Input;
-        }
-        self.inputs = values.to_vec();
-        let declare = |&id: &ValueId| declare(self.name(id), self.fact(id));
-        self.body.input = values.iter().map(declare).collect();
-        Ok(self)
-    }
-
     /// Gives a value a second name, by an Identity.
     ///
     /// # Errors
@@ -364,13 +358,16 @@ impl Graph {
         self.ids.get(name).copied()
     }
 
-    /// The value of that name, or an error that says so.
+    /// The value of that name, or an error that names the closest ones.
     ///
     /// # Errors
     /// `UnknownValue`.
     pub fn value(&self, name: &str) -> Result<ValueId> {
-        let unknown = || Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\""));
-        self.find(name).ok_or_else(unknown)
+        self.find(name).ok_or_else(|| {
+            let names = self.values.iter().map(|row| row.name.as_str());
+            let hint = crate::closest::hint(name, names);
+            Error::new(ErrorKind::UnknownValue, format!("no value named \"{name}\"{hint}"))
+        })
     }
 
     /// The name of a value.
@@ -441,7 +438,8 @@ pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     let tensor = type_proto::Tensor { elem_type: Some(fact.elem as i32), shape };
     ValueInfoProto {
         name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
+        // A type that is not known is left out: the number of `Undefined` is no legal one.
+        r#type: (fact.elem != DataType::Undefined).then_some(TypeProto {
             value: Some(type_proto::Value::TensorType(tensor)),
             denotation: None,
         }),

@@ -1,448 +1,312 @@
-//! The one rewriting that happens before anything else: calls of local functions are replaced by
-//! their bodies, `If` with a constant condition by the branch it takes, `Constant` by an initializer.
+//! The one rewriting that happens before anything else: calls of the model's own functions are
+//! replaced by their bodies and `Constant` nodes by initializers, here; an `If` whose condition turns
+//! out to be known is replaced by the branch it takes, by [`Names::branch`], while the graph is read.
 //!
-//! Nodes that come out of a call are named `<call>/<node>`, and so are the values inside.
+//! Values that come from a body keep their names where those are unique; otherwise they are called
+//! `<name of the call>/<name in the body>`. Nodes are called so too, and inherit the call's metadata,
+//! so that a node can be traced to the place in the model that it comes from.
+
+mod body;
+mod constant;
 
 use std::collections::{HashMap, HashSet};
 
+use prost::Message;
+
+pub(crate) use body::{Body, Names};
+
 use crate::{
-    error::{Result, bail},
+    error::{Error, ErrorKind, Result, bail},
     model::Model,
-    proto::{
-        AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, tensor_proto::DataType,
-    },
+    proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto},
 };
 
-/// How deep functions may call functions; deeper is a recursion.
-const DEPTH: usize = 32;
-/// How many nodes a model may grow to.
-const NODES: usize = 1 << 20;
+/// How deep calls and subgraphs may lie in each other. Real models stay below 20.
+const DEPTH_LIMIT: usize = 64;
 
-/// The model without calls, constant branches and `Constant` nodes.
+/// How many bytes all inlined bodies may have together: a function that calls another twice, which
+/// calls another twice, … is small in a file and endless in a graph.
+const SIZE_LIMIT: usize = 1 << 28;
+
+/// As [`SIZE_LIMIT`], in nodes.
+const NODE_LIMIT: usize = 1 << 18;
+
+/// The model without calls of its own functions and without `Constant` nodes.
 ///
 /// # Errors
-/// `InvalidModel` where functions call each other in a circle or need another opset than the model.
+/// `InvalidModel` where a function calls itself or a call does not fit its function, `Unsupported`
+/// where a function is written in another opset than the model, `TooLarge` where calls multiply
+/// beyond reason.
 pub(crate) fn inline(model: &Model) -> Result<Model> {
-    let nodes = &model.graph().node;
-    let rewritten = |node: &NodeProto| matches!(node.op(), "Constant" | "If");
-    if model.proto().functions.is_empty() && !nodes.iter().any(rewritten) {
+    let constant = |node: &NodeProto| constant::is_constant(node);
+    if model.proto().functions.is_empty() && !model.graph().node.iter().any(constant) {
         return Ok(model.clone());
     }
     let mut proto = model.proto().clone();
     let functions = std::mem::take(&mut proto.functions);
-    let Some(graph) = proto.graph.as_mut() else { return Ok(model.clone()) };
-    let mut inliner = Inliner {
-        model,
-        functions: functions
-            .iter()
-            .map(|f| (key(f.domain.as_deref(), f.name.as_deref()), f))
-            .collect(),
-        initializers: std::mem::take(&mut graph.initializer),
-        nodes: Vec::with_capacity(graph.node.len()),
-    };
+    let Some(graph) = &mut proto.graph else { return Ok(model.clone()) };
+    if !functions.is_empty() {
+        let mut inliner = Inliner::new(&functions, &proto.opset_import, graph);
+        inliner.graph(graph)?;
+        let Inliner { functions, imports, .. } = inliner;
+        let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
+        let mut used = HashSet::new();
+        domains(&graph.node, &mut used);
+        proto.opset_import = imports;
+        proto.opset_import.retain(|import| {
+            let domain = normal(import.domain.as_deref());
+            domain.is_empty() || !own.contains(domain) || used.contains(domain)
+        });
+    }
+    let outputs: HashSet<String> = graph.output.iter().filter_map(|o| o.name.clone()).collect();
     for node in std::mem::take(&mut graph.node) {
-        inliner.node(node, 0)?;
+        // A graph's output must come from a node for some engines.
+        let is_output = node.output.first().is_some_and(|name| outputs.contains(name));
+        match constant::tensor(&node).filter(|_| !is_output) {
+            Some(tensor) => graph.initializer.push(tensor),
+            None => graph.node.push(node),
+        }
     }
-    graph.node = inliner.nodes;
-    graph.initializer = inliner.initializers;
     Ok(model.with_proto(proto))
-}
-
-/// The branch of an `If` in place of it, once its condition is known: constants and nodes.
-///
-/// # Errors
-/// As [`inline`].
-pub(crate) fn splice(
-    model: &Model,
-    node: &NodeProto,
-    condition: bool,
-) -> Result<(Vec<TensorProto>, Vec<NodeProto>)> {
-    let mut inliner =
-        Inliner { model, functions: HashMap::new(), initializers: Vec::new(), nodes: Vec::new() };
-    match branch_of(node, condition) {
-        Some(taken) => inliner.branch(node, taken, 0)?,
-        None => {
-            bail!(InvalidModel, "node \"{}\" (If) has no branch for its condition", node.label())
-        }
-    }
-    Ok((inliner.initializers, inliner.nodes))
-}
-
-fn branch_of(node: &NodeProto, condition: bool) -> Option<GraphProto> {
-    node.attr(if condition { "then_branch" } else { "else_branch" })?.g.clone()
-}
-
-/// Domain and name of a function or operator, the default domain as the empty string.
-fn key(domain: Option<&str>, name: Option<&str>) -> (String, String) {
-    let domain = domain.filter(|domain| *domain != "ai.onnx").unwrap_or_default();
-    (domain.to_owned(), name.unwrap_or_default().to_owned())
-}
-
-struct Inliner<'m> {
-    model: &'m Model,
-    functions: HashMap<(String, String), &'m FunctionProto>,
-    initializers: Vec<TensorProto>,
-    nodes: Vec<NodeProto>,
-}
-
-impl Inliner<'_> {
-    fn node(&mut self, node: NodeProto, depth: usize) -> Result<()> {
-        if depth > DEPTH || self.nodes.len() > NODES {
-            bail!(
-                InvalidModel,
-                "node \"{}\" ({}): its functions call each other without end",
-                node.label(),
-                node.op()
-            );
-        }
-        if let Some(&function) =
-            self.functions.get(&key(node.domain.as_deref(), node.op_type.as_deref()))
-        {
-            return self.call(&node, function, depth);
-        }
-        if node.op_domain().is_empty() {
-            match node.op() {
-                "Constant" => {
-                    if let Some(tensor) = constant(&node) {
-                        self.initializers.push(tensor);
-                        return Ok(());
-                    }
-                }
-                "If" => {
-                    if let Some(taken) = self.taken_branch(&node) {
-                        return self.branch(&node, taken, depth);
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.nodes.push(node);
-        Ok(())
-    }
-
-    /// The nodes of a function with the call's inputs, outputs and attributes in place.
-    fn call(&mut self, call: &NodeProto, function: &FunctionProto, depth: usize) -> Result<()> {
-        let name = function.name.as_deref().unwrap_or_default();
-        for import in &function.opset_import {
-            let default = matches!(import.domain.as_deref().unwrap_or(""), "" | "ai.onnx");
-            let version = import.version.unwrap_or(1);
-            if default && version != self.model.opset() {
-                bail!(
-                    InvalidModel,
-                    "function \"{name}\" is written in opset {version}, the model in opset {}",
-                    self.model.opset()
-                );
-            }
-        }
-        let mut names: HashMap<&str, String> = HashMap::new();
-        let actual = |at: usize, names: &[String]| names.get(at).cloned().unwrap_or_default();
-        for (at, formal) in function.input.iter().enumerate() {
-            names.insert(formal, actual(at, &call.input));
-        }
-        for (at, formal) in function.output.iter().enumerate() {
-            let given = actual(at, &call.output);
-            if !given.is_empty() {
-                names.insert(formal, given);
-            }
-        }
-        let prefix = call.label();
-        let rename = |name: &String, names: &HashMap<&str, String>| -> String {
-            match names.get(name.as_str()) {
-                Some(actual) => actual.clone(),
-                None if name.is_empty() => String::new(),
-                None => format!("{prefix}/{name}"),
-            }
-        };
-        for inner in &function.node {
-            let mut node = inner.clone();
-            node.name = Some(format!("{prefix}/{}", inner.label()));
-            for name in node.input.iter_mut().chain(&mut node.output) {
-                *name = rename(name, &names);
-            }
-            node.attribute =
-                inner.attribute.iter().filter_map(|a| resolved(a, call, function)).collect();
-            if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
-                let captured: HashMap<String, String> = names
-                    .iter()
-                    .map(|(formal, actual)| ((*formal).to_owned(), actual.clone()))
-                    .collect();
-                for graph in node.attribute.iter_mut().filter_map(|a| a.g.as_mut()) {
-                    rename_captures(graph, &captured, prefix, &HashSet::new());
-                }
-            }
-            // A function's output that is one of its inputs, or unused, needs no node of its own.
-            self.node(node, depth + 1)?;
-        }
-        for (at, formal) in function.output.iter().enumerate() {
-            if function.input.contains(formal) && !actual(at, &call.output).is_empty() {
-                let source = actual(
-                    function.input.iter().position(|i| i == formal).unwrap_or(0),
-                    &call.input,
-                );
-                self.nodes.push(identity(&source, &actual(at, &call.output)));
-            }
-        }
-        Ok(())
-    }
-
-    /// The branch that a constant condition picks.
-    fn taken_branch(&self, node: &NodeProto) -> Option<GraphProto> {
-        let condition = node.input.first()?;
-        let tensor = self.initializers.iter().find(|tensor| tensor.label() == condition)?;
-        let byte = *self.model.tensor_bytes(tensor).ok()?.first()?;
-        branch_of(node, byte != 0)
-    }
-
-    /// The nodes of a branch; its outputs get the names that the `If` gave them.
-    fn branch(&mut self, node: &NodeProto, mut taken: GraphProto, depth: usize) -> Result<()> {
-        let prefix = node.label().to_owned();
-        let mut names: HashMap<String, String> = HashMap::new();
-        let own = taken.initializer.iter().filter_map(|tensor| tensor.name.clone());
-        let made = taken.node.iter().flat_map(|inner| inner.output.iter().cloned());
-        for name in own.chain(made).filter(|name| !name.is_empty()).collect::<Vec<_>>() {
-            names.insert(name.clone(), format!("{prefix}/{name}"));
-        }
-        let mut outside = Vec::new();
-        for (inner, outer) in taken.output.iter().zip(&node.output) {
-            let inner = inner.name.clone().unwrap_or_default();
-            // An output that is an initializer, an outer value or named twice is passed by Identity.
-            let free = names.get(&inner).is_some_and(|name| name.starts_with(&prefix))
-                && taken.node.iter().any(|n| n.output.contains(&inner))
-                && !node.output.iter().any(|o| names.get(&inner) == Some(o));
-            if free {
-                names.insert(inner, outer.clone());
-            } else {
-                outside.push((inner, outer.clone()));
-            }
-        }
-        let rename = |name: &str| names.get(name).cloned().unwrap_or_else(|| name.to_owned());
-        for mut tensor in std::mem::take(&mut taken.initializer) {
-            tensor.name = tensor.name.map(|name| rename(&name));
-            self.initializers.push(tensor);
-        }
-        for mut inner in std::mem::take(&mut taken.node) {
-            inner.name = Some(format!("{prefix}/{}", inner.label()));
-            for name in inner.input.iter_mut().chain(&mut inner.output) {
-                *name = rename(name);
-            }
-            for graph in inner.attribute.iter_mut().filter_map(|a| a.g.as_mut()) {
-                rename_captures(graph, &names, "", &HashSet::new());
-            }
-            self.node(inner, depth + 1)?;
-        }
-        for (inner, outer) in outside {
-            self.nodes.push(identity(&rename(&inner), &outer));
-        }
-        Ok(())
-    }
-}
-
-fn identity(from: &str, to: &str) -> NodeProto {
-    NodeProto {
-        name: Some(format!("{to}/Identity")),
-        op_type: Some("Identity".to_owned()),
-        input: vec![from.to_owned()],
-        output: vec![to.to_owned()],
-        ..NodeProto::default()
-    }
-}
-
-/// Renames what a subgraph reads from outside; values of its own keep their names.
-fn rename_captures(
-    graph: &mut GraphProto,
-    names: &HashMap<String, String>,
-    prefix: &str,
-    inside: &HashSet<String>,
-) {
-    let mut inside = inside.clone();
-    inside.extend(graph.input.iter().filter_map(|i| i.name.clone()));
-    inside.extend(graph.initializer.iter().filter_map(|t| t.name.clone()));
-    inside.extend(graph.node.iter().flat_map(|n| n.output.iter().cloned()));
-    let rename = |name: &mut String| {
-        if name.is_empty() || inside.contains(name.as_str()) {
-            return;
-        }
-        match names.get(name.as_str()) {
-            Some(outer) => outer.clone_into(name),
-            None if !prefix.is_empty() => *name = format!("{prefix}/{name}"),
-            None => {}
-        }
-    };
-    for node in &mut graph.node {
-        node.input.iter_mut().for_each(rename);
-        for inner in node.attribute.iter_mut().filter_map(|a| a.g.as_mut()) {
-            rename_captures(inner, names, prefix, &inside);
-        }
-    }
-    graph.output.iter_mut().filter_map(|o| o.name.as_mut()).for_each(rename);
-}
-
-/// An attribute of a function's node: a reference becomes what the call says, or the default.
-fn resolved(
-    attribute: &AttributeProto,
-    call: &NodeProto,
-    function: &FunctionProto,
-) -> Option<AttributeProto> {
-    let Some(reference) = attribute.ref_attr_name.as_deref().filter(|name| !name.is_empty()) else {
-        return Some(attribute.clone());
-    };
-    let default = || function.attribute_proto.iter().find(|a| a.name.as_deref() == Some(reference));
-    let mut value = call.attr(reference).or_else(default)?.clone();
-    value.name.clone_from(&attribute.name);
-    Some(value)
-}
-
-/// A `Constant` node as an initializer; `None` for text and sparse values.
-fn constant(node: &NodeProto) -> Option<TensorProto> {
-    let name = node.output.first()?.clone();
-    if let Some(value) = node.attr("value") {
-        return Some(TensorProto { name: Some(name), ..value.t.clone()? });
-    }
-    let one = |elem: DataType, dims: Vec<i64>, raw: Vec<u8>| {
-        Some(TensorProto {
-            name: Some(name.clone()),
-            data_type: Some(elem as i32),
-            dims,
-            raw_data: Some(raw.into()),
-            ..TensorProto::default()
-        })
-    };
-    let len = |count: usize| i64::try_from(count).ok();
-    if let Some(value) = node.attr_float("value_float") {
-        return one(DataType::Float, vec![], value.to_le_bytes().to_vec());
-    }
-    if let Some(value) = node.attr_int("value_int") {
-        return one(DataType::Int64, vec![], value.to_le_bytes().to_vec());
-    }
-    if let Some(values) = node.attr("value_floats").map(|a| &a.floats) {
-        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        return one(DataType::Float, vec![len(values.len())?], raw);
-    }
-    let values = node.attr_ints("value_ints")?;
-    one(
-        DataType::Int64,
-        vec![len(values.len())?],
-        values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    )
 }
 
 /// The names that the subgraphs of a node read, those of their own values among them.
 pub(crate) fn captured_names<'a>(node: &'a NodeProto, into: &mut HashSet<&'a str>) {
-    for attribute in &node.attribute {
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            for inner in &graph.node {
-                into.extend(inner.input.iter().map(String::as_str));
-                captured_names(inner, into);
-            }
-            into.extend(graph.output.iter().filter_map(|o| o.name.as_deref()));
+    for graph in subgraphs(node) {
+        for inner in &graph.node {
+            into.extend(inner.input.iter().map(String::as_str));
+            captured_names(inner, into);
         }
+        into.extend(graph.output.iter().filter_map(|o| o.name.as_deref()));
+    }
+}
+
+/// The subgraphs of a node.
+pub(crate) fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
+
+fn subgraphs_mut(node: &mut NodeProto) -> impl Iterator<Item = &mut GraphProto> {
+    let attributes = node.attribute.iter_mut();
+    attributes.flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs))
+}
+
+/// A domain with `ai.onnx` written as the empty string.
+pub(crate) fn normal(domain: Option<&str>) -> &str {
+    match domain.unwrap_or_default() {
+        "ai.onnx" => "",
+        domain => domain,
+    }
+}
+
+/// The domains of nodes and of those in their subgraphs.
+fn domains<'a>(nodes: &'a [NodeProto], into: &mut HashSet<&'a str>) {
+    for node in nodes {
+        into.insert(node.op_domain());
+        subgraphs(node).for_each(|graph| domains(&graph.node, into));
+    }
+}
+
+fn count_nodes(nodes: &[NodeProto]) -> usize {
+    let inner = |node| subgraphs(node).map(|graph| count_nodes(&graph.node)).sum::<usize>();
+    nodes.len() + nodes.iter().map(inner).sum::<usize>()
+}
+
+/// Domain, name and overload: what a call names its function by.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+struct Inliner<'m> {
+    functions: HashMap<Key<'m>, &'m FunctionProto>,
+    names: Names,
+    imports: Vec<OperatorSetIdProto>,
+    /// The functions that are being inlined, outermost first.
+    active: Vec<String>,
+    depth: usize,
+    nodes: usize,
+    bytes: usize,
+}
+
+impl<'m> Inliner<'m> {
+    fn new(
+        functions: &'m [FunctionProto],
+        imports: &[OperatorSetIdProto],
+        graph: &GraphProto,
+    ) -> Self {
+        let key = |f: &'m FunctionProto| -> Key<'m> {
+            let text = |text: &'m Option<String>| text.as_deref().unwrap_or_default();
+            (normal(f.domain.as_deref()), text(&f.name), text(&f.overload))
+        };
+        Self {
+            functions: functions.iter().map(|f| (key(f), f)).collect(),
+            names: Names::of(graph),
+            imports: imports.to_vec(),
+            active: Vec::new(),
+            depth: 0,
+            nodes: 0,
+            bytes: 0,
+        }
+    }
+
+    fn function(&self, node: &NodeProto) -> Option<&'m FunctionProto> {
+        let overload = node.overload.as_deref().unwrap_or_default();
+        self.functions.get(&(node.op_domain(), node.op(), overload)).copied()
+    }
+
+    fn graph(&mut self, graph: &mut GraphProto) -> Result<()> {
+        let nodes = std::mem::take(&mut graph.node);
+        self.deeper(|inliner| inliner.place(nodes, graph))
+    }
+
+    fn deeper(&mut self, run: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.depth >= DEPTH_LIMIT {
+            let outermost = self.active.first().map_or("", String::as_str);
+            bail!(
+                TooLarge,
+                "calls and subgraphs lie more than {DEPTH_LIMIT} deep in each other, in function \
+                 \"{outermost}\""
+            );
+        }
+        self.depth += 1;
+        let done = run(self);
+        self.depth -= 1;
+        done
+    }
+
+    fn place(&mut self, nodes: Vec<NodeProto>, into: &mut GraphProto) -> Result<()> {
+        for mut node in nodes {
+            let Some(function) = self.function(&node) else {
+                subgraphs_mut(&mut node).try_for_each(|graph| self.graph(graph))?;
+                into.node.push(node);
+                continue;
+            };
+            let body = self.call(function, &node).map_err(|e| e.at_node(node.label()))?;
+            into.value_info.extend(body.value_info);
+            self.active.push(shown(function));
+            self.deeper(|inliner| inliner.place(body.nodes, into))?;
+            self.active.pop();
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, function: &FunctionProto, node: &NodeProto) -> Result<Body> {
+        let (name, label) = (shown(function), node.label());
+        if self.active.contains(&name) {
+            bail!(InvalidModel, "function \"{name}\" calls itself, at node \"{label}\"");
+        }
+        let (inputs, outputs) = (&node.input, &node.output);
+        if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
+            bail!(
+                InvalidModel,
+                "node \"{label}\" calls function \"{name}\" with {} inputs and {} outputs; it has {} \
+                 and {}",
+                inputs.len(),
+                outputs.len(),
+                function.input.len(),
+                function.output.len()
+            );
+        }
+        self.import(function, &name)?;
+        let count = count_nodes(&function.node);
+        let size = function.encoded_len().saturating_add(count.saturating_mul(label.len()));
+        self.nodes = self.nodes.saturating_add(count);
+        self.bytes = self.bytes.saturating_add(size);
+        if self.nodes > NODE_LIMIT || self.bytes > SIZE_LIMIT {
+            bail!(
+                TooLarge,
+                "the calls of the model's functions come to more than {NODE_LIMIT} nodes or \
+                 {SIZE_LIMIT} bytes, at function \"{name}\""
+            );
+        }
+        let mut map = HashMap::new();
+        for (index, formal) in function.input.iter().enumerate() {
+            map.insert(formal.clone(), inputs.get(index).cloned().unwrap_or_default());
+        }
+        let mut body = Body {
+            nodes: function.node.clone(),
+            initializers: Vec::new(),
+            value_info: function.value_info.clone(),
+        };
+        if let Some((reader, free)) = body.free_name(&map) {
+            bail!(
+                InvalidModel,
+                "node \"{reader}\" of function \"{name}\" reads \"{free}\", which the function does \
+                 not define"
+            );
+        }
+        body.rename(map, (&function.output, outputs), label, &mut |local| {
+            Some(self.names.fresh(label, local))
+        });
+        for inner in &mut body.nodes {
+            bind_attributes(inner, function, node);
+            let own = inner.name.as_deref().filter(|name| !name.is_empty());
+            inner.name = Some(format!("{label}/{}", own.unwrap_or(inner.op())));
+            for entry in &node.metadata_props {
+                if !inner.metadata_props.iter().any(|had| had.key == entry.key) {
+                    inner.metadata_props.push(entry.clone());
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    /// Takes over the domains that a function needs.
+    fn import(&mut self, function: &FunctionProto, name: &str) -> Result<()> {
+        for import in &function.opset_import {
+            let domain = normal(import.domain.as_deref());
+            if !domain.is_empty() && self.functions.keys().any(|key| key.0 == domain) {
+                continue;
+            }
+            let same = |had: &&OperatorSetIdProto| normal(had.domain.as_deref()) == domain;
+            match self.imports.iter().find(same) {
+                Some(had) if had.version == import.version => {}
+                Some(had) => {
+                    let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+                    let message = format!(
+                        "function \"{name}\" is written in opset {} of {domain}, the model in {}; \
+                         convert the model to one opset, or inline its functions with \
+                         onnx.inliner.inline_local_functions(model, convert_version=True)",
+                        import.version.unwrap_or_default(),
+                        had.version.unwrap_or_default()
+                    );
+                    return Err(Error::new(ErrorKind::Unsupported, message));
+                }
+                None => self.imports.push(import.clone()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A function as messages name it.
+fn shown(function: &FunctionProto) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let overload = match text(&function.overload) {
+        overload if overload.is_empty() => overload,
+        overload => format!(":{overload}"),
+    };
+    format!("{}.{}{overload}", text(&function.domain), text(&function.name))
+}
+
+/// Replaces references to the function's attributes by those of the call or by their defaults; an
+/// attribute that has neither is left out, as the standard says.
+fn bind_attributes(node: &mut NodeProto, function: &FunctionProto, call: &NodeProto) {
+    for attribute in std::mem::take(&mut node.attribute) {
+        let Some(wanted) = attribute.ref_attr_name.as_deref().filter(|name| !name.is_empty())
+        else {
+            node.attribute.push(attribute);
+            continue;
+        };
+        let named = |a: &&AttributeProto| a.name.as_deref() == Some(wanted);
+        let default = || function.attribute_proto.iter().find(named);
+        if let Some(given) = call.attribute.iter().find(named).or_else(default) {
+            node.attribute.push(AttributeProto { name: attribute.name, ..given.clone() });
+        }
+    }
+    let own = node.attribute.iter_mut().flat_map(|a| a.g.iter_mut().chain(&mut a.graphs));
+    for inner in own.flat_map(|graph| &mut graph.node) {
+        bind_attributes(inner, function, call);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        attrs,
-        graph::{Graph, Sizes},
-        proto::{OperatorSetIdProto, ValueInfoProto, attribute_proto::AttributeType},
-        testing, to_text,
-    };
-
-    fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-        NodeProto {
-            op_type: Some(op.to_owned()),
-            name: Some(output.to_owned()),
-            input: inputs.iter().map(|&name| name.to_owned()).collect(),
-            output: vec![output.to_owned()],
-            ..NodeProto::default()
-        }
-    }
-
-    fn output(name: &str) -> ValueInfoProto {
-        ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() }
-    }
-
-    fn branch(name: &str, op: &str) -> AttributeProto {
-        let graph = GraphProto {
-            node: vec![node(op, &["x"], "inner")],
-            output: vec![output("inner")],
-            ..GraphProto::default()
-        };
-        AttributeProto {
-            name: Some(name.to_owned()),
-            r#type: Some(AttributeType::Graph as i32),
-            g: Some(graph),
-            ..AttributeProto::default()
-        }
-    }
-
-    fn ops(model: &Model) -> Vec<String> {
-        let graph = Graph::new(model, &Sizes::new()).expect("a graph");
-        graph.nodes().map(|(_, node)| node.op().to_owned()).collect()
-    }
-
-    #[test]
-    fn an_if_takes_the_branch_of_a_constant_or_of_a_known_shape() {
-        let base = testing::model(&[("x", &[2, 3])], &[("Relu", &["x"], "y")], "y");
-        let mut graph = base.graph().clone();
-        let mut condition = node("Constant", &[], "c");
-        condition.attribute.push(attrs::tensor(
-            "value",
-            TensorProto {
-                data_type: Some(DataType::Bool as i32),
-                raw_data: Some(vec![0].into()),
-                ..TensorProto::default()
-            },
-        ));
-        let mut choice = node("If", &["c"], "y");
-        choice.attribute = vec![branch("then_branch", "Relu"), branch("else_branch", "Neg")];
-        graph.node = vec![condition, choice.clone()];
-        assert_eq!(ops(&testing::wrap(graph.clone())), ["Neg"]);
-
-        // The number of axes of x is 2, so Size(Shape(x)) equals itself: true, once shapes are known.
-        graph.node = vec![
-            node("Shape", &["x"], "s"),
-            node("Size", &["s"], "n"),
-            node("Equal", &["n", "n"], "c"),
-            choice,
-        ];
-        assert_eq!(ops(&testing::wrap(graph)), ["Shape", "Size", "Equal", "Relu"]);
-    }
-
-    #[test]
-    fn a_call_is_replaced_by_the_functions_body() {
-        let base = testing::model(&[("x", &[2])], &[("Twice", &["x"], "y")], "y");
-        let mut proto = base.proto().clone();
-        proto.graph.as_mut().expect("a graph").node[0].domain = Some("own".to_owned());
-        let mut leaky = node("LeakyRelu", &["b"], "out");
-        leaky.attribute.push(AttributeProto {
-            ref_attr_name: Some("slope".to_owned()),
-            ..attrs::float("alpha", 0.0)
-        });
-        proto.functions.push(FunctionProto {
-            name: Some("Twice".to_owned()),
-            domain: Some("own".to_owned()),
-            input: vec!["a".to_owned()],
-            output: vec!["out".to_owned()],
-            node: vec![node("Add", &["a", "a"], "b"), leaky],
-            opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],
-            attribute_proto: vec![attrs::float("slope", 0.25)],
-            ..FunctionProto::default()
-        });
-        let model = base.with_proto(proto.clone());
-        let text = to_text(&inline(&model).expect("inlined"));
-        assert!(text.contains("y/b = Add(x, x)"), "{text}");
-        assert!(
-            text.contains("y = LeakyRelu(y/b) {alpha=0.25}")
-                || text.contains("= LeakyRelu(y/b) {alpha=0.25}"),
-            "{text}"
-        );
-
-        // A function that calls itself is refused.
-        proto.functions[0].node[0] =
-            NodeProto { domain: Some("own".to_owned()), ..node("Twice", &["a"], "b") };
-        let error = inline(&base.with_proto(proto)).expect_err("a recursion");
-        assert!(error.to_string().contains("without end"), "{error}");
-    }
-}
+mod tests;

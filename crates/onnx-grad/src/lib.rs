@@ -3,6 +3,7 @@
 
 pub mod attrs;
 pub mod builder;
+mod closest;
 mod cut;
 mod error;
 mod facts;
@@ -18,14 +19,14 @@ mod testing;
 mod text;
 mod verify;
 
-pub use cut::{extract, live_values};
+pub use cut::{extract, extract_values, live_values};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
     NEWEST_OPSET, OLDEST_OPSET, Options, RuleInfo, Want, differentiate, gradient, rules,
 };
-pub use graph::inputs;
+pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};
 pub use prune::prune;
 pub use text::to_text;
-pub use verify::verify;
+pub use verify::{verify, verify_graph};

@@ -6,79 +6,133 @@ use std::collections::HashSet;
 use crate::{
     error::Result,
     facts::{Fact, Value},
-    graph::{Graph, Origin, ValueId, declare},
+    graph::{Graph, NodeId, Origin, ValueId, declare},
     model::Model,
-    proto::{GraphProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
-    verify::verify_emitted,
+    proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
 /// The part of a graph that computes the given outputs, as a model. Every value is declared with its
 /// type and shape.
 ///
 /// # Errors
-/// `InvalidModel` in debug builds, where a pass broke what must hold.
+/// In debug builds, `InvalidModel` where the result breaks the standard.
 pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
-    let mut needed = HashSet::new();
-    let mut folded = HashSet::new();
-    let mut open: Vec<ValueId> = outputs.to_vec();
-    while let Some(value) = open.pop() {
-        if !needed.insert(value) {
-            continue;
+    let part = Part::find(graph, outputs, &|_| false);
+    let inputs = graph.inputs().iter().copied().filter(|id| part.needed.contains(id));
+    part.model(graph, &inputs.collect::<Vec<_>>(), outputs)
+}
+
+/// What outputs are computed from.
+pub(crate) struct Part {
+    /// The outputs and everything that they are computed from.
+    pub(crate) needed: HashSet<ValueId>,
+    /// Of those, what is known in numbers, so that what it is computed from is not needed.
+    pub(crate) folded: HashSet<ValueId>,
+}
+
+impl Part {
+    /// Goes back from the outputs to the inputs, or to where `stop` says.
+    pub(crate) fn find(graph: &Graph, outputs: &[ValueId], stop: &dyn Fn(ValueId) -> bool) -> Self {
+        let mut part = Self { needed: HashSet::new(), folded: HashSet::new() };
+        let mut open: Vec<ValueId> = outputs.to_vec();
+        while let Some(value) = open.pop() {
+            if !part.needed.insert(value) || stop(value) {
+                continue;
+            }
+            let Some(node) = graph.producer(value) else { continue };
+            if !outputs.contains(&value) && Self::is_known(graph, value) {
+                part.folded.insert(value);
+                continue;
+            }
+            open.extend(graph.node_inputs(node).iter().flatten());
+            open.extend(graph.node_captures(node));
         }
-        let Some(node) = graph.producer(value) else { continue };
-        if !outputs.contains(&value) && as_tensor(graph.name(value), graph.fact(value)).is_some() {
-            folded.insert(value);
-            continue;
+        part
+    }
+
+    /// Whether a node's output is known in numbers, so that it can be a constant.
+    pub(crate) fn is_known(graph: &Graph, value: ValueId) -> bool {
+        let from_node = matches!(graph.origin(value), Origin::Node(_));
+        from_node && as_tensor(graph.name(value), graph.fact(value)).is_some()
+    }
+
+    /// The part as a model with those inputs.
+    pub(crate) fn model(
+        &self,
+        graph: &Graph,
+        inputs: &[ValueId],
+        outputs: &[ValueId],
+    ) -> Result<Model> {
+        let Self { needed, folded } = self;
+        let body = graph.body();
+        let given: HashSet<ValueId> = inputs.iter().copied().collect();
+        let kept = |id: &ValueId| needed.contains(id) && !given.contains(id);
+        let mut initializer: Vec<TensorProto> = body
+            .initializer
+            .iter()
+            .filter(|tensor| graph.find(tensor.label()).as_ref().is_some_and(kept))
+            .cloned()
+            .collect();
+        let mut constants: Vec<ValueId> = folded.iter().copied().collect();
+        constants.sort_unstable();
+        initializer
+            .extend(constants.iter().filter_map(|&id| as_tensor(graph.name(id), graph.fact(id))));
+        let node = graph
+            .nodes()
+            .filter(|(id, _)| {
+                let outputs = graph.node_outputs(*id).iter().flatten();
+                outputs.clone().any(|out| kept(out) && !folded.contains(out))
+            })
+            .map(|(id, node)| {
+                let apart = |out: ValueId| given.contains(&out) || folded.contains(&out);
+                without(graph, id, node, &apart)
+            })
+            .collect();
+        let info = |id: ValueId| -> ValueInfoProto { declare(graph.name(id), graph.fact(id)) };
+        let inner = graph.values().filter(|id| {
+            needed.contains(id)
+                && !folded.contains(id)
+                && !outputs.contains(id)
+                && !given.contains(id)
+                && matches!(graph.origin(*id), Origin::Node(_))
+                && graph.fact(*id).elem != DataType::Undefined
+        });
+        let pruned = GraphProto {
+            node,
+            initializer,
+            input: inputs.iter().map(|&id| info(id)).collect(),
+            output: outputs.iter().map(|&id| info(id)).collect(),
+            value_info: inner.map(info).collect(),
+            ..body.clone_header()
+        };
+        let mut proto = graph.model().proto().clone();
+        proto.graph = Some(pruned);
+        // Before IR version 4 an initializer had to be an input too.
+        proto.ir_version = proto.ir_version.max(Some(4));
+        let pruned = graph.model().with_proto(proto);
+        if cfg!(debug_assertions) {
+            crate::verify::verify(&pruned)?;
         }
-        open.extend(graph.node_inputs(node).iter().flatten());
-        open.extend(graph.node_captures(node));
+        Ok(pruned)
     }
-    let body = graph.body();
-    let kept = |id: &ValueId| needed.contains(id);
-    let mut initializer: Vec<TensorProto> = body
-        .initializer
-        .iter()
-        .filter(|tensor| graph.find(tensor.label()).as_ref().is_some_and(kept))
-        .cloned()
-        .collect();
-    let mut constants: Vec<ValueId> = folded.iter().copied().collect();
-    constants.sort_unstable();
-    initializer
-        .extend(constants.iter().filter_map(|&id| as_tensor(graph.name(id), graph.fact(id))));
-    let node = graph
-        .nodes()
-        .filter(|(id, _)| {
-            // A value that a cut made an input has lost its producer.
-            let made = |out: &&ValueId| graph.origin(**out) == Origin::Node(*id);
-            let mut outputs = graph.node_outputs(*id).iter().flatten().filter(made);
-            outputs.any(|out| needed.contains(out) && !folded.contains(out))
-        })
-        .map(|(_, node)| node.clone())
-        .collect();
-    let info = |id: ValueId| -> ValueInfoProto { declare(graph.name(id), graph.fact(id)) };
-    let input = graph.inputs().iter().filter(|id| needed.contains(id)).map(|&id| info(id));
-    let inner = graph.values().filter(|id| {
-        needed.contains(id)
-            && !folded.contains(id)
-            && !outputs.contains(id)
-            && matches!(graph.origin(*id), Origin::Node(_))
-            && graph.fact(*id).elem != DataType::Undefined
-    });
-    let pruned = GraphProto {
-        node,
-        initializer,
-        input: input.collect(),
-        output: outputs.iter().map(|&id| info(id)).collect(),
-        value_info: inner.map(info).collect(),
-        ..body.clone_header()
-    };
-    let mut proto = graph.model().proto().clone();
-    proto.graph = Some(pruned);
-    let pruned = graph.model().with_proto(proto);
-    if cfg!(debug_assertions) {
-        verify_emitted(&pruned)?;
+}
+
+/// The node without the outputs that come from elsewhere: they get names that nobody reads.
+fn without(
+    graph: &Graph,
+    id: NodeId,
+    node: &NodeProto,
+    apart: &dyn Fn(ValueId) -> bool,
+) -> NodeProto {
+    let mut node = node.clone();
+    for (name, value) in node.output.iter_mut().zip(graph.node_outputs(id)) {
+        if value.is_some_and(apart) {
+            while graph.find(name).is_some() {
+                name.push_str("/unused");
+            }
+        }
     }
-    Ok(pruned)
+    node
 }
 
 impl GraphProto {

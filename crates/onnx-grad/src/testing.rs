@@ -4,7 +4,10 @@ use crate::{
     Model,
     facts::Fact,
     graph::declare,
-    proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, tensor_proto::DataType},
+    proto::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+        ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
+    },
 };
 
 /// A model at opset 17: float inputs with their sizes, nodes as (operator, inputs, output), one output.
@@ -42,4 +45,54 @@ pub(crate) fn wrap(graph: GraphProto) -> Model {
         ..ModelProto::default()
     };
     Model::from_bytes(prost::Message::encode_to_vec(&proto)).expect("a model")
+}
+
+/// A node named as its first output.
+pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    NodeProto {
+        op_type: Some(op.to_owned()),
+        name: outputs.first().map(|&name| name.to_owned()),
+        input: names(inputs),
+        output: names(outputs),
+        ..NodeProto::default()
+    }
+}
+
+/// An attribute that is a subgraph of those nodes and outputs.
+pub(crate) fn subgraph(name: &str, nodes: Vec<NodeProto>, outputs: &[&str]) -> AttributeProto {
+    let output =
+        |&name: &&str| ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Graph as i32),
+        g: Some(GraphProto {
+            node: nodes,
+            output: outputs.iter().map(output).collect(),
+            ..GraphProto::default()
+        }),
+        ..AttributeProto::default()
+    }
+}
+
+/// A float tensor of one axis.
+pub(crate) fn floats(name: &str, numbers: &[f32]) -> TensorProto {
+    let raw: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Float as i32),
+        dims: vec![i64::try_from(numbers.len()).expect("few numbers")],
+        raw_data: Some(raw.into()),
+        ..TensorProto::default()
+    }
+}
+
+/// A boolean scalar.
+pub(crate) fn truth(name: &str, value: bool) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Bool as i32),
+        raw_data: Some(vec![u8::from(value)].into()),
+        ..TensorProto::default()
+    }
 }

@@ -1,126 +1,248 @@
-//! A model as text, one node a line, for snapshots and for people.
+//! A model as text, for people and for snapshots: one line a value.
 
-use std::{collections::HashMap, fmt::Write};
-
-use crate::{
-    attrs,
-    facts::{DeclaredDim, Fact, Value, declared},
-    model::Model,
-    proto::{TensorProto, ValueInfoProto, tensor_proto::DataType},
+use std::{
+    collections::HashMap,
+    fmt::{self, Display, Write},
 };
 
-/// Constants of at most this many elements are shown with their numbers.
-const SHOWN: usize = 8;
+use crate::{
+    facts::{self, DeclaredDim, Fact, Value},
+    graph::{Graph, Origin, ValueId, declare},
+    inline::normal,
+    model::Model,
+    proto::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_proto::DataType,
+    },
+};
 
-/// The main graph of a model as text: inputs, constants, nodes in order, outputs.
+/// Constants of at most this many elements are shown with their values.
+const SHOWN_ELEMENTS: usize = 8;
+
+/// Lists a model: header, inputs, initializers, nodes with types and shapes as far as the model
+/// declares them, outputs, functions. The same model gives the same text.
 ///
-/// The same model gives the same text.
+/// ```text
+/// ir_version 8, opset 17, producer pytorch 2.1
+///
+/// graph main
+/// input x: float[N,3,224,224]
+/// const w: float[64,3,7,7]
+/// y: float[N,64,112,112] = Conv(x, w) {strides=[2, 2]}
+/// output y: float[N,64,112,112]
+/// ```
 pub fn to_text(model: &Model) -> String {
-    let graph = model.graph();
-    let types: HashMap<&str, String> = graph
-        .value_info
-        .iter()
-        .chain(&graph.output)
-        .chain(&graph.input)
-        .filter_map(|info| Some((info.name.as_deref()?, type_of(info)?)))
-        .collect();
-    let typed = |name: &str| match types.get(name) {
-        Some(shown) => format!("{name}: {shown}"),
-        None => name.to_owned(),
-    };
-    let mut text = String::new();
-    let mut line = |content: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{content}");
-    };
-    for import in &model.proto().opset_import {
-        let domain = import.domain.as_deref().filter(|d| !d.is_empty()).unwrap_or("ai.onnx");
-        line(format!("opset {domain} {}", import.version.unwrap_or(1)));
+    Listing { proto: model.proto(), graph: model.graph() }.to_string()
+}
+
+impl Display for Graph {
+    /// The listing of [`to_text`], with the shapes that are known here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = |id: ValueId| declare(self.name(id), self.fact(id));
+        let produced = self.values().filter(|id| matches!(self.origin(*id), Origin::Node(_)));
+        let graph = GraphProto {
+            input: self.inputs().iter().copied().map(info).collect(),
+            output: self.outputs().iter().copied().map(info).collect(),
+            value_info: produced.map(info).collect(),
+            ..self.body().clone()
+        };
+        Listing { proto: self.model().proto(), graph: &graph }.fmt(f)
     }
+}
+
+struct Listing<'a> {
+    proto: &'a ModelProto,
+    graph: &'a GraphProto,
+}
+
+impl Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ir_version {}", self.proto.ir_version.unwrap_or_default())?;
+        for import in &self.proto.opset_import {
+            let domain = match normal(import.domain.as_deref()) {
+                "" => String::new(),
+                domain => format!(" of {}", name(domain)),
+            };
+            write!(f, ", opset {}{domain}", import.version.unwrap_or_default())?;
+        }
+        if let Some(producer) = self.proto.producer_name.as_deref().filter(|p| !p.is_empty()) {
+            let version = self.proto.producer_version.as_deref().unwrap_or_default();
+            write!(f, ", producer {}", name(format!("{producer} {version}").trim_end()))?;
+        }
+        writeln!(f, "\n\ngraph {}", name(self.graph.name.as_deref().unwrap_or_default()))?;
+        graph(f, self.graph, "")?;
+        for function in &self.proto.functions {
+            let text = |text: &Option<String>| name(text.as_deref().unwrap_or_default());
+            let (domain, title) = (text(&function.domain), text(&function.name));
+            let names = |names: &[String]| join(names.iter().map(|n| name(n)));
+            let (inputs, outputs) = (names(&function.input), names(&function.output));
+            writeln!(f, "\nfunction {domain}.{title}({inputs}) -> ({outputs})")?;
+            nodes(f, &function.node, &types(&function.value_info), "")?;
+        }
+        Ok(())
+    }
+}
+
+/// Types by value name.
+type Types<'a> = HashMap<&'a str, String>;
+
+fn types<'a>(infos: impl IntoIterator<Item = &'a ValueInfoProto>) -> Types<'a> {
+    let infos = infos.into_iter();
+    infos.filter_map(|info| Some((info.name.as_deref()?, type_of(info)?))).collect()
+}
+
+fn graph(f: &mut fmt::Formatter<'_>, graph: &GraphProto, indent: &str) -> fmt::Result {
     for input in &graph.input {
-        line(format!("input {}", typed(input.name.as_deref().unwrap_or_default())));
+        writeln!(f, "{indent}input {}", declaration(input))?;
     }
     for tensor in &graph.initializer {
-        line(format!("const {}", constant(tensor)));
+        writeln!(f, "{indent}const {}: {}", name(tensor.label()), tensor_text(tensor))?;
     }
-    for node in &graph.node {
-        let outputs: Vec<String> = node.output.iter().map(|name| typed(name)).collect();
+    for sparse in &graph.sparse_initializer {
+        let (label, elem) =
+            sparse.values.as_ref().map_or(("", DataType::Undefined), |v| (v.label(), v.elem()));
+        let dims = join_tight(sparse.dims.iter());
+        writeln!(f, "{indent}const {}: sparse {}[{dims}]", name(label), elem_name(elem))?;
+    }
+    nodes(f, &graph.node, &types(graph.value_info.iter().chain(&graph.output)), indent)?;
+    for output in &graph.output {
+        writeln!(f, "{indent}output {}", declaration(output))?;
+    }
+    Ok(())
+}
+
+fn nodes(
+    f: &mut fmt::Formatter<'_>,
+    nodes: &[NodeProto],
+    types: &Types<'_>,
+    indent: &str,
+) -> fmt::Result {
+    for node in nodes {
+        let output = |output: &String| match (output.as_str(), types.get(output.as_str())) {
+            ("", _) => "_".to_owned(),
+            (output, Some(known)) => format!("{}: {known}", name(output)),
+            (output, None) => name(output),
+        };
         let domain = match node.op_domain() {
             "" => String::new(),
-            domain => format!("{domain}."),
+            domain => format!("{}.", name(domain)),
         };
-        let attributes: Vec<String> = node
-            .attribute
-            .iter()
-            .map(|a| format!("{}={}", a.name.as_deref().unwrap_or_default(), attrs::show(a)))
-            .collect();
-        let attributes = match attributes.as_slice() {
-            [] => String::new(),
-            some => format!(" {{{}}}", some.join(", ")),
-        };
-        let inputs: Vec<&str> =
-            node.input.iter().map(|name| if name.is_empty() { "_" } else { name }).collect();
-        line(format!(
-            "{} = {domain}{}({}){attributes}",
-            outputs.join(", "),
-            node.op(),
-            inputs.join(", ")
-        ));
+        let input = |input: &String| if input.is_empty() { "_".to_owned() } else { name(input) };
+        let (outputs, inputs) =
+            (join(node.output.iter().map(output)), join(node.input.iter().map(input)));
+        write!(f, "{indent}{outputs} = {domain}{}({inputs})", name(node.op()))?;
+        let plain = node.attribute.iter().filter(|a| a.g.is_none() && a.graphs.is_empty());
+        let plain: Vec<String> = plain.map(attribute).collect();
+        if !plain.is_empty() {
+            write!(f, " {{{}}}", plain.join(", "))?;
+        }
+        let label = node.name.as_deref().unwrap_or_default();
+        if !label.is_empty() && Some(label) != node.output.first().map(String::as_str) {
+            write!(f, " # {}", name(label))?;
+        }
+        writeln!(f)?;
+        for attribute in &node.attribute {
+            for inner in attribute.g.iter().chain(&attribute.graphs) {
+                writeln!(f, "{indent}  {}:", name(attribute.name.as_deref().unwrap_or_default()))?;
+                graph(f, inner, &format!("{indent}    "))?;
+            }
+        }
     }
-    for output in &graph.output {
-        line(format!("output {}", output.name.as_deref().unwrap_or_default()));
+    Ok(())
+}
+
+fn attribute(attribute: &AttributeProto) -> String {
+    let label = name(attribute.name.as_deref().unwrap_or_default());
+    if let Some(reference) = attribute.ref_attr_name.as_deref().filter(|r| !r.is_empty()) {
+        return format!("{label}=@{}", name(reference));
     }
-    text
+    let value = match (&attribute.t, attribute.tensors.as_slice(), attribute.strings.as_slice()) {
+        (Some(tensor), ..) => tensor_text(tensor),
+        (None, [], []) => crate::attrs::show(attribute),
+        (None, [], strings) => format!("{:?}", strings.iter().map(|s| text(s)).collect::<Vec<_>>()),
+        (None, tensors, _) => format!("[{}]", join(tensors.iter().map(tensor_text))),
+    };
+    format!("{label}={value}")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Type, shape and, where they are few, the numbers of a tensor.
+fn tensor_text(tensor: &TensorProto) -> String {
+    let elem = tensor.elem();
+    let mut shown = format!("{}[{}]", elem_name(elem), join_tight(tensor.dims.iter()));
+    let fact = Fact::of_tensor(tensor);
+    if fact.count().is_none_or(|count| count > SHOWN_ELEMENTS) {
+        return shown;
+    }
+    let values = match &fact.value {
+        Some(Value::Ints(ints)) if elem == DataType::Bool => {
+            join(ints.iter().map(|n| (n.fixed() != Some(0)).to_string()))
+        }
+        Some(Value::Ints(ints)) => join(ints.iter().map(ToString::to_string)),
+        #[expect(clippy::cast_possible_truncation, reason = "the numbers are float32 or shorter")]
+        Some(Value::Floats(floats)) if elem != DataType::Double => {
+            join(floats.iter().map(|&n| format!("{:?}", n as f32)))
+        }
+        Some(Value::Floats(floats)) => join(floats.iter().map(|n| format!("{n:?}"))),
+        None if elem == DataType::String => {
+            join(tensor.string_data.iter().map(|s| format!("{:?}", text(s))))
+        }
+        None => return shown,
+    };
+    // A string cannot be written to in vain.
+    let _ = write!(shown, " = {{{values}}}");
+    shown
+}
+
+fn declaration(info: &ValueInfoProto) -> String {
+    let label = name(info.name.as_deref().unwrap_or_default());
+    match type_of(info) {
+        Some(known) => format!("{label}: {known}"),
+        None => label,
+    }
 }
 
 fn type_of(info: &ValueInfoProto) -> Option<String> {
-    let (elem, dims) = declared(info)?;
-    let dims = dims?.into_iter().map(|dim| match dim {
-        DeclaredDim::Size(size) => size.to_string(),
-        DeclaredDim::Name(name) => name,
-        DeclaredDim::Unknown => "?".to_owned(),
+    let (elem, dims) = facts::declared(info)?;
+    let dims = dims.map(|dims| {
+        let dim = |dim: &DeclaredDim| match dim {
+            DeclaredDim::Size(size) => size.to_string(),
+            DeclaredDim::Name(symbol) => name(symbol),
+            DeclaredDim::Unknown => "?".to_owned(),
+        };
+        format!("[{}]", join_tight(dims.iter().map(dim)))
     });
-    Some(format!("{}[{}]", name_of(elem), dims.collect::<Vec<_>>().join(",")))
+    match (elem, dims) {
+        (DataType::Undefined, None) => None,
+        (elem, dims) => Some(format!("{}{}", elem_name(elem), dims.unwrap_or_default())),
+    }
 }
 
-fn name_of(elem: DataType) -> String {
-    elem.as_str_name().to_ascii_lowercase()
+fn elem_name(elem: DataType) -> String {
+    match elem {
+        DataType::Undefined => "?".to_owned(),
+        elem => elem.as_str_name().to_lowercase(),
+    }
 }
 
-fn constant(tensor: &TensorProto) -> String {
-    let dims: Vec<String> = tensor.dims.iter().map(i64::to_string).collect();
-    let head = format!("{}: {}[{}]", tensor.label(), name_of(tensor.elem()), dims.join(","));
-    let numbers = match Fact::of_tensor(tensor).value {
-        Some(Value::Ints(ints)) if ints.len() <= SHOWN => {
-            ints.iter().map(ToString::to_string).collect::<Vec<_>>()
-        }
-        Some(Value::Floats(floats)) if floats.len() <= SHOWN => {
-            floats.iter().map(ToString::to_string).collect()
-        }
-        _ => return head,
-    };
-    format!("{head} = {}", numbers.join(", "))
+/// A name without control characters, which a terminal would obey.
+fn name(name: &str) -> String {
+    match name.contains(char::is_control) {
+        true => name.escape_debug().to_string(),
+        false => name.to_owned(),
+    }
+}
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn join_tight(parts: impl Iterator<Item = impl Display>) -> String {
+    parts.map(|part| part.to_string()).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::{Options, gradient, testing, to_text};
-
-    #[test]
-    fn a_small_gradient_reads_as_it_should() {
-        let model = testing::model(&[("x", &[2, 3])], &[("Relu", &["x"], "y")], "y");
-        let model = gradient(&model, "y", &["x"], &Options::default()).expect("a gradient");
-        let want = "\
-opset ai.onnx 17
-input x: float[2,3]
-const grad/y/constant_3: float[] = 0
-y: float[2,3] = Relu(x)
-grad/y/Greater_4: bool[2,3] = Greater(y, grad/y/constant_3)
-grad/y/Cast_5: float[2,3] = Cast(grad/y/Greater_4) {to=1}
-x.grad: float[2,3] = Identity(grad/y/Cast_5)
-output y
-output x.grad
-";
-        assert_eq!(to_text(&model), want);
-    }
-}
+mod tests;

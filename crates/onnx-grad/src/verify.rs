@@ -1,87 +1,250 @@
-//! What must hold of a model after every pass: single assignment, topological order, outputs that are
-//! made, an opset that exists, and a known shape for every value that this crate emitted.
+//! Whether a model keeps the rules of the standard that the passes rely on: each value assigned once
+//! and before it is read, tensors as long as their shapes, opsets declared. What this crate appends
+//! has known types and shapes besides.
+//!
+//! Every pass is checked by it in debug builds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
-    error::{Result, bail},
-    grad::NEWEST_OPSET,
+    error::{Error, ErrorKind, Result, bail},
+    facts::{self, DeclaredDim},
+    graph::{Graph, Origin},
+    inline::normal,
     model::Model,
-    proto::{TensorProto, tensor_proto::DataType},
+    proto::{
+        GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+        tensor_proto::DataType,
+    },
 };
 
-/// Scopes that this crate and its callers emit under.
-const EMITTED: &[&str] = &["grad/", "cam/"];
+/// The scopes that appended nodes are named in.
+const APPENDED: &[&str] = &["grad/", "cam/"];
 
-/// Checks the main graph of a model.
+/// Checks a model.
 ///
 /// # Errors
-/// `InvalidModel` with the first value or node that breaks a rule.
+/// `InvalidModel` with the first thing that is wrong.
 pub fn verify(model: &Model) -> Result<()> {
-    let graph = model.graph();
-    let opset = model.opset();
-    if !(1..=NEWEST_OPSET).contains(&opset) {
-        bail!(InvalidModel, "the model says opset {opset}; known are 1 to {NEWEST_OPSET}");
-    }
-    let constants = graph.initializer.iter().map(TensorProto::label);
-    let sparse =
-        graph.sparse_initializer.iter().filter_map(|s| s.values.as_ref()).map(TensorProto::label);
-    let mut known: HashSet<&str> = HashSet::new();
-    for name in constants.chain(sparse) {
-        if !known.insert(name) {
-            bail!(InvalidModel, "the constant \"{name}\" is there twice");
+    let proto = model.proto();
+    let imports = imported(&proto.opset_import, "the model")?;
+    let mut functions = HashSet::new();
+    for function in &proto.functions {
+        let name = function.name.as_deref().unwrap_or_default();
+        let key = (normal(function.domain.as_deref()), name, function.overload.as_deref());
+        if !functions.insert(key) {
+            bail!(InvalidModel, "function \"{name}\" is defined twice");
+        }
+        let imports = imported(&function.opset_import, &format!("function \"{name}\""))?;
+        let mut scope = Scope { model, imports: &imports, defined: vec![HashSet::new()] };
+        for input in &function.input {
+            scope.define(input, "input")?;
+        }
+        scope.nodes(&function.node)?;
+        for output in &function.output {
+            scope.read(output, &format!("the output of function \"{name}\""))?;
         }
     }
-    // Before IR version 4, initializers are listed among the inputs.
-    known.extend(graph.input.iter().filter_map(|input| input.name.as_deref()));
-    for node in &graph.node {
-        let (label, op) = (node.label(), node.op());
-        if let Some(missing) =
-            node.input.iter().find(|n| !n.is_empty() && !known.contains(n.as_str()))
-        {
-            bail!(
-                InvalidModel,
-                "node \"{label}\" ({op}) reads \"{missing}\", which nothing before it produces"
-            );
+    let mut scope = Scope { model, imports: &imports, defined: Vec::new() };
+    scope.graph(model.graph())?;
+    appended(model.graph())
+}
+
+/// Checks that the side tables of a graph say the same as its nodes, and that what this crate
+/// appended has known types and shapes.
+///
+/// # Errors
+/// `InvalidModel` with the first thing that is wrong.
+pub fn verify_graph(graph: &Graph) -> Result<()> {
+    for (id, node) in graph.nodes() {
+        let label = node.label();
+        let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
+        if inputs.len() != node.input.len() || outputs.len() != node.output.len() {
+            bail!(InvalidModel, "the tables of node \"{label}\" have another arity than the node");
         }
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
-            if !known.insert(output) {
-                bail!(InvalidModel, "node \"{label}\" ({op}) assigns \"{output}\" a second time");
+        let named = node.input.iter().zip(inputs).chain(node.output.iter().zip(outputs));
+        for (name, value) in named {
+            if *name != value.map_or("", |value| graph.name(value)) {
+                bail!(InvalidModel, "the tables of node \"{label}\" miss its value \"{name}\"");
+            }
+        }
+        for &input in inputs.iter().flatten().chain(graph.node_captures(id)) {
+            let name = graph.name(input);
+            if graph.producer(input).is_some_and(|producer| producer >= id) {
+                bail!(InvalidModel, "node \"{label}\" reads \"{name}\" before it is produced");
+            }
+            if !graph.consumers(input).contains(&id) {
+                bail!(InvalidModel, "\"{name}\" does not list its reader \"{label}\"");
+            }
+        }
+        for &output in outputs.iter().flatten() {
+            let (name, fact) = (graph.name(output), graph.fact(output));
+            if graph.origin(output) != Origin::Node(id) || graph.find(name) != Some(output) {
+                bail!(InvalidModel, "\"{name}\" has another producer than \"{label}\"");
+            }
+            if is_appended(node) && (fact.elem == DataType::Undefined || fact.shape.is_none()) {
+                return Err(unknown(node, name));
             }
         }
     }
-    for output in graph.output.iter().filter_map(|output| output.name.as_deref()) {
-        if !known.contains(output) {
-            bail!(InvalidModel, "the graph's output \"{output}\" is produced by no node");
+    Ok(())
+}
+
+fn is_appended(node: &NodeProto) -> bool {
+    APPENDED.iter().any(|scope| node.label().starts_with(scope))
+}
+
+fn unknown(node: &NodeProto, name: &str) -> Error {
+    let (label, op) = (node.label(), node.op());
+    let message = format!("type or shape of \"{name}\", from node \"{label}\" ({op}), is unknown");
+    Error::new(ErrorKind::InvalidModel, message).at_node(label)
+}
+
+/// Whether everything that this crate appended is declared with a type and a shape.
+fn appended(graph: &GraphProto) -> Result<()> {
+    let declared = |info: &ValueInfoProto| -> bool {
+        let Some((elem, Some(dims))) = facts::declared(info) else { return false };
+        elem != DataType::Undefined && !dims.contains(&DeclaredDim::Unknown)
+    };
+    let infos = graph.value_info.iter().chain(&graph.output).filter(|info| declared(info));
+    let known: HashSet<&str> = infos.filter_map(|info| info.name.as_deref()).collect();
+    for node in graph.node.iter().filter(|node| is_appended(node)) {
+        let mut outputs = node.output.iter().filter(|name| !name.is_empty());
+        if let Some(name) = outputs.find(|name| !known.contains(name.as_str())) {
+            return Err(unknown(node, name));
         }
     }
     Ok(())
 }
 
-/// As [`verify`], and every value that was emitted must be declared with type and shape.
-pub(crate) fn verify_emitted(model: &Model) -> Result<()> {
-    verify(model)?;
-    let graph = model.graph();
-    let typed: HashSet<&str> = graph
-        .value_info
-        .iter()
-        .chain(&graph.output)
-        .filter(|info| {
-            crate::facts::declared(info)
-                .is_some_and(|(elem, dims)| elem != DataType::Undefined && dims.is_some())
-        })
-        .filter_map(|info| info.name.as_deref())
-        .collect();
-    for node in &graph.node {
-        let emitted = |name: &&String| EMITTED.iter().any(|scope| name.starts_with(scope));
-        if let Some(open) = node.output.iter().filter(emitted).find(|n| !typed.contains(n.as_str()))
-        {
-            bail!(
-                InvalidModel,
-                "the shape of the emitted value \"{open}\" ({}) is not known",
-                node.op()
-            );
+/// The versions by domain.
+fn imported<'m>(imports: &'m [OperatorSetIdProto], of: &str) -> Result<HashMap<&'m str, i64>> {
+    let mut versions = HashMap::new();
+    for import in imports {
+        let domain = normal(import.domain.as_deref());
+        let version = import.version.unwrap_or_default();
+        if version < 1 {
+            bail!(InvalidModel, "{of} imports \"{domain}\" in the impossible version {version}");
         }
+        if versions.insert(domain, version).is_some_and(|had| had != version) {
+            bail!(InvalidModel, "{of} imports \"{domain}\" in two versions");
+        }
+    }
+    Ok(versions)
+}
+
+/// The names that are defined so far, outermost graph first.
+struct Scope<'m> {
+    model: &'m Model,
+    imports: &'m HashMap<&'m str, i64>,
+    defined: Vec<HashSet<&'m str>>,
+}
+
+impl<'m> Scope<'m> {
+    fn graph(&mut self, graph: &'m GraphProto) -> Result<()> {
+        self.defined.push(HashSet::new());
+        for tensor in &graph.initializer {
+            self.define(tensor.label(), "initializer")?;
+            fits(self.model, tensor)?;
+        }
+        for sparse in &graph.sparse_initializer {
+            let label = sparse.values.as_ref().map_or("", TensorProto::label);
+            self.define(label, "sparse initializer")?;
+        }
+        let mut inputs = HashSet::new();
+        for input in &graph.input {
+            let name = input.name.as_deref().unwrap_or_default();
+            if !inputs.insert(name) {
+                bail!(InvalidModel, "the graph has two inputs \"{name}\"");
+            }
+            // An initializer of the same name is the input's default.
+            if !self.is_defined_here(name) {
+                self.define(name, "input")?;
+            }
+        }
+        self.nodes(&graph.node)?;
+        for output in &graph.output {
+            self.read(output.name.as_deref().unwrap_or_default(), "the graph's outputs")?;
+        }
+        self.defined.pop();
+        Ok(())
+    }
+
+    fn nodes(&mut self, nodes: &'m [NodeProto]) -> Result<()> {
+        for node in nodes {
+            let (label, op) = (node.label(), node.op());
+            let at = |e: Error| e.at_node(label);
+            if op.is_empty() {
+                bail!(InvalidModel, "node \"{label}\" has no operator");
+            }
+            let domain = node.op_domain();
+            if !self.imports.contains_key(domain) {
+                let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+                let message = format!(
+                    "node \"{label}\" ({op}) is of domain {domain}, for which no opset is declared"
+                );
+                return Err(at(Error::new(ErrorKind::InvalidModel, message)));
+            }
+            for input in node.input.iter().filter(|name| !name.is_empty()) {
+                self.read(input, &format!("node \"{label}\" ({op})")).map_err(at)?;
+            }
+            for graph in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
+                self.graph(graph).map_err(at)?;
+            }
+            for tensor in node.attribute.iter().flat_map(|a| a.t.iter().chain(&a.tensors)) {
+                fits(self.model, tensor).map_err(at)?;
+            }
+            for output in node.output.iter().filter(|name| !name.is_empty()) {
+                self.define(output, "output").map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_defined_here(&self, name: &str) -> bool {
+        self.defined.last().is_some_and(|names| names.contains(name))
+    }
+
+    fn define(&mut self, name: &'m str, what: &str) -> Result<()> {
+        if name.is_empty() {
+            bail!(InvalidModel, "an {what} has no name");
+        }
+        if self.defined.iter().any(|names| names.contains(name)) {
+            bail!(InvalidModel, "the value \"{name}\" is assigned twice");
+        }
+        if let Some(names) = self.defined.last_mut() {
+            names.insert(name);
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &str, reader: &str) -> Result<()> {
+        if !self.defined.iter().any(|names| names.contains(name)) {
+            bail!(InvalidModel, "{reader} read \"{name}\", which nothing before it produces");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a tensor has as many bytes as its shape says.
+fn fits(model: &Model, tensor: &TensorProto) -> Result<()> {
+    let Some(expected) = crate::tensor::byte_len(tensor)? else { return Ok(()) };
+    let len = match model.weight_of(tensor) {
+        Some(weight) => weight.len(),
+        None if tensor.is_external() => 0,
+        None => crate::tensor::to_bytes(tensor)?.len(),
+    };
+    // Four-bit types may be written one to an int32, or two.
+    let packed = tensor.elem().bits() < 8 && tensor.raw_data.is_none();
+    if len != expected && !(packed && len > expected) {
+        let (name, dims) = (tensor.label(), &tensor.dims);
+        bail!(
+            InvalidModel,
+            "tensor \"{name}\" of shape {dims:?} needs {expected} bytes, the model has {len}"
+        );
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

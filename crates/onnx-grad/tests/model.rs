@@ -11,8 +11,8 @@ use onnx_grad::{
     ErrorKind, Model,
     graph::{Graph, Sizes},
     proto::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
-        StringStringEntryProto, TensorProto, ValueInfoProto,
+        AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        SparseTensorProto, StringStringEntryProto, TensorProto, TrainingInfoProto, ValueInfoProto,
         attribute_proto::AttributeType,
         tensor_proto::{DataLocation, DataType},
     },
@@ -62,7 +62,7 @@ fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
-/// A model with a small and a large tensor, a large one in an attribute, a sparse one, and a long text.
+/// A model with tensors, small and large, in every place that can have some, and a long text.
 fn rich() -> ModelProto {
     let attribute = |name: &str, kind: AttributeType| AttributeProto {
         name: Some(name.to_owned()),
@@ -90,6 +90,20 @@ fn rich() -> ModelProto {
         metadata_props: vec![entry("namespace", "x")],
         ..NodeProto::default()
     };
+    let function = FunctionProto {
+        name: Some("F".to_owned()),
+        domain: Some("own".to_owned()),
+        output: vec!["c".to_owned()],
+        node: vec![constant.clone()],
+        ..FunctionProto::default()
+    };
+    let training = TrainingInfoProto {
+        algorithm: Some(GraphProto {
+            initializer: vec![floats("momentum", 500)],
+            ..GraphProto::default()
+        }),
+        ..TrainingInfoProto::default()
+    };
     let sparse = SparseTensorProto {
         values: Some(floats("sparse", 600)),
         indices: Some(TensorProto {
@@ -112,6 +126,8 @@ fn rich() -> ModelProto {
         ir_version: Some(8),
         opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],
         metadata_props: vec![entry("author", "somebody")],
+        functions: vec![function],
+        training_info: vec![training],
         graph: Some(graph),
         ..ModelProto::default()
     }
@@ -126,8 +142,9 @@ fn open_and_save_lose_nothing() {
     let from_file = Model::open(&path).expect("a model");
     let from_bytes = Model::from_bytes(bytes.clone()).expect("a model");
     for model in [&from_file, &from_bytes] {
-        // Outside the message: an initializer, one in an attribute, and the two of the sparse one.
-        assert_eq!(model.weights().len(), 4);
+        // Outside the message: an initializer, one in an attribute, the two of the sparse one, one in
+        // a function, and one of the training.
+        assert_eq!(model.weights().len(), 6);
         assert!(model.proto().encoded_len() < 8000, "{}", model.proto().encoded_len());
         let back = ModelProto::decode(model.to_bytes().expect("bytes").as_slice());
         assert_eq!(back.expect("a model"), proto);

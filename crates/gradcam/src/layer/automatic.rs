@@ -138,7 +138,7 @@ fn scoring_convolution(graph: &Graph, scores: ValueId) -> Option<ValueId> {
     let id = graph.producer(made)?;
     let before = graph.node_inputs(id).first().copied().flatten()?;
     match graph.node(id).op() {
-        "Conv" => Some(before),
+        "Conv" | "ConvTranspose" => Some(before),
         // A bias of its own; a residual sum is no class score.
         "Add" => {
             let inputs = || graph.node_inputs(id).iter().flatten();

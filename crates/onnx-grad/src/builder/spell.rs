@@ -32,11 +32,19 @@ impl Builder<'_> {
         }
     }
 
-    /// Expand exists from 8; before, a product with ones broadcasts.
+    /// Expand exists from 8; before, a product with ones broadcasts. An open size that the value has
+    /// already is written as 1, which keeps it.
     pub(super) fn spell_expand(&mut self, a: ValueId, shape: &[Dim]) -> Result<ValueId> {
-        let Some(sizes) = shape.iter().map(|dim| dim.fixed()).collect::<Option<Vec<_>>>() else {
+        let have = self.shape(a)?;
+        let kept = |(back, dim): (usize, &Dim)| match dim.fixed() {
+            None if have.iter().rev().nth(back) == Some(dim) => Some(1),
+            fixed => fixed,
+        };
+        let sizes = shape.iter().rev().enumerate().map(kept).collect::<Option<Vec<_>>>();
+        let Some(mut sizes) = sizes else {
             bail!(Shape, "\"{}\" must be expanded to an open size", self.graph().name(a));
         };
+        sizes.reverse();
         if self.graph().opset() >= 8 {
             let shape = self.list(&sizes)?;
             return self.raw("Expand", &[a, shape], vec![]);
@@ -48,6 +56,17 @@ impl Builder<'_> {
         };
         let ones = self.floats(a, &sizes, &vec![1.0; count])?;
         self.raw("Mul", &[a, ones], vec![])
+    }
+
+    /// Expand to a shape that is known at run time; before 8, a sum with zeros of that shape.
+    pub(super) fn spell_expand_like(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
+        if self.graph().opset() >= 8 {
+            let shape = self.raw("Shape", &[like], vec![])?;
+            return self.raw("Expand", &[a, shape], vec![]);
+        }
+        // Not like − like: that is NaN where a number is infinite.
+        let zeros = self.less(like, like)?;
+        self.raw("Add", &[a, zeros], vec![])
     }
 
     /// Slice takes inputs and steps from 10; before, a step is a Gather.

@@ -16,7 +16,8 @@ use crate::{
 pub(crate) enum Cotangent {
     /// A tensor of the value's shape, or one that broadcasts to it.
     Dense(ValueId),
-    /// `scale[n] · [k = column[n]]` for a value [N, K]; both are [N, 1], `column` is int64.
+    /// `scale[n] · [k = column[n]]` for a value [N, K]; both are [N, 1]; `column` holds
+    /// integers, negative ones count from the end.
     OneHot {
         /// The index of the one entry in each row.
         column: ValueId,
@@ -31,7 +32,9 @@ impl Cotangent {
         match self {
             Self::Dense(value) => Ok(value),
             Self::OneHot { column, scale } => {
-                let mask = b.one_hot(column, b.size(of, 1)?, of)?;
+                let size = b.size(of, 1)?;
+                let column = super::index::from_start(b, column, size)?;
+                let mask = b.one_hot(column, size, of)?;
                 b.mul(mask, scale)
             }
         }

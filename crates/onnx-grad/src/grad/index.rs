@@ -3,8 +3,10 @@
 use super::{Call, Cotangent, Cotangents, call::product_dim, one};
 use crate::{
     builder::Builder,
-    error::{Error, ErrorKind, bail},
+    error::{Error, ErrorKind, Result, bail},
     facts::Dim,
+    graph::ValueId,
+    proto::tensor_proto::DataType,
 };
 
 /// Gather, y[…, j, …] = x[…, indices[j], …]. dx[l] = Σ_j [indices[j] = l]·g[j], a product with a one-hot
@@ -20,7 +22,7 @@ pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let picks = product_dim(&index_shape).ok_or_else(open)?;
     let columns = product_dim(&shape[axis + 1..]).ok_or_else(open)?;
     let flat = b.reshape(indices, &[Dim::Fixed(1), picks])?;
-    let flat = b.cast(flat, crate::proto::tensor_proto::DataType::Int64)?;
+    let flat = b.cast(flat, DataType::Int64)?;
     let places: Vec<i64> = (0..size).collect();
     let from_end: Vec<i64> = (-size..0).collect();
     let places = b.ints(&[size, 1], &places)?;
@@ -30,6 +32,18 @@ pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let g = b.reshape(g, &[rows, picks, columns])?;
     let dx = b.matmul(one_hot, g)?;
     one(b.reshape(dx, &shape)?)
+}
+
+/// Indices as int64 that count from the start of an axis, also those that count from its end.
+pub(super) fn from_start(b: &mut Builder<'_>, index: ValueId, size: i64) -> Result<ValueId> {
+    let index = b.cast(index, DataType::Int64)?;
+    if b.fact(index).ints().is_some_and(|ints| ints.iter().all(|&place| place >= 0)) {
+        return Ok(index);
+    }
+    let negative = b.below(index, 0.0)?;
+    let size = b.ints(&[], &[size])?;
+    let shift = b.mul(negative, size)?;
+    b.add(index, shift)
 }
 
 /// GatherElements of one element a row, y[n, 0] = x[n, index[n, 0]]: the score of a class.

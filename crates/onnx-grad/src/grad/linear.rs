@@ -114,7 +114,10 @@ pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         let unit = win.strides.iter().all(|&s| s == 1);
         let unpadded = win.begins.iter().chain(&win.ends).all(|&p| p == 0);
         // A 1×1 convolution of a cotangent that is constant over space stays constant over space.
-        let g = if pointwise && unit && unpadded { n.cot(b)? } else { n.full(b)? };
+        // It needs all of its channels, though.
+        let lazy = n.cot(b)?;
+        let channels = b.shape(lazy)?[1] == b.shape(n.y())?[1];
+        let g = if pointwise && unit && unpadded && channels { lazy } else { n.full(b)? };
         grads[0] = Some(if unit || pointwise {
             by_convolution(b, x, g, w, &win, group)?.into()
         } else {
@@ -378,7 +381,11 @@ pub(super) const PUSH_CONV: Push = Push {
         let g = n.cotangent_of_sum(b)?;
         let w = n.x(1)?;
         let shape = b.shape(w)?;
-        let flat = b.reshape(w, &shape[..2])?;
+        let mut flat = b.reshape(w, &shape[..2])?;
+        // A cotangent that is the same for all channels.
+        if b.shape(g)?[1] == Dim::Fixed(1) {
+            flat = b.sum(flat, &[0])?;
+        }
         b.matmul(g, flat)
     },
 };

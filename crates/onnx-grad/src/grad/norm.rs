@@ -40,9 +40,12 @@ fn factor(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
     b.div(scale, deviation)
 }
 
-/// The factor is constant over space.
+/// The factor is constant over space; behind a flattening it is not, every element has its own.
 pub(super) const PUSH_BATCH: Push = Push {
-    when: |_, _, input, count| (input == 0).then_some(Pushed::Sum(count)),
+    when: |graph, n, input, count| {
+        let rank = graph.fact(n.optional(input)?).rank()?;
+        (input == 0 && (rank > 2 || count == 1)).then_some(Pushed::Sum(count))
+    },
     emit: |b, n, _, _| {
         let factor = factor(b, n)?;
         let g = n.cotangent_of_sum(b)?;

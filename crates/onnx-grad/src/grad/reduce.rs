@@ -1,10 +1,6 @@
 //! Rules of the reductions, and of what is made from them.
 
-use super::{
-    Call, Cotangents, Push, Pushed,
-    call::{product, product_dim},
-    one,
-};
+use super::{Call, Cotangents, Push, Pushed, call::product, one};
 use crate::{
     builder::Builder,
     error::{Result, bail},
@@ -81,14 +77,17 @@ pub(super) fn softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// A mean over exactly the spatial axes is a global pool: the sum over space of g/S is g.
 pub(super) const PUSH_MEAN: Push = Push {
     when: |graph, n, input, count| {
-        let (x, y) = (graph.fact(n.optional(input)?), graph.fact(n.y()));
-        let shape = x.shape.as_deref()?;
-        // What is left over has one element a channel only if every spatial axis is gone.
-        let rest = product_dim(y.shape.as_deref()?)?;
-        let channels = product_dim(shape.get(..2)?)?;
-        let same_front = y.shape.as_deref()?.get(..2)? == shape.get(..2)?;
-        (input == 0 && count > 0 && shape.len() > 2 && rest == channels && same_front)
-            .then_some(Pushed::Full)
+        let shape = graph.fact(n.optional(input)?).shape.as_deref()?;
+        let listed = match (n.attrs().ints("axes"), n.optional(1)) {
+            (Some(axes), _) => axes.to_vec(),
+            (None, axes) => graph.fact(axes?).ints()?,
+        };
+        let axes: Vec<usize> =
+            listed.iter().map(|&axis| n.axis(axis, shape.len()).ok()).collect::<Option<_>>()?;
+        // Shapes cannot tell: behind a mean over channels, the width may be as large as they were.
+        let gone = |axis: usize| axes.contains(&axis) || shape[axis] == Dim::Fixed(1);
+        let spatial = axes.iter().all(|&axis| axis >= 2) && (2..shape.len()).all(gone);
+        (input == 0 && count > 0 && shape.len() > 2 && spatial).then_some(Pushed::Full)
     },
     emit: |b, n, _, _| {
         let g = n.full(b)?;
