@@ -5,6 +5,7 @@
 
 mod automatic;
 mod scope;
+mod stride;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -147,14 +148,14 @@ impl Layers {
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
         let default = self.default.map(|value| (value, self.path_of(graph, value)));
+        let strides = stride::strides(graph, input_height);
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();
-            let rows = (shape.len() > 2).then(|| shape[2]).filter(|rows| *rows > 0);
             LayerInfo {
                 path: module.path.clone(),
                 kind: module.kind.clone(),
                 value: graph.name(module.value).to_owned(),
-                stride: rows.zip(input_height).map_or(0, |(rows, height)| height.div_euclid(rows)),
+                stride: strides.get(&module.value).copied().unwrap_or(0),
                 shape,
                 candidate: self.is_candidate(graph, module.value),
                 default: default == Some((module.value, &module.path)),
