@@ -31,8 +31,18 @@ pub(crate) fn clean_up_on_interrupt() {
 }
 
 /// Writes a file beside its place and moves it there when it is whole.
+///
+/// A link is followed, and a pipe or a device is written to: it must not be replaced by a file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
+    let found = fs::metadata(path).ok();
+    if found.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
+        let opened = File::options().write(true).open(path);
+        let written = opened.and_then(|mut file| file.write_all(bytes));
+        return written.map_err(|error| failed(cannot_write(path, &error)));
+    }
+    let followed = found.and_then(|_| fs::canonicalize(path).ok());
+    let target = followed.as_deref().unwrap_or(path);
+    let mut beside = target.as_os_str().to_owned();
     beside.push(format!(".{}.part", process::id()));
     let beside = PathBuf::from(beside);
     let begun = {
@@ -42,7 +52,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let written = begun.and_then(|mut file| file.write_all(bytes));
     let mut unfinished = unfinished();
-    let moved = written.and_then(|()| fs::rename(&beside, path));
+    let moved = written.and_then(|()| fs::rename(&beside, target));
     unfinished.retain(|unfinished| *unfinished != beside);
     moved.map_err(|error| {
         let _ = fs::remove_file(&beside);
