@@ -84,7 +84,7 @@ fn what_is_no_picture_is_refused_by_name() {
             "gif",
             b"GIF89a\x01\0\x01\0".to_vec(),
             Format,
-            "not a JPEG, PNG or WebP picture (it looks like Gif)",
+            "not a JPEG, PNG or WebP picture (it looks like GIF)",
         ),
         ("empty", vec![], Format, "empty: 0 bytes"),
         ("cut png", png[..png.len() - 30].to_vec(), Damaged, "the picture is cut off or damaged: "),

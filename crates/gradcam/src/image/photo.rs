@@ -145,7 +145,8 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
         Ok(other) => {
-            let message = format!("not a JPEG, PNG or WebP picture (it looks like {other:?})");
+            let name = other.extensions_str().first().unwrap_or(&"another format").to_uppercase();
+            let message = format!("not a JPEG, PNG or WebP picture (it looks like {name})");
             return Err(ImageError::new(ImageErrorKind::Format, message));
         }
         Err(_) => {
