@@ -212,11 +212,11 @@ pub(crate) struct PrepareArgs {
     rescale: Option<f64>,
 
     /// What is subtracted after that: one number, or one for each channel, as 0.485,0.456,0.406
-    #[arg(long, value_name = "MEAN", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "MEAN", value_parser = values::finite, value_delimiter = ',', allow_hyphen_values = true)]
     mean: Option<Vec<f32>>,
 
     /// What is divided by after that: one number, or one for each channel, as 0.229,0.224,0.225
-    #[arg(long, value_name = "STD", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "STD", value_parser = values::divisor, value_delimiter = ',', allow_hyphen_values = true)]
     std: Option<Vec<f32>>,
 
     /// The order of the axes of the network's input

@@ -113,6 +113,9 @@ fn command_lines() {
             row("explain photo.png --format gif", 2, &["gif", "png, npy, json"]),
             row("explain photo.png --alpha 2", 2, &["from 0 to 1"]),
             row("explain photo.png --size 0x3", 2, &["320x240"]),
+            row("explain photo.png --std 0", 2, &["--std", "not 0"]),
+            row("explain photo.png --mean 0.5,nan,0.5", 2, &["--mean", "finite"]),
+            row("explain - -", 2, &["standard input is read once"]),
             row("explain photo.png --max-memory lots", 2, &["2GiB"]),
             row("explain photo.png b/photo.jpg", 2, &["photo.png", "b/photo.jpg", "photo.…"]),
             row("explain photo.png -o - --json", 2, &["choose one"]),
@@ -271,6 +274,7 @@ fn images() {
     let photo = png(40, 30);
     folder.write("m.onnx", classifier());
     folder.write("text.jpg", "this is no picture");
+    folder.write("moving.gif", "GIF89a\x01\0\x01\0");
     folder.write("empty.png", "");
     folder.write("cut.png", &photo[..photo.len() / 2]);
     folder.write("hollow.png", hollow_png(0, 5));
@@ -297,6 +301,7 @@ fn images() {
         ("nix.jpg", 1, &["nix.jpg: cannot be read"]),
         ("out", 1, &["out: is a folder"]),
         ("text.jpg", 1, &["text.jpg: not a JPEG, PNG or WebP picture"]),
+        ("moving.gif", 1, &["moving.gif: not a JPEG, PNG or WebP picture (it looks like GIF)"]),
         ("empty.png", 1, &["empty.png: empty"]),
         ("cut.png", 1, &["cut.png: the picture is cut off or damaged"]),
         ("hollow.png", 1, &["hollow.png: the picture is cut off or damaged"]),

@@ -15,7 +15,7 @@ use gradcam::{
     image::{Limits, Photo},
     ndarray::{Array2, Array4, Axis, Slice, s},
 };
-use models::{Net, classifier};
+use models::{Attr, Net, classifier};
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use run::{Folder, Ran};
 use serde_json::Value;
@@ -342,6 +342,56 @@ fn layers_are_listed_of_models_that_cannot_be_explained() {
     let layers = &lines(&ran)[0]["layers"];
     assert_eq!(layers[0]["path"], "act");
     assert_eq!(layers[0]["candidate"], false);
+}
+
+/// A stride is that of the windows; the ratio of the sizes is less where windows have no padding.
+#[test]
+fn strides_are_those_of_the_windows() {
+    let folder = Folder::new();
+    let windows = |size: i64, stride: i64| {
+        [("kernel_shape", Attr::Ints(vec![size; 2])), ("strides", Attr::Ints(vec![stride; 2]))]
+    };
+    let net = Net::new(&[1, 3, 28, 28])
+        .stem()
+        .node("MaxPool", &["act"], "half", &windows(2, 2))
+        .node("MaxPool", &["half"], "sixth", &windows(3, 3));
+    folder.write("m.onnx", net.head("sixth"));
+    let ran = folder.gradcam(&["layers", "m.onnx", "--json"]);
+    done(&ran);
+    let value = &lines(&ran)[0];
+    let layers = value["layers"].as_array().expect("layers");
+    let stride = |path: &str| {
+        let layer = layers.iter().find(|layer| layer["path"] == path);
+        layer.unwrap_or_else(|| panic!("{path}: {value}"))["stride"].as_i64()
+    };
+    assert_eq!(["act", "half", "sixth"].map(stride), [Some(1), Some(2), Some(6)]);
+}
+
+/// A result that is written over a pipe or a link goes into it, and does not take its place.
+#[cfg(unix)]
+#[test]
+fn pipes_and_links_are_written_to() {
+    use std::{io::Read, os::unix::fs::FileTypeExt, process::Command};
+    let (folder, _) = prepared();
+    let explain = |output: &str| {
+        let args = ["explain", "-m", "m.onnx", "a.png", "--format", "json", "-q", "-o", output];
+        done(&folder.gradcam(&args));
+    };
+    let pipe = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    // Open for both, so that neither side waits for the other.
+    let mut held = fs::File::options().read(true).write(true).open(&pipe).expect("a pipe");
+    explain("pipe");
+    assert!(fs::metadata(&pipe).expect("a pipe").file_type().is_fifo(), "it was replaced");
+    let mut first = [0];
+    held.read_exact(&mut first).expect("one byte");
+    assert_eq!(first, *b"{");
+
+    folder.write("real.json", "");
+    std::os::unix::fs::symlink("real.json", folder.path("link.json")).expect("a link");
+    explain("link.json");
+    assert!(fs::symlink_metadata(folder.path("link.json")).expect("a link").is_symlink());
+    assert!(folder.read("real.json").starts_with(b"{"));
 }
 
 /// The demo: the heat of each class lies on its half of the photo.

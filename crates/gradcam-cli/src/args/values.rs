@@ -183,6 +183,18 @@ pub(super) fn factor(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number that is not 0, such as 1/255 or 0.0039".to_owned())
 }
 
+/// A mean.
+pub(super) fn finite(text: &str) -> Result<f32, String> {
+    let number = text.trim().parse::<f32>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| "expected a finite number".to_owned())
+}
+
+/// A standard deviation.
+pub(super) fn divisor(text: &str) -> Result<f32, String> {
+    let number = finite(text).ok().filter(|number| *number != 0.0);
+    number.ok_or_else(|| "expected a finite number that is not 0".to_owned())
+}
+
 pub(super) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
@@ -216,6 +228,12 @@ mod tests {
     #[test]
     fn the_definitions_hold_together() {
         super::super::definitions().debug_assert();
+    }
+
+    #[test]
+    fn a_list_may_begin_with_a_negative_number() {
+        let words = ["gradcam", "explain", "a.png", "--mean", "-1,0,.5", "--std", "2"];
+        assert!(super::super::definitions().try_get_matches_from(words).is_ok());
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) struct Place {
 /// Refuses an output that no run can write, before anything is read.
 pub(super) fn check(args: &ExplainArgs) -> Result<()> {
     let usage = |message: String| Err(Failure::Usage(message));
+    if args.images.iter().filter(|image| names::is_dash(image)).count() > 1 {
+        return usage("standard input is read once; give - once".to_owned());
+    }
     let mut stems: HashMap<String, &Path> = HashMap::new();
     for image in &args.images {
         let stem = names::stem(image);
