@@ -142,15 +142,17 @@ impl<'a> Job<'a> {
             }
             explainers.push(builder.build()?);
         }
-        let targets = match explainers.first() {
-            Some(explainer) => {
-                args.targets.iter().map(|text| explainer.parse_target(text)).collect()
+        let mut targets = Vec::new();
+        for (text, explainer) in args.targets.iter().zip(explainers.first().into_iter().cycle()) {
+            // Two ways to name one target, such as a number and its label, are one map.
+            let target = explainer.parse_target(text)?;
+            if !targets.contains(&target) {
+                targets.push(target);
             }
-            None => Ok(Vec::new()),
-        };
+        }
         let out = &args.output;
         let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
-        Ok(Self { args, explainers, targets: targets?, style, rank, batch })
+        Ok(Self { args, explainers, targets, style, rank, batch })
     }
 
     fn files_per_item(&self) -> usize {

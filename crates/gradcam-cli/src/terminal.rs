@@ -61,12 +61,14 @@ pub(crate) fn note(text: impl AsRef<str>) {
 /// Says on standard error what went wrong.
 pub(crate) fn complain(message: &str) {
     let name = Style::of(&io::stderr()).red("gradcam:");
-    note(format!("{name} {}\n", printable(message)));
+    let lines: Vec<String> = message.split('\n').map(printable).collect();
+    note(format!("{name} {}\n", lines.join("\n")));
 }
 
-/// Text without control characters: names come from files, and must not steer the terminal.
+/// Text without control characters: names come from files, and must not steer the terminal or begin
+/// lines of their own.
 pub(crate) fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(safe).collect()
 }
 

@@ -10,8 +10,12 @@ mod run;
 
 use std::fs;
 
-use gradcam::{image::Photo, ndarray::ArrayD, onnx_grad};
-use models::{Net, classifier, conv};
+use gradcam::{
+    image::Photo,
+    ndarray::ArrayD,
+    onnx_grad::{self, proto::tensor_proto::DataType},
+};
+use models::{Attr, Net, classifier, conv};
 use ndarray_npy::WriteNpyExt;
 use run::Folder;
 
@@ -238,9 +242,21 @@ fn layers_and_targets() {
     folder.write("photo.png", png(10, 10));
     let net = Net::new(&[1, 3, 8, 8]).stem().node("Neg", &["act"], "aside", &[]);
     folder.write("aside.onnx", net.head("act"));
+    folder.write("four.txt", "a\nb\nc\nd\n");
+    let pixels = Net::new(&[1, 3, 8, 8]).takes(DataType::Uint8);
+    let float = [("to", Attr::Int(DataType::Float as i64))];
+    let pixels = pixels.node("Cast", &["x"], "float", &float).weight("w", &[4, 3, 3, 3]);
+    folder.write("uint8.onnx", pixels.node("Conv", &["float", "w"], "act", &conv(1)).head("act"));
     check(
         &folder,
         &[
+            row("explain photo.png -m uint8.onnx", 1, &["input \"x\" takes uint8", "float32"]),
+            row(
+                "explain photo.png -m aside.onnx --labels four.txt",
+                1,
+                &["4 labels, but the model has 5 classes"],
+            ),
+            row("explain photo.png --target 3-3", 1, &["3-3", "a class and itself"]),
             row(
                 "explain photo.png --layer blocks.66",
                 1,
@@ -316,7 +332,7 @@ fn images() {
         ("huge.npy", 1, &["huge.npy: the file is cut short"]),
         ("overflow.npy", 1, &["overflow.npy: the file is cut short"]),
         ("nested.npy", 1, &["nested.npy", "malformed"]),
-        ("one.png", 0, &[]),
+        ("one.png", 1, &["one.png: the picture is a single pixel"]),
     ];
     let rows: Vec<Row> = cases
         .iter()

@@ -70,6 +70,7 @@ fn names_and_counts() {
             &["a.png", "--target", "3", "--layer", "act", "--layer", "conv"],
             &["a.3.act.png", "a.3.conv.png"],
         ),
+        (&["a.png", "--target", "3", "--layer", "act", "--layer", "-1"], &["a.3.png"]),
         (
             &["a.png", "--target", "3", "--method", "layercam", "--method", "gradcam"],
             &["a.3.gradcam.png", "a.3.layercam.png"],
@@ -83,7 +84,10 @@ fn names_and_counts() {
             &["x.npy", "a.png", "--target", "2", "--format", "json"],
             &["a.2.json", "x.0.2.json", "x.1.2.json"],
         ),
-        (&["a.png", "--target", "2", "--labels", "l.txt"], &["a.2-long-eared-owl.png"]),
+        (
+            &["a.png", "--target", "2", "--target", "LONG-eared owl", "--labels", "l.txt"],
+            &["a.2-long-eared-owl.png"],
+        ),
         (&["a.png", "--target", "BUBO, asio", "--labels", "l.txt"], &["a.4-bubo.png"]),
         (&["a.png", "--target", "eagle owl", "--labels", "l.txt"], &["a.3-eagle-owl.png"]),
     ];
@@ -99,6 +103,20 @@ fn names_and_counts() {
         assert!(wanted.iter().all(|name| said.contains(&format!("out/{name}"))), "{said}");
         fs::remove_dir_all(folder.path("out")).expect("a folder");
     }
+}
+
+#[test]
+fn found_labels_of_another_length_are_left_out() {
+    let (folder, _) = prepared();
+    folder.write("m.labels.txt", "cat\ndog\n");
+    let args = ["explain", "a.png", "b.png", "-m", "m.onnx", "--target", "1", "-o", "out"];
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    assert_eq!(folder.list("out"), ["a.1.png", "b.1.png"]);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(said.matches("labels-left-out").count(), 1, "{said}");
+    assert!(said.contains("model labels.txt has 2 labels, but the model has 5 classes"), "{said}");
+    assert!(!said.contains("dog"), "{said}");
 }
 
 #[test]

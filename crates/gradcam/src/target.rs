@@ -37,8 +37,8 @@ impl TargetSpec {
     /// commas), in upper or lower case.
     ///
     /// # Errors
-    /// `Target` where the text is no target, a label fits no class or several, or a number is not below
-    /// `classes`.
+    /// `Target` where the text is no target, a label fits no class or several, a number is not below
+    /// `classes`, or a difference names one class twice.
     pub fn parse(text: &str, labels: Option<&[String]>, classes: Option<usize>) -> Result<Self> {
         let class = |number: &str| -> Result<usize> {
             let in_range = |class: &usize| classes.is_none_or(|classes| *class < classes);
@@ -73,7 +73,11 @@ impl TargetSpec {
             };
         }
         if let Some((a, b)) = text.split_once('-').filter(|(a, b)| digits(a) && digits(b)) {
-            return Ok(Self::One(Target::Difference(class(a)?, class(b)?)));
+            let (a, b) = (class(a)?, class(b)?);
+            if a == b {
+                bail!(Target, "{text} is the difference of a class and itself, which is always 0");
+            }
+            return Ok(Self::One(Target::Difference(a, b)));
         }
         if text.strip_prefix('-').is_some_and(digits) {
             bail!(Target, "class {text} is negative; classes count from 0");
@@ -158,6 +162,7 @@ mod tests {
             ("4", "classes 0 to 3"),
             ("-1", "negative"),
             ("1-9", "class 9 is out of range"),
+            ("3-3", "a class and itself"),
             ("top:0", "top:K"),
             ("top:x", "top:K"),
             ("crane", "labels several classes: 0 (crane), 3 (crane)"),

@@ -62,8 +62,11 @@ fn every_mode_becomes_rgb_as_in_pillow() {
 fn png_round_trip() {
     let photo = decode(&bytes("modes/rgba.png")).unwrap();
     assert_eq!(decode(&photo.to_png().unwrap()).unwrap(), photo);
-    let pixel = Photo::from_rgb8(1, 1, vec![1, 2, 3]).unwrap();
-    assert_eq!(decode(&pixel.to_png().unwrap()).unwrap(), pixel);
+    let two = Photo::from_rgb8(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+    assert_eq!(decode(&two.to_png().unwrap()).unwrap(), two);
+    let one = Photo::from_rgb8(1, 1, vec![1, 2, 3]).unwrap();
+    let error = decode(&one.to_png().unwrap()).unwrap_err();
+    assert_eq!(error.0, ImageErrorKind::Invalid);
 }
 
 #[test]

@@ -501,7 +501,7 @@ fn contradictions_are_refused() {
         (
             Overrides { channels: Some(Channels::Grey), ..default() },
             &NCHW,
-            "1 channels were asked for, but the model takes 3",
+            "1 channel was asked for, but the model takes 3",
         ),
         (
             Overrides { mean: Some(vec![1.0, 2.0]), ..default() },

@@ -29,6 +29,15 @@ impl Net {
         net
     }
 
+    /// Changes the element type of the input.
+    pub(crate) fn takes(mut self, elem: DataType) -> Self {
+        let tensor = self.0.input[0].r#type.as_mut().and_then(|kind| kind.value.as_mut());
+        if let Some(type_proto::Value::TensorType(tensor)) = tensor {
+            tensor.elem_type = Some(elem as i32);
+        }
+        self
+    }
+
     pub(crate) fn node(
         mut self,
         op: &str,

@@ -15,7 +15,7 @@ use crate::{
     Result,
     engine::{self, EngineKind, EngineOptions},
     error::bail,
-    image::{self, ImageErrorKind, Overrides, Resolved},
+    image::{self, ImageErrorKind, Overrides, Resolved, preprocess::Origin},
     layer::{LayerInfo, Layers, has_space},
     memory,
     method::Method,
@@ -55,7 +55,7 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Adds several layers; each gets a map of its own, all from one run.
+    /// Adds several layers; each gets a map of its own, all from one run. Names of one value are one layer.
     #[must_use]
     pub fn layers<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.layers.extend(layers.into_iter().map(Into::into));
@@ -109,14 +109,17 @@ impl ExplainerBuilder {
     ///
     /// # Errors
     /// `Layer` where a layer is unknown or cannot be explained, `Engine`, `Image` where sidecar files
-    /// are malformed, `Input` where the model has no single image input, `Target` where its output holds
-    /// no scores, `Model`.
+    /// are malformed, `Input` where the model has no single image input of floats, `Target` where its
+    /// output holds no scores or the given labels are not as many as its classes, `Model`.
     pub fn build(self) -> Result<Explainer> {
         let input = ImageInput::of(&self.model)?;
         let (resolved, labels) = self.resolved(&input)?;
         let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
         let graph = Graph::new(&self.model, &input.default_sizes(preprocess)?)?;
+        input.check_type(&graph)?;
         let head = head(&graph)?;
+        let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
+        let (labels, labels_warning) = labels.unwrap_or_default();
         let layers = Layers::new(&graph, head.value);
         let values = chosen_layers(&graph, &layers, &self.layers)?;
         let chosen = values.iter().map(|value| {
@@ -127,6 +130,7 @@ impl ExplainerBuilder {
             chosen: chosen.collect(),
             list: layers.list(&graph, input.rows_of(&graph)),
             labels: labels.map(Arc::new),
+            labels_warning,
             limit: self.max_memory.unwrap_or_else(memory::default_limit),
             model: self.model,
             method: self.method,
@@ -168,12 +172,12 @@ impl ExplainerBuilder {
         };
         match resolve(&input.declared) {
             Ok(resolved) => {
-                let labels = resolved.labels.clone();
+                let labels = Labels::of_resolved(&resolved);
                 Ok((Ok(resolved), labels))
             }
             // Tensors can be explained all the same, and labels do not depend on the input.
             Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
-                let labels = resolve(&[None; 4])?.labels;
+                let labels = Labels::of_resolved(&resolve(&[None; 4])?);
                 Ok((Err(error.to_string()), labels))
             }
             Err(error) => Err(error.into()),
@@ -181,7 +185,44 @@ impl ExplainerBuilder {
     }
 }
 
-type Resolution = (Result<Resolved, String>, Option<Vec<String>>);
+type Resolution = (Result<Resolved, String>, Option<Labels>);
+
+/// Names of classes, and who gave them.
+#[derive(Debug)]
+struct Labels {
+    names: Vec<String>,
+    origin: Origin,
+}
+
+impl Labels {
+    fn of_resolved(resolved: &Resolved) -> Option<Self> {
+        let origin = *resolved.origins.get("labels")?;
+        Some(Self { names: resolved.labels.clone()?, origin })
+    }
+
+    /// The names if there is one for each class. A list of another length would call classes by the names
+    /// of their neighbours: one that the user gave is an error, one that was found is left out with a warning.
+    fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<String>)> {
+        let count = self.names.len();
+        if count == classes {
+            return Ok((Some(self.names), None));
+        }
+        let what = format!("{count} labels, but the model has {classes} classes");
+        match self.origin {
+            Origin::Flag => bail!(
+                Target,
+                "the file of labels has {what}; give one line, or one JSON entry, for each class"
+            ),
+            origin => Ok((
+                None,
+                Some(format!(
+                    "{} has {what}, so classes are shown by number; give the right list with --labels",
+                    origin.name()
+                )),
+            )),
+        }
+    }
+}
 
 fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec<ValueId>> {
     if names.is_empty() {
@@ -194,26 +235,27 @@ fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec
             ),
         };
     }
-    names
-        .iter()
-        .map(|name| {
-            let value = layers.find(graph, name)?;
-            if !layers.reaches_scores(value) {
-                bail!(
-                    Layer,
-                    "layer \"{name}\" does not reach the model's scores, so they have no gradient \
-                     there; choose a layer that they are computed from"
-                )
-            }
-            if !has_space(graph, value) {
-                let shape = graph.fact(value).sizes().unwrap_or_default();
-                bail!(
-                    Layer,
-                    "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of shape \
-                     [N, K, H, W]"
-                )
-            }
-            Ok(value)
-        })
-        .collect()
+    let mut values = Vec::new();
+    for name in names {
+        let value = layers.find(graph, name)?;
+        if !layers.reaches_scores(value) {
+            bail!(
+                Layer,
+                "layer \"{name}\" does not reach the model's scores, so they have no gradient there; choose a \
+                 layer that they are computed from"
+            )
+        }
+        if !has_space(graph, value) {
+            let shape = graph.fact(value).sizes().unwrap_or_default();
+            bail!(
+                Layer,
+                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of shape \
+                 [N, K, H, W]"
+            )
+        }
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    Ok(values)
 }

@@ -75,6 +75,21 @@ impl ImageInput {
         }
     }
 
+    /// Refuses inputs that take no floats; engines cast float32 to the other floats.
+    pub(super) fn check_type(&self, graph: &Graph) -> Result<()> {
+        let elem = graph.fact(graph.value(&self.name)?).elem;
+        if !elem.is_float() {
+            bail!(
+                Input,
+                "the model's input \"{}\" takes {}; only inputs of floats can be explained: export the model \
+                 so that it begins behind its cast to float32",
+                self.name,
+                elem.as_str_name().to_lowercase()
+            );
+        }
+        Ok(())
+    }
+
     /// Checks a tensor against what the model declares, and says how many images a run takes.
     pub(super) fn check(&self, shape: &[usize]) -> Result<usize> {
         let shown = || -> String {

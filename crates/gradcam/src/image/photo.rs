@@ -62,6 +62,7 @@ impl Photo {
     /// [`ImageErrorKind::Format`] for other bytes, [`ImageErrorKind::TooLarge`] above the limits,
     /// [`ImageErrorKind::Damaged`] for a picture that is cut off or broken, even where a decoder could
     /// fill the rest with grey: an explanation of grey filling would look like one of the photo.
+    /// [`ImageErrorKind::Invalid`] for a picture of one pixel, which has no places to tell apart.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, ImageError> {
         // The decoders are third-party parsers of hostile bytes; a panic in one of them must not end a
         // process that explains thousands of photos.
@@ -160,6 +161,11 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(damaged(&format!("it claims {width}x{height} pixels")));
+    }
+    if pixels == 1 {
+        let message = "the picture is a single pixel; a map shows where in a picture something is, \
+                       so it needs at least two";
+        return Err(ImageError::new(ImageErrorKind::Invalid, message));
     }
     if pixels > limits.max_pixels {
         let message = format!(

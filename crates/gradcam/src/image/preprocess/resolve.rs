@@ -53,6 +53,16 @@ pub enum Origin {
     ImagenetDefault,
 }
 
+impl Origin {
+    /// How it is called in messages and in JSON.
+    pub(crate) fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => format!("{self:?}"),
+        }
+    }
+}
+
 /// How a photo of another shape fits the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -286,10 +296,6 @@ fn check(
     geometry_origin: Origin,
 ) -> Result<(), ImageError> {
     let invalid = |message: String| Err(ImageError::new(ImageErrorKind::Invalid, message));
-    let origin_name = |origin: Origin| match serde_json::to_value(origin) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => format!("{origin:?}"),
-    };
     if let Some((w, h)) = overrides.size.filter(|(w, h)| *w.min(h) == 0 || *w.max(h) > MAX_SIDE) {
         return invalid(format!("size is {w}x{h}; expected sides between 1 and {MAX_SIDE}"));
     }
@@ -300,7 +306,7 @@ fn check(
             ));
         }
         if let Some((w, h)) = preprocess.geometry.output().filter(|size| *size != (width, height)) {
-            let origin = origin_name(geometry_origin);
+            let origin = geometry_origin.name();
             return invalid(format!(
                 "{origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; say how photos fit with --fit"
             ));
@@ -308,8 +314,9 @@ fn check(
     }
     let count = preprocess.channels.count();
     if let Some(channels) = shape.channels.filter(|channels| channels.count() != count) {
+        let s = if count == 1 { " was" } else { "s were" };
         return invalid(format!(
-            "{count} channels were asked for, but the model takes {}",
+            "{count} channel{s} asked for, but the model takes {}",
             channels.count()
         ));
     }
