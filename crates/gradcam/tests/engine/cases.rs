@@ -90,6 +90,19 @@ fn windows() -> Vec<Case> {
                 }),
             )
         },
+        Case {
+            reference: Some(pool(
+                "MaxPool",
+                vec![ints("kernel_shape", &[2, 2]), ints("strides", &[3, 3])],
+            )),
+            ..case(
+                "max pool same with gaps",
+                pool("MaxPool", {
+                    let kernel = ints("kernel_shape", &[2, 2]);
+                    vec![same("SAME_UPPER"), kernel, ints("strides", &[3, 3])]
+                }),
+            )
+        },
         case("max pool bare", pool("MaxPool", vec![ints("kernel_shape", &[2, 2])])),
         case(
             "max pool ceil",

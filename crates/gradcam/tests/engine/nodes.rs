@@ -195,7 +195,13 @@ pub(crate) fn shaped() -> Vec<Case> {
         let new = up(13, "Resize", &["x", "", "s"], scales(), attributes);
         Case { reference: Some(new), ..case(name, old) }
     };
+    let by_one = |opset| {
+        let divisor = vec![f32s("d", &[1, 1, 1], &[4.0])];
+        one(opset, &[2, 3], divisor, node("Div", &["x", "d"], &["y"], vec![]))
+    };
     vec![
+        case("div by one number of more axes 7", by_one(7)),
+        case("div by one number of more axes 14", by_one(14)),
         case("arg max of ties", arg("ArgMax", 13, vec![int("axis", 1)])),
         case("arg max of ties, flat", arg("ArgMax", 13, vec![int("axis", -1), int("keepdims", 0)])),
         case(

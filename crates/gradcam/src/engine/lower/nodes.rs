@@ -96,6 +96,20 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
+/// rten gives a quotient by one number the rank of the dividend, even where the number has more axes.
+pub(super) fn div(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    match (b.facts.rank(&node, 0), b.facts.rank(&node, 1)) {
+        (Some(x), Some(y)) if x < y => {
+            let axes: Vec<i64> = (0..i64::try_from(y - x).unwrap_or(0)).collect();
+            let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
+            let lifted = b.node("Unsqueeze", &[input(&node, 0)?, &axes], vec![]);
+            b.last(&node, "Div", &[&lifted, input(&node, 1)?], vec![]);
+        }
+        _ => b.keep(node),
+    }
+    Ok(())
+}
+
 /// rten reduces all axes where none is given, even if the node says that it then does nothing.
 pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;

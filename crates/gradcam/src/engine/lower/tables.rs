@@ -5,11 +5,11 @@ use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
 use super::{
     Refusal,
     nodes::{
-        arg_extreme, batch_norm, cast, dropout, keep, matmul, odd_size, pad, pow, quantize, reduce,
-        resize, slice, softmax,
+        arg_extreme, batch_norm, cast, div, dropout, keep, matmul, odd_size, pad, pow, quantize,
+        reduce, resize, slice, softmax,
     },
     rewrite::Rewrite,
-    windows::{conv, conv_transpose, dilated_same, pool},
+    windows::{conv, conv_transpose, odd_same, pool},
 };
 
 /// What is done with one operator.
@@ -41,10 +41,10 @@ pub(super) const ONNX_RUNTIME_DOMAINS: &[&str] = &["ai.onnx.ml", "com.microsoft"
 
 /// ONNX Runtime has every operator; these have forms that it refuses.
 pub(super) const ONNX_RUNTIME: &[Row] = &[
-    unchecked("AveragePool", dilated_same),
-    unchecked("Conv", dilated_same),
+    unchecked("AveragePool", odd_same),
+    unchecked("Conv", odd_same),
     unchecked("LRN", odd_size),
-    unchecked("MaxPool", dilated_same),
+    unchecked("MaxPool", odd_same),
 ];
 
 /// The types of tensors that rten 0.27 loads, and bfloat16, which is widened before.
@@ -108,7 +108,7 @@ pub(super) const RTEN: &[Row] = &[
     row("CumSum", "exclusive reverse", keep),
     row("DepthToSpace", "blocksize mode=DCR|CRD", keep),
     row("DequantizeLinear", "axis block_size=0 output_dtype=0", keep),
-    row("Div", "", keep),
+    row("Div", "", div),
     row("Dropout", "is_test ratio seed", dropout),
     row("DynamicQuantizeLinear", "", keep),
     row("Einsum", "equation", keep),

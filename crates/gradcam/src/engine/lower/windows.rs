@@ -165,10 +165,14 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     Ok(())
 }
 
-/// ONNX Runtime refuses `SAME` together with dilations: the pads are written out.
-pub(super) fn dilated_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime refuses `SAME` together with dilations, and with strides beyond the window: the pads are
+/// written out.
+pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let same = node.attr_str("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
-    if same && node.attr_ints("dilations").is_some_and(|d| d.iter().any(|d| *d != 1)) {
+    let odd = |window: Window| {
+        window.dilations.iter().any(|d| *d != 1) || window.axes().any(|(s, extent)| s > extent)
+    };
+    if same && Window::of(b, &node).is_ok_and(odd) {
         write_out(b, &mut node)?;
     }
     b.keep(node);
