@@ -73,6 +73,11 @@ impl Layers {
         self.reaching.contains(&value) && has_space(graph, value)
     }
 
+    /// Whether a name is the path of a module.
+    pub(crate) fn is_module(&self, name: &str) -> bool {
+        self.modules.iter().any(|module| module.path == name)
+    }
+
     /// The module path of a value, or its name.
     ///
     /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that is made of several

@@ -75,6 +75,7 @@ fn the_built_in_model_equals_float64_pytorch_at_three_layers() {
                     let error = error_of(explanation, place, reference, 0);
                     assert!(error <= BOUND, "{at}: {error:.1e}");
                     assert_eq!(explanation.layers[place].value, reference.value, "{at}");
+                    assert_eq!(explanation.layers[place].layer, **layer, "{at}");
                     let weights = reference.weights.as_ref().expect("weights");
                     let error = largest_error(&explanation.layers[place].weights, &weights.data);
                     assert!(error <= BOUND, "weights of {at}: {error:.1e}");

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use onnx_grad::{
-    Model,
-    graph::{Graph, ValueId},
-};
+use onnx_grad::{Model, graph::Graph};
 
 use super::{Explainer, input::ImageInput};
 use crate::{
@@ -121,13 +118,10 @@ impl ExplainerBuilder {
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
         let (labels, labels_warning) = labels.unwrap_or_default();
         let layers = Layers::new(&graph, head.value);
-        let values = chosen_layers(&graph, &layers, &self.layers)?;
-        let chosen = values.iter().map(|value| {
-            (layers.path_of(&graph, *value).to_owned(), graph.name(*value).to_owned())
-        });
+        let chosen = chosen_layers(&graph, &layers, &self.layers)?;
         let engine = engine::engine(self.engine, &self.engine_options)?;
         Ok(Explainer {
-            chosen: chosen.collect(),
+            chosen,
             list: layers.list(&graph, input.rows_of(&graph)),
             labels: labels.map(Arc::new),
             labels_warning,
@@ -224,10 +218,16 @@ impl Labels {
     }
 }
 
-fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec<ValueId>> {
+/// The layers that are explained: module path and value name. A module keeps the path by which it was asked for.
+fn chosen_layers(
+    graph: &Graph,
+    layers: &Layers,
+    names: &[String],
+) -> Result<Vec<(String, String)>> {
+    let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
     if names.is_empty() {
         return match layers.default() {
-            Some(value) => Ok(vec![value]),
+            Some(value) => Ok(vec![named(layers.path_of(graph, value), value)]),
             None => bail!(
                 Layer,
                 "the model has no feature map with spatial extent that its whole output passes through; \
@@ -235,7 +235,7 @@ fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec
             ),
         };
     }
-    let mut values = Vec::new();
+    let mut chosen: Vec<(String, String)> = Vec::new();
     for name in names {
         let value = layers.find(graph, name)?;
         if !layers.reaches_scores(value) {
@@ -253,9 +253,10 @@ fn chosen_layers(graph: &Graph, layers: &Layers, names: &[String]) -> Result<Vec
                  [N, K, H, W]"
             )
         }
-        if !values.contains(&value) {
-            values.push(value);
+        if chosen.iter().all(|(_, known)| known != graph.name(value)) {
+            let path = if layers.is_module(name) { name } else { layers.path_of(graph, value) };
+            chosen.push(named(path, value));
         }
     }
-    Ok(values)
+    Ok(chosen)
 }
