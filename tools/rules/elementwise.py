@@ -1,0 +1,67 @@
+"""Operators that work element by element."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto
+
+from .case import NEWEST, Form, case, data, f32, one
+
+for op, fn in [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul), ("Div", torch.div)]:
+    for label, sa, sb in [("same", (2, 3, 4), (2, 3, 4)), ("scalar", (2, 3), ()), ("channel", (2, 3, 2, 2), (3, 1, 1)),
+                          ("both", (2, 1, 4), (1, 3, 1)), ("rank", (4,), (2, 3, 4)), ("one", (1, 1), (2, 3))]:
+        n = f"{op}_{label}"
+        case("elementwise", n, op, {"a": data(n + "a", *sa), "b": data(n + "b", *sb, gap=0.4)}, fn, one(op, "a b"))
+case("elementwise", "Mul_twice", "Mul", {"x": data("m2", 2, 3)}, lambda x: x * x, one("Mul", "x x"))
+case("elementwise", "Add_twice", "Add", {"x": data("a2", 2, 3)}, lambda x: x + x, one("Add", "x x"))
+case("elementwise", "Sum_3", "Sum", {"a": data("s1", 2, 3), "b": data("s2", 3), "c": data("s3", 2, 1)}, lambda a, b, c: a + b + c, one("Sum", "a b c", lo=8))
+case("elementwise", "Sum_same", "Sum", {"a": data("s4", 2, 3), "b": data("s5", 2, 3)}, lambda a, b: a + b, one("Sum", "a b"))
+case("elementwise", "Sum_1", "Sum", {"a": data("s6", 2, 3)}, lambda a: a * 1, one("Sum", "a"))
+case("elementwise", "Neg", "Neg", {"x": data("neg", 2, 3)}, torch.neg, one("Neg"))
+case("elementwise", "Sqrt", "Sqrt", {"x": data("sq", 2, 3, lo=0.3, hi=3)}, torch.sqrt, one("Sqrt"))
+case("elementwise", "Identity", "Identity", {"x": data("id", 2, 3)}, lambda x: x * 1, one("Identity"))
+case("elementwise", "Relu", "Relu", {"x": data("re", 2, 3, 4)}, F.relu, one("Relu"))
+case("elementwise", "Relu_at_0", "Relu", {"x": f32(-1, 0, 0, 2)}, F.relu, one("Relu"))
+case("elementwise", "LeakyRelu", "LeakyRelu", {"x": data("lr", 2, 3, 4)}, lambda x: F.leaky_relu(x, float(np.float32(0.01))), one("LeakyRelu"))
+case("elementwise", "LeakyRelu_slope", "LeakyRelu", {"x": data("ls", 2, 3, 4)}, lambda x: F.leaky_relu(x, 0.25), one("LeakyRelu", alpha=0.25))
+case("elementwise", "LeakyRelu_at_0", "LeakyRelu", {"x": f32(-1, 0, 2)}, lambda x: F.leaky_relu(x, 0.25), one("LeakyRelu", alpha=0.25))
+bounds = {"lo": np.float32(-0.5), "hi": np.float32(1.0)}
+for label, x, lo, hi in [("both", data("cb", 3, 4, kinks=(-0.5, 1.0)), -0.5, 1.0), ("low", data("cl", 3, 4, kinks=(-0.5,)), -0.5, None),
+                         ("high", data("ch", 3, 4, kinks=(1.0,)), None, 1.0), ("at_bounds", f32(-1, -0.5, 0.3, 1, 2), -0.5, 1.0)]:
+    # Strict bounds, as torch.clamp of 2.15, relu6 and hardtanh.
+    def clip(x, lo=lo, hi=hi):
+        inside = torch.ones_like(x, dtype=torch.bool)
+        out = x
+        if lo is not None:
+            out, inside = torch.clamp(out, min=lo), inside & (x > lo)
+        if hi is not None:
+            out, inside = torch.clamp(out, max=hi), inside & (x < hi)
+        return out.detach() + (x * inside - (x * inside).detach())
+    attrs = {k: v for k, v in (("min", lo), ("max", hi)) if v is not None}
+    ins = "x " + ("lo" if lo is not None else "_") + (" hi" if hi is not None else "")
+    consts = {k: bounds[k] for k, v in (("lo", lo), ("hi", hi)) if v is not None}
+    case("elementwise", f"Clip_{label}", "Clip", {"x": x}, clip, one("Clip", hi=10, **attrs), one("Clip", ins.strip(), lo=11, consts=consts))
+assert torch.equal(torch.autograd.grad(F.relu6(t := torch.tensor([0.0, 6.0, 3.0], requires_grad=True)).sum(), t)[0], torch.tensor([0.0, 0.0, 1.0]))
+case("elementwise", "Sigmoid", "Sigmoid", {"x": np.append(data("si", 6), f32(80, -80))}, torch.sigmoid, one("Sigmoid"))
+case("elementwise", "Tanh", "Tanh", {"x": data("ta", 2, 3)}, torch.tanh, one("Tanh"))
+
+
+def hard_sigmoid(x, alpha, beta):
+    y = alpha * x + beta
+    return torch.where((y > 0) & (y < 1), y, y.clamp(0, 1).detach())
+
+
+a02 = float(np.float32(0.2))
+case("elementwise", "HardSigmoid", "HardSigmoid", {"x": data("hs", 3, 4, lo=-4, hi=4, kinks=(-2.5, 2.5))}, lambda x: hard_sigmoid(x, a02, 0.5), one("HardSigmoid"))
+sixth = float(np.float32(1 / 6))
+case("elementwise", "HardSigmoid_sixth", "HardSigmoid", {"x": data("h6", 3, 4, lo=-5, hi=5, kinks=(-3, 3))}, lambda x: hard_sigmoid(x, sixth, 0.5), one("HardSigmoid", alpha=1 / 6, beta=0.5))
+case("elementwise", "HardSigmoid_at_kinks", "HardSigmoid", {"x": f32(-2, -1, 0, 1, 2)}, lambda x: hard_sigmoid(x, 0.5, 0.5), one("HardSigmoid", alpha=0.5, beta=0.5))
+case("elementwise", "HardSwish", "HardSwish", {"x": np.append(data("hw", 10, lo=-5, hi=5, kinks=(-3, 3)), f32(-3, 3))}, F.hardswish, one("HardSwish", lo=14))
+case("elementwise", "Max_2", "Max", {"a": data("mx1", 2, 3), "b": data("mx2", 3)}, torch.maximum, one("Max", "a b", lo=8))
+case("elementwise", "Max_same", "Max", {"a": data("mx3", 2, 3), "b": data("mx4", 2, 3)}, torch.maximum, one("Max", "a b"))
+case("elementwise", "Max_tie", "Max", {"a": f32(1, 2, 3), "b": f32(1, 3, 2)}, torch.maximum, one("Max", "a b"))
+case("elementwise", "Dropout", "Dropout", {"x": data("dr", 2, 3)}, lambda x: x * 1, one("Dropout", hi=11, ratio=0.3), one("Dropout", "x ratio", lo=12, consts={"ratio": np.float32(0.3)}))
+case("elementwise", "Dropout_not_training", "Dropout", {"x": data("dn", 2, 3)}, lambda x: x * 1,
+     one("Dropout", "x ratio training", lo=12, consts={"ratio": np.float32(0.3), "training": np.array(False)}))
+case("elementwise", "Cast_round_trip", "Cast", {"x": data("ct", 2, 3)}, lambda x: x * 1,
+     Form(7, NEWEST, [("Cast", ["x"], ["d"], {"to": TensorProto.DOUBLE}), ("Cast", ["d"], ["y"], {"to": TensorProto.FLOAT})]))

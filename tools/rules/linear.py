@@ -1,0 +1,83 @@
+"""Convolutions and matrix products."""
+
+import itertools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .case import anywhere, case, data, one
+
+
+def conv_case(name, x, w, bias=None, strides=None, pads=None, dilations=None, group=1, auto_pad=None, bare=False):
+    d = x.ndim - 2
+    k = w.shape[2:]
+    s = strides or [1] * d
+    dl = dilations or [1] * d
+    p = list(pads or [0] * (2 * d))
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        total = [max((-(-x.shape[i + 2] // s[i]) - 1) * s[i] + (k[i] - 1) * dl[i] + 1 - x.shape[i + 2], 0) for i in range(d)]
+        small = [t // 2 for t in total]
+        p = small + [t - h for t, h in zip(total, small)]
+        if auto_pad == "SAME_LOWER":
+            p = p[d:] + p[:d]
+    fn = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[d]
+    wt = torch.tensor(w.astype(np.float64))
+    bt = None if bias is None else torch.tensor(bias.astype(np.float64))
+    torch_pads = [v for i in reversed(range(d)) for v in (p[i], p[i + d])]
+    attrs = {} if bare else {"kernel_shape": list(k), "group": group}
+    if strides or not bare:
+        attrs["strides"] = s
+    if dilations or not bare:
+        attrs["dilations"] = dl
+    if auto_pad:
+        attrs["auto_pad"] = auto_pad
+    elif pads or not bare:
+        attrs["pads"] = p
+    consts = {"w": w} | ({} if bias is None else {"b": bias})
+    case("linear", name, "Conv", {"x": x}, lambda t: fn(F.pad(t, torch_pads), wt, bt, s, 0, dl, group), one("Conv", "x w" + ("" if bias is None else " b"), consts=consts, **attrs))
+
+
+conv_case("Conv_3x3", anywhere("c1", 2, 2, 5, 6), anywhere("w1", 3, 2, 3, 3), anywhere("b1", 3), pads=[1, 1, 1, 1])
+conv_case("Conv_bare", anywhere("c2", 1, 2, 4, 5), anywhere("w2", 2, 2, 3, 3), bare=True)
+conv_case("Conv_1x1", anywhere("c3", 2, 3, 3, 4), anywhere("w3", 2, 3, 1, 1))
+conv_case("Conv_1x1_s2", anywhere("c4", 1, 3, 5, 6), anywhere("w4", 2, 3, 1, 1), strides=[2, 2])
+conv_case("Conv_1x1_s3_pad", anywhere("c5", 1, 2, 5, 7), anywhere("w5", 2, 2, 1, 1), strides=[3, 2], pads=[1, 0, 2, 1])
+conv_case("Conv_s2_odd", anywhere("c6", 2, 2, 7, 5), anywhere("w6", 2, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
+conv_case("Conv_s2_even", anywhere("c7", 1, 2, 6, 8), anywhere("w7", 2, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
+conv_case("Conv_s3", anywhere("c8", 1, 1, 8, 10), anywhere("w8", 2, 1, 3, 2), strides=[3, 3])
+conv_case("Conv_k_less_s", anywhere("c9", 1, 1, 8, 9), anywhere("w9", 1, 1, 2, 2), strides=[3, 4])
+conv_case("Conv_7x7_s2", anywhere("c10", 1, 1, 9, 8), anywhere("w10", 1, 1, 7, 7), strides=[2, 2], pads=[3, 3, 3, 3])
+conv_case("Conv_asymmetric", anywhere("c11", 1, 2, 5, 6), anywhere("w11", 2, 2, 3, 3), pads=[0, 1, 2, 0])
+conv_case("Conv_asymmetric_s2", anywhere("c12", 1, 2, 6, 7), anywhere("w12", 2, 2, 3, 3), strides=[2, 2], pads=[0, 0, 1, 1])
+conv_case("Conv_pad_beyond_kernel", anywhere("c13", 1, 1, 3, 4), anywhere("w13", 1, 1, 2, 2), pads=[3, 2, 2, 3])
+conv_case("Conv_dilated", anywhere("c14", 1, 2, 7, 8), anywhere("w14", 2, 2, 3, 3), dilations=[2, 2], pads=[2, 2, 2, 2])
+conv_case("Conv_dilated_s2", anywhere("c15", 1, 1, 9, 8), anywhere("w15", 1, 1, 3, 3), dilations=[2, 3], strides=[2, 2], pads=[1, 2, 1, 2])
+conv_case("Conv_groups", anywhere("c16", 2, 4, 5, 4), anywhere("w16", 6, 2, 3, 3), group=2, pads=[1, 1, 1, 1])
+conv_case("Conv_groups_s2", anywhere("c17", 1, 4, 5, 6), anywhere("w17", 4, 2, 3, 3), group=2, strides=[2, 2], pads=[1, 1, 1, 1])
+conv_case("Conv_depthwise", anywhere("c18", 2, 3, 5, 4), anywhere("w18", 3, 1, 3, 3), anywhere("b18", 3), group=3, pads=[1, 1, 1, 1])
+conv_case("Conv_depthwise_s2", anywhere("c19", 1, 3, 6, 5), anywhere("w19", 3, 1, 3, 3), group=3, strides=[2, 2], pads=[0, 1, 1, 0])
+conv_case("Conv_depthwise_multiplier", anywhere("c20", 1, 3, 4, 5), anywhere("w20", 6, 1, 3, 3), group=3, pads=[1, 1, 1, 1])
+conv_case("Conv_5x5_depthwise", anywhere("c21", 1, 2, 6, 6), anywhere("w21", 2, 1, 5, 5), group=2, pads=[2, 2, 2, 2])
+conv_case("Conv_1x3", anywhere("c22", 1, 2, 3, 6), anywhere("w22", 2, 2, 1, 3), pads=[0, 1, 0, 1])
+for auto in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+    conv_case(f"Conv_{auto}", anywhere(f"c23{auto}", 1, 2, 5, 6), anywhere(f"w23{auto}", 2, 2, 2, 3), auto_pad=auto)
+    conv_case(f"Conv_{auto}_s2", anywhere(f"c24{auto}", 1, 2, 7, 6), anywhere(f"w24{auto}", 2, 2, 3, 4), strides=[2, 2], auto_pad=auto)
+conv_case("Conv_1d", anywhere("c25", 2, 3, 9), anywhere("w25", 2, 3, 3), strides=[2], pads=[1, 1])
+conv_case("Conv_1d_dilated", anywhere("c26", 1, 2, 9), anywhere("w26", 2, 2, 3), dilations=[2], pads=[2, 1])
+conv_case("Conv_3d", anywhere("c27", 1, 2, 4, 5, 4), anywhere("w27", 2, 2, 3, 3, 3), pads=[1, 1, 1, 1, 1, 1])
+conv_case("Conv_3d_s2", anywhere("c28", 1, 1, 5, 4, 5), anywhere("w28", 2, 1, 3, 3, 3), strides=[2, 2, 1], pads=[1, 1, 0, 1, 1, 0])
+wt = anywhere("wct", 2, 3, 3, 3)
+case("linear", "ConvTranspose_s2", "ConvTranspose", {"x": anywhere("ct2", 1, 2, 3, 4)},
+     lambda t: F.conv_transpose2d(t, torch.tensor(wt.astype(np.float64)), stride=2, padding=1, output_padding=1),
+     one("ConvTranspose", "x w", consts={"w": wt}, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], kernel_shape=[3, 3]))
+for ta, tb in itertools.product((0, 1), (0, 1)):
+    n = f"Gemm_{ta}{tb}"
+    case("linear", n, "Gemm", {"a": data(n + "a", *((4, 2) if ta else (2, 4))), "b": data(n + "b", *((3, 4) if tb else (4, 3))), "c": data(n + "c", 3)},
+         lambda a, b, c, ta=ta, tb=tb: 0.5 * ((a.T if ta else a) @ (b.T if tb else b)) + 2 * c, one("Gemm", "a b c", alpha=0.5, beta=2.0, transA=ta, transB=tb))
+for label, shape in [("full", (2, 3)), ("column", (2, 1)), ("scalar", ())]:
+    case("linear", f"Gemm_c_{label}", "Gemm", {"a": data("ga" + label, 2, 4), "b": data("gb" + label, 4, 3), "c": data("gc" + label, *shape)}, lambda a, b, c: a @ b + c, one("Gemm", "a b c"))
+case("linear", "Gemm_no_c", "Gemm", {"a": data("g1", 2, 4), "b": data("g2", 3, 4)}, lambda a, b: a @ b.T, one("Gemm", "a b", lo=11, transB=1))
+for label, sa, sb in [("2d", (2, 3), (3, 4)), ("batched", (2, 2, 3), (2, 3, 2)), ("broadcast", (2, 1, 2, 3), (3, 3, 2)), ("weights", (2, 4, 3), (3, 2)),
+                      ("vector_left", (3,), (3, 2)), ("vector_right", (2, 3), (3,)), ("vectors", (3,), (3,)), ("vector_batched", (3,), (2, 3, 2)), ("batched_vector", (2, 4, 3), (3,))]:
+    case("linear", f"MatMul_{label}", "MatMul", {"a": data("ma" + label, *sa), "b": data("mb" + label, *sb)}, torch.matmul, one("MatMul", "a b"))
