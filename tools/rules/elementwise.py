@@ -19,6 +19,22 @@ case("elementwise", "Sum_same", "Sum", {"a": data("s4", 2, 3), "b": data("s5", 2
 case("elementwise", "Sum_1", "Sum", {"a": data("s6", 2, 3)}, lambda a: a * 1, one("Sum", "a"))
 case("elementwise", "Neg", "Neg", {"x": data("neg", 2, 3)}, torch.neg, one("Neg"))
 case("elementwise", "Sqrt", "Sqrt", {"x": data("sq", 2, 3, lo=0.3, hi=3)}, torch.sqrt, one("Sqrt"))
+case("elementwise", "Exp", "Exp", {"x": data("xp", 2, 3)}, torch.exp, one("Exp"))
+case("elementwise", "Log", "Log", {"x": data("lg", 2, 3, lo=0.3, hi=3)}, torch.log, one("Log"))
+case("elementwise", "Erf", "Erf", {"x": np.append(data("er", 6), f32(0, 5, -30))}, torch.erf, one("Erf", lo=9))
+for form in ("none", "tanh"):
+    attrs = {} if form == "none" else {"approximate": form}
+    case("elementwise", f"Gelu_{form}", "Gelu", {"x": np.append(data(form, 8, lo=-4, hi=4), f32(0, 20, -20))}, lambda x, f=form: F.gelu(x, approximate=f), one("Gelu", lo=20, **attrs))
+positive = data("pw", 2, 3, lo=0.3, hi=2)
+for label, x, p in [("square", data("p2", 2, 3), 2), ("cube", data("p3", 2, 3), 3), ("half", positive, 0.5), ("reciprocal", positive, -1), ("one", data("p1", 2, 3), 1),
+                    ("zero", f32(-1, 0, 2), 0), ("square_at_0", f32(-1, 0, 2), 2), ("channels", data("pc", 2, 3), [2, 3, 1])]:
+    fn = lambda x, p=p: torch.pow(x, torch.tensor(np.array(p, np.float64)))
+    case("elementwise", f"Pow_{label}", "Pow", {"x": x}, fn, one("Pow", "x p", consts={"p": np.array(p, np.float32)}))
+    if isinstance(p, int):
+        case("elementwise", f"Pow_{label}_int", "Pow", {"x": x}, fn, one("Pow", "x p", lo=12, consts={"p": np.array(p, np.int64)}))
+case("elementwise", "Pow_exponent", "Pow", {"x": data("px", 2, 3, lo=0.3, hi=2), "p": data("pp", 3)}, torch.pow, one("Pow", "x p"))
+case("elementwise", "Pow_exponent_at_0", "Pow", {"x": f32(0, 0, 2, 3), "p": f32(0, 1.5, 0, 2)}, torch.pow, one("Pow", "x p"))
+case("elementwise", "Pow_scalar_base", "Pow", {"x": f32(1.5), "p": data("ps", 2, 3)}, torch.pow, one("Pow", "x p"))
 case("elementwise", "Identity", "Identity", {"x": data("id", 2, 3)}, lambda x: x * 1, one("Identity"))
 case("elementwise", "Relu", "Relu", {"x": data("re", 2, 3, 4)}, F.relu, one("Relu"))
 case("elementwise", "Relu_at_0", "Relu", {"x": f32(-1, 0, 0, 2)}, F.relu, one("Relu"))

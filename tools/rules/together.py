@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .case import NEWEST, Form, anywhere, case, distinct, ints
+from .case import NEWEST, Form, anywhere, case, data, distinct, ints
 from .norm import s64, stats
 
 w3 = anywhere("tw", 3, 3, 3, 3)
@@ -37,3 +37,12 @@ for label, group in [("", 1), ("_groups", 2)]:
     case("together", "pointwise_conv_channel_mean" + label, "Conv", {"x": anywhere("t9" + label, 2, 4, 3, 3)}, fn,
          Form(7, 17, nodes + [("ReduceMean", ["c"], ["y"], {"axes": [1]})], {"w": wp}),
          Form(18, NEWEST, nodes + [("ReduceMean", ["c", "a"], ["y"], {})], {"w": wp, "a": ints(1)}))
+lw, lb = data("lw", 4, lo=0.5, hi=1.5), data("lb", 4)
+head = lambda axes, ins: [("ReduceMean", ["x"] + ins, ["m"], axes), ("Sub", ["x", "m"], ["d"], {}), ("Pow", ["d", "two"], ["q"], {}), ("ReduceMean", ["q"] + ins, ["v"], axes)]
+tail = [("Add", ["v", "eps"], ["e"], {}), ("Sqrt", ["e"], ["s"], {}), ("Div", ["d", "s"], ["n"], {}), ("Mul", ["n", "w"], ["k"], {}), ("Add", ["k", "b"], ["y"], {})]
+consts = {"two": np.float32(2), "eps": np.float32(1e-5), "w": lw, "b": lb}
+case("together", "layer_norm_of_old_exporters", "Pow", {"x": anywhere("lnx", 2, 3, 4)}, lambda x: F.layer_norm(x, (4,), torch.tensor(lw.astype(np.float64)), torch.tensor(lb.astype(np.float64)), float(np.float32(1e-5))),
+     Form(7, 17, head({"axes": [-1]}, []) + tail, consts), Form(18, NEWEST, head({}, ["a"]) + tail, consts | {"a": ints(-1)}))
+root = [("Div", ["x", "root"], ["r"], {}), ("Erf", ["r"], ["e"], {}), ("Add", ["e", "one"], ["p"], {}), ("Mul", ["x", "p"], ["h"], {}), ("Mul", ["h", "half"], ["y"], {})]
+case("together", "gelu_of_old_exporters", "Erf", {"x": anywhere("glx", 2, 3, 4)}, F.gelu,
+     Form(9, NEWEST, root, {"root": np.float32(np.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)}))

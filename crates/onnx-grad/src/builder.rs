@@ -250,6 +250,31 @@ impl<'g> Builder<'g> {
         self.raw("Sqrt", &[a], vec![])
     }
 
+    /// `e^a`.
+    pub fn exp(&mut self, a: ValueId) -> Result<ValueId> {
+        self.raw("Exp", &[a], vec![])
+    }
+
+    /// Natural logarithm.
+    pub fn log(&mut self, a: ValueId) -> Result<ValueId> {
+        self.raw("Log", &[a], vec![])
+    }
+
+    /// `a` to the power `b`, both of one type.
+    pub fn pow(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.binary("Pow", a, b)
+    }
+
+    /// The error function, from opset 9 on.
+    pub(crate) fn erf(&mut self, a: ValueId) -> Result<ValueId> {
+        self.raw("Erf", &[a], vec![])
+    }
+
+    /// Hyperbolic tangent.
+    pub fn tanh(&mut self, a: ValueId) -> Result<ValueId> {
+        self.raw("Tanh", &[a], vec![])
+    }
+
     /// The larger of two values, element by element.
     pub fn maximum(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.binary("Max", a, b)

@@ -1,6 +1,8 @@
 //! Rules of operators that work element by element, with broadcasting where the operator has it.
 //! The driver sums what a broadcast operand gets.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use super::{Call, Cotangents, Push, Pushed, none, one};
 use crate::{
     builder::Builder,
@@ -90,6 +92,114 @@ pub(super) fn sqrt(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let g = n.cot(b)?;
     let twice = b.scale(n.y(), 2.0)?;
     one(b.div(g, twice)?)
+}
+
+/// Pow, y = x^p. dx = g·p·x^(p−1), 0 where p = 0; dp = g·y·ln x, 0 where x = 0 and p ≥ 0, as PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__Pow.html> From 12 the exponent may have another type than x.
+pub(super) fn pow(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (g, x) = (n.cot(b)?, n.x(0)?);
+    let (elem, exponent) = (b.elem(x), n.x(1)?);
+    let p = b.cast(exponent, elem)?;
+    let mut grads = vec![None, None];
+    if n.wants(0) {
+        let slope = if b.is_all(p, 2.0) {
+            b.scale(x, 2.0)?
+        } else {
+            // The exponent is 0 instead of −1 where p = 0: at x = 0 that gives 0·1, not 0·∞.
+            let zero = b.scalar(p, 0.0)?;
+            let none = b.equal(p, zero, p)?;
+            let unit = b.scalar(p, 1.0)?;
+            let less = b.sub(p, unit)?;
+            let less = b.add(less, none)?;
+            let power = b.pow(x, less)?;
+            b.mul(p, power)?
+        };
+        grads[0] = Some(b.mul(g, slope)?.into());
+    }
+    if n.wants(1) {
+        // ln 1 instead of ln 0: there the power is 0 or constant.
+        let zero = b.scalar(x, 0.0)?;
+        let none = b.equal(x, zero, x)?;
+        let base = b.add(x, none)?;
+        let log = b.log(base)?;
+        let slope = b.mul(n.y(), log)?;
+        let slope = b.mul(g, slope)?;
+        let elem = b.elem(exponent);
+        grads[1] = Some(b.cast(slope, elem)?.into());
+    }
+    Ok(grads)
+}
+
+/// Exp, y = e^x. dx = g·y. <https://onnx.ai/onnx/operators/onnx__Exp.html>
+pub(super) fn exp(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let g = n.cot(b)?;
+    one(b.mul(g, n.y())?)
+}
+
+/// Log, y = ln x. dx = g/x; infinite at 0, as PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__Log.html>
+pub(super) fn log(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (g, x) = (n.cot(b)?, n.x(0)?);
+    one(b.div(g, x)?)
+}
+
+/// Erf, y = 2/√π ∫₀ˣ e^(−t²) dt. dx = g·2/√π·e^(−x²).
+/// <https://onnx.ai/onnx/operators/onnx__Erf.html>
+pub(super) fn erf(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (g, x) = (n.cot(b)?, n.x(0)?);
+    let bell = bell(b, x, 1.0)?;
+    let slope = b.scale(bell, FRAC_2_SQRT_PI)?;
+    one(b.mul(g, slope)?)
+}
+
+/// e^(−number·x²).
+fn bell(b: &mut Builder<'_>, x: ValueId, number: f64) -> Result<ValueId> {
+    let square = b.mul(x, x)?;
+    let minus = b.scale(square, -number)?;
+    b.exp(minus)
+}
+
+/// Gelu, y = x·Φ(x), Φ(x) = ½(1 + erf(x/√2)). dx = g·(Φ(x) + x·e^(−x²/2)/√(2π)). With approximate = tanh
+/// y = ½x(1 + t), t = tanh(u), u = √(2/π)(x + cx³), c = 0.044715. dx = g·½(1 + t + x(1 − t²)u′),
+/// u′ = √(2/π)(1 + 3cx²). <https://onnx.ai/onnx/operators/onnx__Gelu.html>
+pub(super) fn gelu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    const CUBIC: f64 = 0.044715;
+    const STEEP: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+    let (g, x) = (n.cot(b)?, n.x(0)?);
+    let unit = b.scalar(x, 1.0)?;
+    let slope = match n.attrs().text("approximate") {
+        None | Some("none") => {
+            let scaled = b.scale(x, FRAC_1_SQRT_2)?;
+            let erf = b.erf(scaled)?;
+            let twice = b.add(erf, unit)?;
+            let share = b.scale(twice, 0.5)?;
+            let bell = bell(b, x, 0.5)?;
+            let density = b.scale(bell, 0.5 * STEEP)?;
+            let rise = b.mul(x, density)?;
+            b.add(share, rise)?
+        }
+        Some("tanh") => {
+            let square = b.mul(x, x)?;
+            let curved = b.scale(square, STEEP * CUBIC)?;
+            let steep = b.scalar(x, STEEP)?;
+            let inner = b.add(curved, steep)?;
+            let inner = b.mul(x, inner)?;
+            let t = b.tanh(inner)?;
+            let curved = b.scale(square, 3.0 * STEEP * CUBIC)?;
+            let inner_slope = b.add(curved, steep)?;
+            let square = b.mul(t, t)?;
+            let t_slope = b.sub(unit, square)?;
+            let rise = b.mul(t_slope, inner_slope)?;
+            let rise = b.mul(x, rise)?;
+            let sum = b.add(t, unit)?;
+            let sum = b.add(sum, rise)?;
+            b.scale(sum, 0.5)?
+        }
+        Some(other) => {
+            bail!(Unsupported, "attribute approximate is {other}; supported: none, tanh")
+        }
+    };
+    one(b.mul(g, slope)?)
 }
 
 /// Identity, y = x. dx = g.
