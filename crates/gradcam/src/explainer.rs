@@ -37,8 +37,8 @@ pub struct Explainer {
     chosen: Vec<(String, String)>,
     list: Vec<LayerInfo>,
     labels: Option<Arc<Vec<String>>>,
-    /// Why labels that were found are left out.
-    labels_warning: Option<String>,
+    /// What is to be said of every explanation.
+    warnings: Vec<Warning>,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
     limit: u64,

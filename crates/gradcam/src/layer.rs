@@ -4,6 +4,7 @@
 //! module's scope and read outside that scope, or is an output of the graph.
 
 mod automatic;
+mod folded;
 mod scope;
 mod stride;
 
@@ -41,7 +42,8 @@ struct Module {
     path: String,
     value: ValueId,
     kind: String,
-    nodes: usize,
+    /// Whether it has parts.
+    outer: bool,
 }
 
 /// The layers of one graph.
@@ -80,11 +82,11 @@ impl Layers {
 
     /// The module path of a value, or its name.
     ///
-    /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that is made of several
-    /// nodes, else the outermost.
+    /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that has parts, else the
+    /// outermost.
     pub(crate) fn path_of<'a>(&'a self, graph: &'a Graph, value: ValueId) -> &'a str {
         let leaving = || self.modules.iter().filter(|module| module.value == value);
-        let block = leaving().filter(|module| module.nodes > 1).max_by_key(|m| m.path.len());
+        let block = leaving().filter(|module| module.outer).max_by_key(|m| m.path.len());
         let found = block.or_else(|| leaving().min_by_key(|module| module.path.len()));
         found.map_or(graph.name(value), |module| &module.path)
     }
@@ -99,6 +101,9 @@ impl Layers {
         }
         if let Ok(number) = name.parse::<i64>() {
             return self.counted(graph, number);
+        }
+        if let Some(value) = folded::by_weights(graph, name) {
+            return Ok(value);
         }
         let suffix = format!(".{name}");
         let fitting: Vec<_> = self.modules.iter().filter(|m| m.path.ends_with(&suffix)).collect();
@@ -150,6 +155,11 @@ impl Layers {
         }
     }
 
+    /// What a user should know of the value that is called `name`.
+    pub(crate) fn note(&self, graph: &Graph, name: &str, value: ValueId) -> Option<String> {
+        folded::note(graph, name, value)
+    }
+
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
         let default = self.default.map(|value| (value, self.path_of(graph, value)));
@@ -184,12 +194,13 @@ fn modules(graph: &Graph) -> Vec<Module> {
         let each = graph.nodes().filter_map(|(id, node)| {
             let value = graph.node_outputs(id).first().copied().flatten()?;
             let path = graph.name(value).to_owned();
-            Some(Module { path, value, kind: node.op().to_owned(), nodes: 1 })
+            Some(Module { path, value, kind: node.op().to_owned(), outer: false })
         });
         return each.collect();
     }
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
+    let mut with_parts: HashSet<&str> = HashSet::new();
     for ((id, _), path) in graph.nodes().zip(&scopes) {
         let Some(path) = path else { continue };
         for outer in scope::with_parents(path) {
@@ -198,13 +209,16 @@ fn modules(graph: &Graph) -> Vec<Module> {
                 Vec::new()
             });
             nodes.push(id);
+            if outer != path {
+                with_parts.insert(outer);
+            }
         }
     }
     let found = order.into_iter().filter_map(|path| {
         let nodes = &members[path];
         let value = leaving(graph, nodes)?;
         let kind = kind(graph, nodes);
-        Some(Module { path: path.to_owned(), value, kind, nodes: nodes.len() })
+        Some(Module { path: path.to_owned(), value, kind, outer: with_parts.contains(path) })
     });
     found.collect()
 }

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Warnings that are about the model, and so are said once.
-const ONCE: [&str; 3] = ["labels-left-out", "preprocessing-guessed", "softmax-output"];
+const ONCE: [&str; 4] =
+    ["folded-norm", "labels-left-out", "preprocessing-guessed", "softmax-output"];
 
 /// Widest label; longer ones are cut.
 const WIDEST: usize = 44;

@@ -12,6 +12,7 @@ use crate::{
     Result,
     engine::{self, EngineKind, EngineOptions},
     error::bail,
+    explanation::Warning,
     image::{self, ImageErrorKind, Overrides, Resolved, preprocess::Origin},
     layer::{LayerInfo, Layers, has_space},
     memory,
@@ -116,15 +117,16 @@ impl ExplainerBuilder {
         input.check_type(&graph)?;
         let head = head(&graph)?;
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
-        let (labels, labels_warning) = labels.unwrap_or_default();
+        let (labels, left_out) = labels.unwrap_or_default();
+        let mut warnings: Vec<Warning> = left_out.into_iter().collect();
         let layers = Layers::new(&graph, head.value);
-        let chosen = chosen_layers(&graph, &layers, &self.layers)?;
+        let chosen = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
         let engine = engine::engine(self.engine, &self.engine_options)?;
         Ok(Explainer {
             chosen,
             list: layers.list(&graph, input.rows_of(&graph)),
             labels: labels.map(Arc::new),
-            labels_warning,
+            warnings,
             limit: self.max_memory.unwrap_or_else(memory::default_limit),
             model: self.model,
             method: self.method,
@@ -196,7 +198,7 @@ impl Labels {
 
     /// The names if there is one for each class. A list of another length would call classes by the names
     /// of their neighbours: one that the user gave is an error, one that was found is left out with a warning.
-    fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<String>)> {
+    fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<Warning>)> {
         let count = self.names.len();
         if count == classes {
             return Ok((Some(self.names), None));
@@ -207,13 +209,13 @@ impl Labels {
                 Target,
                 "the file of labels has {what}; give one line, or one JSON entry, for each class"
             ),
-            origin => Ok((
-                None,
-                Some(format!(
+            origin => {
+                let text = format!(
                     "{} has {what}, so classes are shown by number; give the right list with --labels",
                     origin.name()
-                )),
-            )),
+                );
+                Ok((None, Some(Warning::new("labels-left-out", text))))
+            }
         }
     }
 }
@@ -223,6 +225,7 @@ fn chosen_layers(
     graph: &Graph,
     layers: &Layers,
     names: &[String],
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<(String, String)>> {
     let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
     if names.is_empty() {
@@ -256,6 +259,8 @@ fn chosen_layers(
         if chosen.iter().all(|(_, known)| known != graph.name(value)) {
             let path = if layers.is_module(name) { name } else { layers.path_of(graph, value) };
             chosen.push(named(path, value));
+            let note = layers.note(graph, name, value);
+            warnings.extend(note.map(|text| Warning::new("folded-norm", text)));
         }
     }
     Ok(chosen)

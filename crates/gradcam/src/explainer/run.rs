@@ -249,9 +249,7 @@ impl Explainer {
             );
             warnings.push(Warning::new("softmax-output", text));
         }
-        if let Some(text) = &self.labels_warning {
-            warnings.push(Warning::new("labels-left-out", text));
-        }
+        warnings.extend_from_slice(&self.warnings);
         if pixels == Some(&0.0) {
             let text = format!(
                 "no pixel is of class {}; its score is summed over all pixels",

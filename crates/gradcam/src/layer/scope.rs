@@ -2,12 +2,41 @@
 
 use onnx_grad::proto::NodeProto;
 
-/// The module path of a node, from its name: `/layer4/layer4.1/conv2/Conv` is in `layer4.1.conv2`.
+/// The module path of a node, from its metadata or else from its name; none for a node of the network itself.
+pub(super) fn of_node(node: &NodeProto) -> Option<String> {
+    let scopes = metadata(node, "pkg.torch.onnx.name_scopes").and_then(of_name_scopes);
+    match scopes.or_else(|| metadata(node, "namespace").and_then(of_namespace)) {
+        Some(path) => Some(path).filter(|path| !path.is_empty()),
+        None => of_name(node),
+    }
+}
+
+/// What a node's metadata says under a key.
+pub(super) fn metadata<'a>(node: &'a NodeProto, key: &str) -> Option<&'a str> {
+    let entry = node.metadata_props.iter().find(|entry| entry.key.as_deref() == Some(key))?;
+    entry.value.as_deref()
+}
+
+/// The path in a list of scopes as torch's newer exporter writes it, the innermost of them being the
+/// operator: `['', 'layer4', 'layer4.1', 'relu_16']` is in `layer4.1`.
+fn of_name_scopes(list: &str) -> Option<String> {
+    let inside = list.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let scope = inside.rsplit(", ").nth(1)?;
+    Some(scope.trim_matches(['\'', '"']).to_owned())
+}
+
+/// The same path in the form `: ResNet/layer4: Sequential/layer4.1: BasicBlock/relu_16: aten.relu.default`.
+fn of_namespace(text: &str) -> Option<String> {
+    let (name, _) = text.rsplit('/').nth(1)?.split_once(": ")?;
+    Some(name.to_owned())
+}
+
+/// The module path in a node's name: `/layer4/layer4.1/conv2/Conv` is in `layer4.1.conv2`.
 ///
 /// Names that torch's exporter writes begin with `/`, and the last segment is the operator. A segment
 /// that begins with the one before it and a dot replaces that, any other is appended with a dot. Other
 /// names with `/`, such as TensorFlow's, keep their slashes.
-pub(super) fn of_node(node: &NodeProto) -> Option<String> {
+fn of_name(node: &NodeProto) -> Option<String> {
     // A constant is no part of a layer.
     let name = node.name.as_deref().filter(|_| node.op() != "Constant")?;
     let torch = name.starts_with('/');
@@ -43,6 +72,8 @@ pub(super) fn with_parents(path: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use onnx_grad::proto::StringStringEntryProto;
+
     use super::*;
 
     #[test]
@@ -63,6 +94,38 @@ mod tests {
         for (name, path) in rows {
             let node = NodeProto { name: Some(name.to_owned()), ..NodeProto::default() };
             assert_eq!(of_node(&node).as_deref(), path, "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_in_metadata() {
+        let scopes = "pkg.torch.onnx.name_scopes";
+        let rows = [
+            (
+                scopes,
+                "['', 'layer4', 'layer4.1', 'layer4.1.relu', 'relu_16']",
+                Some("layer4.1.relu"),
+            ),
+            (scopes, "['', 'view']", None),
+            (scopes, "['', 'encoder.layers.0', 'add']", Some("encoder.layers.0")),
+            (
+                "namespace",
+                ": torchvision.ResNet/layer1: torch.Sequential/layer1.0: ResNet.Block/add: aten.add.Tensor",
+                Some("layer1.0"),
+            ),
+            ("namespace", ": torchvision.ResNet/view: aten.view.default", None),
+            // Not of this form: the name counts.
+            ("namespace", "somewhere", Some("conv1")),
+        ];
+        for (key, value, path) in rows {
+            let entry =
+                StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) };
+            let node = NodeProto {
+                name: Some("/conv1/Conv".to_owned()),
+                metadata_props: vec![entry],
+                ..NodeProto::default()
+            };
+            assert_eq!(of_node(&node).as_deref(), path, "{value}");
         }
     }
 
