@@ -22,7 +22,7 @@ use crate::{
     error::bail,
     explanation::{Explanation, Timings, Warning},
     image::{Photo, Placement, Resolved},
-    layer::LayerInfo,
+    layer::{Grid, LayerInfo},
     method::Method,
     target::{Head, Kind, Target, TargetSpec},
 };
@@ -34,6 +34,7 @@ pub struct Explainer {
     engine: Box<dyn Engine>,
     input: ImageInput,
     head: Head,
+    grid: Grid,
     chosen: Vec<(String, String)>,
     list: Vec<LayerInfo>,
     labels: Option<Arc<Vec<String>>>,

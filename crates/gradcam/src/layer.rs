@@ -3,10 +3,13 @@
 //! The output of a module is the last value, in node order, that is produced by a node of the
 //! module's scope and read outside that scope, or is an output of the graph.
 
+mod attention;
 mod automatic;
+mod axes;
 mod folded;
 mod scope;
 mod stride;
+mod view;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +17,8 @@ use onnx_grad::graph::{Graph, NodeId, ValueId};
 
 use crate::{Result, error::bail};
 
-pub(crate) use automatic::last_feature_map;
+pub use view::Grid;
+pub(crate) use view::{View, Views};
 
 /// A module of the network, as its exporter named it, or a node without a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +54,18 @@ struct Module {
 #[derive(Debug)]
 pub(crate) struct Layers {
     modules: Vec<Module>,
+    views: Views,
     reaching: HashSet<ValueId>,
     default: Option<ValueId>,
 }
 
 impl Layers {
     /// Finds the modules of a graph whose scores are `output`.
-    pub(crate) fn new(graph: &Graph, output: ValueId) -> Self {
+    pub(crate) fn new(graph: &Graph, output: ValueId, grid: Grid) -> Self {
+        let views = Views::new(graph, grid);
         let reaching = automatic::active(graph, output);
-        Self { modules: modules(graph), reaching, default: last_feature_map(graph, output) }
+        let default = automatic::last_feature_map(graph, &views, output);
+        Self { modules: modules(graph), views, reaching, default }
     }
 
     /// The value of the layer that is taken where none is named.
@@ -71,8 +78,13 @@ impl Layers {
         self.reaching.contains(&value)
     }
 
+    /// Whether a value shows a picture: more than one position for each channel.
+    pub(crate) fn has_space(&self, graph: &Graph, value: ValueId) -> bool {
+        self.views.of(graph, value).is_some()
+    }
+
     fn is_candidate(&self, graph: &Graph, value: ValueId) -> bool {
-        self.reaching.contains(&value) && has_space(graph, value)
+        self.reaching.contains(&value) && self.has_space(graph, value)
     }
 
     /// Whether a name is the path of a module.
@@ -163,7 +175,7 @@ impl Layers {
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
         let default = self.default.map(|value| (value, self.path_of(graph, value)));
-        let strides = stride::strides(graph, input_height);
+        let strides = stride::strides(graph, &self.views, input_height);
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();
             LayerInfo {
@@ -178,13 +190,6 @@ impl Layers {
         };
         self.modules.iter().map(info).collect()
     }
-}
-
-/// Whether a value [N, K, …] has more than one position behind its channels.
-pub(crate) fn has_space(graph: &Graph, value: ValueId) -> bool {
-    let fact = graph.fact(value);
-    fact.elem.is_float()
-        && fact.sizes().is_some_and(|s| s.len() > 2 && s[2..].iter().product::<i64>() > 1)
 }
 
 /// Every module, outer modules before their parts; every node where the file names no modules.

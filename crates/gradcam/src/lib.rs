@@ -14,7 +14,7 @@ mod target;
 pub use error::{Error, ErrorKind, Result};
 pub use explainer::{Explainer, ExplainerBuilder, grad_cam};
 pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
-pub use layer::LayerInfo;
+pub use layer::{Grid, LayerInfo};
 pub use method::{METHODS, Method, MethodInfo};
 pub use ndarray;
 pub use onnx_grad;

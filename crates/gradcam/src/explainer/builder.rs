@@ -14,7 +14,7 @@ use crate::{
     error::bail,
     explanation::Warning,
     image::{self, ImageErrorKind, Overrides, Resolved, preprocess::Origin},
-    layer::{LayerInfo, Layers, has_space},
+    layer::{Grid, LayerInfo, Layers},
     memory,
     method::Method,
     target::head,
@@ -30,6 +30,7 @@ pub struct ExplainerBuilder {
     engine_options: EngineOptions,
     max_memory: Option<u64>,
     overrides: Overrides,
+    grid: Grid,
 }
 
 impl ExplainerBuilder {
@@ -42,6 +43,7 @@ impl ExplainerBuilder {
             engine_options: EngineOptions::default(),
             max_memory: None,
             overrides: Overrides::default(),
+            grid: Grid::default(),
         }
     }
 
@@ -103,6 +105,13 @@ impl ExplainerBuilder {
         self
     }
 
+    /// Sets what is known better of the tokens of a transformer than what the graph says.
+    #[must_use]
+    pub fn grid(mut self, grid: Grid) -> Self {
+        self.grid = grid;
+        self
+    }
+
     /// Checks it all and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
@@ -119,7 +128,7 @@ impl ExplainerBuilder {
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, head.value);
+        let layers = Layers::new(&graph, head.value, self.grid);
         let chosen = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
         let engine = engine::engine(self.engine, &self.engine_options)?;
         Ok(Explainer {
@@ -133,6 +142,7 @@ impl ExplainerBuilder {
             engine,
             head,
             input,
+            grid: self.grid,
             resolved,
             compiled: Mutex::default(),
         })
@@ -156,7 +166,7 @@ impl ExplainerBuilder {
             bail!(Model, "the model has no output")
         };
         let rows = input.and_then(|input| input.rows_of(&graph));
-        Ok(Layers::new(&graph, output).list(&graph, rows))
+        Ok(Layers::new(&graph, output, self.grid).list(&graph, rows))
     }
 
     /// How photos are prepared for the input, or why it takes none, and the labels.
@@ -248,12 +258,12 @@ fn chosen_layers(
                  layer that they are computed from"
             )
         }
-        if !has_space(graph, value) {
+        if !layers.has_space(graph, value) {
             let shape = graph.fact(value).sizes().unwrap_or_default();
             bail!(
                 Layer,
-                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of shape \
-                 [N, K, H, W]"
+                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of \
+                 positions and channels, such as [N, K, H, W] or tokens [N, T, K]"
             )
         }
         if chosen.iter().all(|(_, known)| known != graph.name(value)) {

@@ -8,10 +8,10 @@ use std::{
 
 use ndarray::{ArrayViewD, Axis};
 use onnx_grad::{
-    Dim, Model,
+    Dim, Model, Want,
     builder::Builder,
     differentiate,
-    graph::{Graph, Sizes},
+    graph::{Graph, Sizes, ValueId},
     proto::tensor_proto::DataType,
     prune,
 };
@@ -23,6 +23,7 @@ use crate::{
     error::bail,
     explanation::{Class, Explanation, LayerMap, Timings, Warning, map_warnings, range, scores_of},
     image::preprocess::Layout,
+    layer::{View, Views},
     memory,
     target::{CLASS_INPUT, Kind, OTHER_INPUT, Target, emit, head},
 };
@@ -153,12 +154,30 @@ impl Explainer {
         let target = emit(&mut b, &head, class, other)?;
         let seed = b.scalar(target.target, 1.0)?;
         let method = self.method.info();
-        let wanted: Vec<_> = layers.iter().map(|layer| (*layer, method.want)).collect();
-        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted)?;
+        let views = Views::new(b.graph(), self.grid);
+        let views = layers.iter().map(|layer| match views.of(b.graph(), *layer) {
+            Some(view) => Ok(view),
+            None => bail!(
+                Layer,
+                "layer \"{}\" shows no picture in inputs of this size",
+                b.graph().name(*layer)
+            ),
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        // The sum over space is of the first two axes, which other layouts do not have.
+        let want = |view: &View| if *view == View::Plain { method.want } else { Want::Full };
+        let wanted = layers.iter().zip(&views).map(|(layer, view)| (*layer, want(view)));
+        let gradients =
+            differentiate(&mut b, &[(target.target, seed)], &wanted.collect::<Vec<_>>())?;
         b.set_scope("cam");
         let mut emitted = Vec::new();
-        for (layer, gradient) in layers.iter().zip(gradients) {
-            emitted.push((method.emit)(&mut b, *layer, gradient)?);
+        for ((layer, view), gradient) in layers.iter().zip(&views).zip(gradients) {
+            let a = view.emit(&mut b, *layer)?;
+            let mut gradient = view.emit(&mut b, gradient)?;
+            if method.want != want(view) {
+                gradient = spatial_sum(&mut b, gradient)?;
+            }
+            emitted.push((method.emit)(&mut b, a, gradient)?);
         }
         let mut named = vec![(SCORES.to_owned(), target.scores), (CLASS.to_owned(), target.class)];
         named.extend(target.pixels.map(|pixels| (PIXELS.to_owned(), pixels)));
@@ -264,6 +283,14 @@ impl Explainer {
         }
         warnings
     }
+}
+
+/// The sum over all positions of a gradient [N, K, …]: [N, K].
+fn spatial_sum(b: &mut Builder<'_>, gradient: ValueId) -> Result<ValueId> {
+    let shape = b.shape(gradient)?;
+    let axes: Vec<usize> = (2..shape.len()).collect();
+    let sum = b.sum(gradient, &axes)?;
+    Ok(b.reshape(sum, &shape[..2])?)
 }
 
 /// A class that came out of the graph, as an index of `scores`.

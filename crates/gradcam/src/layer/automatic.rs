@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
-use super::has_space;
+use super::{attention, view::Views};
 
 /// Operators that carry a value on without changing what it shows.
 const CARRIERS: &[&str] = &["Cast", "Dropout", "Identity"];
@@ -64,8 +64,7 @@ pub(super) fn active(graph: &Graph, output: ValueId) -> HashSet<ValueId> {
 ///
 /// A value dominates where it is the only one that is alive: behind it nothing else that depends on
 /// the image is read.
-fn dominators(graph: &Graph, output: ValueId) -> Vec<ValueId> {
-    let active = active(graph, output);
+fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<ValueId> {
     let node_is_active =
         |id: &NodeId| graph.node_outputs(*id).iter().flatten().any(|v| active.contains(v));
     let last_read = |value: ValueId| {
@@ -95,46 +94,52 @@ fn dominators(graph: &Graph, output: ValueId) -> Vec<ValueId> {
     found
 }
 
-/// The last dominating value with spatial extent, after its activation and before pooling.
+/// The last dominating value with spatial extent, after its activation and before pooling; in a transformer
+/// what the last attention reads.
 ///
 /// Stepped over are a local pooling at the very end (VGG), a convolution that makes the class scores
 /// before a global pooling (SqueezeNet), and in dense heads the resizes and the class-scoring
 /// convolution.
-pub(crate) fn last_feature_map(graph: &Graph, output: ValueId) -> Option<ValueId> {
-    let dominators = dominators(graph, output);
-    let last = dominators.iter().rposition(|value| has_space(graph, *value))?;
+pub(super) fn last_feature_map(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
+    let active = active(graph, output);
+    let tokens = attention::last_read(graph, &active);
+    if let Some(tokens) = tokens.filter(|value| views.of(graph, *value).is_some()) {
+        return Some(tokens);
+    }
+    let dominators = dominators(graph, output, &active);
+    let last = dominators.iter().rposition(|value| views.of(graph, *value).is_some())?;
     let mut value = dominators[last];
     // Is the path from the scoring convolution on made of nothing that mixes channels?
     let tail = &dominators[last + 1..];
     let plain = |v: &ValueId| op(graph, *v).is_some_and(|op| AFTER_SCORES.contains(&op));
     if tail.iter().all(plain)
-        && let Some(conv) = scoring_convolution(graph, value)
+        && let Some(conv) = scoring_convolution(graph, views, value)
     {
         value = conv;
     }
-    Some(back_through(graph, value, &[CARRIERS, RESAMPLERS].concat()))
+    Some(back_through(graph, views, value, &[CARRIERS, RESAMPLERS].concat()))
 }
 
 /// Walks to the first input for as long as the producer is one of `ops`.
-fn back_through(graph: &Graph, mut value: ValueId, ops: &[&str]) -> ValueId {
-    while let Some(before) = step(graph, value, ops) {
+fn back_through(graph: &Graph, views: &Views, mut value: ValueId, ops: &[&str]) -> ValueId {
+    while let Some(before) = step(graph, views, value, ops) {
         value = before;
     }
     value
 }
 
-fn step(graph: &Graph, value: ValueId, ops: &[&str]) -> Option<ValueId> {
+fn step(graph: &Graph, views: &Views, value: ValueId, ops: &[&str]) -> Option<ValueId> {
     let id = graph.producer(value)?;
     if !ops.contains(&graph.node(id).op()) {
         return None;
     }
     let before = graph.node_inputs(id).first().copied().flatten()?;
-    has_space(graph, before).then_some(before)
+    views.of(graph, before).map(|_| before)
 }
 
 /// The input of the convolution whose output, up to activation and resampling, is `scores`.
-fn scoring_convolution(graph: &Graph, scores: ValueId) -> Option<ValueId> {
-    let made = back_through(graph, scores, AFTER_SCORES);
+fn scoring_convolution(graph: &Graph, views: &Views, scores: ValueId) -> Option<ValueId> {
+    let made = back_through(graph, views, scores, AFTER_SCORES);
     let id = graph.producer(made)?;
     let before = graph.node_inputs(id).first().copied().flatten()?;
     match graph.node(id).op() {

@@ -4,51 +4,70 @@ use std::collections::HashMap;
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
+use super::{View, Views};
+
 /// Operators whose attribute `strides` says it; the ratio of the sizes does not, as windows without
 /// padding shorten a map as well.
 const STRIDED: &[&str] = &["AveragePool", "Conv", "LpPool", "MaxPool"];
 
-/// The stride of every value [N, K, H, …] that is made of an input of the graph.
-pub(super) fn strides(graph: &Graph, input_height: Option<i64>) -> HashMap<ValueId, i64> {
+/// Operators that take maps apart and put them together.
+const PIECES: &[&str] = &["Concat", "Pad", "Slice", "Split"];
+
+/// The stride of every value that is made of an input of the graph and has rows.
+pub(super) fn strides(
+    graph: &Graph,
+    views: &Views,
+    input_height: Option<i64>,
+) -> HashMap<ValueId, i64> {
+    let rows = |value: ValueId| rows(graph, views, value);
     let images = graph.inputs().iter().filter(|input| graph.initializer(**input).is_none());
     let mut strides: HashMap<ValueId, i64> = images.map(|input| (*input, 1)).collect();
     for (id, _) in graph.nodes() {
         // Of several inputs the largest one is meant, not a gate of 1x1 that is multiplied with it.
         let known = graph.node_inputs(id).iter().flatten().filter(|v| strides.contains_key(v));
-        let Some(from) = known.copied().max_by_key(|value| rows(graph, *value)) else { continue };
+        let Some(from) = known.copied().max_by_key(|value| rows(*value)) else { continue };
         let before = strides[&from];
         for output in graph.node_outputs(id).iter().flatten() {
-            let stride = after(graph, id, from, before, *output).or_else(|| {
-                let to = rows(graph, *output)?;
+            let sizes = rows(from).zip(rows(*output));
+            let stride = after(graph, id, before, sizes).or_else(|| {
+                let to = rows(*output)?;
                 Some(nearest(input_height?, to)?.max(1))
             });
-            strides.extend(stride.map(|stride| (*output, stride)));
+            strides.insert(*output, stride.unwrap_or(before));
         }
     }
-    strides.retain(|value, _| rows(graph, *value).is_some());
+    strides.retain(|value, _| rows(*value).is_some());
     strides
 }
 
-/// The stride of an output of a node that reads the value `from` of stride `before`; none where the
-/// node says nothing about it.
-fn after(graph: &Graph, node: NodeId, from: ValueId, before: i64, output: ValueId) -> Option<i64> {
+/// The stride of an output of a node that reads a value of stride `before`, given the rows of both; none
+/// where the node says nothing about it.
+fn after(graph: &Graph, node: NodeId, before: i64, rows: Option<(i64, i64)>) -> Option<i64> {
     let node = graph.node(node);
     if STRIDED.contains(&node.op()) {
         let own = node.attribute.iter().find(|a| a.name.as_deref() == Some("strides"));
         return before.checked_mul(own.and_then(|own| own.ints.first()).copied().unwrap_or(1));
     }
-    let (rows, to) = (rows(graph, from)?, rows(graph, output)?);
-    match node.op() {
-        "Reshape" => None,
-        "Transpose" => Some(before),
-        _ if rows >= to => before.checked_mul(nearest(rows, to)?),
-        _ => Some(before.checked_div(nearest(to, rows)?)?.max(1)),
+    match rows? {
+        // Pieces of a map have its scale, such as those that are rolled round; every second row has not.
+        (from, to) if PIECES.contains(&node.op()) && from % to != 0 && to % from != 0 => {
+            Some(before)
+        }
+        (from, to) if from >= to => before.checked_mul(nearest(from, to)?),
+        (from, to) => Some(before.checked_div(nearest(to, from)?)?.max(1)),
     }
 }
 
-/// The height of a value [N, K, H, …].
-fn rows(graph: &Graph, value: ValueId) -> Option<i64> {
-    graph.fact(value).sizes()?.get(2).copied().filter(|rows| *rows > 0)
+/// The height of the picture in a value, or of one that is pooled to a point.
+fn rows(graph: &Graph, views: &Views, value: ValueId) -> Option<i64> {
+    let sizes = graph.fact(value).sizes()?;
+    let rows = match views.of(graph, value) {
+        Some(View::Regrouped { sizes, .. }) => sizes.get(2).copied(),
+        Some(View::Plain) => sizes.get(2).copied(),
+        None if sizes.len() > 3 => sizes.get(2).copied(),
+        None => None,
+    };
+    rows.filter(|rows| *rows > 0)
 }
 
 /// The whole number nearest to `a / b`; both are positive.

@@ -1,0 +1,90 @@
+//! The layer that is taken in a transformer: what the last attention reads, which is the first norm of the
+//! last block. Behind it the tokens of the picture may reach the score no more: a class token has all of it.
+
+use std::collections::HashSet;
+
+use onnx_grad::graph::{Graph, NodeId, ValueId};
+
+/// Operators that move elements about.
+const LAYOUT: &[&str] = &[
+    "Cast",
+    "Concat",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// The value that the last attention reads, where no convolution comes behind it.
+pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<ValueId> {
+    let is_active = |id: &NodeId| {
+        let outputs = graph.node_outputs(*id).iter().flatten();
+        outputs.into_iter().any(|value| active.contains(value))
+    };
+    let mut nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(is_active).collect();
+    nodes.reverse();
+    for id in nodes {
+        match graph.node(id).op() {
+            "Conv" | "ConvTranspose" => return None,
+            "Attention" | "MultiHeadAttention" => return read(graph, active, id),
+            "Softmax" if weighs(graph, active, id) => return read(graph, active, id),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether the weights that a node makes are multiplied with what depends on the picture too.
+fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
+    let mut open: Vec<ValueId> = graph.node_outputs(id).iter().copied().flatten().collect();
+    while let Some(value) = open.pop() {
+        for &reader in graph.consumers(value) {
+            let op = graph.node(reader).op();
+            if matches!(op, "MatMul" | "Einsum") {
+                let inputs = graph.node_inputs(reader).iter().flatten();
+                return inputs.filter(|input| active.contains(input)).count() == 2;
+            }
+            if LAYOUT.contains(&op) {
+                open.extend(graph.node_outputs(reader).iter().flatten());
+            }
+        }
+    }
+    false
+}
+
+/// The value that the projections in front of an attention read, before it is dealt out to windows.
+fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId> {
+    let inputs = |id: NodeId| {
+        let inputs = graph.node_inputs(id).iter().flatten().copied();
+        inputs.filter(|value| active.contains(value)).collect::<Vec<_>>()
+    };
+    let mut open = inputs(id);
+    let mut seen: HashSet<ValueId> = HashSet::new();
+    while let Some(value) = open.pop() {
+        let producer = graph.producer(value).filter(|_| seen.insert(value));
+        let Some(producer) = producer else { continue };
+        let from = inputs(producer);
+        match (graph.node(producer).op(), from.as_slice()) {
+            ("MatMul" | "Gemm" | "Conv", [read]) => return Some(before_layout(graph, *read)),
+            _ => open.extend(from),
+        }
+    }
+    None
+}
+
+fn before_layout(graph: &Graph, mut value: ValueId) -> ValueId {
+    while let Some(id) = graph.producer(value)
+        && LAYOUT.contains(&graph.node(id).op())
+        && let Some(before) = graph.node_inputs(id).first().copied().flatten()
+    {
+        value = before;
+    }
+    value
+}

@@ -1,0 +1,336 @@
+//! What the axes of a value mean: where its channels are, and which positions of the picture the rest are.
+//!
+//! Convolutions say it of their outputs, [N, C, H, W]; every other operator carries it on. An axis is a
+//! product of atoms: flattening joins them, and a reshape to windows splits them, so that tokens, NHWC
+//! layouts and windows are all found by following the network from its patch embedding.
+
+use std::collections::HashMap;
+
+use onnx_grad::graph::{Graph, NodeId, ValueId};
+
+/// What a factor of an axis counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Meaning {
+    Batch,
+    Channel,
+    /// Positions along the height (0), the width (1), …
+    Space(usize),
+}
+
+/// A factor of an axis: `size` steps of `step` each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Atom {
+    pub(super) meaning: Meaning,
+    pub(super) size: i64,
+    pub(super) step: i64,
+}
+
+/// An axis: the product of its atoms, the slowest first, with what stands before and behind it, such as
+/// the class token before the tokens of the picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub(super) atoms: Vec<Atom>,
+    pub(super) before: i64,
+    pub(super) behind: i64,
+}
+
+impl Axis {
+    pub(super) fn of(meaning: Meaning, size: i64) -> Self {
+        let atom = Atom { meaning, size, step: 1 };
+        // An axis of size 1 means nothing.
+        Self { atoms: Some(atom).filter(|_| size != 1).into_iter().collect(), ..Self::default() }
+    }
+
+    /// The number of its positions that are in the picture, or its size where it is plain.
+    pub(super) fn inside(&self) -> i64 {
+        if self.atoms.is_empty() && self.before + self.behind > 0 {
+            return 0;
+        }
+        self.atoms.iter().map(|atom| atom.size).product()
+    }
+
+    pub(super) fn size(&self) -> i64 {
+        self.before + self.inside() + self.behind
+    }
+
+    fn has_space(&self) -> bool {
+        self.atoms.iter().any(|atom| matches!(atom.meaning, Meaning::Space(_)))
+    }
+
+    /// Appends a faster atom; two that were split are one again.
+    fn push(&mut self, atom: Atom) {
+        match self.atoms.last_mut() {
+            Some(last) if last.meaning == atom.meaning && last.step == atom.size * atom.step => {
+                *last = Atom { size: last.size * atom.size, ..atom };
+            }
+            _ => self.atoms.push(atom),
+        }
+    }
+}
+
+/// The axes of one value.
+pub(super) type Axes = Vec<Axis>;
+
+/// Follows the network, in the order of its nodes.
+pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
+    let mut known: HashMap<ValueId, Axes> = HashMap::new();
+    for &input in graph.inputs() {
+        if let Some(sizes) = graph.fact(input).sizes().filter(|sizes| sizes.len() >= 3) {
+            known.insert(input, of_image(&sizes));
+        }
+    }
+    for (id, _) in graph.nodes() {
+        for (place, output) in graph.node_outputs(id).iter().enumerate() {
+            let Some(output) = output else { continue };
+            let Some(sizes) = graph.fact(*output).sizes() else { continue };
+            let axes = of_output(graph, &known, id, place, &sizes);
+            // A rule that was led astray does not get the sizes right.
+            let fits = |axes: &Axes| {
+                let whole = axes.iter().map(|axis| axis.before + axis.inside() + axis.behind);
+                whole.eq(sizes.iter().copied())
+            };
+            if let Some(axes) = axes.filter(fits) {
+                known.insert(*output, axes);
+            }
+        }
+    }
+    known
+}
+
+/// An image, [N, C, …] or [N, …, C].
+fn of_image(sizes: &[i64]) -> Axes {
+    let last = sizes.len() - 1;
+    if sizes[last] <= 4 && sizes[1] > 4 {
+        let space = (1..last).map(|axis| Axis::of(Meaning::Space(axis - 1), sizes[axis]));
+        let channels = Axis::of(Meaning::Channel, sizes[last]);
+        return std::iter::once(Axis::of(Meaning::Batch, sizes[0]))
+            .chain(space)
+            .chain([channels])
+            .collect();
+    }
+    channels_first(sizes)
+}
+
+pub(super) fn channels_first(sizes: &[i64]) -> Axes {
+    let meaning = |axis: usize| match axis {
+        0 => Meaning::Batch,
+        1 => Meaning::Channel,
+        _ => Meaning::Space(axis - 2),
+    };
+    sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
+}
+
+fn of_output(
+    graph: &Graph,
+    known: &HashMap<ValueId, Axes>,
+    id: NodeId,
+    place: usize,
+    sizes: &[i64],
+) -> Option<Axes> {
+    let node = graph.node(id);
+    let inputs = graph.node_inputs(id);
+    let input = |at: usize| inputs.get(at).copied().flatten();
+    let axes_of = |at: usize| known.get(&input(at)?);
+    let first = || axes_of(0);
+    let ints = |at: usize| graph.fact(input(at)?).ints();
+    let numbers =
+        |name: &str, at: usize| node.attr_ints(name).map(<[i64]>::to_vec).or_else(|| ints(at));
+    match node.op() {
+        "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool"
+        | "GlobalMaxPool" | "DepthToSpace" | "SpaceToDepth" | "QLinearConv" => {
+            Some(sliding(first(), sizes))
+        }
+        "Transpose" => {
+            let from = first()?;
+            let reversed = || (0..from.len() as i64).rev().collect();
+            let perm = node.attr_ints("perm").map_or_else(reversed, <[i64]>::to_vec);
+            perm.iter().map(|axis| from.get(usize::try_from(*axis).ok()?).cloned()).collect()
+        }
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => regrouped(first()?, sizes),
+        "MatMul" | "Gemm" | "MatMulInteger" | "QLinearMatMul" => {
+            let mut axes = first()?.clone();
+            let last = axes.last_mut()?;
+            *last = Axis::of(Meaning::Channel, *sizes.last()?);
+            // Attention: the columns are positions again.
+            if let Some(other) = axes_of(1).filter(|other| other.len() > 2)
+                && let Some(columns) = other.last()
+            {
+                *last = columns.clone();
+            }
+            Some(axes)
+        }
+        "Concat" => {
+            let axis = along(node.attr_int("axis")?, sizes.len())?;
+            let parts: Vec<(i64, Option<&Axes>)> = inputs
+                .iter()
+                .flatten()
+                .map(|value| {
+                    let size =
+                        graph.fact(*value).sizes().and_then(|sizes| sizes.get(axis).copied());
+                    (size.unwrap_or(0), known.get(value))
+                })
+                .collect();
+            joined(&parts, axis, sizes)
+        }
+        "Slice" => {
+            let from = first()?;
+            let starts = numbers("starts", 1)?;
+            let all = || (0..starts.len() as i64).collect();
+            let at = numbers("axes", 3).unwrap_or_else(all);
+            let starts = at
+                .iter()
+                .zip(&starts)
+                .filter_map(|(axis, start)| Some((along(*axis, sizes.len())?, *start)));
+            Some(cut(from, sizes, &starts.collect::<Vec<_>>()))
+        }
+        "Split" => {
+            let from = first()?;
+            let axis = along(node.attr_int("axis").unwrap_or(0), sizes.len())?;
+            let others = graph.node_outputs(id)[..place].iter().flatten();
+            let before = others.map(|value| Some(*graph.fact(*value).sizes()?.get(axis)?));
+            let start: i64 = before.sum::<Option<i64>>()?;
+            Some(cut(from, sizes, &[(axis, start)]))
+        }
+        "Gather" => {
+            let from = first()?;
+            let axis = along(node.attr_int("axis").unwrap_or(0), from.len())?;
+            let mut axes = from.clone();
+            match ints(1)?.as_slice() {
+                [_] if sizes.len() + 1 == from.len() => {
+                    axes.remove(axis);
+                    Some(axes)
+                }
+                several if sizes.len() == from.len() => {
+                    Some(cut(from, sizes, &[(axis, *several.first()?)]))
+                }
+                _ => None,
+            }
+        }
+        "Pad" | "Resize" | "Upsample" => Some(cut(first()?, sizes, &[])),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
+            let from = first()?;
+            if sizes.len() == from.len() {
+                return Some(cut(from, sizes, &[]));
+            }
+            let gone: Vec<usize> =
+                numbers("axes", 1)?.iter().filter_map(|axis| along(*axis, from.len())).collect();
+            let kept = from.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
+            Some(kept.map(|(_, axis)| axis.clone()).collect())
+        }
+        // All others compute position by position.
+        _ => broadcast(graph, known, inputs, sizes),
+    }
+}
+
+fn along(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis + i64::try_from(rank).ok()? } else { axis };
+    usize::try_from(axis).ok().filter(|axis| *axis < rank)
+}
+
+/// Behind a sliding window, axes are those of [N, C, …], and an axis that kept its size keeps its meaning.
+fn sliding(from: Option<&Axes>, sizes: &[i64]) -> Axes {
+    let mut axes = channels_first(sizes);
+    for (axis, before) in from.into_iter().flatten().enumerate().skip(2) {
+        if axis < sizes.len() && before.inside() == sizes[axis] && before.has_space() {
+            axes[axis] = before.clone();
+        }
+    }
+    axes
+}
+
+/// The same elements in another shape: atoms are dealt out anew, and split where an axis ends inside one.
+fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
+    let mut rest = from.iter().peekable();
+    let mut open: Vec<Atom> = Vec::new();
+    let mut axes = Vec::with_capacity(sizes.len());
+    for &size in sizes {
+        let mut axis = Axis::default();
+        let mut left = size;
+        while left > 1 {
+            if open.is_empty() {
+                let next = rest.find(|axis| axis.size() > 1)?;
+                if next.before + next.behind > 0 {
+                    // With further tokens it is no product.
+                    if size != next.size() || left != size {
+                        return None;
+                    }
+                    axis = next.clone();
+                    break;
+                }
+                open = next.atoms.iter().rev().copied().collect();
+            }
+            let atom = open.pop()?;
+            if left % atom.size == 0 {
+                left /= atom.size;
+                axis.push(atom);
+            } else if atom.size % left == 0 {
+                let inner = atom.size / left;
+                axis.push(Atom { size: left, step: atom.step * inner, ..atom });
+                open.push(Atom { size: inner, ..atom });
+                left = 1;
+            } else {
+                return None;
+            }
+        }
+        axes.push(axis);
+    }
+    Some(axes)
+}
+
+/// Several values one behind another. What has no positions stands before or behind what has some.
+fn joined(parts: &[(i64, Option<&Axes>)], axis: usize, sizes: &[i64]) -> Option<Axes> {
+    let spatial = |part: &(i64, Option<&Axes>)| {
+        part.1.and_then(|axes| axes.get(axis)).is_some_and(Axis::has_space)
+    };
+    let mut with_space = parts.iter().enumerate().filter(|(_, part)| spatial(part));
+    match (with_space.next(), with_space.next()) {
+        (Some((place, part)), None) => {
+            let mut axes = part.1?.clone();
+            let total =
+                |parts: &[(i64, Option<&Axes>)]| parts.iter().map(|part| part.0).sum::<i64>();
+            axes[axis].before += total(&parts[..place]);
+            axes[axis].behind += total(&parts[place + 1..]);
+            Some(axes)
+        }
+        _ => Some(cut(parts.iter().find_map(|part| part.1)?, sizes, &[])),
+    }
+}
+
+/// Some axes have other sizes: tokens before the picture are dropped where that is what is cut off, else
+/// the positions are new ones.
+fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
+    let one = |(at, (axis, size)): (usize, (&Axis, &i64))| -> Axis {
+        let whole = axis.size();
+        if *size == whole {
+            return axis.clone();
+        }
+        let start = starts.iter().find(|(axis, _)| *axis == at).map_or(0, |(_, start)| *start);
+        let start = if start < 0 { start + whole } else { start };
+        if axis.before + axis.behind > 0 {
+            if start <= axis.before && start + size >= axis.before + axis.inside() {
+                let before = axis.before - start;
+                let behind = size - before - axis.inside();
+                return Axis { atoms: axis.atoms.clone(), before, behind };
+            }
+            // Tokens that are no places.
+            return Axis { before: *size, ..Axis::default() };
+        }
+        match axis.atoms.as_slice() {
+            [atom] => Axis::of(atom.meaning, *size),
+            _ => Axis { before: *size, ..Axis::default() },
+        }
+    };
+    from.iter().zip(sizes).enumerate().map(one).collect()
+}
+
+/// Each axis means what it means in an input of that size.
+fn broadcast(
+    graph: &Graph,
+    known: &HashMap<ValueId, Axes>,
+    inputs: &[Option<ValueId>],
+    sizes: &[i64],
+) -> Option<Axes> {
+    let same = |value: &&ValueId| graph.fact(**value).sizes().as_deref() == Some(sizes);
+    let whole = inputs.iter().flatten().filter(same).find_map(|value| known.get(value));
+    whole.cloned()
+}

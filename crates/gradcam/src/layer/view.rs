@@ -1,0 +1,173 @@
+//! The picture in a value: how [N, C, …] is made of it, whatever its layout.
+
+use std::collections::HashMap;
+
+use onnx_grad::{
+    Dim, Result,
+    builder::Builder,
+    graph::{Graph, ValueId},
+};
+
+use super::axes::{Atom, Axes, Axis, Meaning, channels_first, of_values};
+
+/// How a value is turned to [N, C, …].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// It is so already.
+    Plain,
+    /// Its axes are regrouped.
+    Regrouped {
+        /// Where on an axis the picture begins behind other tokens: axis, start, number of positions.
+        tokens: Option<(usize, i64, i64)>,
+        /// The sizes of the atoms of all axes.
+        atoms: Vec<i64>,
+        /// Batch, channels and space, each the slowest first.
+        order: Vec<usize>,
+        /// [N, C, …].
+        sizes: Vec<i64>,
+    },
+}
+
+/// The grid of the tokens, where the user knows it better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grid {
+    /// Rows and columns; found where it is `None`.
+    pub size: Option<(i64, i64)>,
+    /// Tokens before those of the picture; found where it is `None`.
+    pub prefix: Option<i64>,
+}
+
+/// What is known of all values of a graph.
+#[derive(Debug)]
+pub(crate) struct Views {
+    axes: HashMap<ValueId, Axes>,
+    /// Whether the model takes pictures [N, C, H, W], so that three axes may be tokens.
+    pictures: bool,
+    grid: Grid,
+}
+
+impl Views {
+    pub(crate) fn new(graph: &Graph, grid: Grid) -> Self {
+        let rank = |value: &ValueId| graph.fact(*value).rank();
+        let pictures = graph.inputs().iter().any(|input| rank(input) == Some(4));
+        Self { axes: of_values(graph), pictures, grid }
+    }
+
+    /// The view of a value, if it shows a picture: floats with more than one position.
+    pub(crate) fn of(&self, graph: &Graph, value: ValueId) -> Option<View> {
+        let fact = graph.fact(value);
+        let sizes = fact.sizes().filter(|sizes| fact.elem.is_float() && sizes.len() > 2)?;
+        let tokens = sizes.len() == 3 && (self.grid.size.is_some() || self.grid.prefix.is_some());
+        let axes = match self.axes.get(&value).filter(|_| !tokens) {
+            Some(axes) => axes.clone(),
+            None => self.guessed(&sizes)?,
+        };
+        view(&axes, &sizes)
+    }
+
+    /// For values behind an operator that does not say what its axes are. Tokens [N, T, C] have the grid that
+    /// was given, or a square; any other shape is [N, C, …] if there are feature maps of that extent.
+    fn guessed(&self, sizes: &[i64]) -> Option<Axes> {
+        let (true, [batch, tokens, channels]) = (self.pictures, sizes) else {
+            let axes = channels_first(sizes);
+            let same = |known: &Axes| known.len() > 2 && known.get(2..) == axes.get(2..);
+            return self.axes.values().any(same).then_some(axes);
+        };
+        let (batch, tokens, channels) = (*batch, *tokens, *channels);
+        let side = |count: i64| {
+            (1..=count).find(|side| side * side >= count).filter(|side| side * side == count)
+        };
+        let (rows, columns, prefix) = match (self.grid.size, self.grid.prefix) {
+            (Some((rows, columns)), prefix) => {
+                (rows, columns, prefix.unwrap_or(tokens - rows * columns))
+            }
+            (None, Some(prefix)) => {
+                let side = side(tokens - prefix)?;
+                (side, side, prefix)
+            }
+            // None, a class token, one for distillation too, or registers.
+            (None, None) => [0, 1, 2, 5].iter().find_map(|prefix| {
+                let side = side(tokens - prefix).filter(|side| *side > 1)?;
+                Some((side, side, *prefix))
+            })?,
+        };
+        let behind = tokens - prefix - rows * columns;
+        if rows < 1 || columns < 1 || prefix < 0 || behind < 0 {
+            return None;
+        }
+        let atoms = vec![
+            Atom { meaning: Meaning::Space(0), size: rows, step: 1 },
+            Atom { meaning: Meaning::Space(1), size: columns, step: 1 },
+        ];
+        let tokens = Axis { atoms, before: prefix, behind };
+        Some(vec![Axis::of(Meaning::Batch, batch), tokens, Axis::of(Meaning::Channel, channels)])
+    }
+}
+
+fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
+    let extra = |axis: &&(usize, &Axis)| axis.1.before + axis.1.behind > 0;
+    let indexed: Vec<(usize, &Axis)> = axes.iter().enumerate().collect();
+    let mut with_extra = indexed.iter().filter(extra);
+    let tokens = with_extra.next().map(|(at, axis)| (*at, axis.before, axis.inside()));
+    if with_extra.next().is_some() || tokens.is_some_and(|(_, _, count)| count == 0) {
+        return None;
+    }
+    let atoms: Vec<Atom> = axes.iter().flat_map(|axis| axis.atoms.iter().copied()).collect();
+    let mut order: Vec<usize> = (0..atoms.len()).collect();
+    order.sort_by_key(|at| (atoms[*at].meaning, -atoms[*at].step));
+    // Each of a meaning's atoms steps over the next, the last by one: all of the picture, and once.
+    let whole = order.iter().enumerate().all(|(place, at)| {
+        let next = order.get(place + 1).map(|next| atoms[*next]);
+        let next = next.filter(|next| next.meaning == atoms[*at].meaning);
+        atoms[*at].step == next.map_or(1, |next| next.size * next.step)
+    });
+    if !whole {
+        return None;
+    }
+    let count = |meaning: Meaning| -> i64 {
+        atoms.iter().filter(|atom| atom.meaning == meaning).map(|atom| atom.size).product()
+    };
+    let highest = atoms.iter().filter_map(|atom| match atom.meaning {
+        Meaning::Space(axis) => Some(axis),
+        Meaning::Batch | Meaning::Channel => None,
+    });
+    let mut shape = vec![count(Meaning::Batch), count(Meaning::Channel)];
+    // A value [N, C, H, 1] keeps its axes.
+    let space = (highest.max()? + 1).max(plain_rank(axes).unwrap_or(0));
+    shape.extend((0..space).map(|axis| count(Meaning::Space(axis))));
+    if shape[2..].iter().product::<i64>() < 2 {
+        return None;
+    }
+    if tokens.is_none() && order.is_sorted() && shape == sizes {
+        return Some(View::Plain);
+    }
+    let atoms = atoms.iter().map(|atom| atom.size).collect();
+    Some(View::Regrouped { tokens, atoms, order, sizes: shape })
+}
+
+/// The number of spatial axes of a value that may be [N, C, …].
+fn plain_rank(axes: &Axes) -> Option<usize> {
+    let plain = axes.iter().enumerate().all(|(at, axis)| match (at, axis.atoms.as_slice()) {
+        (_, []) => true,
+        (0, [atom]) => atom.meaning == Meaning::Batch,
+        (1, [atom]) => atom.meaning == Meaning::Channel,
+        (at, [atom]) => atom.meaning == Meaning::Space(at - 2),
+        _ => false,
+    });
+    axes.len().checked_sub(2).filter(|_| plain)
+}
+
+impl View {
+    /// Emits the value as [N, C, …].
+    pub(crate) fn emit(&self, b: &mut Builder<'_>, value: ValueId) -> Result<ValueId> {
+        let Self::Regrouped { tokens, atoms, order, sizes } = self else { return Ok(value) };
+        let fixed = |sizes: &[i64]| sizes.iter().map(|size| Dim::Fixed(*size)).collect::<Vec<_>>();
+        let mut value = value;
+        if let Some((axis, start, count)) = *tokens {
+            value = b.slice(value, axis, start, count, 1)?;
+        }
+        value = b.reshape(value, &fixed(atoms))?;
+        value = b.transpose(value, order)?;
+        b.reshape(value, &fixed(sizes))
+    }
+}
