@@ -154,7 +154,7 @@ impl Explainer {
         let seed = b.scalar(target.target, 1.0)?;
         let method = self.method.info();
         let wanted: Vec<_> = layers.iter().map(|layer| (*layer, method.want)).collect();
-        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted)?;
+        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted, &[])?;
         b.set_scope("cam");
         let mut emitted = Vec::new();
         for (layer, gradient) in layers.iter().zip(gradients) {
