@@ -83,7 +83,8 @@ pub(crate) struct ExplainArgs {
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
     /// `gradcam layers MODEL` lists them. May be given several times: each layer gets a map of its
-    /// own, all from one run. Without it: the last feature map before the pooling.
+    /// own, all from one run. Without it: the last feature map before the pooling. The methods
+    /// saliency and guided-backprop explain the network's input and take no layer.
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
@@ -146,10 +147,12 @@ pub(crate) struct OutputArgs {
     /// What to write, separated by commas
     ///
     /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo,
-    /// the heatmap alone in colours, at the size of the network's input.
+    /// the heatmap alone in colours, at the size of the network's input. saliency and guided-backprop
+    /// are pictures of that size, without the photo: the gradient's magnitude in grey (one pixel in a
+    /// hundred is white), and the gradient in colours as deprocess_image of pytorch-grad-cam.
     /// npy: two files, .raw.npy (float32 [h, w]: the map as the method defines it, signed, before
-    /// relu, at the layer's size) and .heatmap.npy (float32 [H, W] in 0..1, at the size of the
-    /// network's input).
+    /// relu, at the layer's size; [C, H, W] for saliency and guided-backprop) and .heatmap.npy
+    /// (float32 [H, W] in 0..1, at the size of the network's input).
     /// json: scores, target, layer, warnings, preprocessing, times.
     #[arg(long = "format", value_name = "FORMAT", default_value = "png", value_delimiter = ',',
           value_parser = values::formats())]

@@ -64,7 +64,11 @@ pub(crate) fn internal(payload: Box<dyn Any + Send>) -> Result<()> {
 
 impl From<gradcam::Error> for Failure {
     fn from(error: gradcam::Error) -> Self {
-        Self::Failed(error.to_string())
+        match error.kind() {
+            // The parser knows the names of the methods, so flags were combined that do not go together.
+            gradcam::ErrorKind::Method => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
             .map(|row| {
                 json!({
                     "id": row.id, "name": row.name, "formula": row.formula, "paper": row.paper,
-                    "default": is_default(row.id),
+                    "takes_layer": !row.is_of_input(), "default": is_default(row.id),
                 })
             })
             .collect();
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
         text += &format!("{mark} {id}  {name:names$}  {formula}\n{indent}{paper}\n");
     }
     let legend = "A is the layer's output, g the gradient of the target's score with respect to it, k a channel.\n\
+                  Methods of the input take no layer: there A is the network's input, after preprocessing.\n\
                   * is the default. Use one with: gradcam explain IMAGE --method METHOD";
     text += &format!("\n{}\n", style.dim(legend));
     terminal::print(text)

@@ -113,6 +113,16 @@ fn command_lines() {
             row("explain photo.png --threads 0", 2, &["--threads", "at least 1"]),
             row("explain photo.png --engine tensorrt", 2, &["tensorrt", "rten, onnxruntime"]),
             row("explain photo.png --method cam", 2, &["cam", "gradcam, hirescam, layercam"]),
+            row(
+                "explain photo.png --method saliency --layer bn2",
+                2,
+                &["saliency", "takes no layer, not \"bn2\"", "leave out --layer"],
+            ),
+            row(
+                "explain photo.png --method gradcam --method guided-backprop --layer bn2",
+                2,
+                &["guided-backprop", "takes no layer"],
+            ),
             row("explain photo.png --colormap rainbow", 2, &["rainbow", "jet, jet-mpl, turbo"]),
             row("explain photo.png --format gif", 2, &["gif", "png, npy, json"]),
             row("explain photo.png --alpha 2", 2, &["from 0 to 1"]),

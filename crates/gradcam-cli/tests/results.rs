@@ -13,7 +13,7 @@ use std::{fs, io::Cursor, path::PathBuf};
 use gradcam::{
     METHODS, Model,
     image::{Limits, Photo},
-    ndarray::{Array2, Array4, Axis, Slice, s},
+    ndarray::{Array2, Array3, Array4, Axis, Slice, s},
 };
 use models::{Attr, Net, classifier};
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
@@ -280,6 +280,63 @@ fn json_files_are_of_one_map() {
     let value: Value = serde_json::from_slice(&folder.read("out/a.1.conv.json")).expect("JSON");
     assert_eq!(value["layers"].as_array().map(Vec::len), Some(1));
     assert_eq!(value["layers"][0]["layer"], "conv");
+}
+
+/// Maps of the network's input: the raw map has its shape, the picture its size, and both its class.
+#[test]
+fn maps_of_the_input() {
+    let folder = Folder::new();
+    let photo = asset("cat_beside_coffee.png");
+    let flags = ["--method", "saliency", "--method", "guided-backprop", "--target", "285"];
+    let args = [&["explain", &photo, "-o", "out", "--format", "png,npy,json"], &flags[..]].concat();
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(said.contains("saliency at input (3x224x224)"), "{said}");
+    let mut maps = Vec::new();
+    for method in ["saliency", "guided-backprop"] {
+        let name = format!("cat_beside_coffee.285-egyptian-cat.{method}");
+        let bytes = |ending: &str| folder.read(&format!("out/{name}.{ending}"));
+        let raw = Array3::<f32>::read_npy(Cursor::new(bytes("raw.npy"))).expect("a raw map");
+        assert_eq!(raw.dim(), (3, 224, 224));
+        assert!(raw.iter().all(|value| value.is_finite()) && raw.iter().any(|value| *value < 0.0));
+        let heat = array(&folder, &format!("out/{name}.heatmap.npy"));
+        let largest =
+            raw.map_axis(Axis(0), |pixel| pixel.iter().fold(0.0f32, |m, v| m.max(v.abs())));
+        let place = |map: &Array2<f32>| {
+            let best = map.indexed_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
+            best.map(|(place, _)| place)
+        };
+        assert_eq!((heat.dim(), place(&heat)), ((224, 224), place(&largest)));
+        let picture = Photo::decode(&bytes("png"), &Limits::default()).expect("a PNG");
+        assert_eq!((picture.width(), picture.height()), (224, 224));
+        let levels = |channel: usize| picture.rgb().iter().skip(channel).step_by(3);
+        assert_eq!(levels(0).eq(levels(2)), method == "saliency", "grey, or in colours");
+        let value: Value = serde_json::from_slice(&bytes("json")).expect("JSON");
+        assert_eq!(value["layers"][0]["shape"], serde_json::json!([3, 224, 224]));
+        assert_eq!((&value["method"], &value["class"]["index"]), (&method.into(), &285.into()));
+        assert_eq!(value["warnings"], serde_json::json!([]));
+        maps.push(raw);
+    }
+    // The built-in model's activations are Clips from 0, and they are overridden.
+    let largest = maps[0].iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    assert!((&maps[0] - &maps[1]).iter().any(|off| off.abs() > 0.1 * largest));
+}
+
+/// A tensor has no photo, and a photo of another shape is shown as the network saw it.
+#[test]
+fn pictures_of_the_input_have_its_size() {
+    let (folder, _) = prepared();
+    let args =
+        ["explain", "x.npy", "a.png", "-m", "m.onnx", "--preset", "imagenet", "--target", "1"];
+    let ran = folder.gradcam(&[&args[..], &["--method", "guided-backprop", "-o", "out"]].concat());
+    done(&ran);
+    assert_eq!(folder.list("out"), ["a.1.png", "x.0.1.png", "x.1.1.png"]);
+    for name in folder.list("out") {
+        let picture = Photo::open(folder.path(&format!("out/{name}")), &Limits::default());
+        let picture = picture.expect("a PNG");
+        assert_eq!((picture.width(), picture.height()), (8, 8), "{name}");
+    }
 }
 
 #[test]

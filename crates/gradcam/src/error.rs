@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Layer,
     /// The target names no class, or several.
     Target,
-    /// No method has that name.
+    /// No method has that name, or it takes no layer.
     Method,
     /// A picture or its preprocessing is not usable.
     Image,

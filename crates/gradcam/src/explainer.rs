@@ -63,7 +63,8 @@ impl Explainer {
         ExplainerBuilder::new(model)
     }
 
-    /// The layers that are explained: module path and value name.
+    /// The layers that are explained: module path and value name; for a method that explains the network's
+    /// input, the input and its name.
     pub fn layers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.chosen.iter().map(|(path, value)| (path.as_str(), value.as_str()))
     }
@@ -194,7 +195,7 @@ impl Explainer {
     /// # Errors
     /// `Input` where the shape does not fit or the targets are not as many as the images, `Target` where
     /// a class does not exist, `Unsupported` with every node of the path that has no gradient rule or
-    /// that the engine lacks, `Layer` where a layer does not reach the scores, `Memory`, `Engine`.
+    /// that the engine lacks, `Layer` where a layer or the input does not reach the scores, `Memory`, `Engine`.
     pub fn explain_batch(
         &self,
         x: ArrayViewD<'_, f32>,

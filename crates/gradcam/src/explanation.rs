@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use ndarray::{Array2, ArrayD, ArrayView2, Ix2};
+use ndarray::{Array2, ArrayD, ArrayView, ArrayView2, Dimension, Ix3};
 use serde_json::{Value, json};
 
 use crate::{
     Result,
     error::bail,
-    image::{self, OverlayStyle, Photo, Placement},
+    image::{self, OverlayStyle, Photo, Placement, preprocess::Channels},
+    method::{Drawn, Site},
     target::{Activation, Head, Target},
 };
 
@@ -29,13 +30,15 @@ pub struct Class {
 /// The map of one layer.
 #[derive(Clone, Debug)]
 pub struct LayerMap {
-    /// The layer's module path, or the name of its value.
+    /// The layer's module path, or the name of its value; the input's name where the method explains that.
     pub layer: String,
     /// The value's name in the model.
     pub value: String,
-    /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one).
+    /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one). Of a
+    /// method that explains the network's input `[C, H, W]`, channels first also where the input has
+    /// them last.
     pub map: ArrayD<f32>,
-    /// The channel weights α, `[K]`: the gradient's mean over space.
+    /// The channel weights α, `[K]`: the gradient's mean over space. None for the network's input.
     pub weights: Vec<f32>,
 }
 
@@ -91,6 +94,9 @@ pub struct Explanation {
     /// How long it took.
     pub timings: Timings,
     pub(crate) labels: Option<std::sync::Arc<Vec<String>>>,
+    pub(crate) site: Site,
+    /// The channels of the network's input.
+    pub(crate) channels: Channels,
 }
 
 impl Explanation {
@@ -99,14 +105,18 @@ impl Explanation {
     /// # Errors
     /// `Layer` where the layer has another number of spatial axes.
     pub fn map2(&self, layer: usize) -> Result<ArrayView2<'_, f32>> {
+        self.map_of(layer)
+    }
+
+    fn map_of<D: Dimension>(&self, layer: usize) -> Result<ArrayView<'_, f32, D>> {
         let Some(map) = self.layers.get(layer) else {
             bail!(Layer, "the explanation has {} layers, not {}", self.layers.len(), layer + 1);
         };
-        match map.map.view().into_dimensionality::<Ix2>() {
+        match map.map.view().into_dimensionality() {
             Ok(view) => Ok(view),
             Err(_) => bail!(
                 Layer,
-                "the map of layer \"{}\" has shape {:?}; a picture needs two axes",
+                "the map of layer \"{}\" has shape {:?}; a picture needs two spatial axes",
                 map.layer,
                 map.map.shape()
             ),
@@ -114,12 +124,31 @@ impl Explanation {
     }
 
     /// The heatmap of one layer in 0..1, [H, W] at the size of the network's input: relu, normalised,
-    /// resized and normalised again, as pytorch-grad-cam does.
+    /// resized and normalised again, as pytorch-grad-cam does. For a method that explains the network's input the
+    /// largest |g| of the channels, normalised.
     ///
     /// # Errors
     /// `Layer` where the map is not two-dimensional, `Image` where it is not finite.
     pub fn heatmap(&self, layer: usize) -> Result<Array2<f32>> {
+        if self.site != Site::Layer {
+            return Ok(image::gradient_heatmap(self.map_of::<Ix3>(layer)?)?);
+        }
         Ok(image::heatmap(&[self.map2(layer)?], self.input_size)?)
+    }
+
+    /// The map of the network's input as a picture of that size, as the method draws it. `None` for a method
+    /// that explains layers.
+    ///
+    /// # Errors
+    /// As [`Explanation::heatmap`], and `Image` where the input has no colours.
+    pub fn input_picture(&self, layer: usize) -> Result<Option<Photo>> {
+        let Site::Input(drawn) = self.site else { return Ok(None) };
+        let map = self.map_of::<Ix3>(layer)?;
+        let picture = match drawn {
+            Drawn::Magnitude => image::magnitude_picture(map)?,
+            Drawn::Colors => image::gradient_picture(map, self.channels)?,
+        };
+        Ok(Some(picture))
     }
 
     /// The heatmap over the photo, at the photo's size, where the network saw it.
@@ -221,6 +250,16 @@ pub(crate) fn map_warnings(map: &LayerMap) -> Vec<Warning> {
         warnings.push(Warning::new("all-negative", text));
     }
     warnings
+}
+
+/// What a user should know of a gradient at the network's input.
+pub(crate) fn gradient_warning(map: &LayerMap) -> Option<Warning> {
+    let zero = map.map.iter().all(|value| *value == 0.0);
+    let text = format!(
+        "the score does not depend on the input \"{}\" here: its gradient is zero everywhere",
+        map.layer
+    );
+    zero.then(|| Warning::new("zero-gradient", text))
 }
 
 /// Scores as [K] and their probabilities; a binary model's logit z becomes [−z, z].

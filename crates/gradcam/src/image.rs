@@ -26,6 +26,7 @@
 pub mod colormap;
 mod error;
 mod files;
+pub mod gradient;
 pub mod heatmap;
 pub mod overlay;
 pub mod photo;
@@ -34,6 +35,7 @@ pub mod resize;
 
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind};
+pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::heatmap;
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo};

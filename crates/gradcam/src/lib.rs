@@ -15,7 +15,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use explainer::{Explainer, ExplainerBuilder, grad_cam};
 pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
 pub use layer::{Grid, LayerInfo};
-pub use method::{METHODS, Method, MethodInfo};
+pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
 pub use ndarray;
 pub use onnx_grad;
 pub use onnx_grad::Model;

@@ -4,7 +4,7 @@ mod gradient;
 
 use std::{fmt, str::FromStr};
 
-use onnx_grad::{Want, builder::Builder, graph::ValueId};
+use onnx_grad::{GUIDED_BACKPROP, Override, Want, builder::Builder, graph::ValueId};
 
 use crate::{
     Result,
@@ -16,16 +16,34 @@ use crate::{
 pub struct Method(&'static MethodInfo);
 
 /// What a method emits: from the activation A [N, K, …] and its gradient (or the gradient's sum over
-/// space, [N, K]) to channel weights [N, K] and the raw map [N, …].
+/// space, [N, K]) to channel weights [N, K] and the raw map, [N, …] of a layer, [N, K, …] of the input.
 type Emit = fn(&mut Builder<'_>, ValueId, ValueId) -> onnx_grad::Result<Emitted>;
 
 /// The values that a method made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Emitted {
-    /// Channel weights, [N, K].
-    pub(crate) weights: ValueId,
-    /// The raw map, signed, [N, …].
+    /// Channel weights, [N, K], where the method has some.
+    pub(crate) weights: Option<ValueId>,
+    /// The raw map, signed.
     pub(crate) map: ValueId,
+}
+
+/// Where a method makes its maps, and how they become a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
+    Layer,
+    /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
+    Input(Drawn),
+}
+
+/// How a map at the network's input becomes a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// Its magnitude, white on black.
+    Magnitude,
+    /// With its signs, in the colours of its channels.
+    Colors,
 }
 
 /// One row of the table of methods.
@@ -39,8 +57,12 @@ pub struct MethodInfo {
     pub formula: &'static str,
     /// Where it was published.
     pub paper: &'static str,
+    /// Where A is.
+    pub site: Site,
     /// What the method asks of the gradient.
     pub(crate) want: Want,
+    /// How the gradient is no derivative.
+    pub(crate) overrides: &'static [Override],
     pub(crate) emit: Emit,
 }
 
@@ -51,7 +73,9 @@ pub const METHODS: &[MethodInfo] = &[
         name: "Grad-CAM",
         formula: "w_k = mean over space of g_k; map = Σ_k w_k A_k",
         paper: "Selvaraju et al. 2017, arXiv:1610.02391",
+        site: Site::Layer,
         want: Want::SpatialSum,
+        overrides: &[],
         emit: gradient::grad_cam,
     },
     MethodInfo {
@@ -59,7 +83,9 @@ pub const METHODS: &[MethodInfo] = &[
         name: "HiResCAM",
         formula: "map = Σ_k g_k A_k",
         paper: "Draelos and Carin 2020, arXiv:2011.08891",
+        site: Site::Layer,
         want: Want::Full,
+        overrides: &[],
         emit: gradient::hires_cam,
     },
     MethodInfo {
@@ -67,10 +93,39 @@ pub const METHODS: &[MethodInfo] = &[
         name: "LayerCAM",
         formula: "map = Σ_k relu(g_k) A_k",
         paper: "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
+        site: Site::Layer,
         want: Want::Full,
+        overrides: &[],
         emit: gradient::layer_cam,
     },
+    MethodInfo {
+        id: "saliency",
+        name: "Saliency",
+        formula: "map = g at the input, [C, H, W]; heatmap = max over channels of |g|",
+        paper: "Simonyan et al. 2013, arXiv:1312.6034",
+        site: Site::Input(Drawn::Magnitude),
+        want: Want::Full,
+        overrides: &[],
+        emit: gradient::at_input,
+    },
+    MethodInfo {
+        id: "guided-backprop",
+        name: "Guided backprop",
+        formula: "as saliency, where each relu passes g·[g > 0]·[A > 0]",
+        paper: "Springenberg et al. 2014, arXiv:1412.6806",
+        site: Site::Input(Drawn::Colors),
+        want: Want::Full,
+        overrides: GUIDED_BACKPROP,
+        emit: gradient::at_input,
+    },
 ];
+
+impl MethodInfo {
+    /// Whether the method explains the network's input and takes no layer.
+    pub fn is_of_input(&self) -> bool {
+        self.site != Site::Layer
+    }
+}
 
 impl Method {
     /// Grad-CAM, the default.

@@ -26,7 +26,8 @@ fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
 }
 
 fn methods() -> impl Iterator<Item = Method> {
-    METHODS.iter().map(|row| row.id.parse().expect("a method of the table"))
+    let of_layers = METHODS.iter().filter(|row| !row.is_of_input());
+    of_layers.map(|row| row.id.parse().expect("a method of the table"))
 }
 
 fn map_of(explanation: &Explanation, layer: usize) -> Vec<f32> {

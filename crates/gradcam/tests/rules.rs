@@ -166,7 +166,7 @@ fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
     let dims: Vec<i64> = case.seed.shape.iter().map(|&d| d.try_into().unwrap_or(0)).collect();
     let seed = b.floats(y, &dims, &case.seed.data).map_err(|e| text(&e))?;
     let sums =
-        differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)]).map_err(|e| text(&e))?;
+        differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)], &[]).map_err(|e| text(&e))?;
     let sum = graph.alias(sums[0], "sum").map_err(|e| text(&e))?;
     let pruned = prune(&graph, &[sum]).map_err(|e| text(&e))?;
     let declared: BTreeSet<String> =
@@ -229,7 +229,7 @@ fn gradient_and_sum(
     let seed = b.scalar(y, 1.0)?;
     let mut models = Vec::new();
     for want in [Want::Full, Want::SpatialSum] {
-        let found = differentiate(&mut b, &[(y, seed)], &[(value, want)])?;
+        let found = differentiate(&mut b, &[(y, seed)], &[(value, want)], &[])?;
         models.push(prune(b.graph(), &found)?);
     }
     Ok([0, 1].map(|index| {
@@ -298,7 +298,7 @@ fn a_seed_in_the_middle_adds_to_the_one_behind_it() {
                 let mut b = Builder::new(&mut graph, "sum");
                 let unit = b.scalar(of, 1.0)?;
                 let seeds: Vec<_> = seeds.into_iter().map(|seed| (seed, unit)).collect();
-                let found = differentiate(&mut b, &seeds, &[(of, Want::SpatialSum)])?;
+                let found = differentiate(&mut b, &seeds, &[(of, Want::SpatialSum)], &[])?;
                 let sum = graph.alias(found[0], "sum")?;
                 prune(&graph, &[sum])
             };

@@ -15,6 +15,7 @@ mod index;
 mod layout;
 mod linear;
 mod norm;
+mod overrides;
 mod pool;
 mod reduce;
 mod table;
@@ -22,6 +23,7 @@ mod table;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
+pub use overrides::{GUIDED_BACKPROP, Override};
 use table::{Kind, Push, Rule, rule_for};
 pub use table::{NEWEST_OPSET, OLDEST_OPSET, RuleInfo, rules};
 
@@ -50,6 +52,8 @@ pub struct Options {
     /// Takes the cotangent of the target as an input of that name, in the target's shape. Without
     /// it the target is summed over all its elements.
     pub seed_input: Option<String>,
+    /// Rules that take the place of the table's; none for the derivative itself.
+    pub overrides: &'static [Override],
 }
 
 /// Appends the gradient of a value to a model: an ordinary ONNX model that also computes
@@ -91,7 +95,7 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         None => b.scalar(target, 1.0)?,
     };
     let wanted: Vec<_> = wrt.iter().map(|&value| (value, Want::Full)).collect();
-    let gradients = differentiate(&mut b, &[(target, seed)], &wanted)?;
+    let gradients = differentiate(&mut b, &[(target, seed)], &wanted, options.overrides)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
         let mut name = format!("{}.grad", graph.name(value));
         while graph.find(&name).is_some() {
@@ -107,7 +111,8 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
 
 /// Emits the gradients of Σ ⟨seed, value⟩ over all seeds, in the order of `wrt`.
 ///
-/// A seed has the shape of its value or broadcasts to it.
+/// A seed has the shape of its value or broadcasts to it. `overrides` take the place of the table's rules,
+/// [`GUIDED_BACKPROP`] for one; without any, the gradients are those of calculus.
 ///
 /// # Errors
 /// `NotConnected` where a value does not reach any seed, `Unsupported` with every node of the path
@@ -116,8 +121,9 @@ pub fn differentiate(
     b: &mut Builder<'_>,
     seeds: &[(ValueId, ValueId)],
     wrt: &[(ValueId, Want)],
+    overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
-    let path = Path::find(b.graph(), seeds, wrt)?;
+    let path = Path::find(b.graph(), seeds, wrt, overrides)?;
     let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
     let needs = path.needs(b.graph(), wrt);
     for &(value, seed) in seeds {
@@ -175,7 +181,12 @@ struct Need {
 }
 
 impl Path {
-    fn find(graph: &Graph, seeds: &[(ValueId, ValueId)], wrt: &[(ValueId, Want)]) -> Result<Self> {
+    fn find(
+        graph: &Graph,
+        seeds: &[(ValueId, ValueId)],
+        wrt: &[(ValueId, Want)],
+        overrides: &'static [Override],
+    ) -> Result<Self> {
         let needed = ancestors(graph, seeds.iter().map(|(value, _)| *value));
         let wanted: HashSet<ValueId> = wrt.iter().map(|(value, _)| *value).collect();
         for &value in &wanted {
@@ -195,7 +206,8 @@ impl Path {
             if !leads_on || !reached {
                 continue;
             }
-            match rule_for(node, graph.opset()) {
+            let replaced = overrides.iter().find_map(|row| row.rule_for(graph, id));
+            match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
                 Ok(Rule { kind: Kind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);

@@ -23,7 +23,8 @@ pub use cut::{extract, extract_values, live_values};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
-    NEWEST_OPSET, OLDEST_OPSET, Options, RuleInfo, Want, differentiate, gradient, rules,
+    GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, RuleInfo, Want, differentiate,
+    gradient, rules,
 };
 pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};

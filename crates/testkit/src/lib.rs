@@ -3,6 +3,7 @@
 //! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
 
 mod base64;
+mod guided;
 mod networks;
 mod weights;
 
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
 pub use networks::{LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use weights::{splitmix64, uniform, weights};
 

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, fs};
 
-use onnx_grad::{Model, proto::tensor_proto::DataType};
-use prost::Message;
+use onnx_grad::Model;
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, uniform, weights};
+use crate::{Tensor, fixture, uniform, weights::weighed};
 
 /// What the reference says of one layer.
 #[derive(Clone, Debug, Deserialize)]
@@ -63,16 +62,7 @@ pub fn network(name: &str) -> (Model, Network) {
     let path = |ending: &str| fixture(&format!("networks/{name}.{ending}"));
     let read = || -> Result<(Model, Network), Box<dyn std::error::Error>> {
         let known: Network = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
-        let skeleton = Model::open(path("onnx"))?;
-        let mut proto = skeleton.proto().clone();
-        let graph = proto.graph.get_or_insert_default();
-        for tensor in &mut graph.initializer {
-            let Some(scale) = known.scales.get(tensor.label()) else { continue };
-            assert_eq!(tensor.elem(), DataType::Float, "{}", tensor.label());
-            tensor.raw_data =
-                Some(weights(known.seed, tensor.label(), &tensor.dims, *scale).into());
-        }
-        Ok((Model::from_bytes(proto.encode_to_vec())?, known))
+        Ok((weighed(&path("onnx"), known.seed, &known.scales)?, known))
     };
     read().unwrap_or_else(|e| panic!("network {name}: {e}"))
 }

@@ -1,6 +1,11 @@
 //! Weights from a seed, so that a full-width network costs kilobytes. `tools/splitmix.py` has the same
 //! ten lines.
 
+use std::{collections::BTreeMap, error::Error, path::Path};
+
+use onnx_grad::{Model, proto::tensor_proto::DataType};
+use prost::Message;
+
 /// One step of splitmix64 (Steele, Lea and Flood 2014): the number at place `index` of the sequence
 /// that begins at `state`.
 pub fn splitmix64(state: u64, index: u64) -> u64 {
@@ -32,6 +37,21 @@ pub fn weights(seed: u64, name: &str, dims: &[i64], scale: f32) -> Vec<u8> {
     let count: u64 = dims.iter().map(|&dim| u64::try_from(dim).unwrap_or(0)).product();
     let start = start(seed, name);
     (0..count).flat_map(|at| (unit(splitmix64(start, at)) * scale).to_le_bytes()).collect()
+}
+
+/// The model of a file without weights, with those that have a scale filled in.
+pub(crate) fn weighed(
+    skeleton: &Path,
+    seed: u64,
+    scales: &BTreeMap<String, f32>,
+) -> Result<Model, Box<dyn Error>> {
+    let mut proto = Model::open(skeleton)?.proto().clone();
+    for tensor in &mut proto.graph.get_or_insert_default().initializer {
+        let Some(scale) = scales.get(tensor.label()) else { continue };
+        assert_eq!(tensor.elem(), DataType::Float, "{}", tensor.label());
+        tensor.raw_data = Some(weights(seed, tensor.label(), &tensor.dims, *scale).into());
+    }
+    Ok(Model::from_bytes(proto.encode_to_vec())?)
 }
 
 #[cfg(test)]

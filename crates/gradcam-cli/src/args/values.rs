@@ -74,7 +74,9 @@ Examples:
   gradcam methods
       The table.
   gradcam explain cat.jpg --method gradcam --method layercam
-      Two of them side by side.";
+      Two of them side by side.
+  gradcam explain cat.jpg --method guided-backprop --format png,npy
+      Which pixels raise the score, as a picture and as an array [C, H, W].";
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

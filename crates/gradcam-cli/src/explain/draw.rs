@@ -33,13 +33,17 @@ pub(super) fn parts(
     })
 }
 
-/// The heatmap over the photo, or alone where there is no photo.
+/// The heatmap over the photo, or alone where there is no photo; a map of the network's input
+/// by itself.
 fn picture(
     item: &Item,
     explanation: &Explanation,
     layer: usize,
     style: &OverlayStyle,
 ) -> Result<Photo> {
+    if let Some(picture) = explanation.input_picture(layer)? {
+        return Ok(picture);
+    }
     match &item.photo {
         Some((photo, placement)) => Ok(explanation.overlay(layer, photo, placement, style)?),
         None => alone(&explanation.heatmap(layer)?, style),

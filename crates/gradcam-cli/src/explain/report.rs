@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Warnings that are about the model, and so are said once.
-const ONCE: [&str; 4] =
-    ["folded-norm", "labels-left-out", "preprocessing-guessed", "softmax-output"];
+const ONCE: [&str; 5] =
+    ["folded-norm", "labels-left-out", "no-relu", "preprocessing-guessed", "softmax-output"];
 
 /// Widest label; longer ones are cut.
 const WIDEST: usize = 44;

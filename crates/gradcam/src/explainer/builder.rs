@@ -48,7 +48,8 @@ impl ExplainerBuilder {
     }
 
     /// Adds a layer: a module path such as `layer4.2`, a node's or a value's name, or a negative number
-    /// that counts from the last. Without any, the last feature map is taken.
+    /// that counts from the last. Without any, the last feature map is taken. Methods that explain the
+    /// network's input take none ([`Site::Input`](crate::Site)).
     #[must_use]
     pub fn layer(mut self, layer: impl Into<String>) -> Self {
         self.layers.push(layer.into());
@@ -115,9 +116,10 @@ impl ExplainerBuilder {
     /// Checks it all and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
-    /// `Layer` where a layer is unknown or cannot be explained, `Engine`, `Image` where sidecar files
-    /// are malformed, `Input` where the model has no single image input of floats, `Target` where its
-    /// output holds no scores or the given labels are not as many as its classes, `Model`.
+    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes none,
+    /// `Engine`, `Image` where sidecar files are malformed, `Input` where the model has no single image
+    /// input of floats, `Target` where its output holds no scores or the given labels are not as many as
+    /// its classes, `Model`.
     pub fn build(self) -> Result<Explainer> {
         let input = ImageInput::of(&self.model)?;
         let (resolved, labels) = self.resolved(&input)?;
@@ -129,7 +131,12 @@ impl ExplainerBuilder {
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
         let layers = Layers::new(&graph, head.value, self.grid);
-        let chosen = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
+        let chosen = if self.method.info().is_of_input() {
+            refuse_layers(self.method, &self.layers)?;
+            vec![(input.name.clone(), input.name.clone())]
+        } else {
+            chosen_layers(&graph, &layers, &self.layers, &mut warnings)?
+        };
         let engine = engine::engine(self.engine, &self.engine_options)?;
         Ok(Explainer {
             chosen,
@@ -227,6 +234,17 @@ impl Labels {
                 Ok((None, Some(Warning::new("labels-left-out", text))))
             }
         }
+    }
+}
+
+fn refuse_layers(method: Method, names: &[String]) -> Result<()> {
+    match names.first() {
+        None => Ok(()),
+        Some(name) => bail!(
+            Method,
+            "method {method} explains the network's input and takes no layer, not \"{name}\"; leave out \
+             --layer, or choose another method"
+        ),
     }
 }
 

@@ -21,8 +21,11 @@ use crate::{
     Result,
     engine::{Session, Tensor, TensorView},
     error::bail,
-    explanation::{Class, Explanation, LayerMap, Timings, Warning, map_warnings, range, scores_of},
-    image::preprocess::Layout,
+    explanation::{
+        Class, Explanation, LayerMap, Timings, Warning, gradient_warning, map_warnings, range,
+        scores_of,
+    },
+    image::preprocess::{Channels, Layout},
     layer::{View, Views},
     memory,
     target::{CLASS_INPUT, Kind, OTHER_INPUT, Target, emit, head},
@@ -37,9 +40,16 @@ pub(super) struct Key {
 
 pub(super) struct Compiled {
     session: Box<dyn Session>,
-    outputs: Vec<String>,
-    layers: usize,
+    outputs: Outputs,
+}
+
+/// What the graph gives.
+struct Outputs {
+    names: Vec<String>,
+    /// Whether the pixels of the class are among it.
     pixels: bool,
+    /// Whether the method's overriding rules changed nothing, for want of a node that they are for.
+    plain: bool,
 }
 
 /// The most compiled graphs that are kept; inputs of ever new sizes would fill the memory.
@@ -75,7 +85,7 @@ impl Explainer {
             inputs.push((OTHER_INPUT, TensorView::from(other.view().into_dyn())));
         }
         let started = Instant::now();
-        let names: Vec<&str> = compiled.outputs.iter().map(String::as_str).collect();
+        let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
         let outputs = compiled.session.run(&inputs, &names)?;
         timings.run = started.elapsed();
         self.read(&compiled, outputs, targets, x.shape(), timings)
@@ -114,13 +124,13 @@ impl Explainer {
             return Ok(compiled.clone());
         }
         let started = Instant::now();
-        let (model, outputs, pixels) = self.differentiated(&key)?;
+        let (model, outputs) = self.differentiated(&key)?;
         timings.differentiate = started.elapsed();
         memory::check(&model, self.limit)?;
         let started = Instant::now();
         let session = self.engine.compile(&model)?;
         timings.compile = started.elapsed();
-        let compiled = Arc::new(Compiled { session, outputs, layers: self.chosen.len(), pixels });
+        let compiled = Arc::new(Compiled { session, outputs });
         let mut kept = lock();
         if kept.len() >= KEPT {
             kept.clear();
@@ -130,7 +140,7 @@ impl Explainer {
     }
 
     /// The graph that computes scores, weights and maps for inputs of one shape.
-    fn differentiated(&self, key: &Key) -> Result<(Model, Vec<String>, bool)> {
+    fn differentiated(&self, key: &Key) -> Result<(Model, Outputs)> {
         let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
         let shape: Vec<Dim> = match key.shape.iter().map(dim).collect() {
             Ok(shape) => shape,
@@ -150,25 +160,28 @@ impl Explainer {
             Kind::Class => None,
             Kind::Difference => Some(graph.push_input(OTHER_INPUT, DataType::Int64, batch)?),
         };
+        let method = self.method.info();
+        let overridden = |id| method.overrides.iter().any(|row| row.is_for(&graph, id));
+        let plain = !method.overrides.is_empty() && !graph.nodes().any(|(id, _)| overridden(id));
         let mut b = Builder::new(&mut graph, "cam");
         let target = emit(&mut b, &head, class, other)?;
         let seed = b.scalar(target.target, 1.0)?;
-        let method = self.method.info();
         let views = Views::new(b.graph(), self.grid);
-        let views = layers.iter().map(|layer| match views.of(b.graph(), *layer) {
+        let view = |layer: &ValueId| match views.of(b.graph(), *layer) {
             Some(view) => Ok(view),
+            None if method.is_of_input() => Ok(View::Plain),
             None => bail!(
                 Layer,
                 "layer \"{}\" shows no picture in inputs of this size",
                 b.graph().name(*layer)
             ),
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
+        };
+        let views = layers.iter().map(view).collect::<Result<Vec<_>>>()?;
         // The sum over space is of the first two axes, which other layouts do not have.
         let want = |view: &View| if *view == View::Plain { method.want } else { Want::Full };
-        let wanted = layers.iter().zip(&views).map(|(layer, view)| (*layer, want(view)));
-        let gradients =
-            differentiate(&mut b, &[(target.target, seed)], &wanted.collect::<Vec<_>>())?;
+        let wanted: Vec<_> =
+            layers.iter().zip(&views).map(|(layer, view)| (*layer, want(view))).collect();
+        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted, method.overrides)?;
         b.set_scope("cam");
         let mut emitted = Vec::new();
         for ((layer, view), gradient) in layers.iter().zip(&views).zip(gradients) {
@@ -183,7 +196,7 @@ impl Explainer {
         named.extend(target.pixels.map(|pixels| (PIXELS.to_owned(), pixels)));
         for (index, made) in emitted.iter().enumerate() {
             named.push((format!("gradcam.map.{index}"), made.map));
-            named.push((format!("gradcam.weights.{index}"), made.weights));
+            named.extend(made.weights.map(|weights| (format!("gradcam.weights.{index}"), weights)));
         }
         let mut outputs = Vec::new();
         let mut names = Vec::new();
@@ -195,7 +208,18 @@ impl Explainer {
             outputs.push(graph.alias(value, &name)?);
             names.push(name);
         }
-        Ok((prune(&graph, &outputs)?, names, target.pixels.is_some()))
+        let pixels = target.pixels.is_some();
+        Ok((prune(&graph, &outputs)?, Outputs { names, pixels, plain }))
+    }
+
+    /// The channels of the input, in its order; RGB where the model takes no photos.
+    fn channels(&self) -> Channels {
+        self.resolved.as_ref().map_or(Channels::Rgb, |resolved| resolved.preprocess.channels)
+    }
+
+    /// The order of the input's axes; [N, C, …] where the model takes no photos.
+    fn layout(&self) -> Layout {
+        self.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
     }
 
     fn read(
@@ -214,12 +238,13 @@ impl Explainer {
             None => bail!(Engine, "the engine gave fewer outputs than it was asked for"),
         };
         let (scores, classes) = (floats()?, floats()?);
-        let pixels = if compiled.pixels { Some(floats()?) } else { None };
-        let maps =
-            (0..compiled.layers).map(|_| Ok((floats()?, floats()?))).collect::<Result<Vec<_>>>()?;
-        let input_size = match self.resolved.as_ref().map(|resolved| resolved.preprocess.layout) {
-            Ok(Layout::Nhwc) => (1, 2),
-            Ok(Layout::Nchw) | Err(_) => (2, 3),
+        let pixels = if compiled.outputs.pixels { Some(floats()?) } else { None };
+        let weighs = !self.method.info().is_of_input();
+        let mut map = || Ok((floats()?, if weighs { Some(floats()?) } else { None }));
+        let maps = self.chosen.iter().map(|_| map()).collect::<Result<Vec<_>>>()?;
+        let input_size = match self.layout() {
+            Layout::Nhwc => (1, 2),
+            Layout::Nchw => (2, 3),
         };
         let side = |axis: usize| shape.get(axis).copied().unwrap_or(1);
         let mut all = Vec::with_capacity(targets.len());
@@ -231,7 +256,9 @@ impl Explainer {
                     layer: layer.clone(),
                     value: value.clone(),
                     map: map.index_axis(Axis(0), item).to_owned(),
-                    weights: weights.index_axis(Axis(0), item).iter().copied().collect(),
+                    weights: weights.as_ref().map_or_else(Vec::new, |weights| {
+                        weights.index_axis(Axis(0), item).iter().copied().collect()
+                    }),
                 });
             let mut explanation = Explanation {
                 layers: layers.collect(),
@@ -246,21 +273,38 @@ impl Explainer {
                 warnings: Vec::new(),
                 timings,
                 labels: self.labels.clone(),
+                site: self.method.info().site,
+                channels: self.channels(),
             };
             let explained = classes.iter().nth(item).copied().unwrap_or(-1.0);
             explanation.class = explanation.class_at(whole(explained, &explanation.scores)?);
             if let Target::Difference(_, other) = target {
                 explanation.other = Some(explanation.class_at(*other));
             }
-            explanation.warnings =
-                self.warnings(&explanation, pixels.as_ref().and_then(|p| p.iter().nth(item)));
+            let pixels = pixels.as_ref().and_then(|pixels| pixels.iter().nth(item));
+            explanation.warnings = self.warnings(&explanation, pixels, compiled.outputs.plain);
             all.push(explanation);
         }
         Ok(all)
     }
 
-    fn warnings(&self, explanation: &Explanation, pixels: Option<&f32>) -> Vec<Warning> {
-        let mut warnings: Vec<Warning> = explanation.layers.iter().flat_map(map_warnings).collect();
+    fn warnings(
+        &self,
+        explanation: &Explanation,
+        pixels: Option<&f32>,
+        plain: bool,
+    ) -> Vec<Warning> {
+        let maps = explanation.layers.iter();
+        let mut warnings: Vec<Warning> = if self.method.info().is_of_input() {
+            maps.filter_map(gradient_warning).collect()
+        } else {
+            maps.flat_map(map_warnings).collect()
+        };
+        if plain {
+            let text = "the model holds no Relu, and no Clip from 0, so this is the plain gradient, that \
+                        of saliency";
+            warnings.push(Warning::new("no-relu", text));
+        }
         if let Some(activation) = self.head.activation {
             let text = format!(
                 "the model ends in {}; the score that is explained is the logit under it",

@@ -13,14 +13,14 @@ pub(super) fn grad_cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
     let weights = b.scale(sum, 1.0 / positions as f64)?;
     let map = weighted_sum(b, a, weights)?;
-    Ok(Emitted { weights, map })
+    Ok(Emitted { weights: Some(weights), map })
 }
 
 /// HiResCAM: map = Σ_k g_k·A_k. Draelos and Carin 2020, equation 5.
 pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<Emitted> {
     let product = b.mul(g, a)?;
     let map = channel_sum(b, product)?;
-    Ok(Emitted { weights: mean_over_space(b, g)?, map })
+    Ok(Emitted { weights: Some(mean_over_space(b, g)?), map })
 }
 
 /// LayerCAM: map = Σ_k relu(g_k)·A_k. Jiang et al. 2021, equations 5 and 6.
@@ -28,7 +28,13 @@ pub(super) fn layer_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<E
     let positive = b.relu(g)?;
     let product = b.mul(positive, a)?;
     let map = channel_sum(b, product)?;
-    Ok(Emitted { weights: mean_over_space(b, g)?, map })
+    Ok(Emitted { weights: Some(mean_over_space(b, g)?), map })
+}
+
+/// The gradient at the network's input, as it is: Simonyan et al. 2013, section 3; with the rules of guided
+/// backpropagation Springenberg et al. 2014, section 3.4.
+pub(super) fn at_input(_: &mut Builder<'_>, _: ValueId, g: ValueId) -> Result<Emitted> {
+    Ok(Emitted { weights: None, map: g })
 }
 
 /// The number of positions behind the first two axes.

@@ -21,6 +21,7 @@ const NEWEST: i64 = NEWEST_OPSET;
 type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
 
 /// How the derivative of an operator is had.
+#[derive(Debug)]
 pub(super) enum Kind {
     /// It is zero everywhere.
     Zero,
@@ -32,6 +33,7 @@ pub(super) enum Kind {
 }
 
 /// How a sum over space commutes with an operator.
+#[derive(Debug)]
 pub(super) struct Push {
     /// What the sum of input `usize`'s cotangent, over `i64` elements a channel, can be made from.
     pub(super) when: fn(&Graph, &Call, usize, i64) -> Option<Pushed>,
@@ -40,9 +42,10 @@ pub(super) struct Push {
 }
 
 /// One row.
+#[derive(Debug)]
 pub(super) struct Rule {
-    op: &'static str,
-    opsets: RangeInclusive<i64>,
+    pub(super) op: &'static str,
+    pub(super) opsets: RangeInclusive<i64>,
     pub(super) kind: Kind,
     pub(super) push: Option<Push>,
 }
@@ -51,7 +54,7 @@ const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule {
     Rule { op, opsets, kind: Kind::Zero, push: None }
 }
 
-const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
+pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
     Rule { op, opsets, kind: Kind::Elementwise(emit), push: None }
 }
 

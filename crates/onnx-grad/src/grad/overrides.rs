@@ -1,0 +1,85 @@
+//! Rules that take the place of the table's, for what is propagated backwards and is no derivative.
+
+use std::collections::HashMap;
+
+use super::{
+    Call, Cotangent, Cotangents,
+    elementwise::{clip, relu},
+    table::{NEWEST_OPSET, OLDEST_OPSET, Rule, elementwise},
+};
+use crate::{
+    builder::Builder,
+    graph::{Graph, NodeId},
+};
+
+/// A rule that takes the place of the table's for nodes of one operator, or for some of them.
+///
+/// It has no pushed form, so a sum over space is taken behind it: what it passes need not be linear.
+#[derive(Debug)]
+pub struct Override {
+    rule: Rule,
+    /// Which nodes of the operator it is for.
+    when: fn(&Graph, &Call) -> bool,
+}
+
+impl Override {
+    /// Whether this is the rule of a node.
+    pub fn is_for(&self, graph: &Graph, id: NodeId) -> bool {
+        let node = graph.node(id);
+        node.op_domain().is_empty()
+            && node.op() == self.rule.op
+            && self.rule.opsets.contains(&graph.opset())
+            && (self.when)(graph, &Call::new(graph, id, HashMap::new(), vec![]))
+    }
+
+    pub(super) fn rule_for(&'static self, graph: &Graph, id: NodeId) -> Option<&'static Rule> {
+        self.is_for(graph, id).then_some(&self.rule)
+    }
+}
+
+/// Guided backpropagation: a rectifier passes `g·[y > 0]·[g > 0]`, so that only what raises the target
+/// through active units arrives. Every Relu is one, and every Clip whose minimum is the constant 0, such
+/// as relu6; other activations keep their derivative.
+///
+/// Springenberg et al. 2014, arXiv:1412.6806, section 3.4. pytorch-grad-cam does the same to modules
+/// `torch.nn.ReLU` alone: there relu6 and functional calls keep their derivative.
+pub const GUIDED_BACKPROP: &[Override] = &[
+    Override {
+        rule: elementwise("Clip", OLDEST_OPSET..=NEWEST_OPSET, guided_clip),
+        when: from_zero,
+    },
+    Override {
+        rule: elementwise("Relu", OLDEST_OPSET..=NEWEST_OPSET, guided_relu),
+        when: |_, _| true,
+    },
+];
+
+/// Relu, y = max(x, 0). dx = g·[y > 0]·[g > 0]; 0 at x = 0.
+/// <https://onnx.ai/onnx/operators/onnx__Relu.html>
+fn guided_relu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let plain = relu(b, n)?;
+    positive(b, plain)
+}
+
+/// Clip, y = min(max(x, 0), hi). dx = g·[0 < y]·[y < hi]·[g > 0]; 0 at both bounds.
+/// <https://onnx.ai/onnx/operators/onnx__Clip.html>
+fn guided_clip(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let plain = clip(b, n)?;
+    positive(b, plain)
+}
+
+/// g·[g > 0]. The masks of the derivative are 0 and 1, so it may be taken behind them.
+fn positive(b: &mut Builder<'_>, plain: Vec<Option<Cotangent>>) -> Cotangents {
+    let each = plain.into_iter().map(|cotangent| match cotangent {
+        Some(Cotangent::Dense(g)) => Ok(Some(b.relu(g)?.into())),
+        other => Ok(other),
+    });
+    each.collect()
+}
+
+fn from_zero(graph: &Graph, clip: &Call) -> bool {
+    match clip.optional(1) {
+        Some(minimum) => graph.fact(minimum).floats() == Some(&[0.0]),
+        None => clip.attrs().float_or("min", f64::MIN) == 0.0,
+    }
+}
