@@ -206,7 +206,7 @@ fn of_output(
                 _ => None,
             }
         }
-        "Pad" | "Resize" | "Upsample" => Some(cut(first()?, sizes, &[])),
+        "Expand" | "Pad" | "Resize" | "Tile" | "Upsample" => Some(cut(first()?, sizes, &[])),
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
             let from = first()?;
             if sizes.len() == from.len() {
