@@ -88,6 +88,14 @@ pub(crate) struct ExplainArgs {
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
+    /// The grid of a transformer's tokens where the model does not tell it: 14x20, rows x columns
+    #[arg(long, value_name = "HxW", value_parser = values::grid)]
+    pub(crate) grid: Option<(i64, i64)>,
+
+    /// Tokens before those of the picture where the model does not tell it: 1 for a class token
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
+    pub(crate) prefix_tokens: Option<i64>,
+
     /// What to explain: argmax, a class number, A-B, top:K, or a label
     ///
     /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3

@@ -11,7 +11,7 @@ use std::{
 };
 
 use gradcam::{
-    Explainer, Explanation, Target, TargetSpec,
+    Explainer, Explanation, Grid, Target, TargetSpec,
     image::{OverlayStyle, Photo, Placement},
     ndarray::{ArrayD, ArrayViewD, Axis, Slice},
     onnx_grad::DeclaredDim,
@@ -131,6 +131,7 @@ impl<'a> Job<'a> {
             }
             let mut builder = model::builder(model.clone())
                 .layers(&args.layers)
+                .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
                 .method(*method)
                 .engine(args.engine)
                 .preprocess(args.prepare.overrides());

@@ -173,6 +173,15 @@ pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
     sides.ok_or_else(|| "expected pixels such as 224, or WIDTHxHEIGHT such as 320x240".to_owned())
 }
 
+/// `14x20`: rows and columns.
+pub(super) fn grid(text: &str) -> Result<(i64, i64), String> {
+    let side =
+        |side: &str| side.trim().parse::<i64>().ok().filter(|side| (1..1 << 20).contains(side));
+    let sides =
+        text.split_once(['x', 'X', '×']).and_then(|(rows, columns)| side(rows).zip(side(columns)));
+    sides.ok_or_else(|| "expected ROWSxCOLUMNS such as 14x20".to_owned())
+}
+
 /// A number, or a quotient such as `1/255`.
 pub(super) fn factor(text: &str) -> Result<f64, String> {
     let number = |text: &str| text.trim().parse::<f64>().ok();
@@ -264,6 +273,10 @@ mod tests {
         assert_eq!(size("320x240"), Ok((320, 240)));
         for wrong in ["", "0", "x", "3x", "-3", "3x0", "1x2x3"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(grid("14x20"), Ok((14, 20)));
+        for wrong in ["14", "0x3", "3x", "-1x3", "1x2x3", "99999999999x1"] {
+            assert!(grid(wrong).is_err(), "{wrong}");
         }
         assert_eq!(factor("1/255"), Ok(1.0 / 255.0));
         for wrong in ["", "0", "1/0", "nan", "x/2"] {

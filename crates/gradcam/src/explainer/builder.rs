@@ -281,7 +281,8 @@ fn chosen_layers(
             bail!(
                 Layer,
                 "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of \
-                 positions and channels, such as [N, K, H, W] or tokens [N, T, K]"
+                 positions and channels, such as [N, K, H, W], or give the grid of tokens [N, T, K] with \
+                 --grid"
             )
         }
         if chosen.iter().all(|(_, known)| known != graph.name(value)) {
