@@ -9,7 +9,8 @@ python tools/hook_cases.py [FOLDER]
 resnet18.onnx is torchvision's network as the legacy exporter writes it at opset 17, batch norms folded, without
 weights: each is scale · uniform(seed, name) of tools/splitmix.py, with the scales in hooks.json. The
 references are those of the torch module with the same weights in float64, hooked with torch's register_* methods:
-float32 and float64 must agree to 1e-5 of the largest entry. Seeds are tried until no input of a relu and no pair of
+float32 and float64 must agree to 1e-5 of the largest entry. A hook that replaces an activation is opaque, as one in
+another language is: the gradient of the replacement is the gradient of what it replaces. Seeds are tried until no input of a relu and no pair of
 a max pool lies within rounding of its kink, where one flip would move a gradient by its whole size. Large tensors
 are sampled: every step-th number, and the largest of all.
 """
@@ -143,9 +144,13 @@ def run(net, x, hooks, layers, blocks):
         def affine(t, factor=factor, addend=addend):
             return t * factor + addend
 
+        def opaque(t, f=affine):
+            """f(t), of which no derivative is known: the gradient passes as through t."""
+            return f(t).detach() + (t - t.detach())
+
         handles.append({
-            "forward": lambda m: m.register_forward_hook(lambda _, i, o, f=affine: f(o)),
-            "forward_pre": lambda m: m.register_forward_pre_hook(lambda _, i, f=affine: tuple(map(f, i))),
+            "forward": lambda m: m.register_forward_hook(lambda _, i, o, f=opaque: f(o)),
+            "forward_pre": lambda m: m.register_forward_pre_hook(lambda _, i, f=opaque: tuple(map(f, i))),
             "backward": lambda m: m.register_full_backward_pre_hook(lambda _, g, f=affine: tuple(map(f, g))),
             "full_backward": lambda m: m.register_full_backward_hook(lambda _, i, o, f=affine: tuple(map(f, i))),
         }[kind](of(layer)))

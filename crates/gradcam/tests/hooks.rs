@@ -1,0 +1,158 @@
+//! Hooks against PyTorch's own, in float64, on every engine.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests may panic")]
+
+#[path = "engine/common.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use gradcam::{ErrorKind, Model, Network, engine::EngineKind};
+use ndarray::{ArrayD, Axis};
+use testkit::{HookCase, HookCases, Replace, Sample, hook_cases};
+
+/// Of the largest entry; float32 against float64.
+const BOUND: f64 = 1e-5;
+
+fn network(kind: EngineKind, model: &Model) -> Network {
+    let builder = Network::builder(model.clone()).engine(kind);
+    let builder = match kind {
+        EngineKind::OnnxRuntime => builder.library_places(common::library()),
+        _ => builder,
+    };
+    builder.build().expect("a network")
+}
+
+/// The first images of the references.
+fn images(known: &HookCases, batch: usize) -> ArrayD<f32> {
+    let all = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
+    all.slice_axis(Axis(0), (0..batch).into()).to_owned()
+}
+
+/// 1 at the class of each image.
+fn one_hot(known: &HookCases, scores: &ArrayD<f32>) -> ArrayD<f32> {
+    let mut seed = ArrayD::zeros(scores.shape());
+    for (image, &class) in known.classes.iter().enumerate().take(scores.shape()[0]) {
+        seed[[image, class]] = 1.0;
+    }
+    seed
+}
+
+/// Something that hooks and the test share.
+#[derive(Clone, Default)]
+struct Shared<T>(Arc<Mutex<T>>);
+
+impl<T> Shared<T> {
+    fn get(&self) -> MutexGuard<'_, T> {
+        self.0.lock().expect("no hook panics")
+    }
+}
+
+type Seen = Shared<BTreeMap<(&'static str, String), ArrayD<f32>>>;
+
+/// Registers hooks that store what they are told of a layer.
+fn watch(network: &mut Network, layer: &str, seen: &Seen) {
+    let (forward, backward) = (seen.clone(), seen.clone());
+    let (of_forward, of_backward) = (layer.to_owned(), layer.to_owned());
+    network
+        .register_forward_hook(layer, move |call| {
+            forward.get().insert(("outputs", of_forward.clone()), call.output.clone());
+        })
+        .expect(layer);
+    network
+        .register_backward_hook(layer, move |call| {
+            let gradient = call.grad_output[0].clone();
+            backward.get().insert(("grad_outputs", of_backward.clone()), gradient);
+        })
+        .expect(layer);
+}
+
+fn watch_inputs(network: &mut Network, layer: &str, seen: &Seen) {
+    let (seen, path) = (seen.clone(), layer.to_owned());
+    network
+        .register_full_backward_hook(layer, move |call| {
+            assert_eq!(call.grad_input.len(), 1, "{path} has one input");
+            seen.get().insert(("grad_inputs", path.clone()), call.grad_input[0].clone());
+        })
+        .expect(layer);
+}
+
+fn register(network: &mut Network, hook: &Replace) {
+    let (factor, addend) = (hook.factor, hook.addend);
+    let affine = move |t: &ArrayD<f32>| t.mapv(|x| x * factor + addend);
+    let all = move |ts: &[&ArrayD<f32>]| ts.iter().map(|t| affine(t)).collect::<Vec<_>>();
+    let layer = hook.layer.as_str();
+    match hook.kind.as_str() {
+        "forward_pre" => network.register_forward_pre_hook(layer, move |call| all(&call.inputs)),
+        "forward" => network.register_forward_hook(layer, move |call| affine(call.output)),
+        "backward" => network.register_backward_hook(layer, move |call| all(&call.grad_output)),
+        _ => network.register_full_backward_hook(layer, move |call| all(&call.grad_input)),
+    }
+    .expect(layer);
+}
+
+/// Runs a case, and lists what differs from PyTorch.
+fn check(kind: EngineKind, model: &Model, known: &HookCases, case: &HookCase) -> Vec<String> {
+    let mut network = network(kind, model);
+    let seen = Seen::default();
+    for hook in &case.hooks {
+        register(&mut network, hook);
+    }
+    for layer in case.outputs.keys() {
+        watch(&mut network, layer, &seen);
+    }
+    for layer in case.grad_inputs.keys() {
+        watch_inputs(&mut network, layer, &seen);
+    }
+    let scores = network.forward(&images(known, case.batch)).expect("scores");
+    network.backward(&one_hot(known, &scores)).expect("a backward pass");
+    let mut wrong = Vec::new();
+    let mut compare = |what: &str, got: &ArrayD<f32>, want: &Sample| {
+        let numbers: Vec<f32> = got.iter().copied().collect();
+        let error = want.error(got.shape(), &numbers);
+        if error > BOUND {
+            wrong.push(format!("{}, {what}, on {kind}: {error:.1e}", case.name));
+        }
+    };
+    compare("scores", &scores, &case.scores);
+    let wanted = [
+        ("outputs", &case.outputs),
+        ("grad_outputs", &case.grad_outputs),
+        ("grad_inputs", &case.grad_inputs),
+    ];
+    for (what, samples) in wanted {
+        for (layer, sample) in samples {
+            match seen.get().get(&(what, layer.clone())) {
+                Some(got) => compare(&format!("{what} of {layer}"), got, sample),
+                None => wrong_call(&mut compare, what, layer, sample),
+            }
+        }
+    }
+    wrong
+}
+
+/// A hook that was not called differs without bound.
+fn wrong_call(
+    compare: &mut impl FnMut(&str, &ArrayD<f32>, &Sample),
+    what: &str,
+    layer: &str,
+    sample: &Sample,
+) {
+    compare(&format!("{what} of {layer}, not called"), &ArrayD::zeros(vec![0]), sample);
+}
+
+#[test]
+fn hooks_see_and_replace_what_torchs_do() {
+    let (model, known) = hook_cases();
+    let mut wrong = Vec::new();
+    for kind in EngineKind::ALL {
+        for case in &known.cases {
+            wrong.extend(check(kind, &model, &known, case));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
