@@ -153,6 +153,13 @@ impl Layers {
                 b.path
             ),
         }
+        let mut scopes = graph.nodes().filter_map(|(_, node)| scope::of_node(node));
+        if scopes.any(|path| scope::with_parents(&path).any(|outer| outer == name)) {
+            bail!(
+                Layer,
+                "layer \"{name}\" gives no value that the rest of the model reads; name a value inside it"
+            );
+        }
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
         let closest = match closest(name, names.chain(values)).as_slice() {

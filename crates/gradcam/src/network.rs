@@ -19,10 +19,10 @@ use onnx_grad::{
 };
 
 pub(crate) use hook::HookFailure;
+use hook::{Answer, HookList};
 pub use hook::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply,
 };
-use hook::{Answer, HookList};
 use pass::Kept;
 use plan::{Kind, Plan, Sites};
 

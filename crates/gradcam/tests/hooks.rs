@@ -5,13 +5,15 @@
 #[path = "engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
+#[path = "hooks/rules.rs"]
+mod rules;
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use gradcam::{ErrorKind, Model, Network, engine::EngineKind};
+use gradcam::{ErrorKind, HookHandle, Model, Network, engine::EngineKind};
 use ndarray::{ArrayD, Axis};
 use testkit::{HookCase, HookCases, Replace, Sample, hook_cases};
 
@@ -155,4 +157,133 @@ fn hooks_see_and_replace_what_torchs_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Layers of resnet18 in the order in which they run.
+const TEN: [&str; 10] = [
+    "conv1",
+    "relu",
+    "maxpool",
+    "layer1.0.conv2",
+    "layer1.0",
+    "layer2.0.conv2",
+    "layer2.0.downsample",
+    "layer3",
+    "layer4.1.conv1",
+    "fc",
+];
+
+#[test]
+fn ten_layers_in_order_there_and_back() {
+    let (model, known) = hook_cases();
+    let mut network = network(EngineKind::Rten, &model);
+    let order = Shared::<Vec<String>>::default();
+    // The order of registration is another one.
+    let handles: Vec<HookHandle> = [7, 2, 9, 0, 5, 3, 8, 1, 6, 4]
+        .into_iter()
+        .flat_map(|place: usize| {
+            let (forward, backward) = (order.clone(), order.clone());
+            let layer = TEN[place];
+            let there = network
+                .register_forward_hook(layer, move |call| forward.get().push(call.path.to_owned()));
+            let back = network.register_backward_hook(layer, move |call| {
+                backward.get().push(call.path.to_owned())
+            });
+            [there.expect(layer), back.expect(layer)]
+        })
+        .collect();
+    let x = images(&known, 1);
+    let scores = network.forward(&x).expect("scores");
+    assert_eq!(*order.get(), TEN);
+    order.get().clear();
+    network.backward(&one_hot(&known, &scores)).expect("a backward pass");
+    assert_eq!(*order.get(), TEN.iter().rev().copied().collect::<Vec<_>>());
+    order.get().clear();
+    for handle in &handles[2..] {
+        handle.remove();
+    }
+    network.forward(&x).expect("scores");
+    assert_eq!(*order.get(), ["layer3"], "the others are removed");
+}
+
+#[test]
+fn modules_are_listed_as_torch_lists_them() {
+    let (model, _) = hook_cases();
+    let network = network(EngineKind::Rten, &model);
+    let paths: Vec<&str> = network.modules().take(9).collect();
+    let want = [
+        "conv1",
+        "relu",
+        "maxpool",
+        "layer1",
+        "layer1.0",
+        "layer1.0.conv1",
+        "layer1.0.relu",
+        "layer1.0.conv2",
+        "layer1.0.relu_1", // the second call of the same module
+    ];
+    assert_eq!(paths, want);
+    assert_eq!(network.modules().last(), Some("fc"));
+}
+
+#[derive(Debug)]
+struct Tired;
+
+impl std::fmt::Display for Tired {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no more")
+    }
+}
+
+impl std::error::Error for Tired {}
+
+#[test]
+fn after_a_hook_that_fails_the_network_goes_on() {
+    let (model, known) = hook_cases();
+    let plain = known.case("plain");
+    for kind in EngineKind::ALL {
+        let mut network = network(kind, &model);
+        let seen = Seen::default();
+        watch(&mut network, "layer1.0", &seen);
+        let fails = Shared::<bool>::default();
+        let (forward, backward) = (fails.clone(), fails.clone());
+        let answer = |fails: bool| if fails { Err(Tired) } else { Ok(()) };
+        network.register_forward_hook("layer3.1", move |_| answer(*forward.get())).unwrap();
+        network.register_backward_hook("layer3.1", move |_| answer(*backward.get())).unwrap();
+        let x = images(&known, 1);
+        *fails.get() = true;
+        let there = network.forward(&x).expect_err("the hook fails");
+        *fails.get() = false;
+        let scores = network.forward(&x).expect("scores");
+        let seed = one_hot(&known, &scores);
+        *fails.get() = true;
+        let back = network.backward(&seed).expect_err("the hook fails");
+        *fails.get() = false;
+        for (error, hook) in [(there, "forward hook"), (back, "backward hook")] {
+            assert_eq!(error.kind(), ErrorKind::Hook);
+            let message = format!("the {hook} of layer \"layer3.1\" failed: no more");
+            assert_eq!(error.to_string(), message);
+            let source = std::error::Error::source(&error).expect("a source");
+            assert!(source.is::<Tired>(), "{source:?}");
+        }
+        network.backward(&seed).expect("from the same forward pass");
+        let got = seen.get()[&("grad_outputs", "layer1.0".to_owned())].clone();
+        let error = plain.grad_outputs["layer1.0"].error(got.shape(), got.as_slice().unwrap());
+        assert!(error <= BOUND, "on {kind}: {error:.1e}");
+    }
+}
+
+#[test]
+fn plans_of_ever_new_shapes_and_hooks_do_not_pile_up() {
+    let (model, known) = hook_cases();
+    let mut network = network(EngineKind::Rten, &model);
+    for width in 0..12 {
+        let layer = TEN[width % TEN.len()];
+        let hook = network.register_backward_hook(layer, |_| ()).expect(layer);
+        let x = ArrayD::<f32>::zeros(vec![1, 3, 32, 32 + 8 * width]);
+        let scores = network.forward(&x).expect("scores");
+        network.backward(&one_hot(&known, &scores)).expect("a backward pass");
+        hook.remove();
+    }
+    assert!(format!("{network:?}").contains("plans: 8,"), "{network:?}");
 }

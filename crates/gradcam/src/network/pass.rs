@@ -176,10 +176,15 @@ pub(super) fn backward(
                     let found: Option<Vec<Floats>> =
                         taps.iter().map(|tap| cotangents.get(tap.as_str()).cloned()).collect();
                     let Some(found) = found else { continue };
-                    let found = hooks.full_backward.call(path, *end, found, |hook, gradients| {
-                        let grad_input = borrowed(gradients);
-                        hook(&super::FullBackwardCall { path, grad_input, grad_output: [output] })
-                    })?;
+                    let found =
+                        hooks.full_backward.call(path, *end, found, |hook, gradients| {
+                            let grad_input = borrowed(gradients);
+                            hook(&super::FullBackwardCall {
+                                path,
+                                grad_input,
+                                grad_output: [output],
+                            })
+                        })?;
                     for (tap, new) in taps.iter().zip(found) {
                         cotangents.insert(tap, new);
                     }

@@ -156,7 +156,8 @@ impl Hooked {
         }
         let has = |kind| self.kinds.contains(&kind);
         if has(Kind::Forward) || has(Kind::Backward) || has(Kind::FullBackward) {
-            let read = if has(Kind::Forward) { inputs_of(graph, &self.nodes(graph)) } else { vec![] };
+            let read =
+                if has(Kind::Forward) { inputs_of(graph, &self.nodes(graph)) } else { vec![] };
             let inputs = read.iter().map(|&value| graph.name(value).to_owned()).collect();
             places.push(At::Output { inputs, output: self.output.clone() });
         }
@@ -174,8 +175,15 @@ impl Hooked {
 
 impl Plan {
     /// Plans the passes of the network `graph` with hooks at `sites`, and compiles the forward ones.
-    pub(super) fn new(graph: Graph, sites: &Sites, engine: &dyn Engine, limit: u64) -> Result<Self> {
-        let Some(&scores) = graph.outputs().first() else { bail!(Model, "the model has no output") };
+    pub(super) fn new(
+        graph: Graph,
+        sites: &Sites,
+        engine: &dyn Engine,
+        limit: u64,
+    ) -> Result<Self> {
+        let Some(&scores) = graph.outputs().first() else {
+            bail!(Model, "the model has no output")
+        };
         let scores = graph.name(scores).to_owned();
         let mut hooked = hooked(&graph, sites)?;
         let graph = tapped(graph, &mut hooked)?;
@@ -187,7 +195,8 @@ impl Plan {
         stops.sort_by_key(|(node, _)| *node);
         let parts = parts(&graph, &scores, &stops, sites)?;
         let models = parts.iter().flatten().flat_map(|part| {
-            std::iter::once(&part.model).chain(part.backward.as_ref().map(|backward| &backward.model))
+            std::iter::once(&part.model)
+                .chain(part.backward.as_ref().map(|backward| &backward.model))
         });
         memory::check(models, limit)?;
         let mut steps = Vec::with_capacity(parts.len());
@@ -309,7 +318,8 @@ fn active(graph: &Graph, stops: &[(NodeId, Stop)], sites: &Sites) -> Result<Hash
     let mut active = HashSet::new();
     for (_, stop) in stops {
         let asks = |kind: Kind| sites.contains(&(stop.layer.clone(), kind));
-        if asks(Kind::FullBackward) || (asks(Kind::Backward) && matches!(stop.at, At::Output { .. }))
+        if asks(Kind::FullBackward)
+            || (asks(Kind::Backward) && matches!(stop.at, At::Output { .. }))
         {
             active.extend(values(graph, stop.differentiated())?);
         }
@@ -342,9 +352,6 @@ fn reaching(graph: &Graph, given: &[ValueId], seeds: &[ValueId]) -> HashSet<Valu
     found
 }
 
-fn values<'a>(
-    graph: &Graph,
-    names: impl IntoIterator<Item = &'a String>,
-) -> Result<Vec<ValueId>> {
+fn values<'a>(graph: &Graph, names: impl IntoIterator<Item = &'a String>) -> Result<Vec<ValueId>> {
     Ok(names.into_iter().map(|name| graph.value(name)).collect::<Result<_, _>>()?)
 }

@@ -77,7 +77,11 @@ impl Part {
         for value in values(&graph, seeds)? {
             let fact = graph.fact(value).clone();
             let Some(shape) = fact.shape else {
-                bail!(Model, "the shape of \"{}\" is not known, so it has no gradient", graph.name(value))
+                bail!(
+                    Model,
+                    "the shape of \"{}\" is not known, so it has no gradient",
+                    graph.name(value)
+                )
             };
             let name = unused(&graph, format!("{}.cotangent", graph.name(value)));
             seeded.push((value, graph.push_input(&name, fact.elem, shape)?));

@@ -16,8 +16,7 @@ fn made(graph: &Graph, names: &[&str]) -> Vec<NodeId> {
 #[test]
 fn the_nodes_alone_read_the_taps() {
     // A residual block {b, y} that is given a; the skip outside of {b} reads a itself.
-    let graph =
-        graph(&[("Relu", &["x"], "a"), ("Neg", &["a"], "b"), ("Add", &["a", "b"], "y")]);
+    let graph = graph(&[("Relu", &["x"], "a"), ("Neg", &["a"], "b"), ("Add", &["a", "b"], "y")]);
     let (block, taps) = tap(&graph, &made(&graph, &["b", "y"]), "block").expect("a model");
     assert_eq!(taps, ["block/input_0"]);
     let text = to_text(&block);
