@@ -51,6 +51,10 @@ use crate::{
 /// | `register_backward_hook` | `register_full_backward_pre_hook` | the gradient of the output |
 /// | `register_full_backward_hook` | the same | the gradients of the inputs through this layer |
 ///
+/// What a hook does is not differentiated: the gradient of a replacement is taken as the gradient of what
+/// it replaces, as if torch's hook returned `output + (replacement - output).detach()`. Where the hook
+/// scales, a backward hook of the same layer can scale too.
+///
 /// Nothing is computed that no hook asks for: without backward hooks nothing is kept or
 /// differentiated, and with them only what lies behind the first layer that has one.
 ///

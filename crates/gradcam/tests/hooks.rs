@@ -15,10 +15,16 @@ use std::{
 
 use gradcam::{ErrorKind, HookHandle, Model, Network, engine::EngineKind};
 use ndarray::{ArrayD, Axis};
-use testkit::{HookCase, HookCases, Replace, Sample, hook_cases};
+use testkit::{HookCase, HookCases, Replace, Sample, hook_cases, largest_error};
 
 /// Of the largest entry; float32 against float64.
 const BOUND: f64 = 1e-5;
+
+/// A network goes to another thread with its hooks.
+const _: fn() = || {
+    fn goes<T: Send>() {}
+    goes::<Network>();
+};
 
 fn network(kind: EngineKind, model: &Model) -> Network {
     let builder = Network::builder(model.clone()).engine(kind);
@@ -204,6 +210,37 @@ fn ten_layers_in_order_there_and_back() {
     }
     network.forward(&x).expect("scores");
     assert_eq!(*order.get(), ["layer3"], "the others are removed");
+}
+
+/// Cuts at every module, each with taps at its inputs, leave the numbers as they are.
+#[test]
+fn hooks_at_every_module() {
+    for name in ["mobilenet_v2", "squeezenet1_1"] {
+        let (model, known) = testkit::network(name);
+        let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
+        let mut network = network(EngineKind::Rten, &model);
+        let seen = Seen::default();
+        let paths: Vec<String> = network.modules().map(str::to_owned).collect();
+        for path in &paths {
+            watch(&mut network, path, &seen);
+            watch_inputs(&mut network, path, &seen);
+        }
+        let scores = network.forward(&x).expect("scores");
+        let mut seed = ArrayD::zeros(scores.shape());
+        for (image, &class) in known.classes.iter().enumerate() {
+            seed[[image, class]] = 1.0;
+        }
+        network.backward(&seed).expect("a backward pass");
+        let seen = seen.get();
+        assert_eq!(seen.len(), 3 * paths.len(), "each hook of {name} is called");
+        for (layer, reference) in &known.layers {
+            let at = |what| &seen[&(what, layer.clone())];
+            let map = (at("grad_outputs") * at("outputs")).sum_axis(Axis(1));
+            let map: Vec<f32> = map.iter().copied().collect();
+            let error = largest_error(&map, &reference.hirescam.data);
+            assert!(error <= 1e-4, "{name}, HiResCAM at {layer}: {error:.1e}");
+        }
+    }
 }
 
 #[test]
