@@ -114,7 +114,8 @@ pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: Kind) -> R
     if several.len() > 1 && name != value {
         bail!(
             Layer,
-            "layer \"{name}\" has several outputs: {}; name the one that is meant",
+            "layer \"{name}\" has several outputs, as one that is called several times: {}; name the one \
+             that is meant",
             several.join(", ")
         );
     }

@@ -262,7 +262,7 @@ fn what_cannot_have_hooks_says_why() {
     let mut network = network(EngineKind::Rten, &several);
     let rows = [
         ("joint", "closest: \"join\""),
-        ("cut", "has several outputs: \"s\", \"t\""),
+        ("cut", "\"s\", \"t\"; name the one that is meant"),
         ("i", "is int64"),
         ("index", "gives no value that the rest of the model reads"),
         ("constant", "does not depend on the network's input"),
