@@ -23,11 +23,11 @@ pub(crate) struct Ablation {
 
 /// The largest score of the photo, its label, and what becomes of it.
 pub(crate) fn ablations() -> Result<(f32, String, Vec<Ablation>), Box<dyn Error>> {
-    let (model, x, labels) = photo::load()?;
+    let (model, x) = photo::load()?;
     let explainer = Explainer::builder(model.clone()).layer(LAYER).build()?;
     let explanation = &explainer.explain_batch(x.view().into_dyn(), &[Target::Argmax])?[0];
     let (class, weights) = (explanation.class.index, &explanation.layers[0].weights);
-    let label = labels.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let label = explanation.class.label.clone().unwrap_or_default();
 
     let mut network = Network::new(model)?;
     let (append, activations) = std::sync::mpsc::channel();

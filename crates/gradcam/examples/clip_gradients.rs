@@ -36,7 +36,7 @@ fn image_gradient(network: &mut Network, x: &Array4<f32>) -> Result<ArrayD<f32>,
 /// The gradient at the image as it is, and with the gradients of all stages within ±`limit` of their
 /// largest entries.
 pub(crate) fn gradients(limit: f32) -> Result<(ArrayD<f32>, ArrayD<f32>), Box<dyn Error>> {
-    let (model, x, _) = photo::load()?;
+    let (model, x) = photo::load()?;
     let mut network = Network::new(model)?;
     let plain = image_gradient(&mut network, &x)?;
     for stage in STAGES {

@@ -63,7 +63,7 @@ fn argmax(scores: &ArrayD<f32>) -> usize {
 
 /// The largest difference of the hooks' map to that of `grad_cam`, over its largest entry.
 pub(crate) fn difference() -> Result<f32, Box<dyn Error>> {
-    let (model, x, _) = photo::load()?;
+    let (model, x) = photo::load()?;
     let layer = "blocks.4";
     let map = hooked_cam(&mut Network::new(model.clone())?, &x, layer, None)?;
     let want = grad_cam(&model, x.view(), layer)?;

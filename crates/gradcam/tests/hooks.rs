@@ -1,6 +1,6 @@
 //! Hooks against PyTorch's own, in float64, on every engine.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::expect_used, reason = "tests may panic")]
 
 #[path = "engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]

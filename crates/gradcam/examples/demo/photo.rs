@@ -8,13 +8,12 @@ use gradcam::{
     ndarray::Array4,
 };
 
-/// The classifier that the command line carries, a photo as it wants it, [1, 3, 224, 224], and its labels.
-pub(crate) fn load() -> Result<(Model, Array4<f32>, Vec<String>), Box<dyn Error>> {
+/// The classifier that the command line carries, and a photo as it wants it, [1, 3, 224, 224].
+pub(crate) fn load() -> Result<(Model, Array4<f32>), Box<dyn Error>> {
     let assets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets");
     let model = Model::open(assets.join("efficientnet_lite0.onnx"))?;
     let photo = Photo::open(assets.join("cat_over_coffee.png"), &Limits::default())?;
     let explainer = Explainer::builder(model.clone()).build()?;
     let (x, _) = explainer.prepare(&photo)?;
-    let labels = explainer.labels().unwrap_or_default().to_vec();
-    Ok((model, x, labels))
+    Ok((model, x))
 }

@@ -95,7 +95,8 @@ fn inputs_and_their_gradients_are_the_layers_own() {
             network
                 .register_full_backward_hook(layer, move |call| {
                     let grad_input: Vec<_> = call.grad_input.iter().map(|&g| g.clone()).collect();
-                    store.send((call.path.to_owned(), grad_input, call.grad_output[0].clone()))
+                    let seen = (call.path.to_owned(), grad_input, call.grad_output[0].clone());
+                    store.send(seen).expect("a receiver");
                 })
                 .expect(layer);
         }
