@@ -31,7 +31,7 @@ use crate::{
     engine::{self, Engine, EngineKind, EngineOptions},
     error::bail,
     explainer::ImageInput,
-    layer::Layers,
+    layer::{Grid, Layers},
     memory,
 };
 
@@ -378,7 +378,7 @@ impl NetworkBuilder {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
-        let layers = Layers::new(&graph, scores);
+        let layers = Layers::new(&graph, scores, Grid::default());
         let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
         Ok(Network {
             engine: engine::engine(self.engine, &self.options)?,

@@ -12,7 +12,7 @@ use crate::{
     Result,
     engine::Engine,
     error::bail,
-    layer::{Found, Layers, leaving},
+    layer::{Found, Grid, Layers, leaving},
     memory,
 };
 
@@ -220,7 +220,7 @@ impl Plan {
 fn hooked(graph: &Graph, sites: &Sites) -> Result<Vec<Hooked>> {
     let mut all: Vec<Hooked> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
-    let layers = Layers::new(graph, scores);
+    let layers = Layers::new(graph, scores, Grid::default());
     for (path, kind) in sites {
         if let Some(known) = all.iter_mut().find(|known| known.path == *path) {
             known.kinds.push(*kind);

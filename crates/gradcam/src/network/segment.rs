@@ -88,7 +88,7 @@ impl Part {
         }
         let wanted: Vec<_> =
             values(&graph, wrt)?.into_iter().map(|value| (value, Want::Full)).collect();
-        let found = differentiate(&mut Builder::new(&mut graph, "grad"), &seeded, &wanted)?;
+        let found = differentiate(&mut Builder::new(&mut graph, "grad"), &seeded, &wanted, &[])?;
         let mut gradients = Vec::with_capacity(found.len());
         for ((value, _), gradient) in wanted.iter().zip(found) {
             // A name of its own: a gradient may be a seed itself, or that of two values.
