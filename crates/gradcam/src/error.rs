@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     engine::{EngineError, EngineErrorKind},
     image::{ImageError, ImageErrorKind},
+    network::HookFailure,
 };
 
 /// What went wrong, for callers that react to it; the message says the rest.
@@ -31,6 +32,8 @@ pub enum ErrorKind {
     Memory,
     /// The engine is missing, or failed while it ran.
     Engine,
+    /// A hook returned an error; it is the source of this one.
+    Hook,
 }
 
 impl ErrorKind {
@@ -46,6 +49,7 @@ impl ErrorKind {
         (Self::Input, 400, "InputError"),
         (Self::Memory, 413, "MemoryError"),
         (Self::Engine, 500, "EngineError"),
+        (Self::Hook, 500, "HookError"),
     ];
 }
 
@@ -129,6 +133,7 @@ wrap!(
     },
     |error| error.node().map(str::to_owned)
 );
+wrap!(HookFailure, |_| ErrorKind::Hook, |_| None);
 wrap!(
     ImageError,
     |error| match error.kind() {

@@ -13,7 +13,7 @@ use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
 use onnx_grad::Model;
 
 pub use builder::ExplainerBuilder;
-use input::ImageInput;
+pub(crate) use input::ImageInput;
 use run::{Compiled, Key};
 
 use crate::{

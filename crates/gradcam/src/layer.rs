@@ -48,6 +48,21 @@ struct Module {
     kind: String,
     /// Whether it has parts.
     outer: bool,
+    nodes: Vec<NodeId>,
+}
+
+/// What the name of a layer means: a value, and the nodes of the layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) path: String,
+    pub(crate) value: ValueId,
+    pub(crate) nodes: Vec<NodeId>,
+}
+
+impl Module {
+    fn found(&self) -> Found {
+        Found { path: self.path.clone(), value: self.value, nodes: self.nodes.clone() }
+    }
 }
 
 /// The layers of one graph.
@@ -108,19 +123,28 @@ impl Layers {
     /// A module path, a node's name, a value's name, a suffix of a path that fits one module alone, or
     /// a negative number that counts the candidates from the end.
     pub(crate) fn find(&self, graph: &Graph, name: &str) -> Result<ValueId> {
-        if let Some(value) = self.named(graph, name) {
-            return Ok(value);
+        self.locate(graph, name).map(|found| found.value)
+    }
+
+    /// As [`Layers::find`], with the nodes of the layer.
+    pub(crate) fn locate(&self, graph: &Graph, name: &str) -> Result<Found> {
+        if let Some(found) = self.named(graph, name) {
+            return Ok(found);
         }
         if let Ok(number) = name.parse::<i64>() {
-            return self.counted(graph, number);
+            let value = self.counted(graph, number)?;
+            if let Some(found) = self.named(graph, self.path_of(graph, value)) {
+                return Ok(found);
+            }
         }
         if let Some(value) = folded::by_weights(graph, name) {
-            return Ok(value);
+            let nodes = graph.producer(value).into_iter().collect();
+            return Ok(Found { path: name.to_owned(), value, nodes });
         }
         let suffix = format!(".{name}");
         let fitting: Vec<_> = self.modules.iter().filter(|m| m.path.ends_with(&suffix)).collect();
         match fitting.as_slice() {
-            [module] => return Ok(module.value),
+            [module] => return Ok(module.found()),
             [] => {}
             [a, b, ..] => bail!(
                 Layer,
@@ -128,6 +152,13 @@ impl Layers {
                 a.path,
                 b.path
             ),
+        }
+        let mut scopes = graph.nodes().filter_map(|(_, node)| scope::of_node(node));
+        if scopes.any(|path| scope::with_parents(&path).any(|outer| outer == name)) {
+            bail!(
+                Layer,
+                "layer \"{name}\" gives no value that the rest of the model reads; name a value inside it"
+            );
         }
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
@@ -142,13 +173,19 @@ impl Layers {
         bail!(Layer, "no layer named \"{name}\"{closest}; list them with: {list}")
     }
 
-    fn named(&self, graph: &Graph, name: &str) -> Option<ValueId> {
-        let module = self.modules.iter().find(|module| module.path == name).map(|m| m.value);
+    fn named(&self, graph: &Graph, name: &str) -> Option<Found> {
+        let module = self.modules.iter().find(|module| module.path == name);
+        let found = |value, nodes| Found { path: name.to_owned(), value, nodes };
         let by_node = || {
             let (id, _) = graph.nodes().find(|(_, node)| node.name.as_deref() == Some(name))?;
-            graph.node_outputs(id).first().copied().flatten()
+            let value = graph.node_outputs(id).first().copied().flatten()?;
+            Some(found(value, vec![id]))
         };
-        module.or_else(by_node).or_else(|| graph.find(name))
+        let by_value = || {
+            let value = graph.find(name)?;
+            Some(found(value, graph.producer(value).into_iter().collect()))
+        };
+        module.map(Module::found).or_else(by_node).or_else(by_value)
     }
 
     fn counted(&self, graph: &Graph, number: i64) -> Result<ValueId> {
@@ -199,7 +236,7 @@ fn modules(graph: &Graph) -> Vec<Module> {
         let each = graph.nodes().filter_map(|(id, node)| {
             let value = graph.node_outputs(id).first().copied().flatten()?;
             let path = graph.name(value).to_owned();
-            Some(Module { path, value, kind: node.op().to_owned(), outer: false })
+            Some(Module { path, value, kind: node.op().to_owned(), outer: false, nodes: vec![id] })
         });
         return each.collect();
     }
@@ -221,22 +258,23 @@ fn modules(graph: &Graph) -> Vec<Module> {
     }
     let found = order.into_iter().filter_map(|path| {
         let nodes = &members[path];
-        let value = leaving(graph, nodes)?;
+        let value = *leaving(graph, nodes).last()?;
         let kind = kind(graph, nodes);
-        Some(Module { path: path.to_owned(), value, kind, outer: with_parts.contains(path) })
+        let outer = with_parts.contains(path);
+        Some(Module { path: path.to_owned(), value, kind, outer, nodes: nodes.clone() })
     });
     found.collect()
 }
 
-/// The last value that a set of nodes makes and others read.
-fn leaving(graph: &Graph, nodes: &[NodeId]) -> Option<ValueId> {
+/// The values that a set of nodes makes and others read, in node order.
+pub(crate) fn leaving(graph: &Graph, nodes: &[NodeId]) -> Vec<ValueId> {
     let inside: HashSet<NodeId> = nodes.iter().copied().collect();
-    let outputs = nodes.iter().rev().flat_map(|id| graph.node_outputs(*id).iter().rev().flatten());
-    let escapes = |value: &&ValueId| {
+    let outputs = nodes.iter().flat_map(|id| graph.node_outputs(*id).iter().flatten());
+    let escapes = |value: &ValueId| {
         graph.outputs().contains(value)
-            || graph.consumers(**value).iter().any(|reader| !inside.contains(reader))
+            || graph.consumers(*value).iter().any(|reader| !inside.contains(reader))
     };
-    outputs.copied().collect::<Vec<_>>().iter().find(escapes).copied()
+    outputs.copied().filter(escapes).collect()
 }
 
 /// A module of one node is that operator, a larger one the number of its nodes.

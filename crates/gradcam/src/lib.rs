@@ -9,6 +9,7 @@ pub mod image;
 mod layer;
 mod memory;
 mod method;
+mod network;
 mod target;
 
 pub use error::{Error, ErrorKind, Result};
@@ -17,6 +18,10 @@ pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
 pub use ndarray;
+pub use network::{
+    BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply, Network,
+    NetworkBuilder,
+};
 pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use target::{Target, TargetSpec};

@@ -37,10 +37,18 @@ pub(crate) fn default_limit() -> u64 {
     half().unwrap_or(4 << 30)
 }
 
-/// Refuses a graph whose values take more than `limit` bytes together, weights not counted.
+/// Refuses graphs whose values take more than `limit` bytes together, weights not counted.
 ///
-/// The graph must declare its values. The sum is an upper bound: engines reuse memory.
-pub(crate) fn check(model: &Model, limit: u64) -> Result<()> {
+/// The graphs must declare their values. The sum is an upper bound: engines reuse memory.
+pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64) -> Result<()> {
+    let mut total = 0u64;
+    for model in models {
+        add(model, limit, &mut total)?;
+    }
+    Ok(())
+}
+
+fn add(model: &Model, limit: u64, total: &mut u64) -> Result<()> {
     let graph = model.graph();
     let declared: HashMap<&str, Option<u64>> = graph
         .value_info
@@ -48,13 +56,12 @@ pub(crate) fn check(model: &Model, limit: u64) -> Result<()> {
         .chain(&graph.output)
         .filter_map(|info| Some((info.name.as_deref()?, bytes_of(info))))
         .collect();
-    let mut total = 0u64;
     for node in &graph.node {
         for name in node.output.iter().filter(|name| !name.is_empty()) {
             let bytes = declared.get(name.as_str()).copied().flatten();
             let (label, op) = (node.label(), node.op());
             match bytes {
-                Some(bytes) => total = total.saturating_add(bytes),
+                Some(bytes) => *total = total.saturating_add(bytes),
                 None if GROWING.contains(&op) => bail!(
                     Memory,
                     "node \"{label}\" ({op}): the size of its output is not known before the model runs, \
@@ -62,12 +69,12 @@ pub(crate) fn check(model: &Model, limit: u64) -> Result<()> {
                 ),
                 None => {}
             }
-            if total > limit {
+            if *total > limit {
                 bail!(
                     Memory,
                     "the run would need more than {} of memory at node \"{label}\" ({op}), the limit is \
                      {}; raise it with --max-memory (max_memory) if that is right",
-                    human(total),
+                    human(*total),
                     human(limit)
                 )
             }

@@ -80,8 +80,8 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
 }
 
 /// The interface of a cut behind a node in topological order: every value that exists then and that
-/// the rest of the graph reads to compute `outputs`, or that is an output itself. Constants and what
-/// is known before anything runs are not among them. In the order in which the values come to be.
+/// the rest of the graph reads to compute `outputs`, or that is an output itself. What does not depend
+/// on an input is not among them ([`varying`]). In the order in which the values come to be.
 ///
 /// So `extract_values(graph, &live_values(graph, node, outputs), outputs)` is what remains to be
 /// done when `node` is done, inside of residual branches too.
@@ -91,12 +91,26 @@ pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<Val
         Origin::Initializer(_) => false,
         Origin::Node(node) => node <= after,
     };
-    let known = |value: ValueId| Part::is_known(graph, value) && !outputs.contains(&value);
-    let part = Part::find(graph, outputs, &|value| exists(value) && !known(value));
-    let mut live: Vec<ValueId> =
-        part.needed.into_iter().filter(|&value| exists(value) && !known(value)).collect();
+    let varying = varying(graph);
+    let lives = |value| exists(value) && (varying.contains(&value) || outputs.contains(&value));
+    let part = Part::find(graph, outputs, &lives);
+    let mut live: Vec<ValueId> = part.needed.into_iter().filter(|&value| lives(value)).collect();
     live.sort_unstable();
     live
+}
+
+/// The values that depend on an input: everything that is computed from one, except what is known
+/// before anything runs, such as shapes of fixed sizes.
+pub fn varying(graph: &Graph) -> HashSet<ValueId> {
+    let mut varying: HashSet<ValueId> = graph.inputs().iter().copied().collect();
+    for (id, _) in graph.nodes() {
+        let mut read = graph.node_inputs(id).iter().flatten().chain(graph.node_captures(id));
+        if read.any(|value| varying.contains(value)) {
+            let made = graph.node_outputs(id).iter().flatten().copied();
+            varying.extend(made.filter(|&value| !Part::is_known(graph, value)));
+        }
+    }
+    varying
 }
 
 #[cfg(test)]

@@ -344,7 +344,8 @@ impl Graph {
         &self.nodes[id.index()].outputs
     }
 
-    pub(crate) fn node_captures(&self, id: NodeId) -> &[ValueId] {
+    /// The values of this graph that subgraphs of a node read.
+    pub fn node_captures(&self, id: NodeId) -> &[ValueId] {
         &self.nodes[id.index()].captures
     }
 

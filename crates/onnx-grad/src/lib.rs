@@ -13,13 +13,14 @@ mod inline;
 mod model;
 pub mod proto;
 mod prune;
+mod tap;
 mod tensor;
 #[cfg(test)]
 mod testing;
 mod text;
 mod verify;
 
-pub use cut::{extract, extract_values, live_values};
+pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
@@ -29,5 +30,6 @@ pub use grad::{
 pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};
 pub use prune::prune;
+pub use tap::{inputs_of, tap};
 pub use text::to_text;
 pub use verify::{verify, verify_graph};

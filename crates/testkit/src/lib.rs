@@ -4,6 +4,7 @@
 
 mod base64;
 mod guided;
+mod hooks;
 mod networks;
 mod weights;
 
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use serde::{Deserialize, Deserializer};
 
 pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
+pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
 pub use networks::{LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use weights::{splitmix64, uniform, weights};
 

@@ -13,13 +13,13 @@ use crate::{
 
 /// The one input that takes images.
 #[derive(Clone, Debug)]
-pub(super) struct ImageInput {
-    pub(super) name: String,
-    pub(super) declared: Vec<Option<i64>>,
+pub(crate) struct ImageInput {
+    pub(crate) name: String,
+    pub(crate) declared: Vec<Option<i64>>,
 }
 
 impl ImageInput {
-    pub(super) fn of(model: &Model) -> Result<Self> {
+    pub(crate) fn of(model: &Model) -> Result<Self> {
         let inputs = onnx_grad::inputs(model);
         match inputs.as_slice() {
             [(name, dims)] => {
@@ -42,7 +42,7 @@ impl ImageInput {
     }
 
     /// The shape for one image, prepared as `preprocess` says where the model takes photos.
-    pub(super) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Result<Sizes> {
+    pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Result<Sizes> {
         let mut sizes = Sizes::new();
         if self.declared.is_empty() {
             return Ok(sizes);
@@ -57,7 +57,7 @@ impl ImageInput {
     }
 
     /// Whether the shape is that of photos: four axes, with 1 or 3 channels, or an open number.
-    pub(super) fn takes_photos(&self) -> bool {
+    pub(crate) fn takes_photos(&self) -> bool {
         let channels = |dim: &Option<i64>| dim.is_none_or(|size| size == 1 || size == 3);
         match self.declared.as_slice() {
             [_, first, _, last] => channels(first) || channels(last),
@@ -65,7 +65,7 @@ impl ImageInput {
         }
     }
 
-    pub(super) fn rows_of(&self, graph: &Graph) -> Option<i64> {
+    pub(crate) fn rows_of(&self, graph: &Graph) -> Option<i64> {
         let sizes = graph.fact(graph.find(&self.name)?).sizes()?;
         // [N, H, W, C] where the last axis can only be channels, else [N, C, H, W].
         match sizes.as_slice() {
@@ -76,7 +76,7 @@ impl ImageInput {
     }
 
     /// Refuses inputs that take no floats; engines cast float32 to the other floats.
-    pub(super) fn check_type(&self, graph: &Graph) -> Result<()> {
+    pub(crate) fn check_type(&self, graph: &Graph) -> Result<()> {
         let elem = graph.fact(graph.value(&self.name)?).elem;
         if !elem.is_float() {
             bail!(
@@ -91,7 +91,7 @@ impl ImageInput {
     }
 
     /// Checks a tensor against what the model declares, and says how many images a run takes.
-    pub(super) fn check(&self, shape: &[usize]) -> Result<usize> {
+    pub(crate) fn check(&self, shape: &[usize]) -> Result<usize> {
         let shown = || -> String {
             let dims = self.declared.iter().enumerate().map(|(axis, dim)| match dim {
                 Some(size) => size.to_string(),

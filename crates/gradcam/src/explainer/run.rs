@@ -126,7 +126,7 @@ impl Explainer {
         let started = Instant::now();
         let (model, outputs) = self.differentiated(&key)?;
         timings.differentiate = started.elapsed();
-        memory::check(&model, self.limit)?;
+        memory::check([&model], self.limit)?;
         let started = Instant::now();
         let session = self.engine.compile(&model)?;
         timings.compile = started.elapsed();

@@ -123,6 +123,18 @@ fn what_is_known_and_what_no_output_reads_is_not_alive() {
 }
 
 #[test]
+fn what_constants_make_is_not_alive() {
+    let mut graph = residual().graph().clone();
+    graph.initializer.push(testing::floats("w", &[0.5; 99]));
+    graph.node.insert(0, node("Neg", &["w"], &["v"]));
+    graph.node.push(node("Mul", &["y", "v"], &["z"]));
+    let graph = Graph::new(&testing::wrap(graph), &Sizes::new()).expect("a graph");
+    let value = |name| graph.find(name).expect("a value");
+    let after = graph.producer(value("a")).expect("a node");
+    assert_eq!(live_values(&graph, after, &[value("z")]), [value("a")]);
+}
+
+#[test]
 fn what_no_table_knows_is_taken_from_the_declaration_or_refused() {
     let base = testing::model(&[("x", &[2, 3])], &[], "y");
     let mut graph = base.graph().clone();

@@ -1,0 +1,396 @@
+//! The eager view of a model, shaped as PyTorch's: forward, backward, and hooks at its layers.
+//!
+//! Where hooks are called is a place in topological order. There the network is cut: what lies between
+//! two places is a segment, compiled once; what is alive at a cut goes from one segment to the next, so
+//! that layers inside a residual branch are layers as any other. The backward pass of a segment is a
+//! graph of its own that starts from the values that the forward pass has kept.
+
+mod hook;
+mod pass;
+mod plan;
+mod segment;
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use ndarray::{ArrayBase, ArrayD, Data, Dimension};
+use onnx_grad::{
+    Dim, Model,
+    graph::{Graph, Sizes},
+};
+
+pub(crate) use hook::HookFailure;
+use hook::{Answer, HookList};
+pub use hook::{
+    BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply,
+};
+use pass::Kept;
+use plan::{Kind, Plan, Sites};
+
+use crate::{
+    Result,
+    engine::{self, Engine, EngineKind, EngineOptions},
+    error::bail,
+    explainer::ImageInput,
+    layer::{Grid, Layers},
+    memory,
+};
+
+/// A network that is run by hand: [`forward`](Network::forward), [`backward`](Network::backward), and
+/// hooks that see and replace what passes through its layers.
+///
+/// The names are PyTorch's, and so is what they mean. A hook may return nothing, or a tensor that takes
+/// the place of what it was told of; everything after it, forward and backward, is computed from the
+/// replacement. Hooks of several layers run in the order in which the layers run, backward in the
+/// reverse order; several hooks of one layer in the order in which they were registered. A hook stays
+/// until [`HookHandle::remove`] or until the network is dropped.
+///
+/// | here | `torch.nn.Module` | a returned tensor replaces |
+/// |---|---|---|
+/// | `register_forward_pre_hook` | the same | the layer's inputs, for this layer alone |
+/// | `register_forward_hook` | the same | the layer's output |
+/// | `register_backward_hook` | `register_full_backward_pre_hook` | the gradient of the output |
+/// | `register_full_backward_hook` | the same | the gradients of the inputs through this layer |
+///
+/// What a hook does is not differentiated: the gradient of a replacement is taken as the gradient of what
+/// it replaces, as if torch's hook returned `output + (replacement - output).detach()`. Where the hook
+/// scales, a backward hook of the same layer can scale too.
+///
+/// Nothing is computed that no hook asks for: without backward hooks nothing is kept or
+/// differentiated, and with them only what lies behind the first layer that has one.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use gradcam::{Model, Network};
+/// use ndarray::{Array4, ArrayD};
+///
+/// # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../gradcam-cli/assets/efficientnet_lite0.onnx");
+/// let mut network = Network::new(Model::open(file)?)?;
+/// let activation = Arc::new(Mutex::new(None));
+/// let gradient = Arc::new(Mutex::new(None));
+///
+/// let store = activation.clone();
+/// network.register_forward_hook("blocks.4", move |call| {
+///     *store.lock().unwrap() = Some(call.output.clone());
+/// })?;
+/// let store = gradient.clone();
+/// network.register_backward_hook("blocks.4", move |call| {
+///     *store.lock().unwrap() = Some(call.grad_output[0].clone());
+/// })?;
+///
+/// let scores = network.forward(&Array4::zeros((1, 3, 224, 224)))?;
+/// let mut seed = ArrayD::zeros(scores.shape());
+/// seed[[0, 285]] = 1.0; // the gradient of class 285
+/// network.backward(&seed)?;
+///
+/// let (activation, gradient) = (activation.lock().unwrap(), gradient.lock().unwrap());
+/// assert_eq!(activation.as_ref().map(ArrayD::shape), gradient.as_ref().map(ArrayD::shape));
+/// # Ok::<(), gradcam::Error>(())
+/// ```
+pub struct Network {
+    model: Model,
+    engine: Box<dyn Engine>,
+    input: ImageInput,
+    limit: u64,
+    /// The graph for inputs of a usual size, in which names are looked up.
+    graph: Graph,
+    layers: Layers,
+    paths: Vec<String>,
+    hooks: Hooks,
+    /// The last one was used last.
+    plans: Vec<(Key, Arc<Plan>)>,
+    kept: Option<Kept>,
+}
+
+/// What a plan was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    shape: Vec<usize>,
+    sites: Sites,
+}
+
+/// The most plans that are kept; inputs of ever new sizes would fill the memory.
+const KEPT: usize = 8;
+
+struct Hooks {
+    /// How many were registered so far, those that were removed among them.
+    registered: u64,
+    forward_pre: HookList<dyn FnMut(&ForwardPreCall<'_>) -> Answer + Send>,
+    forward: HookList<dyn FnMut(&ForwardCall<'_>) -> Answer + Send>,
+    backward: HookList<dyn FnMut(&BackwardCall<'_>) -> Answer + Send>,
+    full_backward: HookList<dyn FnMut(&FullBackwardCall<'_>) -> Answer + Send>,
+}
+
+impl Hooks {
+    fn new() -> Self {
+        Self {
+            registered: 0,
+            forward_pre: HookList::new("forward pre-hook"),
+            forward: HookList::new("forward hook"),
+            backward: HookList::new("backward hook"),
+            full_backward: HookList::new("full backward hook"),
+        }
+    }
+
+    /// Drops the hooks that were removed.
+    fn sweep(&mut self) {
+        self.forward_pre.sweep();
+        self.forward.sweep();
+        self.backward.sweep();
+        self.full_backward.sweep();
+    }
+
+    fn next(&mut self) -> u64 {
+        self.registered += 1;
+        self.registered - 1
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network")
+            .field("input", &self.input)
+            .field("engine", &self.engine.name())
+            .field("plans", &self.plans.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// The network of a model, on the embedded engine. [`Network::builder`] has a choice.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::build`].
+    pub fn new(model: Model) -> Result<Self> {
+        Self::builder(model).build()
+    }
+
+    /// Starts to say how the network is to be run.
+    pub fn builder(model: Model) -> NetworkBuilder {
+        NetworkBuilder {
+            model,
+            engine: EngineKind::default(),
+            options: EngineOptions::default(),
+            max_memory: None,
+        }
+    }
+
+    /// The paths of its modules, outer modules before their parts, as torch's `named_modules`.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
+    /// Calls `hook` before the layer runs, with its inputs. Returned tensors, as many as the inputs, take
+    /// their place in this layer; what else reads the same values is not changed.
+    ///
+    /// `layer` is named as everywhere: by module path, node or value.
+    ///
+    /// # Errors
+    /// `Layer` where no layer has that name or it has nothing that a hook could see, `Unsupported` where
+    /// its inputs do not all exist when it begins.
+    pub fn register_forward_pre_hook<R: HookReply>(
+        &mut self,
+        layer: &str,
+        mut hook: impl FnMut(&ForwardPreCall<'_>) -> R + Send + 'static,
+    ) -> Result<HookHandle> {
+        let (path, number) = self.register(layer, Kind::ForwardPre)?;
+        let call = Box::new(move |call: &ForwardPreCall<'_>| hook(call).tensors());
+        Ok(self.hooks.forward_pre.register(path, number, call))
+    }
+
+    /// Calls `hook` when the layer has run, with its inputs and its output. A returned tensor takes the
+    /// place of the output.
+    ///
+    /// # Errors
+    /// `Layer` where no layer has that name, or its output is no single tensor of floats that depends on
+    /// the network's input.
+    pub fn register_forward_hook<R: HookReply>(
+        &mut self,
+        layer: &str,
+        mut hook: impl FnMut(&ForwardCall<'_>) -> R + Send + 'static,
+    ) -> Result<HookHandle> {
+        let (path, number) = self.register(layer, Kind::Forward)?;
+        let call = Box::new(move |call: &ForwardCall<'_>| hook(call).tensors());
+        Ok(self.hooks.forward.register(path, number, call))
+    }
+
+    /// Calls `hook` in the backward pass with the gradient of the layer's output. A returned tensor goes
+    /// on in its place: it is what torch calls a full backward pre-hook. A layer that the scores do not
+    /// depend on has no gradient, and its hook is not called.
+    ///
+    /// # Errors
+    /// As [`Network::register_forward_hook`].
+    pub fn register_backward_hook<R: HookReply>(
+        &mut self,
+        layer: &str,
+        mut hook: impl FnMut(&BackwardCall<'_>) -> R + Send + 'static,
+    ) -> Result<HookHandle> {
+        let (path, number) = self.register(layer, Kind::Backward)?;
+        let call = Box::new(move |call: &BackwardCall<'_>| hook(call).tensors());
+        Ok(self.hooks.backward.register(path, number, call))
+    }
+
+    /// Calls `hook` in the backward pass with the gradient of the layer's output and those of its
+    /// inputs, once these are known; for the first layer that is the gradient down to the image. Returned
+    /// tensors, as many as the inputs, go on in the place of the inputs' gradients.
+    ///
+    /// # Errors
+    /// As [`Network::register_forward_pre_hook`].
+    pub fn register_full_backward_hook<R: HookReply>(
+        &mut self,
+        layer: &str,
+        mut hook: impl FnMut(&FullBackwardCall<'_>) -> R + Send + 'static,
+    ) -> Result<HookHandle> {
+        let (path, number) = self.register(layer, Kind::FullBackward)?;
+        let call = Box::new(move |call: &FullBackwardCall<'_>| hook(call).tensors());
+        Ok(self.hooks.full_backward.register(path, number, call))
+    }
+
+    /// The path of a layer that can have hooks of a kind, and the number of the next hook.
+    fn register(&mut self, layer: &str, kind: Kind) -> Result<(String, u64)> {
+        self.hooks.sweep();
+        let path = plan::layer(&self.graph, &self.layers, layer, kind)?.path;
+        Ok((path, self.hooks.next()))
+    }
+
+    /// Runs the network on a batch that is ready for it, such as [N, C, H, W], and gives its first output
+    /// as it is. Replaces what an earlier forward pass has kept.
+    ///
+    /// Graphs are compiled at the first pass with inputs of one shape and hooks at the same layers.
+    ///
+    /// # Errors
+    /// `Input` where the shape does not fit or a hook returns a wrong one; `Hook` where a hook fails,
+    /// with the hook's error as source; `Unsupported` with the nodes between the first layer with
+    /// a backward hook and the scores that have no gradient rule, or that the engine lacks; `Memory`;
+    /// `Engine`. The network can be used afterwards.
+    pub fn forward<S: Data<Elem = f32>, D: Dimension>(
+        &mut self,
+        x: &ArrayBase<S, D>,
+    ) -> Result<ArrayD<f32>> {
+        self.kept = None;
+        self.hooks.sweep();
+        let plan = self.plan(x.shape())?;
+        let x = x.view().into_dyn();
+        let (scores, kept) = pass::forward(&plan, &mut self.hooks, &self.input.name, x)?;
+        self.kept = Some(kept);
+        Ok(scores)
+    }
+
+    /// Takes a gradient of the scores back through the network, from what the last forward pass has kept,
+    /// and calls the backward hooks. `seed` has the shape of the scores: 1 at a class and 0 elsewhere
+    /// gives the gradients of that class. May be called several times.
+    ///
+    /// The pass is that of the forward pass before it: hooks that were registered since take part from
+    /// the next forward pass on, as in torch; hooks that were removed are not called.
+    ///
+    /// # Errors
+    /// `Input` where no forward pass has succeeded before, the seed's shape is not that of the scores, or
+    /// a hook returns a wrong shape; `Hook` where a hook fails, with the hook's error as source;
+    /// `Unsupported` where the engine lacks something; `Engine`. The network can be used afterwards.
+    pub fn backward<S: Data<Elem = f32>, D: Dimension>(
+        &mut self,
+        seed: &ArrayBase<S, D>,
+    ) -> Result<()> {
+        let Some(kept) = &self.kept else {
+            bail!(Input, "there is no forward pass to go back from; call forward first")
+        };
+        pass::backward(kept, &mut self.hooks, self.engine.as_ref(), seed.view().into_dyn())
+    }
+
+    fn plan(&mut self, shape: &[usize]) -> Result<Arc<Plan>> {
+        let a_run = self.input.check(shape)?;
+        if shape.first() != Some(&a_run) {
+            bail!(
+                Input,
+                "the model's batch is fixed to {a_run}, the input has {:?}; give one after the other, or \
+                 export the model with an open batch",
+                shape
+            );
+        }
+        let key = Key { shape: shape.to_vec(), sites: pass::sites(&self.hooks) };
+        let plan = match self.plans.iter().position(|(known, _)| *known == key) {
+            Some(place) => self.plans.remove(place).1,
+            None => {
+                let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
+                let Ok(dims) = shape.iter().map(dim).collect::<Result<Vec<Dim>, _>>() else {
+                    bail!(Input, "the input has the impossible shape {shape:?}")
+                };
+                let sizes = Sizes::from([(self.input.name.clone(), dims)]);
+                let graph = Graph::new(&self.model, &sizes)?;
+                Arc::new(Plan::new(graph, &key.sites, self.engine.as_ref(), self.limit)?)
+            }
+        };
+        if self.plans.len() >= KEPT {
+            self.plans.remove(0);
+        }
+        self.plans.push((key, plan.clone()));
+        Ok(plan)
+    }
+}
+
+/// Says how a network is to be run; [`Network::builder`] makes one.
+#[derive(Debug)]
+pub struct NetworkBuilder {
+    model: Model,
+    engine: EngineKind,
+    options: EngineOptions,
+    max_memory: Option<u64>,
+}
+
+impl NetworkBuilder {
+    /// Sets the engine; rten where it is not called.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineKind) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Sets the threads of a run; the engine's own choice where it is not called.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.options.threads = Some(threads);
+        self
+    }
+
+    /// Sets where the library of ONNX Runtime is looked for, in order.
+    #[must_use]
+    pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
+        self.options.library = places;
+        self
+    }
+
+    /// Sets the bytes that a forward and a backward pass may take together, weights not counted; half of
+    /// the machine's memory where it is not called.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Checks it and makes the network. Nothing is compiled yet.
+    ///
+    /// # Errors
+    /// `Input` where the model has no single input of floats, `Engine`, `Model`.
+    pub fn build(self) -> Result<Network> {
+        let input = ImageInput::of(&self.model)?;
+        let graph = Graph::new(&self.model, &input.default_sizes(None)?)?;
+        input.check_type(&graph)?;
+        let Some(&scores) = graph.outputs().first() else {
+            bail!(Model, "the model has no output")
+        };
+        let layers = Layers::new(&graph, scores, Grid::default());
+        let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
+        Ok(Network {
+            engine: engine::engine(self.engine, &self.options)?,
+            limit: self.max_memory.unwrap_or_else(memory::default_limit),
+            model: self.model,
+            input,
+            graph,
+            layers,
+            paths,
+            hooks: Hooks::new(),
+            plans: Vec::new(),
+            kept: None,
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Runs a plan: segment by segment, with hooks between them, forward and back.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ndarray::{ArrayD, ArrayViewD};
+
+use super::{
+    Hooks,
+    hook::Floats,
+    plan::{At, Kind, Plan, Sites},
+};
+use crate::{
+    Result,
+    engine::{Engine, Session, Tensor, TensorView},
+    error::bail,
+};
+
+/// A value of a pass.
+#[derive(Clone)]
+enum Value {
+    Floats(Floats),
+    Integers(Arc<ArrayD<i64>>),
+}
+
+impl Value {
+    fn of(tensor: Tensor) -> Self {
+        match tensor {
+            Tensor::F32(array) => Self::Floats(Arc::new(array)),
+            Tensor::I64(array) => Self::Integers(Arc::new(array)),
+        }
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        match self {
+            Self::Floats(array) => TensorView::from(array.view()),
+            Self::Integers(array) => TensorView::from(array.view()),
+        }
+    }
+}
+
+type Values<'p> = HashMap<&'p str, Value>;
+
+fn value<'v>(values: &'v Values<'_>, name: &str) -> Result<&'v Value> {
+    match values.get(name) {
+        Some(value) => Ok(value),
+        None => bail!(Engine, "the engine gave no value \"{name}\""),
+    }
+}
+
+fn floats(values: &Values<'_>, name: &str) -> Result<Floats> {
+    match value(values, name)? {
+        Value::Floats(array) => Ok(array.clone()),
+        Value::Integers(_) => bail!(Engine, "the engine gave integers for \"{name}\""),
+    }
+}
+
+/// What a forward pass leaves for the backward passes that start from it.
+pub(super) struct Kept {
+    pub(super) plan: Arc<Plan>,
+    /// Per step, the residuals of its segment's derivative, in their order.
+    residuals: Vec<Vec<Value>>,
+    scores_shape: Vec<usize>,
+    /// Hooks with this number and later ones came after the forward pass.
+    end: u64,
+}
+
+/// Runs the network, and calls the hooks on the way.
+pub(super) fn forward(
+    plan: &Arc<Plan>,
+    hooks: &mut Hooks,
+    input: &str,
+    x: ArrayViewD<'_, f32>,
+) -> Result<(ArrayD<f32>, Kept)> {
+    let end = hooks.registered;
+    let mut values = Values::from([(input, Value::Floats(Arc::new(x.to_owned())))]);
+    let mut residuals = Vec::with_capacity(plan.steps.len());
+    for step in &plan.steps {
+        let mut kept = Vec::new();
+        if let Some(segment) = &step.segment {
+            run(segment.session.as_ref(), &segment.inputs, &segment.outputs, &mut values)?;
+            // Kept before hooks replace them: a derivative is that of what the segment has computed.
+            if let Some(backward) = &segment.backward {
+                for name in &backward.residuals {
+                    kept.push(value(&values, name)?.clone());
+                }
+            }
+        }
+        residuals.push(kept);
+        for stop in &step.stops {
+            let path = stop.layer.as_str();
+            match &stop.at {
+                At::Inputs(taps) => {
+                    let inputs: Vec<Floats> =
+                        taps.iter().map(|name| floats(&values, name)).collect::<Result<_>>()?;
+                    let inputs = hooks.forward_pre.call(path, end, inputs, |hook, inputs| {
+                        hook(&super::ForwardPreCall { path, inputs: borrowed(inputs) })
+                    })?;
+                    for (name, new) in taps.iter().zip(inputs) {
+                        values.insert(name, Value::Floats(new));
+                    }
+                }
+                At::Output { inputs, output } => {
+                    let inputs: Vec<Floats> =
+                        inputs.iter().map(|name| floats(&values, name)).collect::<Result<_>>()?;
+                    let made = [floats(&values, output)?];
+                    let [made] = hooks.forward.call(path, end, made, |hook, [output]| {
+                        hook(&super::ForwardCall { path, inputs: borrowed(&inputs), output })
+                    })?;
+                    values.insert(output, Value::Floats(made));
+                }
+            }
+        }
+    }
+    let scores = Arc::unwrap_or_clone(floats(&values, &plan.scores)?);
+    let scores_shape = scores.shape().to_vec();
+    Ok((scores, Kept { plan: plan.clone(), residuals, scores_shape, end }))
+}
+
+/// Runs a graph on the values, and adds what it gives to them.
+fn run<'p>(
+    session: &dyn Session,
+    inputs: &'p [String],
+    outputs: &'p [String],
+    values: &mut Values<'p>,
+) -> Result<()> {
+    let mut given = Vec::with_capacity(inputs.len());
+    for name in inputs {
+        given.push((name.as_str(), value(values, name)?.view()));
+    }
+    let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let made = session.run(&given, &names)?;
+    drop(given);
+    values.extend(names.into_iter().zip(made.into_iter().map(Value::of)));
+    Ok(())
+}
+
+fn borrowed(arrays: &[Floats]) -> Vec<&ArrayD<f32>> {
+    arrays.iter().map(|array| &**array).collect()
+}
+
+/// Takes the gradient of the scores back to the first layer that has a backward hook, and calls the
+/// hooks on the way, those of later layers first.
+pub(super) fn backward(
+    kept: &Kept,
+    hooks: &mut Hooks,
+    engine: &dyn Engine,
+    seed: ArrayViewD<'_, f32>,
+) -> Result<()> {
+    let Kept { plan, residuals, scores_shape, end } = kept;
+    if seed.shape() != scores_shape {
+        bail!(
+            Input,
+            "the seed has shape {:?}; it must have that of the scores, {scores_shape:?}",
+            seed.shape()
+        );
+    }
+    let mut cotangents: HashMap<&str, Floats> =
+        HashMap::from([(plan.scores.as_str(), Arc::new(seed.to_owned()))]);
+    let mut output_cotangents: HashMap<&str, Floats> = HashMap::new();
+    for (step, residuals) in plan.steps.iter().zip(residuals).rev() {
+        for stop in step.stops.iter().rev() {
+            let path = stop.layer.as_str();
+            match &stop.at {
+                At::Output { output, .. } => {
+                    // Without one, the output does not reach the scores, or nobody asked.
+                    let Some(cotangent) = cotangents.get(output.as_str()) else { continue };
+                    let given = [cotangent.clone()];
+                    let [given] = hooks.backward.call(path, *end, given, |hook, [gradient]| {
+                        hook(&super::BackwardCall { path, grad_output: [gradient] })
+                    })?;
+                    output_cotangents.insert(path, given.clone());
+                    cotangents.insert(output, given);
+                }
+                At::Inputs(taps) => {
+                    let Some(output) = output_cotangents.get(path) else { continue };
+                    let found: Option<Vec<Floats>> =
+                        taps.iter().map(|tap| cotangents.get(tap.as_str()).cloned()).collect();
+                    let Some(found) = found else { continue };
+                    let found =
+                        hooks.full_backward.call(path, *end, found, |hook, gradients| {
+                            let grad_input = borrowed(gradients);
+                            hook(&super::FullBackwardCall {
+                                path,
+                                grad_input,
+                                grad_output: [output],
+                            })
+                        })?;
+                    for (tap, new) in taps.iter().zip(found) {
+                        cotangents.insert(tap, new);
+                    }
+                }
+            }
+        }
+        let Some(backward) = step.segment.as_ref().and_then(|s| s.backward.as_ref()) else {
+            continue;
+        };
+        let mut given = Vec::with_capacity(backward.seeds.len() + residuals.len());
+        for (value, input) in &backward.seeds {
+            match cotangents.get(value.as_str()) {
+                Some(cotangent) => given.push((input.as_str(), TensorView::from(cotangent.view()))),
+                None => bail!(Engine, "no gradient has come to \"{value}\""),
+            }
+        }
+        let kept = backward.residuals.iter().zip(residuals);
+        given.extend(kept.map(|(name, value)| (name.as_str(), value.view())));
+        let names: Vec<&str> = backward.gradients.iter().map(|(_, name)| name.as_str()).collect();
+        let made = backward.session(engine)?.run(&given, &names)?;
+        drop(given);
+        for ((value, name), made) in backward.gradients.iter().zip(made) {
+            let Some(made) = made.into_f32() else {
+                bail!(Engine, "the engine gave integers for \"{name}\"")
+            };
+            // Later segments have added what they read of the value themselves.
+            let sum = match cotangents.remove(value.as_str()) {
+                Some(earlier) => &*earlier + &made,
+                None => made,
+            };
+            cotangents.insert(value, Arc::new(sum));
+        }
+    }
+    Ok(())
+}
+
+/// The layers with hooks, and of what kinds.
+pub(super) fn sites(hooks: &Hooks) -> Sites {
+    let of = |kind| move |layer: &String| (layer.clone(), kind);
+    let mut sites: Sites = hooks.forward_pre.layers().map(of(Kind::ForwardPre)).collect();
+    sites.extend(hooks.forward.layers().map(of(Kind::Forward)));
+    sites.extend(hooks.backward.layers().map(of(Kind::Backward)));
+    sites.extend(hooks.full_backward.layers().map(of(Kind::FullBackward)));
+    sites
+}

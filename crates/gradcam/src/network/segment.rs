@@ -1,0 +1,152 @@
+//! A segment: the part of a network between two places where hooks are called, and its derivative.
+
+use std::sync::OnceLock;
+
+use onnx_grad::{
+    Model, Want,
+    builder::Builder,
+    differentiate, extract_values,
+    graph::{Graph, Sizes, ValueId},
+    live_values,
+};
+
+use crate::{
+    Result,
+    engine::{Engine, Session},
+    error::bail,
+};
+
+/// The part of a network between two places, not compiled yet.
+pub(super) struct Part {
+    pub(super) model: Model,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    pub(super) backward: Option<Backward>,
+}
+
+/// The derivative of a segment: a graph of its own, whose inputs are the cotangents of the segment's
+/// outputs and the forward values that its nodes read.
+pub(super) struct Backward {
+    pub(super) model: Model,
+    session: OnceLock<Box<dyn Session>>,
+    /// Values whose cotangents are given, and the inputs that take them.
+    pub(super) seeds: Vec<(String, String)>,
+    /// Forward values that are kept for it, as the segment read or made them.
+    pub(super) residuals: Vec<String>,
+    /// Values whose cotangents come out, and the outputs that hold what this segment adds to them.
+    pub(super) gradients: Vec<(String, String)>,
+}
+
+/// A segment that is ready to run.
+pub(super) struct Segment {
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    pub(super) session: Box<dyn Session>,
+    pub(super) backward: Option<Backward>,
+}
+
+impl Part {
+    /// The part of `graph` that computes `outputs` from `inputs`. Cotangents of `seeds`, some of the
+    /// outputs, are taken back to those of `wrt`, some of the inputs, that the seeds depend on.
+    pub(super) fn new(
+        graph: &Graph,
+        inputs: &[ValueId],
+        outputs: &[ValueId],
+        seeds: &[ValueId],
+        wrt: &[ValueId],
+    ) -> Result<Self> {
+        let names = |ids: &[ValueId]| -> Vec<String> {
+            ids.iter().map(|&id| graph.name(id).to_owned()).collect()
+        };
+        let model = extract_values(graph, inputs, outputs)?;
+        let mut part =
+            Self { model, inputs: names(inputs), outputs: names(outputs), backward: None };
+        part.differentiate(&names(seeds), &names(wrt))?;
+        Ok(part)
+    }
+
+    fn differentiate(&mut self, seeds: &[String], wrt: &[String]) -> Result<()> {
+        if seeds.is_empty() || wrt.is_empty() {
+            return Ok(());
+        }
+        let mut graph = Graph::new(&self.model, &Sizes::new())?;
+        let Some(last) = graph.nodes().last().map(|(id, _)| id) else { return Ok(()) };
+        let inputs = graph.inputs().to_vec();
+        let mut outputs = graph.outputs().to_vec();
+        let mut seeded = Vec::with_capacity(seeds.len());
+        for value in values(&graph, seeds)? {
+            let fact = graph.fact(value).clone();
+            let Some(shape) = fact.shape else {
+                bail!(
+                    Model,
+                    "the shape of \"{}\" is not known, so it has no gradient",
+                    graph.name(value)
+                )
+            };
+            let name = unused(&graph, format!("{}.cotangent", graph.name(value)));
+            seeded.push((value, graph.push_input(&name, fact.elem, shape)?));
+        }
+        let wanted: Vec<_> =
+            values(&graph, wrt)?.into_iter().map(|value| (value, Want::Full)).collect();
+        let found = differentiate(&mut Builder::new(&mut graph, "grad"), &seeded, &wanted, &[])?;
+        let mut gradients = Vec::with_capacity(found.len());
+        for ((value, _), gradient) in wanted.iter().zip(found) {
+            // A name of its own: a gradient may be a seed itself, or that of two values.
+            let name = unused(&graph, format!("{}.grad", graph.name(*value)));
+            gradients.push((*value, graph.alias(gradient, &name)?));
+        }
+        let named = |ids: &[(ValueId, ValueId)]| -> Vec<(String, String)> {
+            let name = |id: ValueId| graph.name(id).to_owned();
+            ids.iter().map(|&(value, other)| (name(value), name(other))).collect()
+        };
+        let ends: Vec<ValueId> = gradients.iter().map(|(_, gradient)| *gradient).collect();
+        let alive = live_values(&graph, last, &ends);
+        let is_seed = |value: &ValueId| seeded.iter().any(|(_, seed)| seed == value);
+        let (given, residuals): (Vec<_>, Vec<_>) = alive.iter().copied().partition(is_seed);
+        seeded.retain(|(_, seed)| given.contains(seed));
+        let model = extract_values(&graph, &alive, &ends)?;
+        let new = |value: &&ValueId| !inputs.contains(value) && !outputs.contains(value);
+        let kept: Vec<ValueId> = residuals.iter().filter(new).copied().collect();
+        outputs.extend(kept);
+        let names = |ids: &[ValueId]| -> Vec<String> {
+            ids.iter().map(|&id| graph.name(id).to_owned()).collect()
+        };
+        self.backward = Some(Backward {
+            model,
+            session: OnceLock::new(),
+            seeds: named(&seeded),
+            residuals: names(&residuals),
+            gradients: named(&gradients),
+        });
+        self.model = extract_values(&graph, &inputs, &outputs)?;
+        self.outputs = names(&outputs);
+        Ok(())
+    }
+
+    pub(super) fn compile(self, engine: &dyn Engine) -> Result<Segment> {
+        let Self { model, inputs, outputs, backward } = self;
+        Ok(Segment { inputs, outputs, session: engine.compile(&model)?, backward })
+    }
+}
+
+impl Backward {
+    /// The compiled graph; the first backward pass compiles it.
+    pub(super) fn session(&self, engine: &dyn Engine) -> Result<&dyn Session> {
+        if let Some(session) = self.session.get() {
+            return Ok(session.as_ref());
+        }
+        let session = engine.compile(&self.model)?;
+        Ok(self.session.get_or_init(|| session).as_ref())
+    }
+}
+
+fn values(graph: &Graph, names: &[String]) -> Result<Vec<ValueId>> {
+    Ok(names.iter().map(|name| graph.value(name)).collect::<Result<_, _>>()?)
+}
+
+fn unused(graph: &Graph, mut name: String) -> String {
+    while graph.find(&name).is_some() {
+        name.push('_');
+    }
+    name
+}
