@@ -4,11 +4,27 @@
 use crate::{
     facts::{self, Dim, Fact},
     graph::{Graph, NodeId, ValueId},
+    proto::tensor_proto::DataType,
 };
 
 /// The most elements of a value on the path, axes of size 0 not counted; below it the sums and products
 /// of sizes stay within 64 bits.
 const MOST_ELEMENTS: i64 = 1 << 40;
+
+/// Operators whose shape stands in the numbers of an input, which may be computed when the model runs.
+const BY_NUMBERS: &[&str] = &[
+    "Expand",
+    "Pad",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+];
 
 /// What is wrong with the shapes at a node, if anything is.
 pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
@@ -21,11 +37,19 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
         let (name, shape) = (graph.name(value), graph.fact(value).shown());
         return Some(format!("\"{name}\" has shape {shape}, more than 2^40 elements"));
     }
+    let open = |value: &&ValueId| {
+        let fact = graph.fact(**value);
+        fact.shape.is_none() && (fact.elem.is_float() || fact.elem == DataType::Undefined)
+    };
+    if let Some(&value) = inputs.iter().chain(&outputs[..1]).flatten().find(open) {
+        return Some(format!("the shape of \"{}\" is not known", graph.name(value)));
+    }
     let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| graph.fact(v))).collect();
-    let known =
-        |fact: &&Fact| fact.shape.is_some() && (fact.elem.is_float() || fact.value.is_some());
-    let inferred = facts::infer(graph.node(id), graph.opset(), &facts);
-    if facts.iter().flatten().all(known) && inferred.first().is_some_and(|y| y.shape.is_none()) {
+    let node = graph.node(id);
+    let at_run_time = BY_NUMBERS.contains(&node.op())
+        && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
+    let inferred = facts::infer(node, graph.opset(), &facts);
+    if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {
         let shapes: Vec<String> = facts.iter().flatten().map(|fact| fact.shown()).collect();
         return Some(format!(
             "its attributes and the shapes of its inputs, {}, do not go together",
