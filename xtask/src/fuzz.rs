@@ -70,12 +70,15 @@ fn corpus(target: &str) -> Result<PathBuf> {
             }
         }
         "preprocess" => copy(Path::new("fuzz/seeds/preprocess"), &folder, &[], |_| true)?,
-        _ => models(&folder)?,
+        _ => {
+            models(&folder)?;
+            copy(&fixture("bad_models"), &folder, &[], |_| true)?;
+        }
     }
     Ok(folder)
 }
 
-/// Every model of the fixtures: rules, networks without their weights, and those that are bad.
+/// Every model of the fixtures: rules, and networks without their weights.
 fn models(folder: &Path) -> Result<()> {
     for case in rule_cases() {
         for variant in case.variants {
