@@ -212,7 +212,8 @@ impl Path {
                 Ok(Rule { kind: Kind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);
-                    sound::fault(graph, id)
+                    // Behind a fault shapes are unknown, which is no fault of the nodes there.
+                    if refused.is_empty() { sound::fault(graph, id) } else { None }
                 }
                 Err(why) => Some(why),
             };

@@ -41,8 +41,9 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
         let fact = graph.fact(**value);
         fact.shape.is_none() && (fact.elem.is_float() || fact.elem == DataType::Undefined)
     };
-    if let Some(&value) = inputs.iter().chain(&outputs[..1]).flatten().find(open) {
-        return Some(format!("the shape of \"{}\" is not known", graph.name(value)));
+    let unknown = |value: ValueId| format!("the shape of \"{}\" is not known", graph.name(value));
+    if let Some(&value) = inputs.iter().flatten().find(open) {
+        return Some(unknown(value));
     }
     let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| graph.fact(v))).collect();
     let node = graph.node(id);
@@ -56,7 +57,7 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
             shapes.join(" and ")
         ));
     }
-    None
+    outputs[..1].iter().flatten().find(open).map(|&value| unknown(value))
 }
 
 /// How many elements a value has, `Some(0)` where that is not known; `None` where they are too many.
