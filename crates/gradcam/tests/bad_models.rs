@@ -1,8 +1,6 @@
 //! Models that somebody made wrong, by hand or by a fuzzer: each ends with an error that says what is
 //! wrong, or with a map, and none with a panic.
 
-#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
-
 use std::{fs, panic::catch_unwind, path::Path};
 
 use gradcam::{
