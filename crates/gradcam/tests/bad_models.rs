@@ -57,7 +57,7 @@ const MODELS: &[(&str, &str)] = &[
     ("input_huge", "more than 2^40 elements"),
     ("input_negative", MAP),
     ("input_of_rank_1", r#""conv" (Conv, opset 17): its attributes"#),
-    ("input_of_text", "no output of floats"),
+    ("input_of_text", "takes string"),
     ("input_twice", "several inputs"),
     ("input_without_type", "no tensor"),
     ("max_pool_endless_kernel", "do not go together"),
