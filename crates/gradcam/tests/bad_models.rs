@@ -6,7 +6,10 @@ use std::{fs, panic::catch_unwind, path::Path};
 use gradcam::{
     Explainer, Model, Target,
     ndarray::ArrayD,
-    onnx_grad::{DeclaredDim, Dim, Options, gradient, inputs},
+    onnx_grad::{
+        self, DeclaredDim, Dim, Graph, Options, Want, builder::Builder, differentiate, gradient,
+        inputs,
+    },
 };
 use testkit::fixture;
 
@@ -63,6 +66,7 @@ const MODELS: &[(&str, &str)] = &[
     ("max_pool_endless_kernel", "do not go together"),
     ("max_pool_of_a_million", "supported: up to 4096"),
     ("missing_input", r#"reads "nothing""#),
+    ("mul_of_three", "does not reach the target"),
     ("negative_dim", "impossible shape"),
     ("no_input", "no input"),
     ("no_nodes", r#""y" is produced by no node"#),
@@ -111,14 +115,29 @@ fn sizes(model: &Model) -> Option<(String, Vec<i64>)> {
     Some((name, dims.into_iter().map(size).collect()))
 }
 
-/// The gradient of the first output with respect to the first input.
+/// The gradient of the first output with respect to the first input, and sums over space of all.
 fn differentiated(model: &Model) -> Result<(), String> {
     let output = model.graph().output.first().and_then(|output| output.name.as_deref());
     let output = output.ok_or("the model has no output")?;
     let (input, dims) = sizes(model).ok_or("the model has no input")?;
     let dims = dims.into_iter().map(Dim::Fixed).collect();
     let options = Options { sizes: [(input.clone(), dims)].into(), ..Options::default() };
-    gradient(model, output, &[&input], &options).map(|_| ()).map_err(|error| error.to_string())
+    let sums = || -> onnx_grad::Result<()> {
+        let graph = Graph::new(model, &options.sizes)?;
+        for &x in graph.inputs() {
+            let mut graph = graph.clone();
+            let y = graph.value(output)?;
+            let mut b = Builder::new(&mut graph, "sum");
+            let seed = b.scalar(y, 1.0)?;
+            // Some values have no space to sum over.
+            let _ = differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)], &[]);
+        }
+        Ok(())
+    };
+    let whole = gradient(model, output, &[&input], &options).map(|_| ());
+    // Sums take other ways through the graph.
+    let _ = sums();
+    whole.map_err(|error| error.to_string())
 }
 
 /// A map of an image of zeros, by the embedded engine.
