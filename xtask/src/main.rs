@@ -4,6 +4,7 @@
 
 mod ci;
 mod docs;
+mod fuzz;
 mod proto;
 mod run;
 mod tidy;
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
   docs [--check]  write the documents that are generated from tables, or compare them
   tidy            the rules about files that no other tool knows
   tools           install what `ci` needs under target/: ONNX Runtime and cargo-deny
+  fuzz [TARGET] [SECONDS]
+                  run a target of fuzz/, or all, each for that long; 600 where it is not said
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -43,6 +46,7 @@ fn command() -> Result<()> {
         ["docs", "--check"] => docs::check(),
         ["tidy"] => tidy::check(),
         ["tools"] => tools::install(),
+        ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

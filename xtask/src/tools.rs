@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::run::{cargo, run};
 
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.1";
 const ONNXRUNTIME: &str = "1.32.0";
 
 /// Installs ONNX Runtime and cargo-deny where they are not there yet.
@@ -20,21 +21,35 @@ pub(crate) fn install() -> Result<()> {
     }
     println!("ONNX Runtime {ONNXRUNTIME}: {}", onnxruntime_library()?.display());
 
-    let wanted = format!("cargo-deny {CARGO_DENY}");
-    if version(&mut cargo_deny()).as_deref() != Some(&wanted) {
-        // The checks take seconds even without optimisation, an optimised build takes minutes.
-        run(cargo(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug"])
-            .args(["--force", "--root", "target/tools"])
-            .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
-    }
-    println!("{wanted}: {}", cargo_deny().get_program().display());
+    println!("cargo-deny {CARGO_DENY}: {}", cargo_tool("cargo-deny", CARGO_DENY)?.display());
     Ok(())
 }
 
 /// The cargo-deny of `install`.
 pub(crate) fn cargo_deny() -> Command {
-    let file = format!("target/tools/bin/cargo-deny{}", std::env::consts::EXE_SUFFIX);
-    Command::new(file)
+    Command::new(tool("cargo-deny"))
+}
+
+/// cargo-fuzz, which only `cargo xtask fuzz` needs.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    cargo_tool("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// A program from the registry, installed where that version is not there yet.
+fn cargo_tool(name: &str, wanted: &str) -> Result<PathBuf> {
+    let program = tool(name);
+    let shown = version(&mut Command::new(&program));
+    if shown.as_deref() != Some(&format!("{name} {wanted}")) {
+        // They take seconds even without optimisation, an optimised build takes minutes.
+        run(cargo(["install", name, "--version", wanted, "--locked", "--debug"])
+            .args(["--force", "--root", "target/tools"])
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
+    }
+    Ok(program)
+}
+
+fn tool(name: &str) -> PathBuf {
+    Path::new("target/tools/bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The shared library in the Python package of ONNX Runtime.

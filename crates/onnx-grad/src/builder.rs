@@ -21,12 +21,20 @@ pub struct Builder<'g> {
     graph: &'g mut Graph,
     scope: String,
     counter: usize,
+    /// What the constants take that were appended.
+    bytes: usize,
 }
+
+/// A model of some hundred bytes can ask for graphs without end: a window a million wide has a million
+/// taps. The nodes of a graph, the numbers of one constant, and the bytes of all.
+const NODE_LIMIT: usize = 1 << 18;
+pub(crate) const CONSTANT_LIMIT: i64 = 1 << 24;
+const BYTES_LIMIT: usize = 1 << 28;
 
 impl<'g> Builder<'g> {
     /// A builder whose nodes and values are named `<scope>/<op>_<n>`.
     pub fn new(graph: &'g mut Graph, scope: &str) -> Self {
-        Self { graph, scope: scope.to_owned(), counter: 0 }
+        Self { graph, scope: scope.to_owned(), counter: 0, bytes: 0 }
     }
 
     /// The graph so far.
@@ -111,6 +119,9 @@ impl<'g> Builder<'g> {
         inputs: &[Option<ValueId>],
         attributes: Vec<AttributeProto>,
     ) -> Result<ValueId> {
+        if self.graph.node_count() >= NODE_LIMIT {
+            bail!(TooLarge, "the graph would have more than {NODE_LIMIT} nodes");
+        }
         let name = self.fresh(op);
         let input = |id: &Option<ValueId>| id.map_or("", |id| self.graph.name(id)).to_owned();
         let node = NodeProto {
@@ -122,7 +133,15 @@ impl<'g> Builder<'g> {
             ..NodeProto::default()
         };
         self.graph.push(node)?;
-        self.graph.value(&name)
+        let value = self.graph.value(&name)?;
+        let fact = self.fact(value);
+        if fact.shape.is_none() || fact.elem == DataType::Undefined {
+            // A graph with a hole would go on to an engine.
+            let shapes: Vec<String> =
+                inputs.iter().flatten().map(|&input| self.fact(input).shown()).collect();
+            bail!(Shape, "it needs a {op} of {}, which has no shape", shapes.join(" and "));
+        }
+        Ok(value)
     }
 
     // Constants.
@@ -134,7 +153,19 @@ impl<'g> Builder<'g> {
         floats.is_some_and(|floats| floats.iter().all(|&float| float == number))
     }
 
+    /// The integers `from..to`, as places along an axis are written.
+    pub(crate) fn places(&self, from: i64, to: i64) -> Result<Vec<i64>> {
+        if to.checked_sub(from).is_none_or(|count| count > CONSTANT_LIMIT) {
+            bail!(TooLarge, "an axis of {to} places is too long to be written as a constant");
+        }
+        Ok((from..to).collect())
+    }
+
     fn constant(&mut self, elem: DataType, dims: &[i64], bytes: Vec<u8>) -> Result<ValueId> {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > BYTES_LIMIT {
+            bail!(TooLarge, "the constants of the gradient have more than {BYTES_LIMIT} bytes");
+        }
         let name = self.fresh("constant");
         self.graph.push_initializer(TensorProto {
             name: Some(name),
@@ -188,7 +219,7 @@ impl<'g> Builder<'g> {
     }
 
     /// Whether `small` broadcasts into the shape of `big` without changing it.
-    fn fits_into(&self, small: ValueId, big: ValueId) -> bool {
+    pub(crate) fn fits_into(&self, small: ValueId, big: ValueId) -> bool {
         let (Some(small), Some(big)) = (&self.fact(small).shape, &self.fact(big).shape) else {
             return false;
         };
@@ -467,7 +498,8 @@ impl<'g> Builder<'g> {
         if size == 1 {
             return Ok(a);
         }
-        let order: Vec<i64> = (0..size).rev().collect();
+        let mut order = self.places(0, size)?;
+        order.reverse();
         let order = self.list(&order)?;
         self.gather(a, order, axis)
     }

@@ -171,6 +171,17 @@ impl Fact {
         self.shape.as_ref()?.iter().map(|dim| dim.fixed()).collect()
     }
 
+    /// The shape as messages show it; `?` where it is not known.
+    pub(crate) fn shown(&self) -> String {
+        match &self.shape {
+            Some(shape) => {
+                let dims: Vec<String> = shape.iter().map(Dim::to_string).collect();
+                format!("[{}]", dims.join(", "))
+            }
+            None => "?".to_owned(),
+        }
+    }
+
     /// The integers, where they are known and free of the batch size.
     pub fn ints(&self) -> Option<Vec<i64>> {
         match self.value.as_ref()? {

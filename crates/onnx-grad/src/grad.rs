@@ -18,6 +18,7 @@ mod norm;
 mod overrides;
 mod pool;
 mod reduce;
+mod sound;
 mod table;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -207,16 +208,19 @@ impl Path {
                 continue;
             }
             let replaced = overrides.iter().find_map(|row| row.rule_for(graph, id));
-            match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
+            let why = match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
                 Ok(Rule { kind: Kind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);
+                    // Behind a fault shapes are unknown, which is no fault of the nodes there.
+                    if refused.is_empty() { sound::fault(graph, id) } else { None }
                 }
-                Err(why) => refused.push(Refused {
-                    node: node.label().to_owned(),
-                    text: describe(graph, id, &why),
-                }),
-            }
+                Err(why) => Some(why),
+            };
+            refused.extend(why.map(|why| Refused {
+                node: node.label().to_owned(),
+                text: describe(graph, id, &why),
+            }));
             path.nodes.push(id);
             active.extend(graph.node_outputs(id).iter().flatten().filter(|v| {
                 let elem = graph.fact(**v).elem;
@@ -447,6 +451,13 @@ impl Sweep<'_> {
             if elementwise && let Some(Cotangent::Dense(cotangent)) = *result {
                 let reduced = unbroadcast(b, cotangent, call.y(), call.x(index)?)?;
                 *result = Some(Cotangent::Dense(reduced));
+            }
+            if let (Some(Cotangent::Dense(cotangent)), true) = (*result, call.wants(index)) {
+                let x = call.x(index)?;
+                if !b.fits_into(cotangent, x) {
+                    let (got, of) = (b.fact(cotangent).shown(), b.fact(x).shown());
+                    bail!(Shape, "the gradient of its input {index} has shape {got}, not {of}");
+                }
             }
         }
         Ok(results)

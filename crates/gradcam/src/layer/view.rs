@@ -135,7 +135,7 @@ fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
     // A value [N, C, H, 1] keeps its axes.
     let space = (highest.max()? + 1).max(plain_rank(axes).unwrap_or(0));
     shape.extend((0..space).map(|axis| count(Meaning::Space(axis))));
-    if shape[2..].iter().product::<i64>() < 2 {
+    if shape[2..].contains(&0) || shape[2..].iter().all(|&size| size == 1) {
         return None;
     }
     if tokens.is_none() && order.is_sorted() && shape == sizes {

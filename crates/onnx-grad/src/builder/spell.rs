@@ -1,6 +1,6 @@
 //! Writes the dialect at the model's own opset, from 7 to the newest.
 
-use super::{Builder, index};
+use super::{Builder, CONSTANT_LIMIT, index};
 use crate::{
     attrs,
     error::{Result, bail},
@@ -50,8 +50,8 @@ impl Builder<'_> {
             return self.raw("Expand", &[a, shape], vec![]);
         }
         let count = sizes.iter().try_fold(1i64, |n, &size| n.checked_mul(size));
-        let Some(count) = count.and_then(|n| usize::try_from(n).ok()).filter(|&n| n < 1 << 28)
-        else {
+        let count = count.filter(|&count| count <= CONSTANT_LIMIT);
+        let Some(count) = count.and_then(|count| usize::try_from(count).ok()) else {
             bail!(TooLarge, "\"{}\" would be expanded to {sizes:?}", self.graph().name(a));
         };
         let ones = self.floats(a, &sizes, &vec![1.0; count])?;
@@ -86,7 +86,8 @@ impl Builder<'_> {
             return self.raw("Slice", &[a, start, end, axes, steps], vec![]);
         }
         if step != 1 {
-            let picked: Vec<i64> = (0..count).map(|i| start + i * step).collect();
+            let picked = self.places(0, count)?;
+            let picked: Vec<i64> = picked.into_iter().map(|i| start + i * step).collect();
             let picked = self.list(&picked)?;
             return self.gather(a, picked, axis);
         }
@@ -126,7 +127,7 @@ impl Builder<'_> {
 
     /// `[k = column[n]]` as 0 and 1, of shape [N, size] for an int64 `column` of shape [N, 1].
     pub(crate) fn one_hot(&mut self, column: ValueId, size: i64, like: ValueId) -> Result<ValueId> {
-        let all: Vec<i64> = (0..size).collect();
+        let all = self.places(0, size)?;
         let all = self.ints(&[1, size], &all)?;
         self.equal(column, all, like)
     }

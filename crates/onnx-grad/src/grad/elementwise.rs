@@ -335,7 +335,7 @@ pub(super) const PUSH_ADD: Push = Push { when: same_shape, emit: through };
 /// The sum over space passes a Mul whose other operand is constant over space.
 pub(super) const PUSH_MUL: Push = Push {
     when: |graph, n, input, count| {
-        let other = n.optional(1 - input.min(1))?;
+        let other = n.optional(1usize.checked_sub(input)?)?;
         let shape = graph.fact(other).shape.as_deref()?;
         let rank = graph.fact(n.optional(input)?).rank()?;
         let flat =

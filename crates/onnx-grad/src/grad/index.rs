@@ -23,8 +23,7 @@ pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let columns = product_dim(&shape[axis + 1..]).ok_or_else(open)?;
     let flat = b.reshape(indices, &[Dim::Fixed(1), picks])?;
     let flat = b.cast(flat, DataType::Int64)?;
-    let places: Vec<i64> = (0..size).collect();
-    let from_end: Vec<i64> = (-size..0).collect();
+    let (places, from_end) = (b.places(0, size)?, b.places(-size, 0)?);
     let places = b.ints(&[size, 1], &places)?;
     let from_end = b.ints(&[size, 1], &from_end)?;
     let (near, far) = (b.equal(places, flat, g)?, b.equal(from_end, flat, g)?);
@@ -52,8 +51,9 @@ pub(super) fn from_start(b: &mut Builder<'_>, index: ValueId, size: i64) -> Resu
 pub(super) fn gather_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (x, column) = (n.x(0)?, n.x(1)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), b.rank(x)?)?;
-    let one_a_row = b.rank(x)? == 2 && axis == 1 && b.shape(column)?[1] == Dim::Fixed(1);
-    if !one_a_row || b.shape(x)?[0] != b.shape(column)?[0] {
+    let shape = b.shape(x)?;
+    let one_a_row = shape.len() == 2 && b.shape(column)? == [shape[0], Dim::Fixed(1)];
+    if axis != 1 || !one_a_row {
         bail!(Unsupported, "it picks many elements; supported: one in each row of a matrix");
     }
     let g = n.cot(b)?;

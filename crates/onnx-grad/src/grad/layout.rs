@@ -91,8 +91,9 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let parts = n.output_count();
     let sizes = match (n.list(b, "split", 1)?, n.attrs().int("num_outputs")) {
         (Some(sizes), _) => sizes,
-        (None, count) => {
-            let count = count.unwrap_or(crate::builder::index(parts)?).max(1);
+        (None, _) => {
+            // `num_outputs` is the number of outputs that the node has.
+            let count = crate::builder::index(parts)?.max(1);
             let each = (total + count - 1) / count;
             (0..count).map(|part| each.min(total - part * each)).collect()
         }
@@ -141,8 +142,10 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         if step == 0 {
             bail!(InvalidModel, "its step is 0");
         }
+        // A step beyond the axis takes one element, as one of the axis' size does.
+        let step = step.clamp(-size.max(1), size.max(1));
         let start = if start < 0 { start.saturating_add(size) } else { start };
-        let first = if step > 0 { start.clamp(0, size) } else { start.clamp(0, size - 1) };
+        let first = if step > 0 { start.clamp(0, size) } else { start.clamp(0, (size - 1).max(0)) };
         if step < 0 {
             g = b.reverse(g, axis)?;
         }
@@ -174,8 +177,11 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
     for (place, &axis) in axes.iter().enumerate() {
         let axis = n.axis(axis, rank)?;
-        begins[axis] = -counts[place];
-        ends[axis] = -counts[axes.len() + place];
+        let (begin, end) = (counts[place].checked_neg(), counts[axes.len() + place].checked_neg());
+        let (Some(begin), Some(end)) = (begin, end) else {
+            bail!(InvalidModel, "its pads {counts:?} are beyond 64 bits");
+        };
+        (begins[axis], ends[axis]) = (begin, end);
     }
     let g = n.full(b)?;
     one(b.pad(g, &begins, &ends, 0.0)?)

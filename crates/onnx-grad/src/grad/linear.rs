@@ -10,6 +10,9 @@ use crate::{
     proto::{AttributeProto, tensor_proto::DataType},
 };
 
+/// The largest number of a window's geometry: products of two fit 64 bits.
+const LARGEST: u64 = 1 << 31;
+
 /// Where the windows of a convolution or pool lie, one entry for each spatial axis.
 #[derive(Clone, Debug)]
 pub(super) struct Windows {
@@ -43,6 +46,10 @@ impl Windows {
             bail!(InvalidModel, "its kernel, strides and dilations must be at least 1");
         }
         let pads = each("pads", 0, 2 * axes)?;
+        let all = strides.iter().chain(&dilations).chain(&kernel).chain(&pads);
+        if all.into_iter().any(|&number| number.unsigned_abs() > LARGEST) {
+            bail!(InvalidModel, "its kernel, strides, dilations or pads are beyond 2^31");
+        }
         let (mut begins, mut ends) = (pads[..axes].to_vec(), pads[axes..].to_vec());
         match n.attrs().text("auto_pad").unwrap_or("NOTSET") {
             "NOTSET" | "" => {}
@@ -403,6 +410,9 @@ pub(super) const PUSH_GEMM: Push = Push {
         let (outs, width) =
             if rows { (b.size(w, 0)?, b.size(w, 1)?) } else { (b.size(w, 1)?, b.size(w, 0)?) };
         let sums = summed_weights(b, w, rows, count)?;
+        if crate::builder::index(sums.len())? != outs * (width / count) {
+            bail!(InvalidModel, "its weights do not have as many numbers as their shape says");
+        }
         let sums = b.floats(w, &[outs, width / count], &sums)?;
         let g = match n.form(0) {
             Some(Cotangent::OneHot { column, scale }) => picked(b, sums, column, scale, true)?,
@@ -434,7 +444,7 @@ fn summed_weights(b: &Builder<'_>, w: ValueId, rows: bool, count: i64) -> Result
     }
     let channels = floats.len() / (count * outs).max(1);
     let mut sums = vec![0.0; outs * channels];
-    for (place, row) in floats.chunks_exact(outs).enumerate() {
+    for (place, row) in floats.chunks_exact(outs.max(1)).enumerate() {
         for (out, number) in row.iter().enumerate() {
             sums[out * channels + place / count] += float(number);
         }

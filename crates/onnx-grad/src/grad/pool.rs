@@ -12,6 +12,9 @@ use crate::{
     graph::ValueId,
 };
 
+/// The longest window along an axis that is taken apart: each tap is some nodes.
+const MOST_TAPS: i64 = 4096;
+
 /// MaxPool, y[o] = max over the window. dx goes to the first element that equals the maximum, in row
 /// order, as PyTorch. <https://onnx.ai/onnx/operators/onnx__MaxPool.html>
 ///
@@ -73,6 +76,14 @@ fn windows(b: &Builder<'_>, n: &Call) -> Result<Windows> {
             "its kernel_shape has {} axes for an input of rank {}",
             win.axes(),
             b.rank(n.x(0)?)?
+        );
+    }
+    if win.kernel.iter().chain(&win.strides).any(|&taps| taps > MOST_TAPS) {
+        bail!(
+            Unsupported,
+            "its kernel_shape is {:?} with strides {:?}; supported: up to {MOST_TAPS}",
+            win.kernel,
+            win.strides
         );
     }
     Ok(win)
@@ -169,7 +180,9 @@ pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     for axis in 0..win.axes() {
         let (pad, size) = (win.begins[axis], sizes[axis]);
         let (from, to) = if include { (-pad, size + win.ends[axis]) } else { (0, size) };
-        let counts: Vec<f64> = (0..outs[axis])
+        let counts: Vec<f64> = b
+            .places(0, outs[axis])?
+            .into_iter()
             .map(|out| {
                 let first = out * win.strides[axis] - pad;
                 let taps = (0..win.kernel[axis]).map(|tap| first + tap * win.dilations[axis]);
@@ -229,7 +242,7 @@ pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let hit = b.equal(flat, top, flat)?;
     // The first hit has the smallest place; no hit counts as a place behind all.
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
-    let places: Vec<f64> = (0..count).map(|place| place as f64).collect();
+    let places: Vec<f64> = b.places(0, count)?.into_iter().map(|place| place as f64).collect();
     let places = b.floats(x, &[1, 1, count], &places)?;
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
     let behind = b.scale(hit, -(count as f64))?;

@@ -87,25 +87,34 @@ impl Body {
 
 /// How often each name is defined in a graph and in its subgraphs.
 #[derive(Debug)]
-pub(crate) struct Names(HashMap<String, usize>);
+pub(crate) struct Names {
+    count: HashMap<String, usize>,
+    /// The number that the next name of that beginning is tried with: calls of one label would try all
+    /// numbers before it again.
+    next: HashMap<String, usize>,
+}
 
 impl Names {
     pub(crate) fn of(graph: &GraphProto) -> Self {
-        let mut names = HashMap::new();
+        let mut count = HashMap::new();
         graph_definitions(graph, &mut |name| {
-            *names.entry(name.to_owned()).or_default() += 1;
+            *count.entry(name.to_owned()).or_default() += 1;
         });
-        Self(names)
+        Self { count, next: HashMap::new() }
     }
 
     /// A name that nothing has yet, and from now on something has.
     pub(super) fn fresh(&mut self, scope: &str, name: &str) -> String {
         let first = format!("{scope}/{name}");
-        let others = (1usize..).map(|n| format!("{first}_{n}"));
-        let mut all = std::iter::once(first.clone()).chain(others);
-        let free = all.find(|name| !self.0.contains_key(name)).unwrap_or(first);
-        self.0.insert(free.clone(), 1);
-        free
+        let next = self.next.entry(first.clone()).or_default();
+        loop {
+            let free = if *next == 0 { first.clone() } else { format!("{first}_{next}") };
+            *next += 1;
+            if !self.count.contains_key(&free) {
+                self.count.insert(free.clone(), 1);
+                return free;
+            }
+        }
     }
 
     /// The branch that an `If` takes, with outputs named as those of the `If`. What the branch
@@ -134,7 +143,7 @@ impl Names {
             value_info: graph.value_info,
         };
         body.rename(HashMap::new(), (&outputs, &node.output), label, &mut |local| {
-            (self.0.get(local) != Some(&1)).then(|| self.fresh(label, local))
+            (self.count.get(local) != Some(&1)).then(|| self.fresh(label, local))
         });
         for inner in std::mem::take(&mut body.nodes) {
             let is_output = inner.output.iter().any(|name| node.output.contains(name));

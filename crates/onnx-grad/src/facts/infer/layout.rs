@@ -7,7 +7,7 @@ use super::{
 use crate::facts::{Dim, Fact};
 
 /// A product of dims, `times · N^degree`: a whole shape may be quadratic in the batch.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Volume {
     times: i64,
     degree: u32,
@@ -58,7 +58,12 @@ pub(super) fn reshape(call: &Call) -> Option<Dims> {
         let left = Volume::of(call.shape(0)?)?.divided_by(Volume::of(&dims)?)?;
         *dims.get_mut(k)? = left;
     }
-    Some(dims)
+    // As many elements as before.
+    let fits = match (call.shape(0).and_then(Volume::of), Volume::of(&dims)) {
+        (Some(from), Some(to)) => from.times == 0 && to.times == 0 || from == to,
+        _ => true,
+    };
+    fits.then_some(dims)
 }
 
 /// Flatten: all axes before `axis` become one, all others another.

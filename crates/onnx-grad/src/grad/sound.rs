@@ -1,0 +1,71 @@
+//! Whether a node of the path keeps the rules of its operator. Gradient rules take that for granted:
+//! a model may declare any shape for what its operators cannot give.
+
+use crate::{
+    facts::{self, Dim, Fact},
+    graph::{Graph, NodeId, ValueId},
+    proto::tensor_proto::DataType,
+};
+
+/// The most elements of a value on the path, axes of size 0 not counted; below it the sums and products
+/// of sizes stay within 64 bits.
+const MOST_ELEMENTS: i64 = 1 << 40;
+
+/// Operators whose shape stands in the numbers of an input, which may be computed when the model runs.
+const BY_NUMBERS: &[&str] = &[
+    "Expand",
+    "Pad",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+];
+
+/// What is wrong with the shapes at a node, if anything is.
+pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
+    let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
+    if !matches!(outputs.first(), Some(Some(_))) {
+        return Some("its first output has no name".to_owned());
+    }
+    let huge = |value: &&ValueId| elements(graph.fact(**value)).is_none();
+    if let Some(&value) = inputs.iter().chain(outputs).flatten().find(huge) {
+        let (name, shape) = (graph.name(value), graph.fact(value).shown());
+        return Some(format!("\"{name}\" has shape {shape}, more than 2^40 elements"));
+    }
+    let open = |value: &&ValueId| {
+        let fact = graph.fact(**value);
+        fact.shape.is_none() && (fact.elem.is_float() || fact.elem == DataType::Undefined)
+    };
+    let unknown = |value: ValueId| format!("the shape of \"{}\" is not known", graph.name(value));
+    if let Some(&value) = inputs.iter().flatten().find(open) {
+        return Some(unknown(value));
+    }
+    let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| graph.fact(v))).collect();
+    let node = graph.node(id);
+    let at_run_time = BY_NUMBERS.contains(&node.op())
+        && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
+    let inferred = facts::infer(node, graph.opset(), &facts);
+    if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {
+        let shapes: Vec<String> = facts.iter().flatten().map(|fact| fact.shown()).collect();
+        return Some(format!(
+            "its attributes and the shapes of its inputs, {}, do not go together",
+            shapes.join(" and ")
+        ));
+    }
+    outputs[..1].iter().flatten().find(open).map(|&value| unknown(value))
+}
+
+/// How many elements a value has, `Some(0)` where that is not known; `None` where they are too many.
+fn elements(fact: &Fact) -> Option<i64> {
+    let Some(shape) = &fact.shape else { return Some(0) };
+    let size = |dim: &Dim| match dim {
+        Dim::Fixed(size) | Dim::Batch(size) => (*size).max(1),
+    };
+    let product = shape.iter().map(size).try_fold(1i64, i64::checked_mul)?;
+    (product <= MOST_ELEMENTS).then_some(product)
+}

@@ -1,0 +1,70 @@
+//! Bytes as a picture, and then the way of the command line: upright, resized, cropped, normalised, and
+//! a map drawn over it. The last bytes choose the flags; decoders do not look behind a picture's end.
+
+#![no_main]
+
+use gradcam::{
+    image::{
+        Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, heatmap, overlay,
+        preprocess::{Channels, Fit, Layout},
+        resolve,
+    },
+    ndarray::Array2,
+};
+use libfuzzer_sys::fuzz_target;
+
+/// Small, so that thousands of pictures are looked at while one large one would be.
+const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 1 << 20 };
+
+fn of<T: Copy>(byte: u8, from: &[T]) -> T {
+    from[usize::from(byte) % from.len()]
+}
+
+fuzz_target!(
+    // A panic in a decoder is caught and becomes an error; the fuzzer's own hook would end the process.
+    init: std::panic::set_hook(Box::new(|info| eprintln!("{info}"))),
+    |bytes: &[u8]| {
+        let Ok(photo) = Photo::decode(bytes, &LIMITS) else { return };
+        let Some([size, fit, numbers, axes, style, alpha, map, spot]) = bytes.last_chunk() else {
+            return;
+        };
+        let sides = [1, 2, 3, 7, 32, 224, 255, 300];
+        let size = (of(*size, &sides), of(*size / 8, &sides));
+        let channels = of(*axes, &[Channels::Rgb, Channels::Bgr, Channels::Grey]);
+        let overrides = Overrides {
+            size: Some(size),
+            fit: of(*fit, &[None, Some(Fit::Crop), Some(Fit::Squash), Some(Fit::Pad)]),
+            short_side: of(*fit / 4, &[None, None, Some(1), Some(256), Some(500)]),
+            filter: "nearest,box,bilinear,hamming,bicubic,lanczos"
+                .split(',')
+                .nth(usize::from(*numbers) % 7)
+                .and_then(|name| name.parse::<Filter>().ok()),
+            rescale: of(*numbers / 7, &[None, Some(1.0), Some(1.0 / 255.0)]),
+            mean: of(*numbers / 21, &[None, Some(0.5), Some(f32::MAX)]).map(|mean| vec![mean]),
+            std: of(*numbers / 63, &[None, Some(-1.0), Some(f32::MIN_POSITIVE)])
+                .map(|std| vec![std]),
+            layout: of(*axes / 3, &[None, Some(Layout::Nchw), Some(Layout::Nhwc)]),
+            channels: Some(channels),
+            ..Overrides::default()
+        };
+        let resolved = resolve(&overrides, &[], None, &[None; 4]).expect("flags that fit");
+        let Ok((tensor, placement)) = resolved.preprocess.apply(&photo) else { return };
+        assert_eq!(tensor.len(), size.0 as usize * size.1 as usize * channels.count());
+
+        let mut raw = Array2::from_elem((usize::from(*map % 15) + 1, usize::from(*map / 15) + 1), -1.0);
+        let spot = usize::from(*spot) % raw.len();
+        raw.iter_mut().nth(spot).into_iter().for_each(|value| *value = 3.0);
+        let (width, height) = (placement.network_width, placement.network_height);
+        let heat = heatmap(&[raw.view()], (height as usize, width as usize)).expect("a finite map");
+        assert!(heat.iter().all(|value| (0.0..=1.0).contains(value)), "heat is 0 to 1");
+        let style = OverlayStyle {
+            colormap: of(*style, &Colormap::ALL).1,
+            alpha: f64::from(*alpha) / 255.0,
+            kind: of(*style / 7, &[OverlayKind::Alpha, OverlayKind::Fade, OverlayKind::PytorchGradCam]),
+        };
+        let drawn = overlay(&photo, heat.view(), &placement, &style).expect("an overlay");
+        assert_eq!((drawn.width(), drawn.height()), (photo.width(), photo.height()));
+        let png = drawn.to_png().expect("a PNG");
+        assert!(Photo::decode(&png, &Limits::default()).expect("our own PNG") == drawn);
+    }
+);
