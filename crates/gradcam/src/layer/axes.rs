@@ -46,11 +46,11 @@ impl Axis {
         if self.atoms.is_empty() && self.before + self.behind > 0 {
             return 0;
         }
-        self.atoms.iter().map(|atom| atom.size).product()
+        product(self.atoms.iter())
     }
 
     pub(super) fn size(&self) -> i64 {
-        self.before + self.inside() + self.behind
+        self.before.saturating_add(self.inside()).saturating_add(self.behind)
     }
 
     fn has_space(&self) -> bool {
@@ -60,12 +60,20 @@ impl Axis {
     /// Appends a faster atom; two that were split are one again.
     fn push(&mut self, atom: Atom) {
         match self.atoms.last_mut() {
-            Some(last) if last.meaning == atom.meaning && last.step == atom.size * atom.step => {
-                *last = Atom { size: last.size * atom.size, ..atom };
+            Some(last)
+                if last.meaning == atom.meaning
+                    && last.step == atom.size.saturating_mul(atom.step) =>
+            {
+                *last = Atom { size: last.size.saturating_mul(atom.size), ..atom };
             }
             _ => self.atoms.push(atom),
         }
     }
+}
+
+/// The number of positions; a file may declare sizes beyond all bounds.
+pub(super) fn product<'a>(atoms: impl IntoIterator<Item = &'a Atom>) -> i64 {
+    atoms.into_iter().fold(1, |product, atom| product.saturating_mul(atom.size))
 }
 
 /// The axes of one value.
@@ -188,7 +196,7 @@ fn of_output(
             let axis = along(node.attr_int("axis").unwrap_or(0), sizes.len())?;
             let others = graph.node_outputs(id)[..place].iter().flatten();
             let before = others.map(|value| Some(*graph.fact(*value).sizes()?.get(axis)?));
-            let start: i64 = before.sum::<Option<i64>>()?;
+            let start = before.fold(Some(0i64), |sum, size| sum?.checked_add(size?))?;
             Some(cut(from, sizes, &[(axis, start)]))
         }
         "Gather" => {
@@ -265,7 +273,7 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
                 axis.push(atom);
             } else if atom.size % left == 0 {
                 let inner = atom.size / left;
-                axis.push(Atom { size: left, step: atom.step * inner, ..atom });
+                axis.push(Atom { size: left, step: atom.step.saturating_mul(inner), ..atom });
                 open.push(Atom { size: inner, ..atom });
                 left = 1;
             } else {
@@ -286,10 +294,12 @@ fn joined(parts: &[(i64, Option<&Axes>)], axis: usize, sizes: &[i64]) -> Option<
     match (with_space.next(), with_space.next()) {
         (Some((place, part)), None) => {
             let mut axes = part.1?.clone();
-            let total =
-                |parts: &[(i64, Option<&Axes>)]| parts.iter().map(|part| part.0).sum::<i64>();
-            axes[axis].before += total(&parts[..place]);
-            axes[axis].behind += total(&parts[place + 1..]);
+            let total = |parts: &[(i64, Option<&Axes>)]| {
+                parts.iter().fold(0i64, |sum, part| sum.saturating_add(part.0))
+            };
+            let joined = &mut axes[axis];
+            joined.before = joined.before.saturating_add(total(&parts[..place]));
+            joined.behind = joined.behind.saturating_add(total(&parts[place + 1..]));
             Some(axes)
         }
         _ => Some(cut(parts.iter().find_map(|part| part.1)?, sizes, &[])),
@@ -305,9 +315,11 @@ fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
             return axis.clone();
         }
         let start = starts.iter().find(|(axis, _)| *axis == at).map_or(0, |(_, start)| *start);
-        let start = if start < 0 { start + whole } else { start };
+        let start = if start < 0 { start.saturating_add(whole) } else { start };
         if axis.before + axis.behind > 0 {
-            if start <= axis.before && start + size >= axis.before + axis.inside() {
+            if (0..=axis.before).contains(&start)
+                && start.saturating_add(*size) >= axis.before.saturating_add(axis.inside())
+            {
                 let before = axis.before - start;
                 let behind = size - before - axis.inside();
                 return Axis { atoms: axis.atoms.clone(), before, behind };

@@ -8,7 +8,7 @@ use onnx_grad::{
     graph::{Graph, ValueId},
 };
 
-use super::axes::{Atom, Axes, Axis, Meaning, channels_first, of_values};
+use super::axes::{Atom, Axes, Axis, Meaning, channels_first, of_values, product};
 
 /// How a value is turned to [N, C, …].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,14 +119,13 @@ fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
     let whole = order.iter().enumerate().all(|(place, at)| {
         let next = order.get(place + 1).map(|next| atoms[*next]);
         let next = next.filter(|next| next.meaning == atoms[*at].meaning);
-        atoms[*at].step == next.map_or(1, |next| next.size * next.step)
+        atoms[*at].step == next.map_or(1, |next| next.size.saturating_mul(next.step))
     });
     if !whole {
         return None;
     }
-    let count = |meaning: Meaning| -> i64 {
-        atoms.iter().filter(|atom| atom.meaning == meaning).map(|atom| atom.size).product()
-    };
+    let count =
+        |meaning: Meaning| -> i64 { product(atoms.iter().filter(|atom| atom.meaning == meaning)) };
     let highest = atoms.iter().filter_map(|atom| match atom.meaning {
         Meaning::Space(axis) => Some(axis),
         Meaning::Batch | Meaning::Channel => None,
