@@ -195,8 +195,8 @@ fn of_output(
             let from = first()?;
             let axis = along(node.attr_int("axis").unwrap_or(0), sizes.len())?;
             let others = graph.node_outputs(id)[..place].iter().flatten();
-            let before = others.map(|value| Some(*graph.fact(*value).sizes()?.get(axis)?));
-            let start = before.fold(Some(0i64), |sum, size| sum?.checked_add(size?))?;
+            let mut before = others.map(|value| Some(*graph.fact(*value).sizes()?.get(axis)?));
+            let start = before.try_fold(0i64, |sum, size| sum.checked_add(size?))?;
             Some(cut(from, sizes, &[(axis, start)]))
         }
         "Gather" => {

@@ -74,9 +74,8 @@ impl Views {
             return self.axes.values().any(same).then_some(axes);
         };
         let (batch, tokens, channels) = (*batch, *tokens, *channels);
-        let side = |count: i64| {
-            (1..=count).find(|side| side * side >= count).filter(|side| side * side == count)
-        };
+        let side =
+            |count: i64| count.checked_isqrt().filter(|side| side.saturating_mul(*side) == count);
         let (rows, columns, prefix) = match (self.grid.size, self.grid.prefix) {
             (Some((rows, columns)), prefix) => {
                 (rows, columns, prefix.unwrap_or(tokens - rows * columns))
