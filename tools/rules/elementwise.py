@@ -76,8 +76,25 @@ case("elementwise", "HardSwish", "HardSwish", {"x": np.append(data("hw", 10, lo=
 case("elementwise", "Max_2", "Max", {"a": data("mx1", 2, 3), "b": data("mx2", 3)}, torch.maximum, one("Max", "a b", lo=8))
 case("elementwise", "Max_same", "Max", {"a": data("mx3", 2, 3), "b": data("mx4", 2, 3)}, torch.maximum, one("Max", "a b"))
 case("elementwise", "Max_tie", "Max", {"a": f32(1, 2, 3), "b": f32(1, 3, 2)}, torch.maximum, one("Max", "a b"))
+case("elementwise", "Max_3", "Max", {"a": data("mx5", 2, 3), "b": data("mx6", 3), "c": data("mx7", 2, 1)}, lambda a, b, c: torch.maximum(torch.maximum(a, b), c), one("Max", "a b c", lo=8))
+case("elementwise", "Min_2", "Min", {"a": data("mn1", 2, 3), "b": data("mn2", 3)}, torch.minimum, one("Min", "a b", lo=8))
+case("elementwise", "Min_3", "Min", {"a": data("mn5", 2, 3), "b": data("mn6", 3), "c": data("mn7", 2, 1)}, lambda a, b, c: torch.minimum(torch.minimum(a, b), c), one("Min", "a b c", lo=8))
+case("elementwise", "Min_tie", "Min", {"a": f32(1, 2, 3), "b": f32(1, 3, 2)}, torch.minimum, one("Min", "a b"))
+case("elementwise", "Mean_3", "Mean", {"a": data("me1", 2, 3), "b": data("me2", 3), "c": data("me3", 2, 1)}, lambda a, b, c: (a + b + c) / 3, one("Mean", "a b c", lo=8))
+case("elementwise", "Mean_same", "Mean", {"a": data("me4", 2, 3), "b": data("me5", 2, 3)}, lambda a, b: (a + b) / 2, one("Mean", "a b"))
+choice = np.array([[True, False, True], [False, False, True]])
+for label, sa, sb, c in [("same", (2, 3), (2, 3), choice), ("broadcast", (3,), (2, 1), choice), ("condition", (2, 3), (), choice[:1])]:
+    case("elementwise", f"Where_{label}", "Where", {"a": data("wa" + label, *sa), "b": data("wb" + label, *sb)}, lambda a, b, c=torch.tensor(c): torch.where(c, a, b), one("Where", "c a b", lo=9, consts={"c": c}))
+case("elementwise", "Mod_fmod", "Mod", {"a": data("md1", 2, 4, lo=-5, hi=5, kinks=(-4.5, -3, -1.5, 0, 1.5, 3, 4.5)), "b": f32(1.5)}, lambda a, b: torch.fmod(a, b), one("Mod", "a b", lo=10, fmod=1))
+case("elementwise", "Mod_divisors", "Mod", {"a": f32(5.3, -5.3, 5.3, -5.3), "b": f32(2, 2, -2, -2)}, torch.fmod, one("Mod", "a b", lo=10, fmod=1))
 case("elementwise", "Dropout", "Dropout", {"x": data("dr", 2, 3)}, lambda x: x * 1, one("Dropout", hi=11, ratio=0.3), one("Dropout", "x ratio", lo=12, consts={"ratio": np.float32(0.3)}))
 case("elementwise", "Dropout_not_training", "Dropout", {"x": data("dn", 2, 3)}, lambda x: x * 1,
      one("Dropout", "x ratio training", lo=12, consts={"ratio": np.float32(0.3), "training": np.array(False)}))
 case("elementwise", "Cast_round_trip", "Cast", {"x": data("ct", 2, 3)}, lambda x: x * 1,
      Form(7, NEWEST, [("Cast", ["x"], ["d"], {"to": TensorProto.DOUBLE}), ("Cast", ["d"], ["y"], {"to": TensorProto.FLOAT})]))
+case("elementwise", "CastLike", "CastLike", {"x": data("cs", 2, 3), "like": data("cl2", 2)}, lambda x, like: x * 1, one("CastLike", "x like", lo=15))
+case("elementwise", "Abs", "Abs", {"x": np.append(data("ab", 5), f32(0))}, torch.abs, one("Abs"))
+case("elementwise", "Reciprocal", "Reciprocal", {"x": data("rc", 2, 3, gap=0.4)}, torch.reciprocal, one("Reciprocal"))
+for op, lo, low, high in [("Sin", 7, -3, 3), ("Cos", 7, -3, 3), ("Tan", 7, -1.2, 1.2), ("Asin", 7, -0.8, 0.8), ("Acos", 7, -0.8, 0.8), ("Atan", 7, -3, 3),
+                          ("Sinh", 9, -2, 2), ("Cosh", 9, -2, 2), ("Asinh", 9, -3, 3), ("Acosh", 9, 1.3, 4), ("Atanh", 9, -0.8, 0.8)]:
+    case("elementwise", op, op, {"x": data("f" + op, 2, 3, lo=low, hi=high)}, getattr(torch, op.lower()), one(op, lo=lo))

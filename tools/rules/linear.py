@@ -81,3 +81,12 @@ case("linear", "Gemm_no_c", "Gemm", {"a": data("g1", 2, 4), "b": data("g2", 3, 4
 for label, sa, sb in [("2d", (2, 3), (3, 4)), ("batched", (2, 2, 3), (2, 3, 2)), ("broadcast", (2, 1, 2, 3), (3, 3, 2)), ("weights", (2, 4, 3), (3, 2)),
                       ("vector_left", (3,), (3, 2)), ("vector_right", (2, 3), (3,)), ("vectors", (3,), (3,)), ("vector_batched", (3,), (2, 3, 2)), ("batched_vector", (2, 4, 3), (3,))]:
     case("linear", f"MatMul_{label}", "MatMul", {"a": data("ma" + label, *sa), "b": data("mb" + label, *sb)}, torch.matmul, one("MatMul", "a b"))
+for label, equation, shapes in [
+    ("matmul", "ij,jk->ik", [(2, 3), (3, 4)]), ("batch", "bij,bjk->bik", [(2, 2, 3), (2, 3, 4)]), ("attention", "bhqd,bhkd->bhqk", [(1, 2, 3, 4), (1, 2, 2, 4)]), ("implicit", "ba,bc", [(2, 3), (2, 4)]),
+    ("three", "ij,jk,kl->il", [(2, 3), (3, 2), (2, 4)]), ("ellipsis", "...ij,...jk->...ik", [(2, 3, 2, 3), (2, 3, 3, 2)]), ("ellipsis_broadcast", "...ij,...jk->...ik", [(3, 2, 3), (2, 1, 3, 2)]),
+    ("sum", "ij->i", [(2, 3)]), ("total", "ij->", [(2, 3)]), ("transpose", "ijk->kij", [(2, 3, 4)]), ("diagonal", "bii->bi", [(2, 3, 3)]), ("trace", "ii->", [(3, 3)]), ("inner", "i,i->", [(4,), (4,)]),
+    ("outer", "i,j->ij", [(2,), (3,)]), ("only_here", "ij,k->k", [(2, 3), (4,)]), ("spaces", "i j , j -> i", [(2, 3), (3,)]), ("weights", "bchw,oc->bohw", [(2, 3, 2, 2), (4, 3)]),
+]:
+    inputs = {name: anywhere("es" + label + name, *shape) for name, shape in zip("xwv", shapes)}
+    case("linear", f"Einsum_{label}", "Einsum", inputs, lambda *t, e=equation: torch.einsum(e, *t), one("Einsum", " ".join(inputs), lo=12, equation=equation))
+case("linear", "Einsum_twice", "Einsum", {"x": anywhere("est", 2, 3)}, lambda x: torch.einsum("ij,kj->ik", x, x), one("Einsum", "x x", lo=12, equation="ij,kj->ik"))

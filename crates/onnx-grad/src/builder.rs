@@ -301,6 +301,11 @@ impl<'g> Builder<'g> {
         self.raw("Erf", &[a], vec![])
     }
 
+    /// `1/(1 + e^−a)`.
+    pub(crate) fn sigmoid(&mut self, a: ValueId) -> Result<ValueId> {
+        self.raw("Sigmoid", &[a], vec![])
+    }
+
     /// Hyperbolic tangent.
     pub fn tanh(&mut self, a: ValueId) -> Result<ValueId> {
         self.raw("Tanh", &[a], vec![])
@@ -319,6 +324,16 @@ impl<'g> Builder<'g> {
     /// `max(a, 0)`.
     pub fn relu(&mut self, a: ValueId) -> Result<ValueId> {
         self.raw("Relu", &[a], vec![])
+    }
+
+    /// The sign: −1, 0 or 1.
+    pub(crate) fn sign(&mut self, a: ValueId) -> Result<ValueId> {
+        self.spell_sign(a)
+    }
+
+    /// `a` where a boolean holds, else `b`; from opset 9 on.
+    pub(crate) fn select(&mut self, condition: ValueId, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.raw("Where", &[condition, a, b], vec![])
     }
 
     // Masks: 0 and 1 in the type of `like`, never booleans that select.
@@ -386,6 +401,11 @@ impl<'g> Builder<'g> {
     /// Maximum over the given axes, which stay with size 1.
     pub fn max(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceMax", a, axes)
+    }
+
+    /// Product over the given axes, which stay with size 1.
+    pub(crate) fn prod(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
+        self.reduce("ReduceProd", a, axes)
     }
 
     /// Minimum over the given axes, which stay with size 1.

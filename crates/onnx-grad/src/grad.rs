@@ -10,7 +10,9 @@
 //! *pushed*: the sum is taken as far towards the output as it commutes with the operators.
 
 mod call;
+mod einsum;
 mod elementwise;
+mod expand;
 mod index;
 mod layout;
 mod linear;
@@ -24,6 +26,7 @@ mod table;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
+pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 use table::{Kind, Push, Rule, rule_for};
 pub use table::{NEWEST_OPSET, OLDEST_OPSET, RuleInfo, rules};
@@ -124,7 +127,20 @@ pub fn differentiate(
     wrt: &[(ValueId, Want)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
-    let path = Path::find(b.graph(), seeds, wrt, overrides)?;
+    let gradients = propagate(b, 0, seeds, wrt, overrides)?;
+    b.set_scope("grad");
+    Ok(gradients)
+}
+
+/// As [`differentiate`], by way of the nodes from number `from` on: what lies before them is constant.
+fn propagate(
+    b: &mut Builder<'_>,
+    from: usize,
+    seeds: &[(ValueId, ValueId)],
+    wrt: &[(ValueId, Want)],
+    overrides: &'static [Override],
+) -> Result<Vec<ValueId>> {
+    let path = Path::find(b.graph(), from, seeds, wrt, overrides)?;
     let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
     let needs = path.needs(b.graph(), wrt);
     for &(value, seed) in seeds {
@@ -144,7 +160,6 @@ pub fn differentiate(
     if !sweep.refused.is_empty() {
         return Err(refusal(&sweep.refused));
     }
-    b.set_scope("grad");
     wrt.iter().map(|&wanted| sweep.finish(b, wanted)).collect()
 }
 
@@ -166,6 +181,8 @@ fn refusal(refused: &[Refused]) -> Error {
 
 /// The nodes between what is differentiated with respect to and the seeds.
 struct Path {
+    /// The first node that may lie on it.
+    from: usize,
     nodes: Vec<NodeId>,
     /// Values whose derivative with respect to some wanted value is not known to be zero.
     active: HashSet<ValueId>,
@@ -184,11 +201,12 @@ struct Need {
 impl Path {
     fn find(
         graph: &Graph,
+        from: usize,
         seeds: &[(ValueId, ValueId)],
         wrt: &[(ValueId, Want)],
         overrides: &'static [Override],
     ) -> Result<Self> {
-        let needed = ancestors(graph, seeds.iter().map(|(value, _)| *value));
+        let needed = ancestors(graph, from, seeds.iter().map(|(value, _)| *value));
         let wanted: HashSet<ValueId> = wrt.iter().map(|(value, _)| *value).collect();
         for &value in &wanted {
             if !needed.contains(&value) {
@@ -198,9 +216,9 @@ impl Path {
             }
         }
         let mut active = wanted;
-        let mut path = Self { nodes: vec![], active: HashSet::new(), rules: HashMap::new() };
+        let mut path = Self { from, nodes: vec![], active: HashSet::new(), rules: HashMap::new() };
         let mut refused = Vec::new();
-        for (id, node) in graph.nodes() {
+        for (id, node) in graph.nodes().skip(from) {
             let leads_on = graph.node_outputs(id).iter().flatten().any(|v| needed.contains(v));
             let reached = graph.node_inputs(id).iter().flatten().any(|v| active.contains(v))
                 || graph.node_captures(id).iter().any(|v| active.contains(v));
@@ -295,12 +313,13 @@ fn spatial_count(fact: &Fact) -> Option<i64> {
     shape[2..].iter().try_fold(1i64, |n, dim| n.checked_mul(dim.fixed()?))
 }
 
-fn ancestors(graph: &Graph, from: impl Iterator<Item = ValueId>) -> HashSet<ValueId> {
+/// What values are computed from, back to the inputs of the nodes from number `from` on.
+fn ancestors(graph: &Graph, from: usize, of: impl Iterator<Item = ValueId>) -> HashSet<ValueId> {
     let mut found: HashSet<ValueId> = HashSet::new();
-    let mut open: Vec<ValueId> = from.collect();
+    let mut open: Vec<ValueId> = of.collect();
     while let Some(value) = open.pop() {
         if found.insert(value)
-            && let Some(node) = graph.producer(value)
+            && let Some(node) = graph.producer(value).filter(|node| node.index() >= from)
         {
             open.extend(graph.node_inputs(node).iter().flatten());
             open.extend(graph.node_captures(node));
@@ -354,7 +373,10 @@ impl Sweep<'_> {
     fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
         let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
         let label = b.graph().node(id).label().to_owned();
-        b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
+        // What belongs to a definition is named after the node that it defines.
+        if self.path.from == 0 {
+            b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
+        }
         let inputs = b.graph().node_inputs(id).to_vec();
         let outputs = b.graph().node_outputs(id).to_vec();
         let mut cotangents = HashMap::new();
@@ -432,17 +454,13 @@ impl Sweep<'_> {
         call: &Call,
         rule: &Rule,
     ) -> Result<Vec<Option<Cotangent>>> {
-        let (emit, elementwise) = match rule.kind {
+        let elementwise = matches!(rule.kind, Kind::Elementwise(_));
+        let mut results = match rule.kind {
             Kind::Zero => return Ok(vec![]),
-            Kind::Elementwise(emit) => (emit, true),
-            Kind::Whole(emit) => (emit, false),
+            Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
+            Kind::Expand(define) => expand::through(b, call, define)?,
         };
-        let mut results = emit(b, call)?;
-        if let Some(attribute) = call.attrs().unread().first() {
-            let name = attribute.name.as_deref().unwrap_or_default();
-            let value = crate::attrs::show(attribute);
-            bail!(Unsupported, "attribute {name} is {value}; supported: without it");
-        }
+        call.refuse_unread()?;
         results.resize(call.input_count(), None);
         for (index, result) in results.iter_mut().enumerate() {
             if call.wants(index) && result.is_none() {

@@ -25,7 +25,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
     GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, RuleInfo, Want, differentiate,
-    gradient, rules,
+    expand, gradient, rules,
 };
 pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};

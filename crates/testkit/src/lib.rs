@@ -81,8 +81,17 @@ pub fn fixture(name: &str) -> PathBuf {
 /// Where a fixture cannot be read: tests cannot go on without it.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn rule_cases() -> Vec<Case> {
-    let families =
-        ["elementwise", "linear", "pool", "norm", "reduce", "layout", "zero", "together"];
+    let families = [
+        "elementwise",
+        "activation",
+        "linear",
+        "pool",
+        "norm",
+        "reduce",
+        "layout",
+        "zero",
+        "together",
+    ];
     let read = |family: &str| -> Vec<Case> {
         let path = fixture(&format!("rules/{family}.json"));
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -85,6 +85,30 @@ impl Dialect {
         foreign.then(|| format!("operators of the domain {domain} are unknown to it; {advice}"))
     }
 
+    /// Whether a node is to be written in other operators, by its definition where it has one.
+    fn lacks(self, facts: &Facts<'_>, node: &NodeProto) -> bool {
+        let written = match node.op() {
+            // Engines differ in what the dots may stand for.
+            "Einsum" => node.attr_str("equation").is_some_and(|text| text.contains("...")),
+            // The window of a response is odd there.
+            "LRN" if self == Self::OnnxRuntime => {
+                node.attr_int("size").is_some_and(|size| size % 2 == 0)
+            }
+            "LayerNormalization" if self == Self::Rten => {
+                (1..node.output.len()).any(|at| facts.is_used(node, at))
+            }
+            "Swish" => self == Self::OnnxRuntime,
+            _ => false,
+        };
+        written || (self.closed() && self.row(node).is_none())
+    }
+
+    fn row(self, node: &NodeProto) -> Option<&'static Row> {
+        let table = self.table();
+        let at = table.binary_search_by(|row| row.op.cmp(node.op())).ok()?;
+        table.get(at).filter(|_| node.op_domain().is_empty())
+    }
+
     /// Whether tensors of this type can be loaded.
     fn takes(self, elem: DataType) -> bool {
         match self {
@@ -99,6 +123,10 @@ impl Dialect {
 /// # Errors
 /// `Unsupported` with every node that cannot be written so.
 pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
+    // Where a definition does not fit, the node stays, and is refused by name.
+    let facts = Facts::of(model);
+    let expanded = onnx_grad::expand(model, &|node| dialect.lacks(&facts, node));
+    let model = expanded.as_ref().unwrap_or(model);
     let facts = Facts::of(model);
     let mut pass = Pass { dialect, facts: &facts, refused: Vec::new(), fresh: 0 };
     let mut proto = model.proto().clone();
@@ -156,17 +184,13 @@ impl Pass<'_> {
         if let Some(why) = self.dialect.refuses_domain(node.op_domain(), self.facts.proto) {
             return Err(why);
         }
-        let table = self.dialect.table();
-        let row =
-            node.op_domain().is_empty().then(|| table.binary_search_by(|r| r.op.cmp(node.op())));
-        let Some(Ok(row)) = row else {
+        let Some(row) = self.dialect.row(node) else {
             if self.dialect.closed() {
                 return Err(format!("{} has no {}", self.dialect.shown(), node.op()));
             }
             into.push(node.clone());
             return Ok(());
         };
-        let row = &table[row];
         let mut node = node.clone();
         if let Some(allowed) = row.attributes {
             let engine = self.dialect.shown();

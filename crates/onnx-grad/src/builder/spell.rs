@@ -20,6 +20,15 @@ impl Builder<'_> {
         self.raw("Not", &[different], vec![])
     }
 
+    /// Sign exists from 9.
+    pub(super) fn spell_sign(&mut self, a: ValueId) -> Result<ValueId> {
+        if self.graph().opset() >= 9 {
+            return self.raw("Sign", &[a], vec![]);
+        }
+        let (above, below) = (self.above(a, 0.0)?, self.below(a, 0.0)?);
+        self.sub(above, below)
+    }
+
     /// Reductions take their axes as an input from 13 (ReduceSum) or 18 (the others).
     pub(super) fn spell_reduce(&mut self, op: &str, a: ValueId, axes: &[i64]) -> Result<ValueId> {
         let as_input_from = if op == "ReduceSum" { 13 } else { 18 };

@@ -93,6 +93,16 @@ impl Call {
         &self.reader
     }
 
+    /// An attribute that nobody looked at makes the node unsupported instead of wrong.
+    pub(super) fn refuse_unread(&self) -> Result<()> {
+        if let Some(attribute) = self.attrs().unread().first() {
+            let name = attribute.name.as_deref().unwrap_or_default();
+            let value = crate::attrs::show(attribute);
+            bail!(Unsupported, "attribute {name} is {value}; supported: without it");
+        }
+        Ok(())
+    }
+
     /// The model's opset.
     pub(crate) fn opset(&self) -> i64 {
         self.opset

@@ -1,6 +1,9 @@
 //! Rules of operators that work element by element, with broadcasting where the operator has it.
 //! The driver sums what a broadcast operand gets.
 
+pub(super) mod activation;
+pub(super) mod function;
+
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use super::{Call, Cotangents, Push, Pushed, none, one};
@@ -62,9 +65,19 @@ pub(super) fn div(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Max, y = max over operands. dx_i = g·[x_i = y], shared equally among ties, as PyTorch.
+/// Mean, y = Σ_i x_i / count with broadcasting. dx_i = g/count.
+/// <https://onnx.ai/onnx/operators/onnx__Mean.html>
+pub(super) fn mean(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let g = n.cot(b)?;
+    let count = n.input_count();
+    #[expect(clippy::cast_precision_loss, reason = "a number of inputs")]
+    let share = b.scale(g, 1.0 / count as f64)?;
+    Ok(vec![Some(share.into()); count])
+}
+
+/// Max and Min, y = the extreme of the operands. dx_i = g·[x_i = y], shared equally among ties, as PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__Max.html>
-pub(super) fn max(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn extreme(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (g, y) = (n.cot(b)?, n.y());
     let mut hits = Vec::with_capacity(n.input_count());
     for i in 0..n.input_count() {
@@ -77,6 +90,15 @@ pub(super) fn max(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let share = b.div(g, count)?;
     let each = hits.into_iter().map(|hit| Ok(Some(b.mul(share, hit)?.into())));
     each.collect()
+}
+
+/// Where, y = a where c, else b. da = g where c, else 0; db = 0 where c, else g: what is not chosen may be
+/// infinite. <https://onnx.ai/onnx/operators/onnx__Where.html>
+pub(super) fn select(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (g, c) = (n.cot(b)?, n.x(0)?);
+    let zero = b.scalar(g, 0.0)?;
+    let (chosen, other) = (b.select(c, g, zero)?, b.select(c, zero, g)?);
+    Ok(vec![None, Some(chosen.into()), Some(other.into())])
 }
 
 /// Neg, y = −x. dx = −g.
@@ -220,8 +242,8 @@ pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     identity(b, n)
 }
 
-/// Cast between float types, y = x. dx = g in the type of x. To integers and booleans: zero.
-/// <https://onnx.ai/onnx/operators/onnx__Cast.html>
+/// Cast and CastLike between float types, y = x. dx = g in the type of x. To integers and booleans: zero; so is
+/// what CastLike's pattern gets. <https://onnx.ai/onnx/operators/onnx__Cast.html>
 pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     n.attrs().ignore(&["to", "saturate", "round_mode"]);
     let elem = b.elem(n.x(0)?);
@@ -229,7 +251,11 @@ pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         return none();
     }
     let g = n.cot(b)?;
-    one(b.cast(g, elem)?)
+    let mut grads = vec![Some(b.cast(g, elem)?.into())];
+    if n.wants(1) {
+        grads.push(Some(b.scalar(n.x(1)?, 0.0)?.into()));
+    }
+    Ok(grads)
 }
 
 /// Relu, y = max(x, 0). dx = g·[y > 0]; 0 at x = 0, as PyTorch.

@@ -2,6 +2,7 @@
 
 use super::{Call, Cotangents, Push, Pushed, call::product, one};
 use crate::{
+    attrs,
     builder::Builder,
     error::{Result, bail},
     facts::Dim,
@@ -57,21 +58,138 @@ pub(super) fn reduce_extreme(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.mul(hit, share)?)
 }
 
+/// As [`reduced`], and the output with those axes at size 1. What the operator does where it reduces
+/// nothing is not settled, so that is refused.
+fn with_output(b: &mut Builder<'_>, n: &Call) -> Result<(Vec<usize>, ValueId, ValueId)> {
+    let (axes, g) = reduced(b, n)?;
+    if axes.is_empty() && n.attrs().flag("noop_with_empty_axes") {
+        bail!(Unsupported, "attribute noop_with_empty_axes is 1 without axes; supported: axes");
+    }
+    let kept = b.shape(g)?;
+    let y = b.reshape(n.y(), &kept)?;
+    Ok((axes, g, y))
+}
+
+/// ReduceL1, y = Σ |x| over axes. dx = g·sign(x); 0 at 0, as PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__ReduceL1.html> Axes are an input from 18.
+pub(super) fn reduce_l1(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (_, g, _) = with_output(b, n)?;
+    let sign = b.sign(n.x(0)?)?;
+    one(b.mul(g, sign)?)
+}
+
+/// ReduceL2, y = √Σ x² over axes. dx = g·x/y; 0 where y = 0, as PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__ReduceL2.html> Axes are an input from 18.
+pub(super) fn reduce_l2(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (_, g, y) = with_output(b, n)?;
+    // Where y = 0, x is 0 too: 0/1.
+    let zero = b.scalar(y, 0.0)?;
+    let none = b.equal(y, zero, y)?;
+    let divisor = b.add(y, none)?;
+    let share = b.div(g, divisor)?;
+    one(b.mul(share, n.x(0)?)?)
+}
+
+/// ReduceSumSquare, y = Σ x² over axes. dx = 2·g·x.
+/// <https://onnx.ai/onnx/operators/onnx__ReduceSumSquare.html> Axes are an input from 18.
+pub(super) fn reduce_sum_square(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (_, g, _) = with_output(b, n)?;
+    let twice = b.scale(g, 2.0)?;
+    one(b.mul(twice, n.x(0)?)?)
+}
+
+/// ReduceLogSum, y = ln Σ x over axes. dx = g·e^(−y).
+/// <https://onnx.ai/onnx/operators/onnx__ReduceLogSum.html> Axes are an input from 18.
+pub(super) fn reduce_log_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (_, g, y) = with_output(b, n)?;
+    let sum = b.exp(y)?;
+    one(b.div(g, sum)?)
+}
+
+/// ReduceLogSumExp, y = ln Σ e^x over axes. dx = g·e^(x − y).
+/// <https://onnx.ai/onnx/operators/onnx__ReduceLogSumExp.html> Axes are an input from 18.
+pub(super) fn reduce_log_sum_exp(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (_, g, y) = with_output(b, n)?;
+    let apart = b.sub(n.x(0)?, y)?;
+    let share = b.exp(apart)?;
+    one(b.mul(g, share)?)
+}
+
+/// ReduceProd, y = Π x over axes. dx = g·(the product of all others), which holds at zeros too.
+/// <https://onnx.ai/onnx/operators/onnx__ReduceProd.html> Axes are an input from 18.
+pub(super) fn reduce_prod(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (axes, mut g, _) = with_output(b, n)?;
+    // Axis by axis: the others of the row, times the products of the other rows.
+    let mut rows = n.x(0)?;
+    for axis in axes {
+        let (before, behind) = (others(b, rows, axis, true)?, others(b, rows, axis, false)?);
+        let others = b.mul(before, behind)?;
+        g = b.mul(g, others)?;
+        rows = b.prod(rows, &[axis])?;
+    }
+    one(g)
+}
+
+/// The product of all elements before each one on an axis, or of all behind it, in ⌈log₂ size⌉ steps.
+fn others(b: &mut Builder<'_>, x: ValueId, axis: usize, before: bool) -> Result<ValueId> {
+    let (size, rank) = (b.size(x, axis)?, b.rank(x)?);
+    let shift = |b: &mut Builder<'_>, x: ValueId, count: i64| {
+        let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
+        let (near, far) = if before { (&mut begins, &mut ends) } else { (&mut ends, &mut begins) };
+        near[axis] = count;
+        far[axis] = -count;
+        b.pad(x, &begins, &ends, 1.0)
+    };
+    let mut product = shift(b, x, 1)?;
+    let mut covered = 1;
+    while covered < size - 1 {
+        let further = shift(b, product, covered)?;
+        product = b.mul(product, further)?;
+        covered *= 2;
+    }
+    Ok(product)
+}
+
+/// CumSum, y_i = Σ_(j ≤ i) x_j along an axis, `exclusive` j < i, `reverse` j ≥ i. dx is the same sum of g, from
+/// the other end. <https://onnx.ai/onnx/operators/onnx__CumSum.html>
+pub(super) fn cum_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (reverse, exclusive) = (n.attrs().flag("reverse"), n.attrs().flag("exclusive"));
+    let g = n.full(b)?;
+    let flags =
+        vec![attrs::int("exclusive", exclusive.into()), attrs::int("reverse", (!reverse).into())];
+    one(b.raw("CumSum", &[g, n.x(1)?], flags)?)
+}
+
 /// Softmax, y = exp(x)/Σ exp(x). dx = y·(g − Σ g·y). From 13 the sum goes over one axis (default the
 /// last); before, over all axes from `axis` (default 1) on.
 /// <https://onnx.ai/onnx/operators/onnx__Softmax.html>
 pub(super) fn softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (g, y) = (n.cot(b)?, n.y());
-    let rank = b.rank(y)?;
-    let axes: Vec<usize> = if n.opset() >= 13 {
-        vec![n.axis(n.attrs().int_or("axis", -1), rank)?]
-    } else {
-        (n.axis(n.attrs().int_or("axis", 1), rank)?..rank).collect()
-    };
+    let axes = softmax_axes(b, n)?;
     let weighted = b.mul(g, y)?;
     let mean = b.sum(weighted, &axes)?;
     let apart = b.sub(g, mean)?;
     one(b.mul(y, apart)?)
+}
+
+/// LogSoftmax, y = x − ln Σ exp(x). dx = g − exp(y)·Σ g, over the axes of Softmax.
+/// <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>
+pub(super) fn log_softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let g = n.full(b)?;
+    let axes = softmax_axes(b, n)?;
+    let sum = b.sum(g, &axes)?;
+    let share = b.exp(n.y())?;
+    let shared = b.mul(share, sum)?;
+    one(b.sub(g, shared)?)
+}
+
+fn softmax_axes(b: &Builder<'_>, n: &Call) -> Result<Vec<usize>> {
+    let rank = b.rank(n.y())?;
+    Ok(if n.opset() >= 13 {
+        vec![n.axis(n.attrs().int_or("axis", -1), rank)?]
+    } else {
+        (n.axis(n.attrs().int_or("axis", 1), rank)?..rank).collect()
+    })
 }
 
 /// A mean over exactly the spatial axes is a global pool: the sum over space of g/S is g.

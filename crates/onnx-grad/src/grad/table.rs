@@ -2,7 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Call, Cotangents, Pushed, elementwise, index, layout, linear, norm, pool, reduce};
+use super::{
+    Call, Cotangents, Pushed, einsum,
+    elementwise::{self, activation, function},
+    expand::Define,
+    index, layout, linear, norm, pool, reduce,
+};
 use crate::{
     builder::Builder,
     error::Result,
@@ -30,6 +35,10 @@ pub(super) enum Kind {
     Elementwise(Emit),
     /// A rule whose cotangents have the shape of the input, or broadcast to it.
     Whole(Emit),
+    /// That of its definition in other operators.
+    Expand(Define),
+    /// As [`Kind::Whole`]; engines have use for the definition too.
+    Defined(Emit, Define),
 }
 
 /// How a sum over space commutes with an operator.
@@ -62,29 +71,63 @@ const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rul
     Rule { op, opsets, kind: Kind::Whole(emit), push: None }
 }
 
+const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Define) -> Rule {
+    Rule { op, opsets, kind: Kind::Expand(define), push: None }
+}
+
+const fn defined(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    emit: Emit,
+    define: Define,
+) -> Rule {
+    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None }
+}
+
 /// Sorted by operator. An operator that a rule emits has a row too, so that results can be
 /// differentiated again.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
+    elementwise("Abs", OLDEST..=NEWEST, function::abs),
+    elementwise("Acos", OLDEST..=NEWEST, function::acos),
+    elementwise("Acosh", 9..=NEWEST, function::acosh),
     Rule { push: Some(elementwise::PUSH_ADD), ..elementwise("Add", OLDEST..=NEWEST, elementwise::add) },
     zero("And", OLDEST..=NEWEST),
     zero("ArgMax", OLDEST..=NEWEST),
     zero("ArgMin", OLDEST..=NEWEST),
+    elementwise("Asin", OLDEST..=NEWEST, function::asin),
+    elementwise("Asinh", 9..=NEWEST, function::asinh),
+    elementwise("Atan", OLDEST..=NEWEST, function::atan),
+    elementwise("Atanh", 9..=NEWEST, function::atanh),
     Rule { push: Some(pool::PUSH_WINDOWS), ..whole("AveragePool", OLDEST..=NEWEST, pool::average_pool) },
     Rule { push: Some(norm::PUSH_BATCH), ..whole("BatchNormalization", OLDEST..=NEWEST, norm::batch_normalization) },
+    zero("Bernoulli", 15..=NEWEST),
+    zero("BitShift", 11..=NEWEST),
+    zero("BitwiseAnd", 18..=NEWEST),
+    zero("BitwiseNot", 18..=NEWEST),
+    zero("BitwiseOr", 18..=NEWEST),
+    zero("BitwiseXor", 18..=NEWEST),
     elementwise("Cast", OLDEST..=NEWEST, elementwise::cast),
+    elementwise("CastLike", 15..=NEWEST, elementwise::cast),
     zero("Ceil", OLDEST..=NEWEST),
+    expand("Celu", 12..=NEWEST, activation::celu),
     elementwise("Clip", OLDEST..=NEWEST, elementwise::clip),
     Rule { push: Some(layout::PUSH_CONCAT), ..whole("Concat", OLDEST..=NEWEST, layout::concat) },
     zero("ConstantOfShape", 9..=NEWEST),
     Rule { push: Some(linear::PUSH_CONV), ..whole("Conv", OLDEST..=NEWEST, linear::conv) },
     whole("ConvTranspose", OLDEST..=NEWEST, linear::conv_transpose),
+    elementwise("Cos", OLDEST..=NEWEST, function::cos),
+    elementwise("Cosh", 9..=NEWEST, function::cosh),
+    whole("CumSum", 11..=NEWEST, reduce::cum_sum),
     elementwise("Div", OLDEST..=NEWEST, elementwise::div),
     Rule { push: Some(elementwise::PUSH_THROUGH), ..whole("Dropout", OLDEST..=NEWEST, elementwise::dropout) },
+    defined("Einsum", 12..=NEWEST, einsum::einsum, einsum::spelled_out),
+    elementwise("Elu", OLDEST..=NEWEST, activation::elu),
     zero("Equal", OLDEST..=NEWEST),
     elementwise("Erf", 9..=NEWEST, elementwise::erf),
     elementwise("Exp", OLDEST..=NEWEST, elementwise::exp),
     whole("Expand", 8..=NEWEST, layout::expand),
+    zero("EyeLike", 9..=NEWEST),
     Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Flatten", OLDEST..=NEWEST, layout::flatten) },
     zero("Floor", OLDEST..=NEWEST),
     whole("Gather", OLDEST..=NEWEST, index::gather),
@@ -95,47 +138,86 @@ const RULES: &[Rule] = &[
     whole("GlobalMaxPool", OLDEST..=NEWEST, pool::global_max_pool),
     zero("Greater", OLDEST..=NEWEST),
     zero("GreaterOrEqual", 12..=NEWEST),
+    expand("GroupNormalization", 18..=NEWEST, norm::group_normalization),
     elementwise("HardSigmoid", OLDEST..=NEWEST, elementwise::hard_sigmoid),
     elementwise("HardSwish", 14..=NEWEST, elementwise::hard_swish),
+    zero("Hardmax", OLDEST..=NEWEST),
     Rule { push: Some(elementwise::PUSH_THROUGH), ..whole("Identity", OLDEST..=NEWEST, elementwise::identity) },
-    whole("LayerNormalization", 17..=NEWEST, norm::layer_normalization),
+    expand("InstanceNormalization", OLDEST..=NEWEST, norm::instance_normalization),
+    zero("IsInf", 10..=NEWEST),
+    zero("IsNaN", 9..=NEWEST),
+    expand("LRN", OLDEST..=NEWEST, norm::lrn),
+    defined("LayerNormalization", 17..=NEWEST, norm::layer_normalization, norm::layer_definition),
     elementwise("LeakyRelu", OLDEST..=NEWEST, elementwise::leaky_relu),
     zero("Less", OLDEST..=NEWEST),
     zero("LessOrEqual", 12..=NEWEST),
     elementwise("Log", OLDEST..=NEWEST, elementwise::log),
+    whole("LogSoftmax", OLDEST..=NEWEST, reduce::log_softmax),
+    expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
-    elementwise("Max", OLDEST..=NEWEST, elementwise::max),
+    elementwise("Max", OLDEST..=NEWEST, elementwise::extreme),
     Rule { push: Some(pool::PUSH_WINDOWS), ..whole("MaxPool", OLDEST..=NEWEST, pool::max_pool) },
+    elementwise("Mean", OLDEST..=NEWEST, elementwise::mean),
+    expand("MeanVarianceNormalization", 9..=NEWEST, norm::mean_variance_normalization),
+    elementwise("Min", OLDEST..=NEWEST, elementwise::extreme),
+    expand("Mish", 18..=NEWEST, activation::mish),
+    elementwise("Mod", 10..=NEWEST, function::modulo),
     Rule { push: Some(elementwise::PUSH_MUL), ..elementwise("Mul", OLDEST..=NEWEST, elementwise::mul) },
+    zero("Multinomial", OLDEST..=NEWEST),
     elementwise("Neg", OLDEST..=NEWEST, elementwise::neg),
+    zero("NonMaxSuppression", 10..=NEWEST),
     zero("NonZero", 9..=NEWEST),
     zero("Not", OLDEST..=NEWEST),
     zero("OneHot", 9..=NEWEST),
     zero("Or", OLDEST..=NEWEST),
+    elementwise("PRelu", OLDEST..=NEWEST, activation::prelu),
     whole("Pad", OLDEST..=NEWEST, layout::pad),
     elementwise("Pow", OLDEST..=NEWEST, elementwise::pow),
+    expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
+    zero("RandomNormal", OLDEST..=NEWEST),
+    zero("RandomNormalLike", OLDEST..=NEWEST),
+    zero("RandomUniform", OLDEST..=NEWEST),
+    zero("RandomUniformLike", OLDEST..=NEWEST),
     zero("Range", 11..=NEWEST),
+    elementwise("Reciprocal", OLDEST..=NEWEST, function::reciprocal),
+    whole("ReduceL1", OLDEST..=NEWEST, reduce::reduce_l1),
+    whole("ReduceL2", OLDEST..=NEWEST, reduce::reduce_l2),
+    whole("ReduceLogSum", OLDEST..=NEWEST, reduce::reduce_log_sum),
+    whole("ReduceLogSumExp", OLDEST..=NEWEST, reduce::reduce_log_sum_exp),
     whole("ReduceMax", OLDEST..=NEWEST, reduce::reduce_extreme),
     Rule { push: Some(reduce::PUSH_MEAN), ..whole("ReduceMean", OLDEST..=NEWEST, reduce::reduce_mean) },
     whole("ReduceMin", OLDEST..=NEWEST, reduce::reduce_extreme),
+    whole("ReduceProd", OLDEST..=NEWEST, reduce::reduce_prod),
     whole("ReduceSum", OLDEST..=NEWEST, reduce::reduce_sum),
+    whole("ReduceSumSquare", OLDEST..=NEWEST, reduce::reduce_sum_square),
     elementwise("Relu", OLDEST..=NEWEST, elementwise::relu),
     Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Reshape", OLDEST..=NEWEST, layout::reshape) },
     zero("Round", 11..=NEWEST),
+    expand("Selu", OLDEST..=NEWEST, activation::selu),
     zero("Shape", OLDEST..=NEWEST),
+    expand("Shrink", 9..=NEWEST, activation::shrink),
     elementwise("Sigmoid", OLDEST..=NEWEST, elementwise::sigmoid),
     zero("Sign", 9..=NEWEST),
+    elementwise("Sin", OLDEST..=NEWEST, function::sin),
+    elementwise("Sinh", 9..=NEWEST, function::sinh),
     zero("Size", OLDEST..=NEWEST),
     whole("Slice", OLDEST..=NEWEST, layout::slice),
     whole("Softmax", OLDEST..=NEWEST, reduce::softmax),
+    elementwise("Softplus", OLDEST..=NEWEST, activation::softplus),
+    elementwise("Softsign", OLDEST..=NEWEST, activation::softsign),
     whole("Split", OLDEST..=NEWEST, layout::split),
     elementwise("Sqrt", OLDEST..=NEWEST, elementwise::sqrt),
     Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Squeeze", OLDEST..=NEWEST, layout::squeeze) },
     elementwise("Sub", OLDEST..=NEWEST, elementwise::sub),
     elementwise("Sum", OLDEST..=NEWEST, elementwise::sum),
+    expand("Swish", 24..=NEWEST, activation::swish),
+    elementwise("Tan", OLDEST..=NEWEST, function::tan),
     elementwise("Tanh", OLDEST..=NEWEST, elementwise::tanh),
+    expand("ThresholdedRelu", 10..=NEWEST, activation::thresholded_relu),
     whole("Transpose", OLDEST..=NEWEST, layout::transpose),
+    zero("Unique", 11..=NEWEST),
     whole("Unsqueeze", OLDEST..=NEWEST, layout::unsqueeze),
+    elementwise("Where", 9..=NEWEST, elementwise::select),
     zero("Xor", OLDEST..=NEWEST),
 ];
 

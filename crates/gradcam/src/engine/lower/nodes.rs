@@ -49,6 +49,12 @@ pub(super) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(),
     Ok(())
 }
 
+pub(super) fn layer_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, "statistics")?;
+    b.keep(node);
+    Ok(())
+}
+
 /// rten keeps all floats as float32, so that casts between them do nothing; its booleans are
 /// integers, so that a cast to them is a comparison: 0.5 is true, and 2 is 1.
 pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
@@ -119,6 +125,22 @@ pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
         return Ok(());
     }
     b.keep(node);
+    Ok(())
+}
+
+/// rten gives 0 the sign 1: [x > 0] − [x < 0] instead.
+pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let (x, elem) = (input(&node, 0)?, b.facts.elem(&node, 0));
+    if elem != DataType::Undefined && !elem.is_float() {
+        b.keep(node);
+        return Ok(());
+    }
+    let zero = b.float(0.0);
+    let [above, below] = ["Greater", "Less"].map(|op| {
+        let side = b.node(op, &[x, &zero], vec![]);
+        b.node("Cast", &[&side], vec![int("to", DataType::Float as i64)])
+    });
+    b.last(&node, "Sub", &[&above, &below], vec![]);
     Ok(())
 }
 

@@ -1,0 +1,168 @@
+//! The rule of Einsum, which is an Einsum again.
+
+use std::collections::BTreeMap;
+
+use super::{Call, Cotangents};
+use crate::{
+    attrs,
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::ValueId,
+};
+
+/// A tensor and a letter for each of its axes.
+type Term = (ValueId, String);
+
+/// Einsum, y = Σ over the letters that the output lacks of Π x_i. dx_i = Einsum(g, the other operands → the letters
+/// of x_i). Letters that occur in x_i alone are expanded over; one that x_i has twice gets a second name and an
+/// identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
+pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let Read { mut terms, output, sizes } = read(b, n)?;
+    terms.push((n.full(b)?, output));
+    let mut grads = vec![None; n.input_count()];
+    for (i, grad) in grads.iter_mut().enumerate().filter(|(i, _)| n.wants(*i)) {
+        let mut others = terms.clone();
+        let (_, names) = others.remove(i);
+        let full = operand(b, others, &names, &sizes)?;
+        let (have, want) = (b.shape(full)?, b.shape(n.x(i)?)?);
+        let axes: Vec<usize> = (0..want.len()).filter(|&axis| want[axis] != have[axis]).collect();
+        *grad = Some(b.sum(full, &axes)?.into());
+    }
+    Ok(grads)
+}
+
+/// Einsum in letters alone: engines differ in what `...` may stand for.
+pub(super) fn spelled_out(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    let Read { terms, output, .. } = read(b, n)?;
+    Ok(vec![product(b, &terms, &output)?])
+}
+
+/// The operands of an Einsum, the letters of its output and the sizes that letters stand for.
+struct Read {
+    terms: Vec<Term>,
+    output: String,
+    sizes: BTreeMap<char, Dim>,
+}
+
+fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
+    let equation = n.attrs().text("equation").unwrap_or_default().to_owned();
+    let operands = (0..n.input_count()).map(|i| n.x(i)).collect::<Result<Vec<_>>>()?;
+    let ranks = operands.iter().map(|&x| b.rank(x)).collect::<Result<Vec<_>>>()?;
+    let Some((names, output)) = letters(&equation, &ranks) else {
+        bail!(Unsupported, "attribute equation is {equation}, for inputs of {ranks:?} axes");
+    };
+    let mut sizes = BTreeMap::new();
+    for (&x, names) in operands.iter().zip(&names) {
+        for (name, dim) in names.chars().zip(b.shape(x)?) {
+            let size = sizes.entry(name).or_insert(dim);
+            *size = if *size == Dim::Fixed(1) { dim } else { *size };
+        }
+    }
+    // Axes of size 1 that are broadcast are written out, so that a letter has one size.
+    let mut terms = Vec::new();
+    for (x, names) in operands.into_iter().zip(names) {
+        let shape: Vec<Dim> = names.chars().filter_map(|name| sizes.get(&name).copied()).collect();
+        terms.push((b.expand(x, &shape)?, names));
+    }
+    Ok(Read { terms, output, sizes })
+}
+
+/// What the other terms make of an operand with those letters.
+fn operand(
+    b: &mut Builder<'_>,
+    mut others: Vec<Term>,
+    names: &str,
+    sizes: &BTreeMap<char, Dim>,
+) -> Result<ValueId> {
+    let mut unique = String::new();
+    for name in names.chars() {
+        if !unique.contains(name) {
+            unique.push(name);
+            continue;
+        }
+        let used: String = others.iter().map(|(_, names)| names.as_str()).chain([names]).collect();
+        let (Some(second), Some(Dim::Fixed(size))) = (free(&used).next(), sizes.get(&name)) else {
+            bail!(Unsupported, "the diagonal over \"{name}\" of its equation is of no known size");
+        };
+        let eye = (0..size * size).map(|at| if at % (size + 1) == 0 { 1.0 } else { 0.0 });
+        let eye = b.floats(others[0].0, &[*size, *size], &eye.collect::<Vec<f64>>())?;
+        others.push((eye, [name, second].iter().collect()));
+        unique.push(second);
+    }
+    let is_known = |name: &char| others.iter().any(|(_, names)| names.contains(*name));
+    let known: String = unique.chars().filter(is_known).collect();
+    let product = product(b, &others, &known)?;
+    let mut dims = b.shape(product)?.into_iter();
+    let (mut lifted, mut full) = (Vec::new(), Vec::new());
+    for name in unique.chars() {
+        let dim = if known.contains(name) { dims.next() } else { None };
+        lifted.push(dim.unwrap_or(Dim::Fixed(1)));
+        full.extend(dim.or(sizes.get(&name).copied()));
+    }
+    let lifted = b.reshape(product, &lifted)?;
+    b.expand(lifted, &full)
+}
+
+/// The Einsum of terms; those without axes are multiplied behind it.
+fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId> {
+    let (numbers, tensors): (Vec<&Term>, Vec<&Term>) =
+        terms.iter().partition(|(_, names)| names.is_empty());
+    let names: Vec<&str> = tensors.iter().map(|(_, names)| names.as_str()).collect();
+    let values: Vec<ValueId> = tensors.iter().map(|(value, _)| *value).collect();
+    let mut product = match names.as_slice() {
+        [] => None,
+        [one] if *one == output => values.first().copied(),
+        names => {
+            let equation = format!("{}->{output}", names.join(","));
+            Some(b.raw("Einsum", &values, vec![attrs::text("equation", &equation)])?)
+        }
+    };
+    for (number, _) in numbers {
+        product = Some(match product {
+            Some(product) => b.mul(product, *number)?,
+            None => *number,
+        });
+    }
+    match product {
+        Some(product) => Ok(product),
+        None => bail!(InvalidModel, "it has no inputs"),
+    }
+}
+
+/// The letters of each operand and of the output, `...` and a left-out output written in full.
+fn letters(equation: &str, ranks: &[usize]) -> Option<(Vec<String>, String)> {
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    let (left, right) = match equation.split_once("->") {
+        Some((left, right)) => (left, Some(right)),
+        None => (equation.as_str(), None),
+    };
+    let terms: Vec<&str> = left.split(',').collect();
+    let hidden = |(term, rank): (&&str, &usize)| {
+        let rest = rank.checked_sub(term.replace("...", "").len())?;
+        (rest == 0 || term.contains("...")).then_some(rest)
+    };
+    let hidden = terms.iter().zip(ranks).map(hidden).collect::<Option<Vec<usize>>>()?;
+    let most = hidden.iter().copied().max().unwrap_or(0);
+    let all: String = free(&equation).take(most).collect();
+    if terms.len() != ranks.len() || all.len() < most {
+        return None;
+    }
+    let inputs = terms.iter().zip(hidden);
+    let inputs = inputs.map(|(term, count)| term.replace("...", &all[most - count..])).collect();
+    let output = match right {
+        Some(right) => right.replace("...", &all),
+        None => {
+            let is_once = |name: &char| left.matches(*name).count() == 1 && name.is_alphabetic();
+            let mut once: Vec<char> = left.chars().filter(is_once).collect();
+            once.sort_unstable();
+            all.chars().chain(once).collect()
+        }
+    };
+    Some((inputs, output))
+}
+
+/// Letters that are not in use.
+fn free(used: &str) -> impl Iterator<Item = char> + '_ {
+    ('a'..='z').chain('A'..='Z').filter(|name| !used.contains(*name))
+}

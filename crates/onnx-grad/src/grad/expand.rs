@@ -1,0 +1,107 @@
+//! Operators that are written in terms of others: by their definition they are differentiated, and run
+//! by engines that lack them.
+
+use std::collections::HashMap;
+
+use super::{
+    Call, Cotangents, Want, propagate,
+    table::{Kind, rule_for},
+};
+use crate::{
+    builder::Builder,
+    error::Result,
+    facts::Fact,
+    graph::{Graph, NodeId, Origin, Sizes, ValueId, declare},
+    model::Model,
+    proto::{GraphProto, NodeProto, tensor_proto::DataType},
+};
+
+/// Emits what a node computes, in other operators: a value for each of its outputs.
+pub(super) type Define = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
+
+/// The cotangents of a node by way of its definition, which is emitted and differentiated. Overrides are for the
+/// nodes of the model, not for those.
+pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
+    let from = b.graph().node_count();
+    let mut seeds = Vec::new();
+    for (index, value) in define(b, n)?.into_iter().enumerate() {
+        if let (Some(form), Some(output)) = (n.form(index), n.output(index)) {
+            seeds.push((value, form.dense(b, output)?));
+        }
+    }
+    let mut wrt: Vec<(ValueId, Want)> = Vec::new();
+    let mut places = Vec::new();
+    let mut grads = vec![None; n.input_count()];
+    for index in (0..n.input_count()).filter(|&index| n.wants(index)) {
+        let input = n.x(index)?;
+        if wrt.iter().any(|(had, _)| *had == input) {
+            // A value that is read twice gets its whole gradient at the first place.
+            grads[index] = Some(b.scalar(input, 0.0)?.into());
+        } else {
+            wrt.push((input, Want::Full));
+            places.push(index);
+        }
+    }
+    for (index, gradient) in places.into_iter().zip(propagate(b, from, &seeds, &wrt, &[])?) {
+        grads[index] = Some(gradient.into());
+    }
+    Ok(grads)
+}
+
+/// The model with the nodes that `which` names written in other operators, where they have a definition;
+/// its local functions are inlined.
+///
+/// # Errors
+/// Those of [`Graph::new`], and `Shape` or `Unsupported` where a definition needs a shape or has no words
+/// for an attribute, at the node.
+pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model> {
+    let definition = |node: &NodeProto| match rule_for(node, model.opset()).map(|rule| &rule.kind) {
+        Ok(Kind::Expand(define) | Kind::Defined(_, define)) if which(node) => Some(*define),
+        _ => None,
+    };
+    if !model.graph().node.iter().any(|node| definition(node).is_some()) {
+        return Ok(model.clone());
+    }
+    let mut graph = Graph::new(model, &Sizes::new())?;
+    let count = graph.node_count();
+    let found = graph.nodes().filter_map(|(id, node)| Some((id, definition(node)?)));
+    let found: Vec<(NodeId, Define)> = found.collect();
+    let mut definitions: HashMap<usize, Vec<NodeProto>> = HashMap::new();
+    for (id, define) in found {
+        let label = graph.node(id).label().to_owned();
+        let nodes = emitted(&mut graph, id, &label, define).map_err(|e| e.at_node(&label))?;
+        definitions.insert(id.index(), nodes);
+    }
+    let nodes = graph.body().node.iter().take(count).enumerate();
+    let node = nodes
+        .flat_map(|(index, node)| definitions.remove(&index).unwrap_or_else(|| vec![node.clone()]));
+    let outputs = graph.outputs();
+    let inner = graph.values().filter(|&id| {
+        let Fact { elem, .. } = graph.fact(id);
+        let from_node = matches!(graph.origin(id), Origin::Node(_));
+        from_node && *elem != DataType::Undefined && !outputs.contains(&id)
+    });
+    let value_info = inner.map(|id| declare(graph.name(id), graph.fact(id))).collect();
+    let mut proto = graph.model().proto().clone();
+    proto.graph = Some(GraphProto { node: node.collect(), value_info, ..graph.body().clone() });
+    Ok(graph.model().with_proto(proto))
+}
+
+/// The nodes that compute what a node computes, under the names of its outputs.
+fn emitted(graph: &mut Graph, id: NodeId, label: &str, define: Define) -> Result<Vec<NodeProto>> {
+    let from = graph.node_count();
+    let call = Call::new(graph, id, HashMap::new(), vec![]);
+    let values = define(&mut Builder::new(graph, label), &call)?;
+    call.refuse_unread()?;
+    let mut nodes = graph.body().node[from..].to_vec();
+    for (name, value) in graph.node(id).output.iter().zip(values) {
+        nodes.push(NodeProto {
+            name: Some(label.to_owned()),
+            op_type: Some("Identity".to_owned()),
+            input: vec![graph.name(value).to_owned()],
+            output: vec![name.clone()],
+            ..NodeProto::default()
+        });
+    }
+    Ok(nodes)
+}
