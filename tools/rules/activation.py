@@ -26,9 +26,10 @@ for label, fn, op, lo, attrs, kinks in [
     ("_soft", lambda x: F.softshrink(x, 0.75), "Shrink", 9, {"lambd": 0.75, "bias": 0.75}, (-0.75, 0.75)),
 ]:
     case("activation", op + label, op, {"x": around(op + label, *kinks)}, fn, one(op, lo=lo, **attrs))
-case("activation", "Elu_far", "Elu", {"x": f32(-80, 80, -20, 20)}, F.elu, one("Elu"))
-case("activation", "Softplus_far", "Softplus", {"x": f32(-30, 30, -5, 5)}, F.softplus, one("Softplus"))
-case("activation", "Mish_far", "Mish", {"x": f32(-30, 30, -5, 5)}, F.mish, one("Mish", lo=18))
+case("activation", "Elu_far", "Elu", {"x": f32(-100, 100, -20, 20)}, F.elu, one("Elu"))
+case("activation", "Softplus_far", "Softplus", {"x": f32(-100, 100, -5, 5)}, F.softplus, one("Softplus"))
+case("activation", "Mish_far", "Mish", {"x": f32(-100, 100, -5, 5)}, F.mish, one("Mish", lo=18))
+case("activation", "Swish_far", "Swish", {"x": f32(-100, 100, -5, 5)}, F.silu, one("Swish", lo=24))
 prelu = lambda x, s: torch.where(x > 0, x, s * x)
 case("activation", "PRelu_one", "PRelu", {"x": np.append(data("pr1", 5), f32(0)), "s": f32(0.25)}, prelu, one("PRelu", "x s"))
 case("activation", "PRelu_channels", "PRelu", {"x": data("pr2", 2, 3, 2, 2), "s": data("pr3", 3, 1, 1)}, prelu, one("PRelu", "x s"))

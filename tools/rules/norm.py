@@ -70,3 +70,7 @@ for label, shape, size, attrs in [("3", (2, 5, 2, 3), 3, {}), ("5", (1, 6, 4, 3)
     if size % 2:
         assert torch.allclose(fn(double(x)), F.local_response_norm(double(x), size, *numbers), atol=1e-12)
     case("norm", f"LRN_{label}", "LRN", {"x": x}, fn, one("LRN", size=size, **attrs))
+# The norm is 0: so is the output, and the gradient.
+for p in (1, 2):
+    zero_row = np.array([[3, 4], [0, 0]], np.float32)
+    case("norm", f"LpNormalization_{p}_at_0", "LpNormalization", {"x": zero_row}, lambda x, p=p: torch.where(x.abs().sum(1, True) > 0, x / torch.where(x == 0, 1, x).norm(p, 1, True), 0), one("LpNormalization", p=p))

@@ -53,7 +53,7 @@ at_zeros = np.array([[0, 0, 0], [0, 2, -1], [3, 0, 0]], np.float32)
 reduce_case("ReduceL1", "ReduceL1_at_0", at_zeros, lambda x: x.abs().sum(1, True), [1], 1, 18)
 reduce_case("ReduceL2", "ReduceL2_at_0", at_zeros, lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True), [1], 1, 18)
 reduce_case("ReduceProd", "ReduceProd_at_0", at_zeros, lambda x: x.prod(1, True), [1], 1, 18)
-reduce_case("ReduceLogSumExp", "ReduceLogSumExp_large", data("lse", 2, 4) * 30, lambda x: torch.logsumexp(x, 1, True), [1], 1, 18)
+reduce_case("ReduceLogSumExp", "ReduceLogSumExp_large", data("lse", 2, 4) * 100, lambda x: torch.logsumexp(x, 1, True), [1], 1, 18)
 for axis in (0, 1, 2, -1, -2):
     flat = lambda x, a=axis % 3: torch.log_softmax(x.reshape(int(np.prod(x.shape[:a])), -1), -1).reshape(x.shape)
     x = anywhere(f"ls{axis}", 2, 3, 4)
@@ -61,6 +61,7 @@ for axis in (0, 1, 2, -1, -2):
         case("reduce", f"LogSoftmax_flat_axis{axis}", "LogSoftmax", {"x": x}, flat, one("LogSoftmax", hi=12, axis=axis))
     case("reduce", f"LogSoftmax_axis{axis}", "LogSoftmax", {"x": x}, lambda x, a=axis: torch.log_softmax(x, a), one("LogSoftmax", lo=13, axis=axis))
 case("reduce", "LogSoftmax_default", "LogSoftmax", {"x": anywhere("lsd", 3, 4)}, lambda x: torch.log_softmax(x, 1), one("LogSoftmax"))
+case("reduce", "LogSoftmax_large", "LogSoftmax", {"x": anywhere("lsl", 2, 4) * 100}, lambda x: torch.log_softmax(x, 1), one("LogSoftmax", axis=1))
 for reverse in (0, 1):
     for exclusive in (0, 1):
         flip = (lambda x: x.flip(1)) if reverse else (lambda x: x)

@@ -176,24 +176,26 @@ pub(super) fn rms_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<Val
     Ok(vec![b.mul(normal, n.x(1)?)?])
 }
 
-/// LpNormalization, y = x/‖x‖ along an axis, ‖x‖ = Σ|x| (p = 1) or √Σx² (p = 2).
-/// <https://onnx.ai/onnx/operators/onnx__LpNormalization.html>
+/// LpNormalization, y = x/‖x‖ along an axis, ‖x‖ = Σ|x| (p = 1) or √Σx² (p = 2); 0 where ‖x‖ = 0, and so is
+/// its gradient. <https://onnx.ai/onnx/operators/onnx__LpNormalization.html>
 pub(super) fn lp_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let x = n.x(0)?;
     let axis = n.axis(n.attrs().int_or("axis", -1), b.rank(x)?)?;
-    let norm = match n.attrs().int_or("p", 2) {
-        1 => {
-            let size = b.raw("Abs", &[x], vec![])?;
-            b.sum(size, &[axis])?
-        }
-        2 => {
-            let square = b.mul(x, x)?;
-            let sum = b.sum(square, &[axis])?;
-            b.sqrt(sum)?
-        }
+    let p = n.attrs().int_or("p", 2);
+    let sizes = match p {
+        1 => b.raw("Abs", &[x], vec![])?,
+        2 => b.mul(x, x)?,
         p => bail!(Unsupported, "attribute p is {p}; supported: 1, 2"),
     };
-    Ok(vec![b.div(x, norm)?])
+    let sum = b.sum(sizes, &[axis])?;
+    let zero = b.scalar(sum, 0.0)?;
+    let none = b.equal(sum, zero, sum)?;
+    let safe = b.add(sum, none)?;
+    let norm = if p == 2 { b.sqrt(safe)? } else { safe };
+    let unit = b.scalar(sum, 1.0)?;
+    let some = b.sub(unit, none)?;
+    let factor = b.div(some, norm)?;
+    Ok(vec![b.mul(x, factor)?])
 }
 
 /// MeanVarianceNormalization, y = (x − μ)/(σ + 1e−9), population statistics over `axes`, by default 0, 2, 3.

@@ -254,6 +254,17 @@ fn shape(dims: &[Option<usize>]) -> String {
     format!("[{}]", dims.join(", "))
 }
 
+/// rten's e^x overflows from 89 on: max(x, 0) + ln(1 + e^−|x|).
+pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let x = input(&node, 0)?;
+    let size = b.node("Abs", &[x], vec![]);
+    let minus = b.node("Neg", &[&size], vec![]);
+    let rest = b.node("Softplus", &[&minus], vec![]);
+    let linear = b.node("Relu", &[x], vec![]);
+    b.last(&node, "Add", &[&linear, &rest], vec![]);
+    Ok(())
+}
+
 /// Below opset 13 the axis splits the shape in two, and the normalisation is over all of the second
 /// part.
 pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {

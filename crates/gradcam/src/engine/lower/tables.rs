@@ -6,7 +6,7 @@ use super::{
     Refusal,
     nodes::{
         arg_extreme, batch_norm, cast, div, dropout, keep, layer_norm, matmul, odd_size, pad, pow,
-        quantize, reduce, resize, sign, slice, softmax,
+        quantize, reduce, resize, sign, slice, softmax, softplus,
     },
     rewrite::Rewrite,
     windows::{conv, conv_transpose, odd_same, pool},
@@ -218,7 +218,7 @@ pub(super) const RTEN: &[Row] = &[
     row("Size", "", keep),
     row("Slice", "axes ends starts", slice),
     row("Softmax", "axis", softmax),
-    row("Softplus", "", keep),
+    row("Softplus", "", softplus),
     row("Softsign", "", keep),
     row("Split", "axis num_outputs split", keep),
     row("SplitToSequence", "axis keepdims", keep),
