@@ -22,6 +22,8 @@ for label, shape, axis, bias, eps in [("last", (2, 3, 4), -1, True, 1e-5), ("two
     case("norm", f"LayerNormalization_{label}", "LayerNormalization", {"x": anywhere("ln" + label, *shape)}, fn,
          one("LayerNormalization", "x w b" if bias else "x w", lo=17, consts=consts, **attrs))
 double = lambda array: torch.tensor(array.astype(np.float64))
+case("norm", "LayerNormalization_of_ONNX_Runtime", "LayerNormalization", {"x": anywhere("lort", 2, 3, 4)}, lambda x: F.layer_norm(x, (4,), double(data("lort2", 4)), None, float(np.float32(1e-5))),
+     one("LayerNormalization", "x w", hi=16, consts={"w": data("lort2", 4)}))
 # The optional outputs and the parameters, by definition.
 lx = anywhere("lo", 2, 3, 4)
 single = lambda number: float(np.float32(number))

@@ -83,6 +83,11 @@ impl Reader {
         self.get(name).and_then(|a| a.f).map_or(default, f64::from)
     }
 
+    /// A list of floats, empty where it is left out.
+    pub(crate) fn floats(&self, name: &str) -> &[f32] {
+        self.get(name).map_or(&[], |a| a.floats.as_slice())
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.get(name)?.s.as_deref()?).ok()
     }

@@ -37,6 +37,7 @@ use crate::{
     facts::{Dim, Fact},
     graph::{Graph, NodeId, Sizes, ValueId},
     model::Model,
+    proto::tensor_proto::DataType,
 };
 
 /// What is asked of a gradient.
@@ -241,8 +242,10 @@ impl Path {
             }));
             path.nodes.push(id);
             active.extend(graph.node_outputs(id).iter().flatten().filter(|v| {
-                let elem = graph.fact(**v).elem;
-                elem.is_float() || elem == crate::proto::tensor_proto::DataType::Undefined
+                // What is known in numbers does not change with anything, whatever it was made from.
+                let Fact { elem, value, .. } = graph.fact(**v);
+                let is_number = elem.is_float() || *elem == DataType::Undefined;
+                is_number && value.is_none()
             }));
         }
         if !refused.is_empty() {

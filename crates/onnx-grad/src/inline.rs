@@ -1,5 +1,5 @@
 //! The one rewriting that happens before anything else: calls of the model's own functions are
-//! replaced by their bodies and `Constant` nodes by initializers, here; an `If` whose condition turns
+//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser writes, and `Constant` nodes by initializers, here; an `If` whose condition turns
 //! out to be known is replaced by the branch it takes, by [`Names::branch`], while the graph is read.
 //!
 //! Values that come from a body keep their names where those are unique; otherwise they are called
@@ -8,6 +8,7 @@
 
 mod body;
 mod constant;
+mod contrib;
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,14 +40,17 @@ const NODE_LIMIT: usize = 1 << 18;
 /// beyond reason.
 pub(crate) fn inline(model: &Model) -> Result<Model> {
     let constant = |node: &NodeProto| constant::is_constant(node);
-    if model.proto().functions.is_empty() && !model.graph().node.iter().any(constant) {
+    let opset = model.opset();
+    let written = |node: &NodeProto| contrib::function(node, opset).is_some();
+    let calls = !model.proto().functions.is_empty() || model.graph().node.iter().any(written);
+    if !calls && !model.graph().node.iter().any(constant) {
         return Ok(model.clone());
     }
     let mut proto = model.proto().clone();
     let functions = std::mem::take(&mut proto.functions);
     let Some(graph) = &mut proto.graph else { return Ok(model.clone()) };
-    if !functions.is_empty() {
-        let mut inliner = Inliner::new(&functions, &proto.opset_import, graph);
+    if calls {
+        let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph);
         inliner.graph(graph)?;
         let Inliner { functions, imports, .. } = inliner;
         let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
@@ -117,6 +121,7 @@ type Key<'a> = (&'a str, &'a str, &'a str);
 
 struct Inliner<'m> {
     functions: HashMap<Key<'m>, &'m FunctionProto>,
+    opset: i64,
     names: Names,
     imports: Vec<OperatorSetIdProto>,
     /// The functions that are being inlined, outermost first.
@@ -129,6 +134,7 @@ struct Inliner<'m> {
 impl<'m> Inliner<'m> {
     fn new(
         functions: &'m [FunctionProto],
+        opset: i64,
         imports: &[OperatorSetIdProto],
         graph: &GraphProto,
     ) -> Self {
@@ -138,6 +144,7 @@ impl<'m> Inliner<'m> {
         };
         Self {
             functions: functions.iter().map(|f| (key(f), f)).collect(),
+            opset,
             names: Names::of(graph),
             imports: imports.to_vec(),
             active: Vec::new(),
@@ -174,7 +181,8 @@ impl<'m> Inliner<'m> {
 
     fn place(&mut self, nodes: Vec<NodeProto>, into: &mut GraphProto) -> Result<()> {
         for mut node in nodes {
-            let Some(function) = self.function(&node) else {
+            let written = contrib::function(&node, self.opset);
+            let Some(function) = self.function(&node).or(written.as_ref()) else {
                 subgraphs_mut(&mut node).try_for_each(|graph| self.graph(graph))?;
                 into.node.push(node);
                 continue;

@@ -84,6 +84,7 @@ pub fn rule_cases() -> Vec<Case> {
     let families = [
         "elementwise",
         "activation",
+        "contrib",
         "linear",
         "pool",
         "norm",

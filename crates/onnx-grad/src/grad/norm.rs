@@ -44,7 +44,8 @@ fn factor(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
 /// LayerNormalization, y = x̂·scale + bias, x̂ = (x − μ)/σ, σ = √(var + ε), mean and population variance
 /// over all axes from `axis` on. dx = (ĝ − mean ĝ − x̂·mean(ĝ·x̂))/σ with ĝ = g·scale.
 /// <https://onnx.ai/onnx/operators/onnx__LayerNormalization.html> μ and σ are computed again: not every
-/// engine has the optional outputs. Where they or the parameters are on the path, by definition.
+/// engine has the optional outputs. Where they or the parameters are on the path, by definition. Before 17
+/// ONNX Runtime's optimiser writes it.
 pub(super) fn layer_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let statistics = (1..n.output_count()).any(|output| n.form(output).is_some());
     if statistics || (1..n.input_count()).any(|input| n.wants(input)) {
