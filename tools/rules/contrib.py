@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .case import Form, anywhere, case, data, one
+from .case import Form, Optimised, anywhere, case, data, one
 
 double = lambda array: torch.tensor(np.asarray(array, np.float32).astype(np.float64))
 single = lambda number: float(np.float32(number))
@@ -50,3 +50,27 @@ for ta in (0, 1):
         inputs = {"a": a.transpose(0, 2, 1).copy() if ta else a, "m": m.transpose(0, 2, 1).copy() if tb else m}
         turn = lambda t, turned: t.mT if turned else t
         contrib("FusedMatMul", f"_{ta}{tb}", inputs, lambda a, m, ta=ta, tb=tb: 0.5 * turn(a, ta) @ turn(m, tb), transA=ta, transB=tb, alpha=0.5)
+simple = lambda v: F.rms_norm(v, (4,), double(g), single(1e-5))
+contrib("SkipSimplifiedLayerNormalization", "", {"x": x, "s": skip}, lambda x, s: simple(x + s), {"g": g}, epsilon=1e-5)
+
+
+class Block(torch.nn.Module):
+    """A convolution, and a transformer block on its pixels."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        linear, norm = torch.nn.Linear, torch.nn.LayerNorm
+        self.conv, self.head = torch.nn.Conv2d(3, 8, 3, padding=1), linear(8, 5)
+        self.norms, self.qkv, self.out = torch.nn.ModuleList([norm(8), norm(8)]), linear(8, 24), linear(8, 8)
+        self.up, self.down = linear(8, 16), linear(16, 8)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x)).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(self.norms[0](x)).reshape(x.shape[0], -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(q @ k.transpose(-1, -2) / 2, -1) @ v
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
+        return self.head((x + self.down(F.gelu(self.up(self.norms[1](x))))).mean(1))
+
+
+case("contrib", "optimised_block", "FusedConv", {"x": anywhere("cbl", 2, 3, 4, 4)}, Block().double(), *(Optimised(Block(), opset) for opset in (13, 17)))

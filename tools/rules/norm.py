@@ -76,3 +76,4 @@ for label, shape, size, attrs in [("3", (2, 5, 2, 3), 3, {}), ("5", (1, 6, 4, 3)
 for p in (1, 2):
     zero_row = np.array([[3, 4], [0, 0]], np.float32)
     case("norm", f"LpNormalization_{p}_at_0", "LpNormalization", {"x": zero_row}, lambda x, p=p: torch.where(x.abs().sum(1, True) > 0, x / torch.where(x == 0, 1, x).norm(p, 1, True), 0), one("LpNormalization", p=p))
+case("norm", "SimplifiedLayerNormalization", "SimplifiedLayerNormalization", {"x": lx, "w": lw4}, lambda x, w: F.rms_norm(x, (4,), w, single(1e-5)), one("SimplifiedLayerNormalization", "x w", axis=-1, epsilon=1e-5))

@@ -126,7 +126,7 @@ fn every_rule_equals_float64_pytorch_at_every_opset_on_every_engine() {
         }
     }
     assert!(count > 5_000, "only {count} runs");
-    let shown = failures.iter().take(6000).cloned().collect::<Vec<_>>().join("\n");
+    let shown = failures.iter().take(60).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} of {count} failed:\n{shown}", failures.len());
 }
 
@@ -206,7 +206,7 @@ fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
 }
 
 /// Cases that need the first axis as a number.
-const BATCH_IS_A_NUMBER: [&str; 10] = [
+const BATCH_IS_A_NUMBER: [&str; 11] = [
     "MeanVarianceNormalization_default",
     "ReduceMean_all",
     "ReduceProd_all",
@@ -217,6 +217,7 @@ const BATCH_IS_A_NUMBER: [&str; 10] = [
     "Squeeze_all",
     "Expand_ones",
     "Gather_rows",
+    "optimised_block",
 ];
 
 /// The model with the first axis of its input `x` left open.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     builder::Builder,
-    error::Result,
+    error::{Result, bail},
     facts::Fact,
     graph::{Graph, NodeId, Origin, Sizes, ValueId, declare},
     model::Model,
@@ -24,7 +24,15 @@ pub(super) type Define = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
 pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
     let from = b.graph().node_count();
     let mut seeds = Vec::new();
-    for (index, value) in define(b, n)?.into_iter().enumerate() {
+    let values = define(b, n)?;
+    if let Some(output) = (values.len()..n.output_count()).find(|&at| n.form(at).is_some()) {
+        bail!(
+            Unsupported,
+            "its output {output} is on the path; supported: the first {}",
+            values.len()
+        );
+    }
+    for (index, value) in values.into_iter().enumerate() {
         if let (Some(form), Some(output)) = (n.form(index), n.output(index)) {
             seeds.push((value, form.dense(b, output)?));
         }

@@ -169,7 +169,8 @@ pub(super) fn group_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<V
 }
 
 /// RMSNormalization, y = x/√(mean x² + ε)·scale, the mean over all axes from `axis` on.
-/// <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html>
+/// <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> ONNX Runtime's optimiser calls it
+/// SimplifiedLayerNormalization, at every opset.
 pub(super) fn rms_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (x, axes) = (n.x(0)?, axes_from(b, n)?);
     let size = root_mean_square(b, x, &axes, epsilon(n))?;

@@ -198,6 +198,7 @@ const RULES: &[Rule] = &[
     expand("Shrink", 9..=NEWEST, activation::shrink),
     elementwise("Sigmoid", OLDEST..=NEWEST, elementwise::sigmoid),
     zero("Sign", 9..=NEWEST),
+    expand("SimplifiedLayerNormalization", OLDEST..=NEWEST, norm::rms_normalization),
     elementwise("Sin", OLDEST..=NEWEST, function::sin),
     elementwise("Sinh", 9..=NEWEST, function::sinh),
     zero("Size", OLDEST..=NEWEST),

@@ -76,19 +76,26 @@ pub(super) fn function(node: &NodeProto, opset: i64) -> Option<FunctionProto> {
             w.node("Sigmoid", &["scaled"], &["gate"], vec![]);
             w.node("Mul", &["0", "gate"], &["y"], vec![]);
         }
-        "SkipLayerNormalization" => {
-            let sum = if has(4) { "part" } else { "sum" };
+        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
+            let simple = node.op() == "SkipSimplifiedLayerNormalization";
+            // Scale, shift and bias; the simplified one has no shift.
+            let (shift, bias) = if simple { (usize::MAX, 3) } else { (3, 4) };
+            let sum = if has(bias) { "part" } else { "sum" };
             w.node("Add", &["0", "1"], &[sum], vec![]);
-            if has(4) {
-                w.node("Add", &["part", "4"], &["sum"], vec![]);
+            if has(bias) {
+                w.node("Add", &["part", &bias.to_string()], &["sum"], vec![]);
             }
             #[expect(clippy::cast_possible_truncation, reason = "it was a 32-bit float")]
             let epsilon = a.float_or("epsilon", f64::from(1e-12f32)) as f32;
             let attributes = vec![attrs::int("axis", -1), attrs::float("epsilon", epsilon)];
-            let inputs = if has(3) { vec!["sum", "2", "3"] } else { vec!["sum", "2"] };
+            let inputs = if has(shift) { vec!["sum", "2", "3"] } else { vec!["sum", "2"] };
             let statistics = (1..3).any(|at| node.output.get(at).is_some_and(|o| !o.is_empty()));
+            if simple && statistics {
+                return None;
+            }
             let outputs: &[&str] = if statistics { &["y", "mean", "inverse"] } else { &["y"] };
-            w.node("LayerNormalization", &inputs, outputs, attributes);
+            let op = node.op().trim_start_matches("Skip");
+            w.node(op, &inputs, outputs, attributes);
         }
         _ => return None,
     }

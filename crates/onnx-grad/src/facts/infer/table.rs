@@ -194,6 +194,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("Shrink", One(Of(0), same)),
     ("Sigmoid", One(Of(0), same)),
     ("Sign", One(Of(0), same)),
+    ("SimplifiedLayerNormalization", One(Of(0), same)),
     ("Sin", One(Of(0), same)),
     ("Sinh", One(Of(0), same)),
     ("Size", All(Is(Int64), size)),
