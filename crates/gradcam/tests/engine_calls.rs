@@ -204,7 +204,7 @@ fn all_nodes_that_cannot_run_are_listed() {
     let mut custom = node("Sharpen", &["d"], &["y"], vec![]);
     custom.domain = Some("org.example".to_owned());
     let nodes = vec![
-        node("LRN", &["x"], &["a"], vec![int("size", 2)]),
+        node("LRN", &["x"], &["a"], vec![int("size", 0)]),
         node("MaxPool", &["a"], &["b"], pool),
         node("Relu", &["b"], &["c"], vec![int("slope", 1)]),
         node("Softmax", &["c"], &["d"], vec![]),
@@ -230,7 +230,7 @@ fn all_nodes_that_cannot_run_are_listed() {
     assert_eq!(
         message(&proto, 1),
         "ONNX Runtime cannot run 2 nodes of this model:\
-         \n  \"LRN.a\" (LRN, opset 12): attribute size is 2; it must be odd\
+         \n  \"LRN.a\" (LRN, opset 12): attribute size is 0; it must be odd\
          \n  \"Sharpen.y\" (Sharpen, opset 12): operators of the domain org.example are unknown to \
          it; only the standard ONNX operators run here"
     );

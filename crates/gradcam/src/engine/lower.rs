@@ -123,7 +123,7 @@ impl Dialect {
 /// # Errors
 /// `Unsupported` with every node that cannot be written so.
 pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
-    // Where a definition does not fit, the node stays, and is refused by name.
+    // Where a definition does not fit, or a size is open, the node stays and is refused by name.
     let facts = Facts::of(model);
     let expanded = onnx_grad::expand(model, &|node| dialect.lacks(&facts, node));
     let model = expanded.as_ref().unwrap_or(model);

@@ -56,12 +56,11 @@ pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangen
     Ok(grads)
 }
 
-/// The model with the nodes that `which` names written in other operators, where they have a definition;
-/// its local functions are inlined.
+/// The model with the nodes that `which` names written in other operators, where they have a definition that
+/// fits; the others stay. Its local functions are inlined.
 ///
 /// # Errors
-/// Those of [`Graph::new`], and `Shape` or `Unsupported` where a definition needs a shape or has no words
-/// for an attribute, at the node.
+/// Those of [`Graph::new`].
 pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model> {
     let definition = |node: &NodeProto| match rule_for(node, model.opset()).map(|rule| &rule.kind) {
         Ok(Kind::Expand(define) | Kind::Defined(_, define)) if which(node) => Some(*define),
@@ -77,8 +76,9 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
     let mut definitions: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (id, define) in found {
         let label = graph.node(id).label().to_owned();
-        let nodes = emitted(&mut graph, id, &label, define).map_err(|e| e.at_node(&label))?;
-        definitions.insert(id.index(), nodes);
+        if let Ok(nodes) = emitted(&mut graph, id, &label, define) {
+            definitions.insert(id.index(), nodes);
+        }
     }
     let nodes = graph.body().node.iter().take(count).enumerate();
     let node = nodes
