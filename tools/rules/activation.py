@@ -27,6 +27,7 @@ for label, fn, op, lo, attrs, kinks in [
 ]:
     case("activation", op + label, op, {"x": around(op + label, *kinks)}, fn, one(op, lo=lo, **attrs))
 case("activation", "Elu_far", "Elu", {"x": f32(-100, 100, -20, 20)}, F.elu, one("Elu"))
+case("activation", "Elu_flat", "Elu", {"x": f32(-8, -9, -12)}, F.elu, one("Elu"))
 case("activation", "Softplus_far", "Softplus", {"x": f32(-100, 100, -5, 5)}, F.softplus, one("Softplus"))
 case("activation", "Mish_far", "Mish", {"x": f32(-100, 100, -5, 5)}, F.mish, one("Mish", lo=18))
 case("activation", "Swish_far", "Swish", {"x": f32(-100, 100, -5, 5)}, F.silu, one("Swish", lo=24))

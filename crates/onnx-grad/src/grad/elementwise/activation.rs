@@ -8,12 +8,14 @@ use crate::{
     graph::ValueId,
 };
 
-/// Elu, y = x where x > 0, else α·(e^x − 1). dx = g where x > 0, else g·(y + α); α·g at 0, as PyTorch.
-/// <https://onnx.ai/onnx/operators/onnx__Elu.html>
+/// Elu, y = x where x > 0, else α·(e^x − 1). dx = g where x > 0, else g·α·e^x; α·g at 0, as PyTorch. Not y + α,
+/// which loses the digits of a small e^x. <https://onnx.ai/onnx/operators/onnx__Elu.html>
 pub(in crate::grad) fn elu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (g, x, y) = (n.cot(b)?, n.x(0)?, n.y());
-    let alpha = b.scalar(y, n.attrs().float_or("alpha", 1.0))?;
-    let curve = b.add(y, alpha)?;
+    let (g, x) = (n.cot(b)?, n.x(0)?);
+    let right = b.relu(x)?;
+    let left = b.sub(x, right)?;
+    let curve = b.exp(left)?;
+    let curve = b.scale(curve, n.attrs().float_or("alpha", 1.0))?;
     let slope = either_side(b, x, curve)?;
     one(b.mul(g, slope)?)
 }
