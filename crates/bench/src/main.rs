@@ -26,7 +26,7 @@ use gradcam::{
     engine::{self, EngineKind, EngineOptions, TensorView},
     ndarray::ArrayD,
     onnx_grad::{
-        Dim,
+        self, DeclaredDim, Dim,
         graph::{Graph, Sizes},
         prune,
     },
@@ -184,14 +184,23 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
     Ok(ratio)
 }
 
-/// An input of the model's size with values in −1…1 from a formula.
+/// An input of the model's size with values in −1…1 from a formula. Axes that the model leaves open are those of a
+/// photo, and one image is a batch.
 fn image(explainer: &Explainer) -> Result<ArrayD<f32>> {
-    let (width, height) =
-        explainer.preprocessing()?.preprocess.geometry.output().unwrap_or((224, 224));
-    let side = |size: u32| usize::try_from(size).unwrap_or(224);
-    let shape = [1, 3, side(height), side(width)];
-    Ok(ArrayD::from_shape_fn(shape.as_slice(), |at| {
-        let step = (at[1] * 7 + at[2] * 3 + at[3] * 5) % 17;
+    let geometry = explainer.preprocessing().ok().map(|found| &found.preprocess.geometry);
+    let (width, height) = geometry.and_then(|geometry| geometry.output()).unwrap_or((224, 224));
+    let photo = [1, 3, i64::from(height), i64::from(width)];
+    let inputs = onnx_grad::inputs(explainer.model());
+    let size = |(axis, dim): (usize, &DeclaredDim)| match dim {
+        DeclaredDim::Size(size) => *size,
+        _ => photo.get(axis).copied().unwrap_or(1),
+    };
+    let (_, dims) = inputs.first().context("the model has no input")?;
+    let sizes = dims.iter().enumerate().map(size).map(usize::try_from);
+    let shape = sizes.collect::<Result<Vec<usize>, _>>()?;
+    let last = shape.len().saturating_sub(1);
+    Ok(ArrayD::from_shape_fn(shape, |at| {
+        let step = (at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17;
         f32::from(u8::try_from(step).unwrap_or(0)) / 8.0 - 1.0
     }))
 }
