@@ -12,8 +12,8 @@ use gradcam::{
     grad_cam,
     image::{Limits, Photo},
 };
-use ndarray::{Array4, ArrayD};
-use testkit::{LayerReference, NETWORKS, fixture, largest_error, lite0, network};
+use ndarray::Array4;
+use testkit::{LayerReference, fixture, largest_error, lite0};
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -134,79 +134,6 @@ fn weights_at_the_last_layer_are_the_classifiers_row() {
         let want: Vec<f64> = row.chunks(2).map(|pair| half(pair) / 49.0).collect();
         let error = largest_error(&explanation.layers[0].weights, &want);
         assert!(error <= 1e-6, "class {class}: {error:.1e}");
-    }
-}
-
-#[test]
-fn networks_equal_float64_pytorch_in_a_batch_with_a_target_each() {
-    for name in NETWORKS {
-        let (model, known) = network(name);
-        let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
-        let targets: Vec<Target> =
-            known.classes.iter().map(|&class| Target::Class(class)).collect();
-        for kind in EngineKind::ALL {
-            for method in methods() {
-                let layers: Vec<&String> = known.layers.keys().collect();
-                let builder = Explainer::builder(model.clone()).layers(layers.iter().copied());
-                let explainer = on(kind, builder).method(method).build().expect("an explainer");
-                let explanations = explainer.explain_batch(x.view(), &targets).expect("maps");
-                for (item, explanation) in explanations.iter().enumerate() {
-                    for (place, layer) in layers.iter().enumerate() {
-                        let error = error_of(explanation, place, &known.layers[*layer], item);
-                        assert!(
-                            error <= BOUND,
-                            "{name} {method} {layer} item {item} on {kind}: {error:.1e}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The layer that is taken where none is named, and why it is right.
-#[test]
-fn the_automatic_layer() {
-    let table = [
-        ("resnet50", "layer4.2", "the last block, after its relu"),
-        ("mobilenet_v2", "features.18", "the last convolution, after its norm and relu6"),
-        (
-            "squeezenet1_1",
-            "features.12",
-            "features before the convolution that makes the class scores",
-        ),
-        ("vgg11", "features.19", "the last relu, before the last local pooling"),
-    ];
-    for (name, path, why) in table {
-        let (model, known) = network(name);
-        let explainer = Explainer::builder(model).build().expect("an explainer");
-        let (layer, value) = explainer.layers().next().expect("a layer");
-        assert_eq!(value, known.layers[path].value, "{name}: {why}, found {layer}");
-    }
-    let explainer =
-        Explainer::builder(Model::open(common::demo_model()).expect("the model")).build();
-    let explainer = explainer.expect("an explainer");
-    assert_eq!(explainer.layers().next(), Some(("bn2", "/bn2/act/Clip_output_0")));
-}
-
-#[test]
-fn methods_are_told_apart() {
-    let case = &lite0()[0];
-    let model = Model::open(common::demo_model()).expect("the built-in model");
-    let x = lite0_input(&case.photo);
-    let maps: Vec<Vec<f32>> = methods()
-        .map(|method| {
-            let builder = Explainer::builder(model.clone()).layer("blocks.4.2").method(method);
-            let explainer = builder.build().expect("an explainer");
-            let target = [Target::Class(case.class)];
-            map_of(&explainer.explain_batch(x.view().into_dyn(), &target).expect("maps")[0], 0)
-        })
-        .collect();
-    for (i, one) in maps.iter().enumerate() {
-        for other in &maps[i + 1..] {
-            let other: Vec<f64> = other.iter().map(|&v| f64::from(v)).collect();
-            assert!(largest_error(one, &other) >= 1e-2, "two methods give one map");
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
 pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
-pub use networks::{LayerReference, Lite0, NETWORKS, Network, lite0, network};
+pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use weights::{splitmix64, uniform, weights};
 
 /// A tensor of a fixture, in float64.

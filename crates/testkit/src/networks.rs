@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use onnx_grad::Model;
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, uniform, weights::weighed};
+use crate::{Tensor, fixture, largest_error, uniform, weights::weighed};
 
 /// What the reference says of one layer.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,19 +39,55 @@ impl LayerReference {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Network {
     seed: u64,
-    /// The shape of the input, [N, C, H, W].
+    /// The shape of the input, [N, C, …].
     pub input: Vec<usize>,
     /// The class of each image.
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
     /// The first eight logits of each image.
     pub logits: Tensor,
-    /// By module path.
+    /// By module path; one is the default layer, the other an early one.
     pub layers: BTreeMap<String, LayerReference>,
+    /// The gradient of the images, each for its own class.
+    pub gradient: ImageGradient,
+}
+
+/// Some elements of a gradient that is as large as its images.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ImageGradient {
+    stride: usize,
+    largest: f64,
+    data: Vec<f64>,
+}
+
+impl ImageGradient {
+    /// The largest difference to the elements that are known, over the largest entry of the whole;
+    /// infinite where the number of elements does not fit or a number is NaN.
+    pub fn largest_error(&self, got: &[f32]) -> f64 {
+        let known: Vec<f32> = got.iter().step_by(self.stride).copied().collect();
+        let within = self.data.iter().fold(0.0, |max: f64, number| max.max(number.abs()));
+        largest_error(&known, &self.data) * within / self.largest
+    }
 }
 
 /// The networks that [`network`] knows.
-pub const NETWORKS: [&str; 4] = ["mobilenet_v2", "resnet50", "squeezenet1_1", "vgg11"];
+pub const NETWORKS: [&str; 15] = [
+    "convnext_tiny",
+    "densenet121",
+    "ecg",
+    "efficientnet_b0",
+    "googlenet",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "r3d_18",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet50",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_1",
+    "vgg11_bn",
+    "vgg16",
+];
 
 /// A network of the fixtures, with its weights filled in, and what is known of it.
 ///

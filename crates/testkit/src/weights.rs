@@ -1,9 +1,12 @@
 //! Weights from a seed, so that a full-width network costs kilobytes. `tools/splitmix.py` has the same
 //! ten lines.
 
-use std::{collections::BTreeMap, error::Error, path::Path};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
-use onnx_grad::{Model, proto::tensor_proto::DataType};
+use onnx_grad::{
+    Model,
+    proto::{ModelProto, tensor_proto::DataType},
+};
 use prost::Message;
 
 /// One step of splitmix64 (Steele, Lea and Flood 2014): the number at place `index` of the sequence
@@ -45,7 +48,7 @@ pub(crate) fn weighed(
     seed: u64,
     scales: &BTreeMap<String, f32>,
 ) -> Result<Model, Box<dyn Error>> {
-    let mut proto = Model::open(skeleton)?.proto().clone();
+    let mut proto = ModelProto::decode(fs::read(skeleton)?.as_slice())?;
     for tensor in &mut proto.graph.get_or_insert_default().initializer {
         let Some(scale) = scales.get(tensor.label()) else { continue };
         assert_eq!(tensor.elem(), DataType::Float, "{}", tensor.label());
