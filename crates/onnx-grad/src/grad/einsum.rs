@@ -14,6 +14,9 @@ use crate::{
 /// A tensor and a letter for each of its axes.
 type Term = (ValueId, String);
 
+/// The largest identity matrix that a repeated letter makes: 4 MB.
+const DIAGONAL_LIMIT: i64 = 1024;
+
 /// Einsum, y = Σ over the letters that the output lacks of Π x_i. dx_i = Einsum(g, the other operands → the letters
 /// of x_i). Letters that occur in x_i alone are expanded over; one that x_i has twice gets a second name and an
 /// identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
@@ -85,6 +88,9 @@ fn operand(
         let (Some(second), Some(Dim::Fixed(size))) = (free(&used).next(), sizes.get(&name)) else {
             bail!(Unsupported, "the diagonal over \"{name}\" of its equation is of no known size");
         };
+        if !(0..=DIAGONAL_LIMIT).contains(size) {
+            bail!(Unsupported, "the diagonal of {size} by {size}; supported: {DIAGONAL_LIMIT}");
+        }
         let eye = (0..size * size).map(|at| if at % (size + 1) == 0 { 1.0 } else { 0.0 });
         let eye = b.floats(others[0].0, &[*size, *size], &eye.collect::<Vec<f64>>())?;
         others.push((eye, [name, second].iter().collect()));

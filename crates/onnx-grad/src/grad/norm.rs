@@ -220,7 +220,7 @@ pub(super) fn mean_variance_normalization(b: &mut Builder<'_>, n: &Call) -> Resu
 pub(super) fn lrn(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (x, size) = (n.x(0)?, n.attrs().int_or("size", 0));
     let shape = b.shape(x)?;
-    let (true, Some(front)) = (size > 0, shape.get(..2)) else {
+    let (true, Some(front)) = ((1..=4096).contains(&size), shape.get(..2)) else {
         bail!(InvalidModel, "attribute size is {size}, its input has {} axes", shape.len());
     };
     // The channels become an axis of space, over which a pool slides.
