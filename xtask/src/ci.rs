@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
         run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
     ("each feature alone", features),
+    ("fuzz targets", fuzz_targets),
     ("tests", tests),
     ("documentation", documentation),
     ("packages", packages),
@@ -72,6 +73,16 @@ fn features() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// They are a workspace of their own. libFuzzer itself takes a C++ compiler and is not needed to check them.
+fn fuzz_targets() -> Result<()> {
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"];
+    run(&mut cargo(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
+    run(cargo(["clippy", "--locked"])
+        .args(manifest)
+        .args(["--", "-D", "warnings"])
+        .env("CUSTOM_LIBFUZZER_PATH", "target/fuzz/libfuzzer.a"))
 }
 
 fn tests() -> Result<()> {
