@@ -46,10 +46,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("rten", "LpPool_dilated", "rten has no dilated pools"),
     ("rten", "LpPool_ceil", "rten has no such pool"),
     ("rten", "MaxUnpool", "rten has no such operator"),
-    ("rten", "Attention_window", "rten's attention looks everywhere"),
-    ("rten", "GridSample_linear_border", "rten pads with zeros"),
-    ("rten", "GridSample_nearest", "rten samples between elements"),
-    ("rten", "GridSample_3d", "rten samples images"),
     ("rten", "AffineGrid", "rten has no such operator"),
 ];
 
