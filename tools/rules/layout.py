@@ -85,6 +85,50 @@ pad_case("Pad_zeros", px, [0, 1, 2], [0, 0, 1])
 pad_case("Pad_value", px, [1, 0, 2], [0, 2, 1], 1.5)
 pad_case("Pad_negative", px, [0, -1, 1], [0, 0, -2])
 pad_case("Pad_axes", px, [1, 2], [0, 1], axes=[2, 1])
+
+
+def repeat_case(name, x, begins, ends, mode, axes=None):
+    """A pad that repeats elements: what is negative crops first."""
+    def fn(t):
+        for place, axis in enumerate(axes or range(x.ndim)):
+            b, e = begins[place], ends[place]
+            t = t.narrow(axis, max(-b, 0), t.shape[axis] + min(b, 0) + min(e, 0))
+            if max(b, 0) + max(e, 0) == 0:
+                continue
+            index = np.pad(np.arange(t.shape[axis]), (max(b, 0), max(e, 0)), mode=mode)
+            t = t.index_select(axis % x.ndim, torch.tensor(index))
+        return t
+
+    pads = begins + ends
+    forms = [one("Pad", lo=OLDEST, hi=10, pads=pads, mode=mode)] if axes is None and mode != "wrap" else []
+    lo = 19 if mode == "wrap" else 18 if axes else 11
+    consts = {"pads": ints(*pads)} | ({"axes": ints(*axes)} if axes else {})
+    forms.append(one("Pad", "x pads _ axes" if axes else "x pads", lo=lo, consts=consts, mode=mode))
+    case("layout", name, "Pad", {"x": x}, fn, *forms)
+
+
+ix = anywhere("ix", 2, 2, 5, 4)
+for mode in ("reflect", "edge", "wrap"):
+    repeat_case(f"Pad_{mode}", ix, [0, 0, 2, 1], [0, 0, 1, 3], mode)
+    repeat_case(f"Pad_{mode}_axes", ix, [1, 2], [2, 0], mode, axes=[3, 2])
+    repeat_case(f"Pad_{mode}_negative", ix, [0, 0, -2, 1], [0, 0, 2, -1], mode)
+    repeat_case(f"Pad_{mode}_1d", anywhere("iy", 2, 3, 4), [0, 0, 3], [0, 0, 2], mode)
+tx = anywhere("tx", 2, 3, 2)
+for label, repeats in ("inner", [1, 1, 3]), ("outer", [2, 1, 1]), ("all", [2, 3, 2]), ("none", [1, 1, 1]):
+    case("layout", f"Tile_{label}", "Tile", {"x": tx}, lambda x, r=repeats: x.repeat(r) * 1, one("Tile", "x r", consts={"r": ints(*repeats)}))
+deep, wide = anywhere("dd", 2, 8, 2, 3), anywhere("dw", 2, 3, 4, 6)
+dcr = lambda x, b=2: x.reshape(x.shape[0], b, b, -1, *x.shape[2:]).permute(0, 3, 4, 1, 5, 2).reshape(x.shape[0], -1, x.shape[2] * b, x.shape[3] * b)
+crd = lambda x: torch.nn.functional.pixel_shuffle(x, 2)
+back = lambda x, b=2: x.reshape(*x.shape[:2], x.shape[2] // b, b, x.shape[3] // b, b).permute(0, 3, 5, 1, 2, 4).reshape(x.shape[0], -1, x.shape[2] // b, x.shape[3] // b)
+case("layout", "DepthToSpace", "DepthToSpace", {"x": deep}, dcr, one("DepthToSpace", blocksize=2))
+case("layout", "DepthToSpace_DCR", "DepthToSpace", {"x": deep}, dcr, one("DepthToSpace", lo=11, blocksize=2, mode="DCR"))
+case("layout", "DepthToSpace_CRD", "DepthToSpace", {"x": deep}, crd, one("DepthToSpace", lo=11, blocksize=2, mode="CRD"))
+case("layout", "SpaceToDepth", "SpaceToDepth", {"x": wide}, back, one("SpaceToDepth", blocksize=2))
+case("layout", "SpaceToDepth_CRD", "SpaceToDepth", {"x": wide}, lambda x: torch.nn.functional.pixel_unshuffle(x, 2), one("SpaceToDepth", lo=28, blocksize=2, mode="CRD"))
+tri = anywhere("tr", 2, 4, 5)
+for label, upper, k in ("upper", 1, None), ("lower", 0, None), ("upper_k", 1, 2), ("lower_k", 0, -1):
+    fn = lambda x, f=torch.triu if upper else torch.tril, k=k or 0: f(x, k)
+    case("layout", f"Trilu_{label}", "Trilu", {"x": tri}, fn, one("Trilu", "x" if k is None else "x k", lo=14, consts={} if k is None else {"k": np.array(k, np.int64)}, **({} if upper else {"upper": 0})))
 qx = anywhere("qx", 2, 3, 4)
 shape_of = lambda *s: {"shape": ints(*s)}
 case("layout", "Reshape_minus1", "Reshape", {"x": qx}, lambda x: x.reshape(2, 12), one("Reshape", "x shape", consts=shape_of(2, -1)))

@@ -67,10 +67,64 @@ conv_case("Conv_1d", anywhere("c25", 2, 3, 9), anywhere("w25", 2, 3, 3), strides
 conv_case("Conv_1d_dilated", anywhere("c26", 1, 2, 9), anywhere("w26", 2, 2, 3), dilations=[2], pads=[2, 1])
 conv_case("Conv_3d", anywhere("c27", 1, 2, 4, 5, 4), anywhere("w27", 2, 2, 3, 3, 3), pads=[1, 1, 1, 1, 1, 1])
 conv_case("Conv_3d_s2", anywhere("c28", 1, 1, 5, 4, 5), anywhere("w28", 2, 1, 3, 3, 3), strides=[2, 2, 1], pads=[1, 1, 0, 1, 1, 0])
-wt = anywhere("wct", 2, 3, 3, 3)
-case("linear", "ConvTranspose_s2", "ConvTranspose", {"x": anywhere("ct2", 1, 2, 3, 4)},
-     lambda t: F.conv_transpose2d(t, torch.tensor(wt.astype(np.float64)), stride=2, padding=1, output_padding=1),
-     one("ConvTranspose", "x w", consts={"w": wt}, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], kernel_shape=[3, 3]))
+
+
+def transposed_case(name, x, w, bias=None, strides=None, pads=None, extra=None, dilations=None, group=1, shape=None, auto_pad=None):
+    """Computed without pads, to the full reach, then cropped."""
+    d = x.ndim - 2
+    s, dl, op = strides or [1] * d, dilations or [1] * d, extra or [0] * d
+    reach = [(x.shape[i + 2] - 1) * s[i] + (w.shape[i + 2] - 1) * dl[i] + 1 + op[i] for i in range(d)]
+    p = list(pads or [0] * (2 * d))
+    if shape or (auto_pad or "").startswith("SAME"):
+        outs = shape or [x.shape[i + 2] * s[i] for i in range(d)]
+        total = [max(r - o, 0) for r, o in zip(reach, outs)]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        p = small + large if auto_pad == "SAME_UPPER" else large + small
+    else:
+        outs = [r - p[i] - p[i + d] for i, r in enumerate(reach)]
+    wt = torch.tensor(w.astype(np.float64))
+    plain = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[d]
+
+    def fn(t, b=None):
+        y = plain(t, wt, b, s, groups=group, dilation=dl)
+        missing = [max(p[i] + outs[i] - y.shape[i + 2], 0) for i in range(d)]
+        if any(missing):
+            more = F.pad(torch.ones_like(y[:1, :1]), [v for m in reversed(missing) for v in (0, m)])
+            y = F.pad(y, [v for m in reversed(missing) for v in (0, m)])
+            y = y if b is None else y + (1 - more) * b.reshape(1, -1, *[1] * d)
+        for i in range(d):
+            y = y.narrow(i + 2, p[i], outs[i])
+        return y
+
+    attrs = {"strides": strides} if strides else {}
+    attrs |= {"pads": pads} if pads else {}
+    attrs |= {"output_padding": extra} if extra else {}
+    attrs |= {"dilations": dilations} if dilations else {}
+    attrs |= {"group": group} if group > 1 else {}
+    attrs |= {"output_shape": shape} if shape else {}
+    attrs |= {"auto_pad": auto_pad} if auto_pad else {}
+    inputs = {"x": x} | ({} if bias is None else {"b": bias})
+    case("linear", name, "ConvTranspose", inputs, fn, one("ConvTranspose", "x w" + ("" if bias is None else " b"), consts={"w": w}, **attrs))
+
+
+tx, tw = anywhere("tx", 2, 2, 3, 4), anywhere("tw", 2, 3, 3, 3)
+transposed_case("ConvTranspose_plain", tx, tw)
+transposed_case("ConvTranspose_bias", tx, tw, bias=anywhere("tb", 3), strides=[2, 2])
+transposed_case("ConvTranspose_s2", tx, tw, strides=[2, 2], pads=[1, 1, 1, 1], extra=[1, 1])
+transposed_case("ConvTranspose_2x2_s2", tx, anywhere("tv", 2, 3, 2, 2), strides=[2, 2])
+transposed_case("ConvTranspose_asymmetric", tx, tw, strides=[2, 3], pads=[0, 1, 2, 0])
+transposed_case("ConvTranspose_dilated", tx, tw, dilations=[2, 3], pads=[1, 2, 1, 2])
+transposed_case("ConvTranspose_dilated_s2", tx, tw, dilations=[2, 2], strides=[2, 2], extra=[1, 0])
+transposed_case("ConvTranspose_groups", anywhere("tg", 2, 4, 3, 4), anywhere("th", 4, 3, 3, 3), group=2, strides=[2, 2], pads=[1, 1, 1, 1])
+transposed_case("ConvTranspose_depthwise", anywhere("td", 1, 3, 3, 4), anywhere("te", 3, 1, 4, 4), group=3, strides=[2, 2], pads=[1, 1, 1, 1])
+transposed_case("ConvTranspose_k_less_s", tx, anywhere("tk", 2, 3, 2, 1), strides=[3, 2], extra=[1, 1])
+transposed_case("ConvTranspose_output_shape", tx, tw, strides=[2, 2], shape=[6, 8])
+transposed_case("ConvTranspose_output_shape_odd", tx, tw, strides=[3, 3], shape=[8, 10])
+transposed_case("ConvTranspose_output_shape_upper", tx, tw, strides=[2, 2], shape=[6, 8], auto_pad="SAME_UPPER")
+for auto in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+    transposed_case(f"ConvTranspose_{auto}", tx, anywhere("ta", 2, 3, 4, 3), strides=[2, 2], auto_pad=auto)
+transposed_case("ConvTranspose_1d", anywhere("t1", 2, 2, 5), anywhere("u1", 2, 3, 3), strides=[2], pads=[1, 0])
+transposed_case("ConvTranspose_3d", anywhere("t3", 1, 2, 3, 2, 3), anywhere("u3", 2, 2, 2, 3, 2), strides=[2, 1, 2], pads=[0, 1, 0, 1, 0, 0])
 for ta, tb in itertools.product((0, 1), (0, 1)):
     n = f"Gemm_{ta}{tb}"
     case("linear", n, "Gemm", {"a": data(n + "a", *((4, 2) if ta else (2, 4))), "b": data(n + "b", *((3, 4) if tb else (4, 3))), "c": data(n + "c", 3)},

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .case import OLDEST, anywhere, case, distinct, one, rng
+from .case import OLDEST, anywhere, case, data, distinct, one, rng
 
 
 def pool_pads(x, k, s, dl, pads, auto_pad, ceil):
@@ -78,6 +78,7 @@ max_pool_case("MaxPool_k3s1p1", distinct("p3", 1, 2, 4, 5), [3, 3], [1, 1], [1, 
 max_pool_case("MaxPool_k5s1p2", distinct("p4", 1, 1, 6, 6), [5, 5], [1, 1], [2, 2, 2, 2], torch_args={"stride": 1, "padding": 2})
 max_pool_case("MaxPool_ceil", distinct("p5", 1, 2, 6, 7), [3, 3], [2, 2], ceil=1, torch_args={"stride": 2, "ceil_mode": True})
 max_pool_case("MaxPool_ceil_p1", distinct("p6", 1, 1, 6, 5), [2, 3], [2, 2], [1, 1, 1, 1], ceil=1, torch_args={"stride": 2, "padding": [1, 1], "ceil_mode": True})
+max_pool_case("MaxPool_ceil_no_further", distinct("pz", 1, 1, 4, 4), [3, 3], [3, 3], [1, 1, 1, 1], ceil=1, torch_args={"stride": 3, "padding": 1, "ceil_mode": True})
 max_pool_case("MaxPool_remainder", distinct("p7", 1, 1, 7, 8), [2, 3], [2, 3], torch_args={"stride": [2, 3]})
 max_pool_case("MaxPool_k_less_s", distinct("p8", 1, 1, 8, 7), [2, 1], [3, 2], torch_args={"stride": [3, 2]})
 max_pool_case("MaxPool_asymmetric", distinct("p9", 1, 1, 5, 6), [3, 3], [2, 2], [0, 1, 2, 0])
@@ -139,3 +140,36 @@ for d, shape in [("1d", (2, 3, 5)), ("2d", (2, 3, 4, 3)), ("3d", (1, 2, 2, 3, 2)
     flat = lambda x: first_max(x.flatten(2)).reshape(x.shape[:2] + (1,) * (x.ndim - 2))
     case("pool", f"GlobalMaxPool_{d}", "GlobalMaxPool", {"x": distinct("gm" + d, *shape)}, flat, one("GlobalMaxPool"))
 case("pool", "GlobalMaxPool_ties", "GlobalMaxPool", {"x": ties}, lambda x: F.adaptive_max_pool2d(x, 1), one("GlobalMaxPool"))
+
+
+def lp_pool_case(name, x, k, p, strides=None, pads=None, dilations=None, ceil=0, auto_pad=None):
+    d = len(k)
+    s, dl = strides or [1] * d, dilations or [1] * d
+    full, outs = pool_pads(x, k, s, dl, pads, auto_pad, ceil)
+    attrs = {"kernel_shape": k} | ({} if p == 2 else {"p": p})
+    attrs |= {"strides": strides} if strides else {}
+    attrs |= {"pads": pads} if pads else {}
+    attrs |= {"dilations": dilations} if dilations else {}
+    attrs |= {"ceil_mode": 1} if ceil else {}
+    attrs |= {"auto_pad": auto_pad} if auto_pad else {}
+    fn = lambda t: (windows(t, k, s, dl, full, outs, 0.0).abs() ** p).sum(-1) ** (1 / p)
+    case("pool", name, "LpPool", {"x": x}, fn, one("LpPool", lo=18 if dilations or ceil else OLDEST, **attrs))
+
+
+for p in (1, 2, 3, 4):
+    lp_pool_case(f"LpPool_p{p}", data(f"lp{p}", 2, 2, 5, 6), [2, 3], p, [2, 1])
+    case("pool", f"GlobalLpPool_p{p}", "GlobalLpPool", {"x": data(f"gl{p}", 2, 3, 3, 4)}, lambda x, p=p: (x.abs() ** p).sum((2, 3), keepdim=True) ** (1 / p), one("GlobalLpPool", p=p))
+lp_pool_case("LpPool_padded", data("lq", 1, 2, 6, 5), [3, 3], 2, [2, 2], [1, 1, 0, 1])
+lp_pool_case("LpPool_dilated", data("lr", 1, 2, 7, 8), [2, 3], 2, [2, 1], [1, 0, 1, 0], dilations=[2, 2])
+lp_pool_case("LpPool_ceil", data("lc", 1, 2, 6, 7), [3, 2], 3, [2, 2], ceil=1)
+lp_pool_case("LpPool_SAME_UPPER", data("lu", 1, 1, 5, 6), [2, 3], 2, [2, 2], auto_pad="SAME_UPPER")
+lp_pool_case("LpPool_1d", data("l1", 2, 2, 7), [3], 2, [2])
+zeros = data("lz", 1, 1, 4, 4)
+zeros[..., :2, :2] = 0
+case("pool", "LpPool_zeros", "LpPool", {"x": zeros}, lambda x: torch.stack([torch.linalg.vector_norm(x[..., i : i + 2, j : j + 2], dim=(2, 3)) for i in (0, 2) for j in (0, 2)], -1).reshape(1, 1, 2, 2), one("LpPool", kernel_shape=[2, 2], strides=[2, 2]))
+ux = distinct("mu", 2, 2, 3, 4)
+base = np.arange(4).reshape(2, 2, 1, 1) * 48
+inside = (np.arange(3) * 2).reshape(3, 1) * 8 + (np.arange(4) * 2) + rng("mi").integers(0, 2, (2, 2, 3, 4)) * 8 + rng("mj").integers(0, 2, (2, 2, 3, 4))
+at = (base + inside).astype(np.int64)
+case("pool", "MaxUnpool", "MaxUnpool", {"x": ux}, lambda x: torch.zeros(2 * 2 * 6 * 8, dtype=x.dtype).scatter(0, torch.tensor(at.ravel()), x.flatten()).reshape(2, 2, 6, 8), one("MaxUnpool", "x i", lo=9, consts={"i": at}, kernel_shape=[2, 2], strides=[2, 2]))
+case("pool", "MaxPool_indices_unused", "MaxPool", {"x": distinct("mx", 1, 2, 4, 6)}, lambda x: F.max_pool2d(x, 2), one("MaxPool", lo=8, outs="y i", kernel_shape=[2, 2], strides=[2, 2]))

@@ -79,8 +79,12 @@ impl Reader {
         self.get(name).map(|a| a.ints.as_slice())
     }
 
+    pub(crate) fn float(&self, name: &str) -> Option<f64> {
+        self.get(name)?.f.map(f64::from)
+    }
+
     pub(crate) fn float_or(&self, name: &str, default: f64) -> f64 {
-        self.get(name).and_then(|a| a.f).map_or(default, f64::from)
+        self.float(name).unwrap_or(default)
     }
 
     /// A list of floats, empty where it is left out.

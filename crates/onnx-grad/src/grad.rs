@@ -9,6 +9,7 @@
 //! written out ([`Cotangent::OneHot`]). And who needs only the sum of a gradient over space gets it
 //! *pushed*: the sum is taken as far towards the output as it commutes with the operators.
 
+mod attention;
 mod call;
 mod einsum;
 mod elementwise;
@@ -20,6 +21,8 @@ mod norm;
 mod overrides;
 mod pool;
 mod reduce;
+mod resize;
+mod sample;
 mod sound;
 mod table;
 
@@ -28,6 +31,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
+pub use resize::{Resampling, resampling};
 use table::{Kind, Push, Rule, rule_for};
 pub use table::{NEWEST_OPSET, OLDEST_OPSET, RuleInfo, rules};
 

@@ -24,8 +24,8 @@ pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
-    GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, RuleInfo, Want, differentiate,
-    expand, gradient, rules,
+    GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, Resampling, RuleInfo, Want,
+    differentiate, expand, gradient, resampling, rules,
 };
 pub use graph::{Graph, Sizes, inputs};
 pub use model::{Model, Weight};

@@ -82,16 +82,19 @@ pub fn fixture(name: &str) -> PathBuf {
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn rule_cases() -> Vec<Case> {
     let families = [
-        "elementwise",
         "activation",
+        "attention",
         "contrib",
-        "linear",
-        "pool",
-        "norm",
-        "reduce",
+        "elementwise",
+        "index",
         "layout",
-        "zero",
+        "linear",
+        "norm",
+        "pool",
+        "reduce",
+        "resize",
         "together",
+        "zero",
     ];
     let read = |family: &str| -> Vec<Case> {
         let path = fixture(&format!("rules/{family}.json"));

@@ -87,9 +87,21 @@ impl Dialect {
 
     /// Whether a node is to be written in other operators, by its definition where it has one.
     fn lacks(self, facts: &Facts<'_>, node: &NodeProto) -> bool {
+        let one_of = |name: &str, known: &[&str]| {
+            node.attr_str(name).is_none_or(|text| known.contains(&text))
+        };
         let written = match node.op() {
+            "Attention" if self == Self::Rten => {
+                node.attr_int("left_window_size").is_some()
+                    || node.attr_int("right_window_size").is_some()
+            }
             // Engines differ in what the dots may stand for.
             "Einsum" => node.attr_str("equation").is_some_and(|text| text.contains("...")),
+            "GridSample" if self == Self::Rten => {
+                !one_of("mode", &["linear", "bilinear"])
+                    || !one_of("padding_mode", &["zeros"])
+                    || facts.rank(node, 0) != Some(4)
+            }
             // The window of a response is odd there.
             "LRN" if self == Self::OnnxRuntime => {
                 node.attr_int("size").is_some_and(|size| size % 2 == 0)

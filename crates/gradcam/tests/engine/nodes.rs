@@ -256,6 +256,43 @@ pub(crate) fn shaped() -> Vec<Case> {
             ),
         ),
         case(
+            "resize cubic",
+            one(
+                13,
+                &[1, 1, 2, 3],
+                vec![f32s("s", &[4], &[1.0, 1.0, 2.0, 2.0])],
+                node("Resize", &["x", "", "s"], &["y"], vec![text("mode", "cubic")]),
+            ),
+        ),
+        case(
+            "max pool dilated",
+            one(
+                13,
+                &[1, 1, 4, 4],
+                vec![],
+                node(
+                    "MaxPool",
+                    &["x"],
+                    &["y"],
+                    vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[2, 2])],
+                ),
+            ),
+        ),
+        case(
+            "resize channels last",
+            one(
+                13,
+                &[1, 2, 3, 2],
+                vec![f32s("s", &[4], &[1.0, 2.0, 2.0, 1.0])],
+                node(
+                    "Resize",
+                    &["x", "", "s"],
+                    &["y"],
+                    vec![text("coordinate_transformation_mode", "asymmetric")],
+                ),
+            ),
+        ),
+        case(
             "split without sizes",
             model(
                 11,
@@ -275,18 +312,6 @@ pub(crate) fn excluded() -> Vec<Case> {
     vec![
         not_on(
             case(
-                "resize cubic",
-                one(
-                    13,
-                    &[1, 1, 2, 3],
-                    vec![f32s("s", &[4], &[1.0, 1.0, 2.0, 2.0])],
-                    node("Resize", &["x", "", "s"], &["y"], vec![text("mode", "cubic")]),
-                ),
-            ),
-            &[("rten", "attribute mode is cubic; rten takes linear|nearest")],
-        ),
-        not_on(
-            case(
                 "conv 3-d",
                 one(
                     13,
@@ -299,37 +324,15 @@ pub(crate) fn excluded() -> Vec<Case> {
         ),
         not_on(
             case(
-                "max pool dilated",
+                "pad reflects beyond the far end",
                 one(
                     13,
-                    &[1, 1, 4, 4],
-                    vec![],
-                    node(
-                        "MaxPool",
-                        &["x"],
-                        &["y"],
-                        vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[2, 2])],
-                    ),
+                    &[1, 3],
+                    vec![i64s("pads", &[4], &[0, 3, 0, 0])],
+                    node("Pad", &["x", "pads"], &["y"], vec![text("mode", "reflect")]),
                 ),
             ),
-            &[("rten", "attribute dilations is [2, 2]")],
-        ),
-        not_on(
-            case(
-                "resize channels last",
-                one(
-                    13,
-                    &[1, 2, 3, 2],
-                    vec![f32s("s", &[4], &[1.0, 2.0, 2.0, 1.0])],
-                    node(
-                        "Resize",
-                        &["x", "", "s"],
-                        &["y"],
-                        vec![text("coordinate_transformation_mode", "asymmetric")],
-                    ),
-                ),
-            ),
-            &[("rten", "resized dimensions")],
+            &[("rten", "it reflects 3 of 3 elements"), ("onnxruntime", "exceeds maximum allowed")],
         ),
     ]
 }

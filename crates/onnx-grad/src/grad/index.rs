@@ -1,7 +1,8 @@
-//! Rules of operators that pick elements by index.
+//! Rules of operators that pick or place elements by index.
 
-use super::{Call, Cotangent, Cotangents, call::product_dim, one};
+use super::{Call, Cotangent, Cotangents, call::product, call::product_dim, none, one};
 use crate::{
+    attrs,
     builder::Builder,
     error::{Error, ErrorKind, Result, bail},
     facts::Dim,
@@ -9,34 +10,136 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// Gather, y[…, j, …] = x[…, indices[j], …]. dx[l] = Σ_j [indices[j] = l]·g[j], a product with a one-hot
-/// matrix; negative indices count from the end. <https://onnx.ai/onnx/operators/onnx__Gather.html>
+/// Gather, y[…, j, …] = x[…, indices[j], …]. dx[l] = Σ_j [indices[j] = l]·g[j]; negative indices count
+/// from the end. <https://onnx.ai/onnx/operators/onnx__Gather.html>
 pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (x, indices) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(indices)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
     let size = b.size(x, axis)?;
     let g = n.full(b)?;
-    let open = || Error::new(ErrorKind::Shape, "its shape is not linear in the batch size");
-    let rows = product_dim(&shape[..axis]).ok_or_else(open)?;
-    let picks = product_dim(&index_shape).ok_or_else(open)?;
-    let columns = product_dim(&shape[axis + 1..]).ok_or_else(open)?;
-    let flat = b.reshape(indices, &[Dim::Fixed(1), picks])?;
-    let flat = b.cast(flat, DataType::Int64)?;
-    let (places, from_end) = (b.places(0, size)?, b.places(-size, 0)?);
-    let places = b.ints(&[size, 1], &places)?;
-    let from_end = b.ints(&[size, 1], &from_end)?;
-    let (near, far) = (b.equal(places, flat, g)?, b.equal(from_end, flat, g)?);
-    let one_hot = b.add(near, far)?;
+    let rows = linear(&shape[..axis])?;
+    let picks = linear(&index_shape)?;
+    let columns = linear(&shape[axis + 1..])?;
+    let index = match b.fact(indices).ints() {
+        Some(places) => Index::Known(counted(&places, size)?),
+        None => {
+            let flat = b.reshape(indices, &[Dim::Fixed(1), picks])?;
+            Index::Value(from_start(b, flat, size)?)
+        }
+    };
     let g = b.reshape(g, &[rows, picks, columns])?;
-    let dx = b.matmul(one_hot, g)?;
+    let dx = summed(b, g, &index, size)?;
     one(b.reshape(dx, &shape)?)
 }
 
-/// Indices as int64 that count from the start of an axis, also those that count from its end.
+/// The product of dims that is still linear in the batch.
+fn linear(dims: &[Dim]) -> Result<Dim> {
+    let open = || Error::new(ErrorKind::Shape, "its shape is not linear in the batch size");
+    product_dim(dims).ok_or_else(open)
+}
+
+/// Places on one axis.
+enum Index {
+    /// Numbers, counted from the start.
+    Known(Vec<i64>),
+    /// A value [1, picks] or [rows, picks], counted from the start.
+    Value(ValueId),
+}
+
+/// Indices counted from the start.
+fn counted(places: &[i64], size: i64) -> Result<Vec<i64>> {
+    let counted = places.iter().map(|&place| {
+        let from_start = if place < 0 { place.saturating_add(size) } else { place };
+        match (0..size).contains(&from_start) {
+            true => Ok(from_start),
+            false => bail!(InvalidModel, "its index {place} is beyond an axis of {size}"),
+        }
+    });
+    counted.collect()
+}
+
+/// The most elements of a one-hot matrix; beyond it elements are scattered, where the opset can add.
+const ONE_HOT_LIMIT: i64 = 1 << 22;
+
+/// The most gathers that stand for a sum over repeated indices.
+const GATHER_LIMIT: usize = 8;
+
+/// dx[r, l, c] = Σ_j [index[j] = l]·g[r, j, c], from g [rows, picks, columns] to [rows, size, columns].
+///
+/// Known indices are turned round: row l gathers its first j, its second j and so on, and a row of zeros
+/// where there is none. Others make a one-hot matrix.
+fn summed(b: &mut Builder<'_>, g: ValueId, index: &Index, size: i64) -> Result<ValueId> {
+    let picks = b.size(g, 1)?;
+    let index = match index {
+        Index::Value(index) => *index,
+        Index::Known(places) => match by_gathering(b, g, places, size)? {
+            Some(dx) => return Ok(dx),
+            None => b.ints(&[1, picks], places)?,
+        },
+    };
+    if product([size, picks])? > ONE_HOT_LIMIT && b.graph().opset() >= 16 {
+        let (rows, columns) = (b.shape(g)?[0], b.shape(g)?[2]);
+        let like = b.slice(g, 1, 0, 1, 1)?;
+        let like = b.pad_axis(like, 1, 0, size - 1)?;
+        let index_rows = b.shape(index)?[0];
+        let index = b.reshape(index, &[index_rows, Dim::Fixed(picks), Dim::Fixed(1)])?;
+        let index = b.expand_like(index, g)?;
+        let dx = placed(b, g, index, 1, like)?;
+        return b.reshape(dx, &[rows, Dim::Fixed(size), columns]);
+    }
+    let places: Vec<i64> = (0..size).collect();
+    let places = b.ints(&[size, 1], &places)?;
+    let index_rows = b.shape(index)?[0];
+    let index = b.reshape(index, &[index_rows, Dim::Fixed(1), Dim::Fixed(picks)])?;
+    let one_hot = b.equal(places, index, g)?;
+    b.matmul(one_hot, g)
+}
+
+fn by_gathering(
+    b: &mut Builder<'_>,
+    g: ValueId,
+    places: &[i64],
+    size: i64,
+) -> Result<Option<ValueId>> {
+    let picks = b.size(g, 1)?;
+    let Some(&first) = places.first() else { return Ok(None) };
+    if places.iter().zip(first..).all(|(&place, next)| place == next) {
+        return b.pad_axis(g, 1, first, size - first - picks).map(Some);
+    }
+    let Ok(count) = usize::try_from(size) else { return Ok(None) };
+    let mut tables: Vec<Vec<i64>> = Vec::new();
+    let mut met = vec![0usize; count];
+    for (&place, pick) in places.iter().zip(0i64..) {
+        let Ok(place) = usize::try_from(place) else { return Ok(None) };
+        if met[place] == tables.len() {
+            if tables.len() == GATHER_LIMIT {
+                return Ok(None);
+            }
+            tables.push(vec![picks; count]);
+        }
+        tables[met[place]][place] = pick;
+        met[place] += 1;
+    }
+    let mut sum = None;
+    for table in tables {
+        let from = if table.contains(&picks) { b.pad_axis(g, 1, 0, 1)? } else { g };
+        let table = b.list(&table)?;
+        let part = b.gather(from, table, 1)?;
+        sum = Some(match sum {
+            None => part,
+            Some(sum) => b.add(sum, part)?,
+        });
+    }
+    Ok(sum)
+}
+
+/// Indices as int64 that count from the start of an axis, also those that count from its end, which
+/// there are from opset 11 on.
 pub(super) fn from_start(b: &mut Builder<'_>, index: ValueId, size: i64) -> Result<ValueId> {
     let index = b.cast(index, DataType::Int64)?;
-    if b.fact(index).ints().is_some_and(|ints| ints.iter().all(|&place| place >= 0)) {
+    let known = b.fact(index).ints().is_some_and(|ints| ints.iter().all(|&place| place >= 0));
+    if known || b.graph().opset() < 11 {
         return Ok(index);
     }
     let negative = b.below(index, 0.0)?;
@@ -45,20 +148,202 @@ pub(super) fn from_start(b: &mut Builder<'_>, index: ValueId, size: i64) -> Resu
     b.add(index, shift)
 }
 
-/// GatherElements of one element a row, y[n, 0] = x[n, index[n, 0]]: the score of a class.
-/// dx[n, k] = g[n, 0]·[k = index[n, 0]], kept as a one-hot row.
+/// GatherElements, y[…, j, …] = x[…, index[…, j, …], …]. dx adds g at these places. The score of a class,
+/// one element of each row of a matrix, is kept as a one-hot row.
 /// <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
 pub(super) fn gather_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (x, column) = (n.x(0)?, n.x(1)?);
-    let axis = n.axis(n.attrs().int_or("axis", 0), b.rank(x)?)?;
-    let shape = b.shape(x)?;
-    let one_a_row = shape.len() == 2 && b.shape(column)? == [shape[0], Dim::Fixed(1)];
-    if axis != 1 || !one_a_row {
-        bail!(Unsupported, "it picks many elements; supported: one in each row of a matrix");
+    let (x, index) = (n.x(0)?, n.x(1)?);
+    let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
+    let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
+    let one_a_row = shape.len() == 2 && axis == 1 && index_shape[1] == Dim::Fixed(1);
+    if one_a_row && shape[0] == index_shape[0] {
+        let g = n.cot(b)?;
+        let mut shape = b.shape(g)?;
+        shape[1] = Dim::Fixed(1);
+        let scale = b.reshape(g, &shape)?;
+        return Ok(vec![Some(Cotangent::OneHot { column: index, scale }), None]);
     }
-    let g = n.cot(b)?;
-    let mut shape = b.shape(g)?;
-    shape[1] = Dim::Fixed(1);
-    let scale = b.reshape(g, &shape)?;
-    Ok(vec![Some(Cotangent::OneHot { column, scale }), None])
+    let g = n.full(b)?;
+    one(placed(b, g, index, axis, x)?)
+}
+
+/// The transpose of GatherElements: dx[…, index[…, j, …], …] += g[…, j, …], in the shape of `x`. From
+/// opset 16 ScatterElements adds, in float32 where ONNX Runtime has no kernel; before, g is summed under a
+/// mask. What the other axes of `x` have more than `index` gets zeros.
+fn placed(
+    b: &mut Builder<'_>,
+    g: ValueId,
+    index: ValueId,
+    axis: usize,
+    x: ValueId,
+) -> Result<ValueId> {
+    let size = b.size(x, axis)?;
+    let mut dx = if b.graph().opset() >= 16 {
+        let elem = b.elem(g);
+        let wide = if elem == DataType::Double { elem } else { DataType::Float };
+        let g = b.cast(g, wide)?;
+        let line = b.slice(g, axis, 0, 1, 1)?;
+        let line = b.pad_axis(line, axis, 0, size - 1)?;
+        let zero = b.scalar(g, 0.0)?;
+        let zeros = b.expand_like(zero, line)?;
+        let axis = attrs::int("axis", crate::builder::index(axis)?);
+        let attributes = vec![axis, attrs::text("reduction", "add")];
+        let dx = b.raw("ScatterElements", &[zeros, index, g], attributes)?;
+        b.cast(dx, elem)?
+    } else {
+        let index = from_start(b, index, size)?;
+        let mut apart = b.shape(g)?;
+        apart.insert(axis, Dim::Fixed(1));
+        let (index, apart) = (b.reshape(index, &apart)?, b.reshape(g, &apart)?);
+        let mut dims = vec![1; b.rank(g)? + 1 - axis];
+        dims[0] = size;
+        let places: Vec<i64> = (0..size).collect();
+        let places = b.ints(&dims, &places)?;
+        let hit = b.equal(places, index, g)?;
+        let share = b.mul(hit, apart)?;
+        let sum = b.sum(share, &[axis + 1])?;
+        let mut shape = b.shape(sum)?;
+        shape.remove(axis + 1);
+        b.reshape(sum, &shape)?
+    };
+    let (shape, have) = (b.shape(x)?, b.shape(dx)?);
+    for other in 0..shape.len() {
+        if have[other] != shape[other] {
+            let missing = b.size(x, other)? - b.size(dx, other)?;
+            dx = b.pad_axis(dx, other, 0, missing)?;
+        }
+    }
+    Ok(dx)
+}
+
+/// GatherND, y[o, …] = x[index[o], …]: the last axis of `index` counts the axes that it addresses, behind
+/// `batch_dims` shared ones. dx adds g at these places, with the addressed axes laid out as one.
+/// <https://onnx.ai/onnx/operators/onnx__GatherND.html>
+pub(super) fn gather_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let (x, index) = (n.x(0)?, n.x(1)?);
+    let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
+    let batch = usize::try_from(n.attrs().int_or("batch_dims", 0)).unwrap_or(usize::MAX);
+    let last = index_shape.len().saturating_sub(1);
+    let depth = b.size(index, last)?;
+    let end = batch.saturating_add(usize::try_from(depth).unwrap_or(usize::MAX));
+    if batch > last || end > shape.len() {
+        bail!(InvalidModel, "it addresses axes {batch} to {end} of {}", shape.len());
+    }
+    if shape[..batch] != index_shape[..batch] {
+        bail!(Shape, "its batch is {:?} and {:?}", &shape[..batch], &index_shape[..batch]);
+    }
+    let sizes = (batch..end).map(|axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
+    let size = product(sizes.iter().copied())?;
+    let (rows, columns) = (linear(&shape[..batch])?, linear(&shape[end..])?);
+    let picks = linear(&index_shape[batch..last])?;
+    let g = n.full(b)?;
+    let g = b.reshape(g, &[rows, picks, columns])?;
+    let index = match b.fact(index).ints() {
+        Some(ints) if batch == 0 => Index::Known(flat(&ints, &sizes)?),
+        _ => {
+            let index = b.reshape(index, &[rows, picks, Dim::Fixed(depth)])?;
+            let mut sum = None;
+            for (axis, &size) in sizes.iter().enumerate() {
+                let part = b.slice(index, 2, crate::builder::index(axis)?, 1, 1)?;
+                let part = from_start(b, part, size)?;
+                sum = Some(match sum {
+                    None => part,
+                    Some(sum) => {
+                        let size = b.ints(&[], &[size])?;
+                        let before = b.mul(sum, size)?;
+                        b.add(before, part)?
+                    }
+                });
+            }
+            let Some(sum) = sum else { bail!(InvalidModel, "its indices are empty") };
+            Index::Value(b.reshape(sum, &[rows, picks])?)
+        }
+    };
+    let dx = summed(b, g, &index, size)?;
+    one(b.reshape(dx, &shape)?)
+}
+
+/// Places in the axes of these sizes as places in one axis.
+fn flat(index: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
+    let places = index.chunks(sizes.len().max(1)).map(|place| {
+        let mut flat = 0;
+        for (&at, &size) in place.iter().zip(sizes) {
+            flat = flat * size + counted(&[at], size)?[0];
+        }
+        Ok(flat)
+    });
+    places.collect()
+}
+
+/// Whether a scatter adds to what is there; what multiplies or compares is refused.
+fn adds(n: &Call) -> Result<bool> {
+    match n.attrs().text("reduction").unwrap_or("none") {
+        "none" => Ok(false),
+        "add" => Ok(true),
+        other => bail!(Unsupported, "attribute reduction is {other:?}; supported: none, add"),
+    }
+}
+
+/// ScatterElements, y = x with updates[…, j, …] at […, index[…, j, …], …], instead of or added to what is
+/// there. dx = g, zero where it was replaced; dupdates picks g at these places. With equal indices and
+/// without addition the standard does not say what the result is.
+/// <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
+pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let axis = n.attrs().int_or("axis", 0);
+    let pick = |b: &mut Builder<'_>, g, index| {
+        b.raw("GatherElements", &[g, index], vec![attrs::int("axis", axis)])
+    };
+    let put = |b: &mut Builder<'_>, g, index, zeros| {
+        b.raw("ScatterElements", &[g, index, zeros], vec![attrs::int("axis", axis)])
+    };
+    scatter(b, n, pick, put)
+}
+
+/// ScatterND, y = x with updates[o, …] at [index[o], …]; as [`scatter_elements`].
+/// <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
+pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let pick = |b: &mut Builder<'_>, g, index| b.raw("GatherND", &[g, index], vec![]);
+    let put = |b: &mut Builder<'_>, g, index, zeros| b.raw("ScatterND", &[g, index, zeros], vec![]);
+    scatter(b, n, pick, put)
+}
+
+fn scatter(
+    b: &mut Builder<'_>,
+    n: &Call,
+    pick: impl FnOnce(&mut Builder<'_>, ValueId, ValueId) -> Result<ValueId>,
+    put: impl FnOnce(&mut Builder<'_>, ValueId, ValueId, ValueId) -> Result<ValueId>,
+) -> Cotangents {
+    let (index, updates) = (n.x(1)?, n.x(2)?);
+    let adds = adds(n)?;
+    let g = n.full(b)?;
+    let mut grads = vec![None, None, None];
+    if n.wants(0) {
+        grads[0] = Some(if adds {
+            g.into()
+        } else {
+            let zero = b.scalar(g, 0.0)?;
+            let zeros = b.expand_like(zero, updates)?;
+            put(b, g, index, zeros)?.into()
+        });
+    }
+    if n.wants(2) {
+        grads[2] = Some(pick(b, g, index)?.into());
+    }
+    Ok(grads)
+}
+
+/// TopK, the k largest or smallest elements along an axis. dx puts g back where they came from, which
+/// the second output says. <https://onnx.ai/onnx/operators/onnx__TopK.html>
+pub(super) fn top_k(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    n.attrs().ignore(&["k", "largest", "sorted"]);
+    let x = n.x(0)?;
+    if n.form(0).is_none() {
+        return none();
+    }
+    let axis = n.axis(n.attrs().int_or("axis", -1), b.rank(x)?)?;
+    let Some(index) = n.output(1) else {
+        bail!(Unsupported, "its output Indices is left out; supported: with it");
+    };
+    let g = n.full(b)?;
+    one(placed(b, g, index, axis, x)?)
 }

@@ -1,11 +1,40 @@
 //! Rules of operators that only move elements.
 
-use super::{Call, Cotangent, Cotangents, Push, Pushed, linear::spread, one, unbroadcast};
-use crate::{
-    builder::Builder,
-    error::{Result, bail},
-    facts::Dim,
+use super::{
+    Call, Cotangent, Cotangents, Push, Pushed, call::product_dim, linear::spread, one, unbroadcast,
 };
+use crate::{
+    attrs,
+    builder::Builder,
+    error::{Error, ErrorKind, Result, bail},
+    facts::Dim,
+    graph::ValueId,
+};
+
+/// Mᵀ·g along an axis, for a matrix M [out, size] whose rows are the outputs of an operator in terms of
+/// its inputs; g has `out` elements on that axis.
+pub(super) fn along(
+    b: &mut Builder<'_>,
+    g: ValueId,
+    axis: usize,
+    size: i64,
+    matrix: &[f64],
+) -> Result<ValueId> {
+    let mut shape = b.shape(g)?;
+    let out = b.size(g, axis)?;
+    let matrix = b.floats(g, &[out, size], matrix)?;
+    if axis > 0 && axis + 1 == shape.len() {
+        return b.matmul(g, matrix);
+    }
+    let open = || Error::new(ErrorKind::Shape, "its shape is not linear in the batch size");
+    let before = product_dim(&shape[..axis]).ok_or_else(open)?;
+    let after = product_dim(&shape[axis + 1..]).ok_or_else(open)?;
+    let matrix = b.transpose(matrix, &[1, 0])?;
+    let rows = b.reshape(g, &[before, Dim::Fixed(out), after])?;
+    let product = b.matmul(matrix, rows)?;
+    shape[axis] = Dim::Fixed(size);
+    b.reshape(product, &shape)
+}
 
 /// Reshape, Flatten, Squeeze and Unsqueeze keep the order of elements: dx is g in the shape of x.
 fn restored(b: &mut Builder<'_>, n: &Call) -> Cotangents {
@@ -155,15 +184,15 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// Pad with a constant. dx = g without what was added; what was cropped gets zeros.
-/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18.
+/// Pad. With a constant: dx = g without what was added; what was cropped gets zeros. Reflect, edge and
+/// wrap repeat elements of what is left after cropping, and each repetition's g is added to its element.
+/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap
+/// from 19.
 pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let mode = n.attrs().text("mode").unwrap_or("constant").to_owned();
     n.attrs().ignore(&["value"]);
-    if mode != "constant" {
-        bail!(Unsupported, "attribute mode is {mode:?}; supported: \"constant\"");
-    }
-    let rank = b.rank(n.x(0)?)?;
+    let x = n.x(0)?;
+    let rank = b.rank(x)?;
     let Some(counts) = n.list(b, "pads", 1)? else {
         bail!(InvalidModel, "it has no pads");
     };
@@ -177,14 +206,130 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
     for (place, &axis) in axes.iter().enumerate() {
         let axis = n.axis(axis, rank)?;
-        let (begin, end) = (counts[place].checked_neg(), counts[axes.len() + place].checked_neg());
-        let (Some(begin), Some(end)) = (begin, end) else {
-            bail!(InvalidModel, "its pads {counts:?} are beyond 64 bits");
-        };
-        (begins[axis], ends[axis]) = (begin, end);
+        begins[axis] = counts[place];
+        ends[axis] = counts[axes.len() + place];
+    }
+    let mut g = n.full(b)?;
+    if begins.iter().chain(&ends).any(|count| count.unsigned_abs() > PAD_LIMIT) {
+        bail!(InvalidModel, "its pads {counts:?} are beyond any size");
+    }
+    if mode == "constant" {
+        let negative = |counts: &[i64]| counts.iter().map(|count| -count).collect::<Vec<_>>();
+        return one(b.pad(g, &negative(&begins), &negative(&ends), 0.0)?);
+    }
+    for axis in 0..rank {
+        let (begin, end) = (begins[axis], ends[axis]);
+        if (begin, end) == (0, 0) {
+            continue;
+        }
+        let size = b.size(x, axis)?;
+        let (cropped, left) = (-begin.min(0), size + begin.min(0) + end.min(0));
+        // The engines differ in what they do beyond the far end.
+        let most = if mode == "reflect" { left - 1 } else { i64::MAX };
+        if begin.max(end) > most {
+            bail!(Unsupported, "it reflects {} of {left} elements", begin.max(end));
+        }
+        let mut matrix = Vec::new();
+        for at in -begin.max(0)..left + end.max(0) {
+            let from = cropped + repeated(at, left, &mode)?;
+            matrix.extend((0..size).map(|place| if place == from { 1.0 } else { 0.0 }));
+        }
+        g = along(b, g, axis, size, &matrix)?;
+    }
+    one(g)
+}
+
+/// The most that is put in front of or behind an axis.
+const PAD_LIMIT: u64 = 1 << 40;
+
+/// The element of an axis that stands at a place inside or outside of it.
+fn repeated(at: i64, size: i64, mode: &str) -> Result<i64> {
+    if size < 1 {
+        bail!(Unsupported, "it repeats the elements of an empty axis");
+    }
+    Ok(match mode {
+        "edge" => at.clamp(0, size - 1),
+        "wrap" => at.rem_euclid(size),
+        "reflect" => at.abs().min(2 * (size - 1) - at),
+        _ => bail!(
+            Unsupported,
+            "attribute mode is {mode:?}; supported: constant, reflect, edge, wrap"
+        ),
+    })
+}
+
+/// Tile, y = x repeated `repeats[i]` times along axis i. dx = Σ of g over the repetitions.
+/// <https://onnx.ai/onnx/operators/onnx__Tile.html>
+pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let shape = b.shape(n.x(0)?)?;
+    let Some(repeats) = n.list(b, "repeats", 1)?.filter(|list| list.len() == shape.len()) else {
+        bail!(InvalidModel, "its repeats must be {} numbers", shape.len());
+    };
+    let (mut apart, mut axes) = (Vec::new(), Vec::new());
+    for (&dim, &times) in shape.iter().zip(&repeats) {
+        if times != 1 {
+            axes.push(apart.len());
+            apart.push(Dim::Fixed(times));
+        }
+        apart.push(dim);
     }
     let g = n.full(b)?;
-    one(b.pad(g, &begins, &ends, 0.0)?)
+    let apart = b.reshape(g, &apart)?;
+    let sum = b.sum(apart, &axes)?;
+    one(b.reshape(sum, &shape)?)
+}
+
+/// Whether the channels of a block come before its place in the block: CRD, else DCR.
+fn channels_first(n: &Call) -> Result<bool> {
+    match n.attrs().text("mode").unwrap_or("DCR") {
+        "DCR" => Ok(false),
+        "CRD" => Ok(true),
+        other => bail!(Unsupported, "attribute mode is {other:?}; supported: DCR, CRD"),
+    }
+}
+
+/// DepthToSpace, y[n, c, b·h + i, b·w + j] = x[n, (i·b + j)·C + c, h, w], with CRD
+/// x[n, c·b² + i·b + j, h, w]. dx is the inverse, SpaceToDepth.
+/// <https://onnx.ai/onnx/operators/onnx__DepthToSpace.html>
+pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let perm = if channels_first(n)? { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    let (deep, wide) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
+    let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
+    let (&[_, _, h, w], &[batch, channels, ..]) = (deep.as_slice(), wide.as_slice()) else {
+        bail!(InvalidModel, "it takes four axes, its input has {}", deep.len());
+    };
+    let g = n.full(b)?;
+    let apart = b.reshape(g, &[batch, channels, h, block, w, block])?;
+    let turned = b.transpose(apart, &perm)?;
+    one(b.reshape(turned, &deep)?)
+}
+
+/// SpaceToDepth, the inverse of [`depth_to_space`], whose modes it has from 28 on. dx is DepthToSpace.
+/// <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>
+pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let channels_first = channels_first(n)?;
+    let (wide, deep) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
+    let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
+    let (&[_, _, h, w], &[batch, channels, ..]) = (deep.as_slice(), wide.as_slice()) else {
+        bail!(InvalidModel, "it takes four axes, its input has {}", wide.len());
+    };
+    let (apart, perm) = if channels_first {
+        ([batch, channels, block, block, h, w], [0, 1, 4, 2, 5, 3])
+    } else {
+        ([batch, block, block, channels, h, w], [0, 3, 4, 1, 5, 2])
+    };
+    let g = n.full(b)?;
+    let apart = b.reshape(g, &apart)?;
+    let turned = b.transpose(apart, &perm)?;
+    one(b.reshape(turned, &wide)?)
+}
+
+/// Trilu, y = x above (or below) a diagonal, else 0. dx is the same part of g.
+/// <https://onnx.ai/onnx/operators/onnx__Trilu.html>
+pub(super) fn trilu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let upper = attrs::int("upper", n.attrs().int_or("upper", 1));
+    let g = n.full(b)?;
+    one(b.raw_optional("Trilu", &[Some(g), n.optional(1)], vec![upper])?)
 }
 
 /// Reshape, Flatten, Squeeze: [N, C, …] to [N, C·S], or to another shape behind N and C.

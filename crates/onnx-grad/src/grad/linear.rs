@@ -132,11 +132,7 @@ pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         });
     }
     if n.wants(2) {
-        let g = n.full(b)?;
-        let axes: Vec<usize> = (0..b.rank(g)?).filter(|&axis| axis != 1).collect();
-        let sum = b.sum(g, &axes)?;
-        let channels = b.shape(n.x(2)?)?;
-        grads[2] = Some(b.reshape(sum, &channels)?.into());
+        grads[2] = Some(bias_gradient(b, n)?.into());
     }
     Ok(grads)
 }
@@ -245,34 +241,64 @@ fn by_transposed_convolution(
     b.conv("ConvTranspose", g, w, attributes)
 }
 
-/// ConvTranspose: dx is the convolution of g with the same kernel and geometry.
+/// ConvTranspose: dx is the convolution of g with the same kernel and geometry; dbias = Σ of g.
 /// <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>
 pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let w = n.x(1)?;
+    let (x, w) = (n.x(0)?, n.x(1)?);
     if n.wants(1) {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
     }
-    if n.attrs().ints("output_shape").is_some()
-        || n.attrs().text("auto_pad").is_some_and(|p| p != "NOTSET")
-    {
-        bail!(
-            Unsupported,
-            "its padding is computed from output_shape or auto_pad; supported: pads"
-        );
-    }
     let group = n.attrs().int_or("group", 1);
-    let win = Windows::read(b, n, Some(spatial_sizes(b, w)?))?;
-    n.attrs().ignore(&["kernel_shape", "output_padding"]);
-    let g = n.full(b)?;
-    let pads = [win.begins.clone(), win.ends.clone()].concat();
-    let attributes = win.attributes(group, &pads, &win.strides);
-    let mut dx = b.conv("Conv", g, w, attributes)?;
-    // Output padding larger than the kernel's reach leaves windows that no input made.
-    for axis in 2..b.rank(n.x(0)?)? {
-        let size = b.size(n.x(0)?, axis)?;
-        dx = b.slice(dx, axis, 0, size, 1)?;
+    let win = transposed_windows(b, n)?;
+    let mut grads = vec![None; n.input_count()];
+    if n.wants(0) {
+        let g = n.full(b)?;
+        let pads = [win.begins.clone(), win.ends.clone()].concat();
+        let attributes = win.attributes(group, &pads, &win.strides);
+        let mut dx = b.conv("Conv", g, w, attributes)?;
+        // Output padding larger than the kernel's reach leaves windows that no input made.
+        for axis in 2..b.rank(x)? {
+            let size = b.size(x, axis)?;
+            dx = b.slice(dx, axis, 0, size, 1)?;
+        }
+        grads[0] = Some(dx.into());
     }
-    one(dx)
+    if n.wants(2) {
+        grads[2] = Some(bias_gradient(b, n)?.into());
+    }
+    Ok(grads)
+}
+
+/// The geometry of a transposed convolution. Where its output has a given size, s·H with SAME, what the
+/// kernels reach beyond that is cropped: total = (H − 1)·s + extent + output_padding − size, the odd one at
+/// the end for SAME_UPPER and else at the beginning.
+fn transposed_windows(b: &Builder<'_>, n: &Call) -> Result<Windows> {
+    n.attrs().ignore(&["kernel_shape"]);
+    let mut win = Windows::read(b, n, Some(spatial_sizes(b, n.x(1)?)?))?;
+    let mode = n.attrs().text("auto_pad").unwrap_or("NOTSET");
+    let given = n.attrs().ints("output_shape").is_some_and(|sizes| !sizes.is_empty());
+    let extra = n.attrs().ints("output_padding").unwrap_or_default();
+    if given || mode.starts_with("SAME") {
+        let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
+        for axis in 0..win.axes() {
+            let reach = (sizes[axis] - 1) * win.strides[axis] + win.extent(axis);
+            let reach = reach + extra.get(axis).copied().unwrap_or(0);
+            let total = (reach - outs[axis]).max(0);
+            let small = total / 2;
+            win.begins[axis] = if mode == "SAME_UPPER" { small } else { total - small };
+            win.ends[axis] = total - win.begins[axis];
+        }
+    }
+    Ok(win)
+}
+
+/// Σ of g over all axes but the channels, in the shape of the bias.
+fn bias_gradient(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+    let g = n.full(b)?;
+    let axes: Vec<usize> = (0..b.rank(g)?).filter(|&axis| axis != 1).collect();
+    let sum = b.sum(g, &axes)?;
+    let channels = b.shape(n.x(2)?)?;
+    b.reshape(sum, &channels)
 }
 
 /// The last two axes swapped.

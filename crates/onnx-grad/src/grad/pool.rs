@@ -2,6 +2,7 @@
 
 use super::{
     Call, Cotangents, Push, Pushed,
+    call::product_dim,
     linear::{Windows, spatial_sizes, spread},
     one, spatial_count,
 };
@@ -201,6 +202,17 @@ pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
             }
         };
     }
+    one(over_windows(b, g, &win, &outs, &sizes)?)
+}
+
+/// Adds each element of g to all elements of its window.
+fn over_windows(
+    b: &mut Builder<'_>,
+    mut g: ValueId,
+    win: &Windows,
+    outs: &[i64],
+    sizes: &[i64],
+) -> Result<ValueId> {
     for axis in 0..win.axes() {
         let whole = outs[axis] == 1
             && win.dilations[axis] == 1
@@ -211,10 +223,86 @@ pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
             shape[axis + 2] = Dim::Fixed(outs[axis]);
             let full = b.expand(g, &shape)?;
             let taps = usize::try_from(win.kernel[axis]).unwrap_or(0);
-            g = gathered_back(b, &vec![full; taps], axis, &win, sizes[axis])?;
+            g = gathered_back(b, &vec![full; taps], axis, win, sizes[axis])?;
         }
     }
-    one(g)
+    Ok(g)
+}
+
+/// LpPool, y[o] = (Σ over the window |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·Σ over its windows g·y^(1−p), 0
+/// where y is 0. <https://onnx.ai/onnx/operators/onnx__LpPool.html>
+pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let win = windows(b, n)?;
+    let p = n.attrs().int_or("p", 2);
+    let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
+    let g = n.cot(b)?;
+    let g = over_power(b, g, n.y(), p)?;
+    let g = over_windows(b, g, &win, &outs, &sizes)?;
+    one(times_power(b, g, n.x(0)?, p)?)
+}
+
+/// GlobalLpPool, y = (Σ over space |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·g·y^(1−p), 0 where y is 0.
+/// <https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html>
+pub(super) fn global_lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let p = n.attrs().int_or("p", 2);
+    let g = n.cot(b)?;
+    let g = over_power(b, g, n.y(), p)?;
+    one(times_power(b, g, n.x(0)?, p)?)
+}
+
+/// g/y^(p−1), g where y is 0.
+fn over_power(b: &mut Builder<'_>, g: ValueId, y: ValueId, p: i64) -> Result<ValueId> {
+    if p < 1 {
+        bail!(Unsupported, "attribute p is {p}; supported: 1 and more");
+    }
+    if p == 1 {
+        return Ok(g);
+    }
+    let zero = b.scalar(y, 0.0)?;
+    let empty = b.equal(y, zero, y)?;
+    let safe = b.add(y, empty)?;
+    let power = integer_power(b, safe, p - 1)?;
+    b.div(g, power)
+}
+
+/// Sign(x)·|x|^(p−1)·g.
+fn times_power(b: &mut Builder<'_>, g: ValueId, x: ValueId, p: i64) -> Result<ValueId> {
+    let mut g = g;
+    if p % 2 == 1 {
+        let (positive, negative) = (b.above(x, 0.0)?, b.below(x, 0.0)?);
+        let sign = b.sub(positive, negative)?;
+        g = b.mul(sign, g)?;
+    }
+    if p == 1 {
+        return Ok(g);
+    }
+    let power = integer_power(b, x, p - 1)?;
+    b.mul(power, g)
+}
+
+fn integer_power(b: &mut Builder<'_>, x: ValueId, exponent: i64) -> Result<ValueId> {
+    if exponent == 1 {
+        return Ok(x);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let exponent = b.scalar(x, exponent as f64)?;
+    b.pow(x, exponent)
+}
+
+/// MaxUnpool puts x to the places that `indices` name in the whole output. dx picks g there.
+/// <https://onnx.ai/onnx/operators/onnx__MaxUnpool.html>
+pub(super) fn max_unpool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    n.attrs().ignore(&["kernel_shape", "strides", "pads"]);
+    if n.optional(2).is_some() {
+        bail!(Unsupported, "it has an input output_shape; supported: without it");
+    }
+    let count = product_dim(&b.shape(n.y())?);
+    let (Some(count), true) = (count, b.shape(n.x(0)?)? == b.shape(n.x(1)?)?) else {
+        bail!(Shape, "its input and its indices must have one shape, linear in the batch size");
+    };
+    let g = n.full(b)?;
+    let flat = b.reshape(g, &[count])?;
+    one(b.gather(flat, n.x(1)?, 0)?)
 }
 
 /// GlobalAveragePool, y = mean over space. dx = g/S, constant over space.

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    Call, Cotangents, Pushed, einsum,
+    Call, Cotangents, Pushed, attention, einsum,
     elementwise::{self, activation, function},
     expand::Define,
-    index, layout, linear, norm, pool, reduce,
+    index, layout, linear, norm, pool, reduce, resize, sample,
 };
 use crate::{
     builder::Builder,
@@ -92,6 +92,7 @@ const RULES: &[Rule] = &[
     elementwise("Acos", OLDEST..=NEWEST, function::acos),
     elementwise("Acosh", 9..=NEWEST, function::acosh),
     Rule { push: Some(elementwise::PUSH_ADD), ..elementwise("Add", OLDEST..=NEWEST, elementwise::add) },
+    whole("AffineGrid", 20..=NEWEST, sample::affine_grid),
     zero("And", OLDEST..=NEWEST),
     zero("ArgMax", OLDEST..=NEWEST),
     zero("ArgMin", OLDEST..=NEWEST),
@@ -99,6 +100,7 @@ const RULES: &[Rule] = &[
     elementwise("Asinh", 9..=NEWEST, function::asinh),
     elementwise("Atan", OLDEST..=NEWEST, function::atan),
     elementwise("Atanh", 9..=NEWEST, function::atanh),
+    expand("Attention", 23..=NEWEST, attention::attention),
     Rule { push: Some(pool::PUSH_WINDOWS), ..whole("AveragePool", OLDEST..=NEWEST, pool::average_pool) },
     Rule { push: Some(norm::PUSH_BATCH), ..whole("BatchNormalization", OLDEST..=NEWEST, norm::batch_normalization) },
     zero("Bernoulli", 15..=NEWEST),
@@ -119,6 +121,7 @@ const RULES: &[Rule] = &[
     elementwise("Cos", OLDEST..=NEWEST, function::cos),
     elementwise("Cosh", 9..=NEWEST, function::cosh),
     whole("CumSum", 11..=NEWEST, reduce::cum_sum),
+    whole("DepthToSpace", OLDEST..=NEWEST, layout::depth_to_space),
     elementwise("Div", OLDEST..=NEWEST, elementwise::div),
     Rule { push: Some(elementwise::PUSH_THROUGH), ..whole("Dropout", OLDEST..=NEWEST, elementwise::dropout) },
     defined("Einsum", 12..=NEWEST, einsum::einsum, einsum::spelled_out),
@@ -132,12 +135,15 @@ const RULES: &[Rule] = &[
     zero("Floor", OLDEST..=NEWEST),
     whole("Gather", OLDEST..=NEWEST, index::gather),
     whole("GatherElements", 11..=NEWEST, index::gather_elements),
+    whole("GatherND", 11..=NEWEST, index::gather_nd),
     elementwise("Gelu", 20..=NEWEST, elementwise::gelu),
     Rule { push: Some(linear::PUSH_GEMM), ..whole("Gemm", OLDEST..=NEWEST, linear::gemm) },
     Rule { push: Some(pool::PUSH_GLOBAL_AVERAGE), ..whole("GlobalAveragePool", OLDEST..=NEWEST, pool::global_average_pool) },
+    whole("GlobalLpPool", OLDEST..=NEWEST, pool::global_lp_pool),
     whole("GlobalMaxPool", OLDEST..=NEWEST, pool::global_max_pool),
     zero("Greater", OLDEST..=NEWEST),
     zero("GreaterOrEqual", 12..=NEWEST),
+    expand("GridSample", 16..=NEWEST, sample::grid_sample),
     expand("GroupNormalization", 18..=NEWEST, norm::group_normalization),
     elementwise("HardSigmoid", OLDEST..=NEWEST, elementwise::hard_sigmoid),
     elementwise("HardSwish", 14..=NEWEST, elementwise::hard_swish),
@@ -154,9 +160,11 @@ const RULES: &[Rule] = &[
     elementwise("Log", OLDEST..=NEWEST, elementwise::log),
     whole("LogSoftmax", OLDEST..=NEWEST, reduce::log_softmax),
     expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
+    whole("LpPool", OLDEST..=NEWEST, pool::lp_pool),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
     elementwise("Max", OLDEST..=NEWEST, elementwise::extreme),
     Rule { push: Some(pool::PUSH_WINDOWS), ..whole("MaxPool", OLDEST..=NEWEST, pool::max_pool) },
+    whole("MaxUnpool", 9..=NEWEST, pool::max_unpool),
     elementwise("Mean", OLDEST..=NEWEST, elementwise::mean),
     expand("MeanVarianceNormalization", 9..=NEWEST, norm::mean_variance_normalization),
     elementwise("Min", OLDEST..=NEWEST, elementwise::extreme),
@@ -192,7 +200,11 @@ const RULES: &[Rule] = &[
     whole("ReduceSumSquare", OLDEST..=NEWEST, reduce::reduce_sum_square),
     elementwise("Relu", OLDEST..=NEWEST, elementwise::relu),
     Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Reshape", OLDEST..=NEWEST, layout::reshape) },
+    Rule { push: Some(resize::PUSH_RESIZE), ..whole("Resize", 10..=NEWEST, resize::resize) },
+    whole("RotaryEmbedding", 23..=NEWEST, attention::rotary_embedding),
     zero("Round", 11..=NEWEST),
+    whole("ScatterElements", 11..=NEWEST, index::scatter_elements),
+    whole("ScatterND", 11..=NEWEST, index::scatter_nd),
     expand("Selu", OLDEST..=NEWEST, activation::selu),
     zero("Shape", OLDEST..=NEWEST),
     expand("Shrink", 9..=NEWEST, activation::shrink),
@@ -206,6 +218,7 @@ const RULES: &[Rule] = &[
     whole("Softmax", OLDEST..=NEWEST, reduce::softmax),
     elementwise("Softplus", OLDEST..=NEWEST, activation::softplus),
     elementwise("Softsign", OLDEST..=NEWEST, activation::softsign),
+    whole("SpaceToDepth", OLDEST..=NEWEST, layout::space_to_depth),
     whole("Split", OLDEST..=NEWEST, layout::split),
     elementwise("Sqrt", OLDEST..=NEWEST, elementwise::sqrt),
     Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Squeeze", OLDEST..=NEWEST, layout::squeeze) },
@@ -215,9 +228,13 @@ const RULES: &[Rule] = &[
     elementwise("Tan", OLDEST..=NEWEST, function::tan),
     elementwise("Tanh", OLDEST..=NEWEST, elementwise::tanh),
     expand("ThresholdedRelu", 10..=NEWEST, activation::thresholded_relu),
+    whole("Tile", OLDEST..=NEWEST, layout::tile),
+    whole("TopK", OLDEST..=NEWEST, index::top_k),
     whole("Transpose", OLDEST..=NEWEST, layout::transpose),
+    whole("Trilu", 14..=NEWEST, layout::trilu),
     zero("Unique", 11..=NEWEST),
     whole("Unsqueeze", OLDEST..=NEWEST, layout::unsqueeze),
+    Rule { push: Some(resize::PUSH_RESIZE), ..whole("Upsample", OLDEST..=9, resize::upsample) },
     elementwise("Where", 9..=NEWEST, elementwise::select),
     zero("Xor", OLDEST..=NEWEST),
 ];
@@ -269,7 +286,8 @@ mod tests {
             assert!(pair[0].op < pair[1].op, "{} before {}", pair[0].op, pair[1].op);
         }
         for rule in RULES {
-            assert!(rule.opsets.start() >= &OLDEST && rule.opsets.end() == &NEWEST, "{}", rule.op);
+            let last = if rule.op == "Upsample" { 9 } else { NEWEST };
+            assert!(rule.opsets.start() >= &OLDEST && rule.opsets.end() == &last, "{}", rule.op);
         }
     }
 }

@@ -17,7 +17,7 @@ type Type = (DataType, Option<Vec<Option<usize>>>);
 pub(super) struct Facts<'a> {
     pub(super) opset: i64,
     pub(super) proto: &'a ModelProto,
-    model: &'a Model,
+    pub(super) model: &'a Model,
     types: HashMap<&'a str, Type>,
     constants: HashMap<&'a str, &'a TensorProto>,
     used: HashSet<&'a str>,

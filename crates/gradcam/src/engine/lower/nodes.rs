@@ -1,12 +1,16 @@
 //! All other rewritings.
 
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 use onnx_grad::proto::{
     GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto::Value as TypeValue,
 };
 
-use onnx_grad::attrs::{int, ints};
+use onnx_grad::{
+    Dim, Graph, Resampling, Sizes,
+    attrs::{int, ints},
+    resampling,
+};
 
 use super::{
     Refusal,
@@ -180,9 +184,12 @@ pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// `axes` are written out: the other axes get no pads.
+/// `axes` are written out: the other axes get no pads. rten reflects beyond the far end of an axis, where
+/// there is nothing.
 pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.input.get(3).is_none_or(String::is_empty) {
+        let pads = node.attr_ints("pads").map(<[i64]>::to_vec).or_else(|| b.facts.ints(&node, 1));
+        reflects_within(b, &node, pads.as_deref())?;
         node.input.truncate(3);
         b.keep(node);
         return Ok(());
@@ -200,10 +207,30 @@ pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
         full[axis] = pads[at];
         full[rank + axis] = pads[axes.len() + at];
     }
+    reflects_within(b, &node, Some(&full))?;
     let dims = [i64::try_from(full.len()).unwrap_or(0)];
     node.input[1] = b.ints(&dims, &full);
     node.input.truncate(3);
     b.keep(node);
+    Ok(())
+}
+
+fn reflects_within(b: &Rewrite<'_>, node: &NodeProto, pads: Option<&[i64]>) -> Result<(), Refusal> {
+    if node.attr_str("mode") != Some("reflect") {
+        return Ok(());
+    }
+    let known = pads.zip(b.facts.dims(input(node, 0)?));
+    let (pads, sizes) =
+        known.ok_or("it reflects, and its pads or the size of its input are unknown")?;
+    for (axis, size) in sizes.iter().enumerate() {
+        let (begin, end) = (pads.get(axis), pads.get(axis + sizes.len()));
+        let (begin, end) = (*begin.unwrap_or(&0), *end.unwrap_or(&0));
+        let left = size.and_then(|size| i64::try_from(size).ok()).unwrap_or(1);
+        let left = left + begin.min(0) + end.min(0);
+        if begin.max(end) > (left - 1).max(0) {
+            return Err(format!("it reflects {} of {left} elements", begin.max(end)));
+        }
+    }
     Ok(())
 }
 
@@ -227,31 +254,104 @@ pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// Resize of opset 10 is what Upsample was before; rten resizes the last two axes.
-pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    let output = node.output.first().map_or("", String::as_str);
-    let sizes = node.input.first().and_then(|x| b.facts.dims(x)).zip(b.facts.dims(output));
-    if let Some((from, to)) = sizes {
-        let differs = |axis: usize| from.get(axis) != to.get(axis);
-        let front = from.len().saturating_sub(2);
-        if (0..front).any(differs) || (from.len() > 4 && (0..from.len()).any(differs)) {
-            return Err(format!(
-                "it resizes {} to {}; rten resizes the last two of at most four axes",
-                shape(from),
-                shape(to)
-            ));
-        }
-    }
-    if b.facts.opset == 10 {
-        node.op_type = Some("Upsample".to_owned());
+/// rten puts elements at wrong places where the indices leave out a part of an axis that is not theirs.
+pub(super) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let sizes = b.facts.dims(input(&node, 0)?).zip(b.facts.dims(input(&node, 1)?));
+    let (data, index) = sizes.ok_or("the sizes of its inputs are not known")?;
+    let axis = node.attr_int("axis").unwrap_or(0);
+    let rank = i64::try_from(data.len()).unwrap_or(0);
+    let others = (0..rank).zip(data.iter().zip(index));
+    let mut others = others.filter(|(place, _)| *place != axis && *place != axis + rank);
+    if others.any(|(_, (data, index))| data != index) {
+        return Err("its indices leave out a part of another axis".to_owned());
     }
     b.keep(node);
     Ok(())
 }
 
-fn shape(dims: &[Option<usize>]) -> String {
-    let dims: Vec<_> = dims.iter().map(|d| d.map_or("?".to_owned(), |d| d.to_string())).collect();
-    format!("[{}]", dims.join(", "))
+/// rten has the inverse only: the blocks are axes of their own, which go before or behind the channels.
+pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let x = input(&node, 0)?;
+    let sizes = b.facts.dims(x).and_then(|dims| match *dims {
+        [_, Some(channels), Some(height), Some(width)] => Some([channels, height, width]),
+        _ => None,
+    });
+    let sizes = sizes.ok_or("the size of its input is not known")?;
+    let [channels, height, width] = sizes.map(|size| i64::try_from(size).unwrap_or(0));
+    let block = node.attr_int("blocksize").filter(|block| *block > 0);
+    let block = block.ok_or("it has no blocksize")?;
+    let (rows, columns) = (height / block, width / block);
+    let apart = b.ints(&[6], &[0, channels, rows, block, columns, block]);
+    let apart = b.node("Reshape", &[x, &apart], vec![]);
+    let channels_first = node.attr_str("mode") == Some("CRD");
+    let perm = if channels_first { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    let turned = b.node("Transpose", &[&apart], vec![ints("perm", &perm)]);
+    let joined = b.ints(&[4], &[0, channels * block * block, rows, columns]);
+    b.last(&node, "Reshape", &[&turned, &joined], vec![]);
+    Ok(())
+}
+
+/// Resize of opset 10 is what Upsample was before. What rten computes wrongly or not at all is a product
+/// with a matrix for each axis that changes.
+pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let graph = Graph::new(b.facts.model, &Sizes::new());
+    if resizes(b, &node, graph.as_ref().ok()) {
+        if b.facts.opset == 10 {
+            node.op_type = Some("Upsample".to_owned());
+        }
+        node.attribute.retain(|a| {
+            !matches!(a.name.as_deref(), Some("cubic_coeff_a" | "extrapolation_value"))
+        });
+        b.keep(node);
+        return Ok(());
+    }
+    let graph = graph.map_err(|e| e.to_string())?;
+    let of = node.output.first().and_then(|name| graph.find(name));
+    let of = of.and_then(|value| graph.producer(value)).ok_or("its output is not known")?;
+    let steps = resampling(&graph, of).map_err(|e| e.to_string())?;
+    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
+    let mut x = input(&node, 0)?.to_owned();
+    for Resampling { axis, size, out, matrix } in steps {
+        // The axis comes last, where a matrix on the right changes it.
+        let mut perm: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
+        perm.swap(axis, rank - 1);
+        let turn = |b: &mut Rewrite<'_>, x: &str| match axis + 1 == rank {
+            true => x.to_owned(),
+            false => b.node("Transpose", &[x], vec![ints("perm", &perm)]),
+        };
+        let turned = turn(b, &x);
+        #[expect(clippy::cast_possible_truncation, reason = "rten computes in float32")]
+        let matrix = b.floats(&[out, size], matrix.into_iter().map(|weight| weight as f32));
+        let matrix = b.node("Transpose", &[&matrix], vec![ints("perm", &[1, 0])]);
+        let product = b.node("MatMul", &[&turned, &matrix], vec![]);
+        x = turn(b, &product);
+    }
+    b.last(&node, "Identity", &[&x], vec![]);
+    Ok(())
+}
+
+/// Whether rten resizes so: nearest or linear, the last two of at most four axes, and before opset 11
+/// nothing that gets smaller.
+fn resizes(b: &Rewrite<'_>, node: &NodeProto, graph: Option<&Graph>) -> bool {
+    let text = |name: &str| node.attr_str(name).unwrap_or_default();
+    let set = |name: &str| node.attr_int(name).unwrap_or(0) != 0;
+    let coordinates = ["", "align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel"];
+    let shape = |name: Option<&String>| graph?.fact(graph?.find(name?)?).shape.clone();
+    let sizes = shape(node.input.first()).zip(shape(node.output.first()));
+    let old = b.facts.opset < 11;
+    let fits = sizes.map_or(!old, |(from, to)| {
+        let front = from.len().saturating_sub(2);
+        let smaller = |(from, to): (&Dim, &Dim)| to.compare(*from).is_none_or(Ordering::is_lt);
+        from.get(..front) == to.get(..front)
+            && (from.len() <= 4 || from == to)
+            && !(old && from.iter().zip(&to).any(smaller))
+    });
+    fits && matches!(text("mode"), "" | "nearest" | "linear")
+        && matches!(text("keep_aspect_ratio_policy"), "" | "stretch")
+        && coordinates.contains(&text("coordinate_transformation_mode"))
+        && !set("antialias")
+        && !set("exclude_outside")
+        && node.attr_ints("axes").is_none()
 }
 
 /// rten's e^x overflows from 89 on: max(x, 0) + ln(1 + e^−|x|).

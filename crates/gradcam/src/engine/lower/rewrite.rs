@@ -60,7 +60,17 @@ impl<'a> Rewrite<'a> {
 
     /// A constant without axes.
     pub(super) fn float(&mut self, number: f32) -> String {
-        self.tensor(&[], DataType::Float, number.to_le_bytes().to_vec())
+        self.floats(&[], [number])
+    }
+
+    /// A constant of floats.
+    pub(super) fn floats(
+        &mut self,
+        dims: &[i64],
+        numbers: impl IntoIterator<Item = f32>,
+    ) -> String {
+        let raw = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.tensor(dims, DataType::Float, raw)
     }
 
     fn tensor(&mut self, dims: &[i64], elem: DataType, raw: Vec<u8>) -> String {

@@ -6,10 +6,10 @@ use super::{
     Refusal,
     nodes::{
         arg_extreme, batch_norm, cast, div, dropout, keep, layer_norm, matmul, odd_size, pad, pow,
-        quantize, reduce, resize, sign, slice, softmax, softplus,
+        quantize, reduce, resize, scatter_elements, sign, slice, softmax, softplus, space_to_depth,
     },
     rewrite::Rewrite,
-    windows::{conv, conv_transpose, odd_same, pool},
+    windows::{conv, conv_transpose, global_lp_pool, lp_pool, new_global_lp_pool, odd_same, pool},
 };
 
 /// What is done with one operator.
@@ -43,7 +43,9 @@ pub(super) const ONNX_RUNTIME_DOMAINS: &[&str] = &["ai.onnx.ml", "com.microsoft"
 pub(super) const ONNX_RUNTIME: &[Row] = &[
     unchecked("AveragePool", odd_same),
     unchecked("Conv", odd_same),
+    unchecked("GlobalLpPool", new_global_lp_pool),
     unchecked("LRN", odd_size),
+    unchecked("LpPool", odd_same),
     unchecked("MaxPool", odd_same),
 ];
 
@@ -132,6 +134,7 @@ pub(super) const RTEN: &[Row] = &[
     row("Gelu", "approximate=none|tanh", keep),
     row("Gemm", "alpha beta transA transB", keep),
     row("GlobalAveragePool", "", keep),
+    row("GlobalLpPool", "p", global_lp_pool),
     row("GlobalMaxPool", "", keep),
     row("Greater", "", keep),
     row("GreaterOrEqual", "", keep),
@@ -157,6 +160,7 @@ pub(super) const RTEN: &[Row] = &[
     row("LogSoftmax", "axis", softmax),
     row("Loop", "body", keep),
     row("LpNormalization", "axis p=1|2", keep),
+    row("LpPool", "auto_pad ceil_mode dilations kernel_shape p pads strides", lp_pool),
     row("MatMul", "", matmul),
     row("MatMulInteger", "", keep),
     row("Max", "", keep),
@@ -190,19 +194,12 @@ pub(super) const RTEN: &[Row] = &[
     row("ReduceSumSquare", "axes keepdims noop_with_empty_axes=0", keep),
     row("Relu", "", keep),
     row("Reshape", "allowzero shape", keep),
-    row(
-        "Resize",
-        "antialias=0 \
-         coordinate_transformation_mode=align_corners|asymmetric|half_pixel|pytorch_half_pixel \
-         ~cubic_coeff_a exclude_outside=0 ~extrapolation_value \
-         keep_aspect_ratio_policy=stretch mode=linear|nearest nearest_mode",
-        resize,
-    ),
+    unchecked("Resize", resize),
     row("ReverseSequence", "batch_axis time_axis", keep),
     row("RotaryEmbedding", "interleaved num_heads rotary_embedding_dim", keep),
     row("Round", "", keep),
     row("Scatter", "axis", keep),
-    row("ScatterElements", "axis reduction", keep),
+    row("ScatterElements", "axis reduction", scatter_elements),
     row("ScatterND", "reduction", keep),
     row("SequenceAt", "", keep),
     row("SequenceConstruct", "", keep),
@@ -220,6 +217,7 @@ pub(super) const RTEN: &[Row] = &[
     row("Softmax", "axis", softmax),
     row("Softplus", "", softplus),
     row("Softsign", "", keep),
+    row("SpaceToDepth", "blocksize mode=DCR|CRD", space_to_depth),
     row("Split", "axis num_outputs split", keep),
     row("SplitToSequence", "axis keepdims", keep),
     row("Sqrt", "", keep),
@@ -234,7 +232,7 @@ pub(super) const RTEN: &[Row] = &[
     row("Transpose", "perm", keep),
     row("Trilu", "upper", keep),
     row("Unsqueeze", "axes", keep),
-    row("Upsample", "mode=linear|nearest scales", resize),
+    unchecked("Upsample", resize),
     row("Where", "", keep),
     row("Xor", "", keep),
 ];

@@ -5,11 +5,11 @@
 
 use onnx_grad::proto::NodeProto;
 
-use onnx_grad::attrs::ints;
+use onnx_grad::attrs::{int, ints};
 
 use super::{
     Refusal,
-    rewrite::{Rewrite, only_first_output, set, unset},
+    rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 
 /// The window of a node, one entry per spatial axis.
@@ -116,13 +116,146 @@ pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
 pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
     at_most_2d(&window)?;
+    only_first_output(b, &mut node, "Indices")?;
     if window.dilations.iter().any(|d| *d != 1) {
-        return Err(format!("attribute dilations is {:?}; rten takes 1", window.dilations));
+        return dilated_pool(b, &node, &window);
     }
     unset(&mut node, "dilations");
-    only_first_output(b, &mut node, "Indices")?;
     b.keep(node);
     Ok(())
+}
+
+/// rten's windows have no gaps: along each axis the taps are slices, of which the largest or the sum is
+/// taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
+fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<(), Refusal> {
+    let largest = node.op() == "MaxPool";
+    let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
+    let sizes = sizes.ok_or("it has dilations, and the size of its input is unknown")?;
+    let include = node.attr_int("count_include_pad") == Some(1);
+    let ceil = node.attr_int("ceil_mode") == Some(1);
+    let pads = node.attr_ints("pads").unwrap_or_default();
+    let count = window.kernel.len();
+    let mut outs = Vec::new();
+    let mut around = vec![0; 2 * (count + 2)];
+    for (axis, (stride, extent)) in window.axes().enumerate() {
+        let size = i64::try_from(sizes[axis]).unwrap_or(0);
+        let (begin, end) = (pads[axis], pads[axis + count]);
+        let room = size + begin + end - extent;
+        if room < 0 {
+            return Err("its window is larger than its input".to_owned());
+        }
+        let more = if ceil { further(size, (begin, end), stride, extent) } else { 0 };
+        let out = room / stride + 1 + more;
+        around[axis + 2] = begin;
+        around[count + 4 + axis] = ((out - 1) * stride + extent - begin - size).max(0);
+        outs.push((size, begin, end, out));
+    }
+    let around = b.ints(&[i64::try_from(around.len()).unwrap_or(0)], &around);
+    let fill = b.float(if largest { f32::MIN } else { 0.0 });
+    let mut x = b.node("Pad", &[input(node, 0)?, &around, &fill], vec![]);
+    for (axis, &(size, begin, end, out)) in outs.iter().enumerate() {
+        let (stride, dilation) = (window.strides[axis], window.dilations[axis]);
+        let place = b.ints(&[1], &[i64::try_from(axis + 2).unwrap_or(0)]);
+        let step = b.ints(&[1], &[stride]);
+        let mut pooled: Option<String> = None;
+        for tap in 0..window.kernel[axis] {
+            let first = tap * dilation;
+            let start = b.ints(&[1], &[first]);
+            let behind = b.ints(&[1], &[first + (out - 1) * stride + 1]);
+            let part = b.node("Slice", &[&x, &start, &behind, &place, &step], vec![]);
+            pooled = Some(match pooled {
+                None => part,
+                Some(other) => {
+                    b.node(if largest { "Max" } else { "Add" }, &[&other, &part], vec![])
+                }
+            });
+        }
+        x = pooled.ok_or("its window is empty")?;
+        if largest {
+            continue;
+        }
+        let (from, to) = if include { (-begin, size + end) } else { (0, size) };
+        let shares = (0..out).map(|out| {
+            let taps = (0..window.kernel[axis]).map(|tap| out * stride - begin + tap * dilation);
+            let counted = taps.filter(|at| (from..to).contains(at)).count().max(1);
+            1.0 / f32::from(u16::try_from(counted).unwrap_or(u16::MAX))
+        });
+        let mut dims = vec![1; count + 2];
+        dims[axis + 2] = out;
+        let shares = b.floats(&dims, shares);
+        x = b.node("Mul", &[&x, &shares], vec![]);
+    }
+    b.last(node, "Identity", &[&x], vec![]);
+    Ok(())
+}
+
+/// Σ|x|^p over a window is the mean of the padded window times the number of its taps.
+pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let power = Power::of(&mut node);
+    let window = write_out(b, &mut node)?;
+    at_most_2d(&window)?;
+    if window.dilations.iter().any(|d| *d != 1) || node.attr_int("ceil_mode") == Some(1) {
+        return Err("it is an LpPool with dilations or ceil_mode".to_owned());
+    }
+    unset(&mut node, "dilations");
+    set(&mut node, int("count_include_pad", 1));
+    let powers = power.raise(b, input(&node, 0)?);
+    let mean = b.node("AveragePool", &[&powers], node.attribute.clone());
+    #[expect(clippy::cast_precision_loss, reason = "the taps of a window")]
+    let taps = b.float(window.kernel.iter().product::<i64>() as f32);
+    let sum = b.node("Mul", &[&mean, &taps], vec![]);
+    power.root(b, &node, &sum);
+    Ok(())
+}
+
+/// The same over all of space.
+pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let power = Power::of(&mut node);
+    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
+    let axes: Vec<i64> = (2..i64::try_from(rank).unwrap_or(2)).collect();
+    let powers = power.raise(b, input(&node, 0)?);
+    let sum = if b.facts.opset < 13 {
+        b.node("ReduceSum", &[&powers], vec![ints("axes", &axes)])
+    } else {
+        let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
+        b.node("ReduceSum", &[&powers, &axes], vec![])
+    };
+    power.root(b, &node, &sum);
+    Ok(())
+}
+
+/// ONNX Runtime's kernel ends before opset 22.
+pub(super) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.opset >= 22 {
+        return global_lp_pool(b, node);
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// The exponent of a norm.
+struct Power(f32);
+
+impl Power {
+    fn of(node: &mut NodeProto) -> Self {
+        let p = node.attr_int("p").unwrap_or(2);
+        unset(node, "p");
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        Self(p as f32)
+    }
+
+    /// |x|^p.
+    fn raise(&self, b: &mut Rewrite<'_>, x: &str) -> String {
+        let size = b.node("Abs", &[x], vec![]);
+        let exponent = b.float(self.0);
+        b.node("Pow", &[&size, &exponent], vec![])
+    }
+
+    /// The p-th root, as the output of the node.
+    fn root(&self, b: &mut Rewrite<'_>, node: &NodeProto, sum: &str) {
+        let exponent = b.float(1.0 / self.0);
+        b.last(node, "Pow", &[sum, &exponent], vec![]);
+    }
 }
 
 /// A transposed convolution, whose pads follow from the size of its output where that is given:
@@ -166,8 +299,12 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
 }
 
 /// ONNX Runtime refuses `SAME` together with dilations, and with strides beyond the window: the pads are
-/// written out.
+/// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
+/// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
 pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if node.attr_int("ceil_mode") == Some(1) && no_further_window(b, &node) {
+        unset(&mut node, "ceil_mode");
+    }
     let same = node.attr_str("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
     let odd = |window: Window| {
         window.dilations.iter().any(|d| *d != 1) || window.axes().any(|(s, extent)| s > extent)
@@ -177,4 +314,26 @@ pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     }
     b.keep(node);
     Ok(())
+}
+
+/// Whether rounding up gives as many windows as rounding down.
+fn no_further_window(b: &Rewrite<'_>, node: &NodeProto) -> bool {
+    let (Ok(window), Some(sizes)) = (Window::of(b, node), b.facts.spatial(node, 0)) else {
+        return false;
+    };
+    let count = window.kernel.len();
+    let pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
+    sizes.len() == count
+        && pads.len() == 2 * count
+        && window.axes().zip(sizes).enumerate().all(|(axis, ((stride, extent), size))| {
+            let size = i64::try_from(size).unwrap_or(0);
+            further(size, (pads[axis], pads[axis + count]), stride, extent) == 0
+        })
+}
+
+/// The windows that rounding up adds along an axis: one where something is left over, unless that window
+/// would start in the end padding.
+fn further(size: i64, (begin, end): (i64, i64), stride: i64, extent: i64) -> i64 {
+    let room = size + begin + end - extent;
+    i64::from(room % stride != 0 && (room / stride + 1) * stride < size + begin)
 }

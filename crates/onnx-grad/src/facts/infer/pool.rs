@@ -154,6 +154,16 @@ pub(super) fn max_pool(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![Fact { elem: call.elem(0), shape, value: None }, indices])
 }
 
+/// MaxUnpool: its `output_shape`, or what the windows of a pool cover.
+pub(super) fn max_unpool(call: &Call) -> Option<Dims> {
+    if call.has(2) {
+        return call.dims(2).map(<[Dim]>::to_vec);
+    }
+    let (batch, channels, spatial) = image(call.shape(0)?)?;
+    let window = Window::read(call, call.node.attr_ints("kernel_shape")?.to_vec())?;
+    assemble(batch, channels, &spatial, |k, size| window.spread(k, size, 0))
+}
+
 /// Global pools keep batch and channels.
 pub(super) fn global_pool(call: &Call) -> Option<Dims> {
     let (kept, spatial) = call.shape(0)?.split_at_checked(2)?;

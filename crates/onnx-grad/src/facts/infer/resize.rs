@@ -8,11 +8,8 @@ use crate::{facts::Dim, proto::tensor_proto::DataType};
 
 /// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18 on.
 ///
-/// Only the policy `stretch` is known; the others need the roi's rounding.
+/// `keep_aspect_ratio_policy` takes the smallest or the largest of the scales that sizes give for all axes.
 pub(super) fn resize(call: &Call) -> Option<Dims> {
-    if !matches!(call.text("keep_aspect_ratio_policy"), "" | "stretch") {
-        return None;
-    }
     let mut dims = call.shape(0)?.to_vec();
     let axes = match call.axes(usize::MAX, "axes", dims.len())? {
         Some(axes) => axes,
@@ -25,6 +22,21 @@ pub(super) fn resize(call: &Call) -> Option<Dims> {
         let sizes = call.dims(3)?;
         if sizes.len() != axes.len() {
             return None;
+        }
+        let policy = call.text("keep_aspect_ratio_policy");
+        if matches!(policy, "not_larger" | "not_smaller") {
+            let scales = axes.iter().zip(sizes).map(|(axis, size)| {
+                Some(fold::float(size.fixed()?) / fold::float(dims.get(*axis)?.fixed()?))
+            });
+            let scales = scales.collect::<Option<Vec<_>>>()?.into_iter();
+            let smallest = policy == "not_larger";
+            let scale = scales.reduce(if smallest { f64::min } else { f64::max })?;
+            for axis in axes {
+                let dim = dims.get_mut(axis)?;
+                let size = (fold::float(dim.fixed()?) * scale + 0.5).floor();
+                *dim = Dim::Fixed(fold::whole(size)?);
+            }
+            return Some(dims);
         }
         for (axis, size) in axes.into_iter().zip(sizes) {
             *dims.get_mut(axis)? = *size;

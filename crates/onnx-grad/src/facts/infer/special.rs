@@ -128,11 +128,6 @@ pub(super) fn center_crop_pad(call: &Call) -> Option<Dims> {
     Some(dims)
 }
 
-/// MaxUnpool with its `output_shape`.
-pub(super) fn max_unpool(call: &Call) -> Option<Dims> {
-    call.dims(2).map(<[Dim]>::to_vec)
-}
-
 /// Multinomial: `[batch, sample_size]`.
 pub(super) fn multinomial(call: &Call) -> Option<Dims> {
     Some(vec![*call.shape(0)?.first()?, Dim::Fixed(call.int("sample_size", 1))])

@@ -11,12 +11,12 @@ use super::{
         tile, transpose, unsqueeze,
     },
     linear::{gemm, matmul, qlinear_matmul},
-    pool::{conv, conv_transpose, global_pool, max_pool, pool, qlinear_conv},
+    pool::{conv, conv_transpose, global_pool, max_pool, max_unpool, pool, qlinear_conv},
     reduce::{arg, reduce},
     resize::{resize, upsample},
     special::{
-        affine_grid, attention, center_crop_pad, col2im, einsum, grid_sample, max_unpool,
-        multinomial, recurrent, roi_align, unique, unknown,
+        affine_grid, attention, center_crop_pad, col2im, einsum, grid_sample, multinomial,
+        recurrent, roi_align, unique, unknown,
     },
 };
 use crate::{

@@ -1,0 +1,167 @@
+//! Rules of the operators of transformers.
+
+use super::{Call, Cotangents, one};
+use crate::{
+    attrs,
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::ValueId,
+    proto::tensor_proto::DataType,
+};
+
+/// Attention, y = softmax(c·tanh(s·q·kᵀ / c) + bias)·v for each head, where s is 1/√size unless it is
+/// given and c, the softcap, may be left out. The bias is the mask, with −∞ where it is false and where
+/// the causal or the windowed form looks away; a row that sees nothing gives 0. Inputs of three axes are
+/// [N, T, heads·size]; where there are fewer heads of k and v, each serves as many of q. It is
+/// differentiated through this definition. <https://onnx.ai/onnx/operators/onnx__Attention.html>
+/// Windows from 25.
+pub(super) fn attention(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    n.attrs().ignore(&["qk_matmul_output_mode", "softmax_precision"]);
+    let rest = ["past_key", "past_value", "nonpad_kv_seqlen"];
+    if let Some((_, name)) = (4..).zip(rest).find(|(input, _)| n.optional(*input).is_some()) {
+        bail!(Unsupported, "it has an input {name}; supported: without it");
+    }
+    let heads = |name: &str| n.attrs().int(name).filter(|&heads| heads > 0).map(Dim::Fixed);
+    let (q_heads, kv_heads) = (heads("q_num_heads"), heads("kv_num_heads"));
+    let scale = n.attrs().float("scale");
+    let cap = n.attrs().float_or("softcap", 0.0);
+    let window = |name: &str| n.attrs().int(name).filter(|&size| size >= 0);
+    let mut right = window("right_window_size");
+    if n.attrs().flag("is_causal") {
+        right = Some(0);
+    }
+    let left = window("left_window_size");
+    let (q, k, v) = (n.x(0)?, n.x(1)?, n.x(2)?);
+    let flat = b.rank(q)? == 3;
+    let (q, k, v) = (split(b, q, q_heads)?, split(b, k, kv_heads)?, split(b, v, kv_heads)?);
+    let q_shape = b.shape(q)?;
+    let (count, size) = (b.size(q, 1)?, b.size(q, 3)?);
+    let (k, v) = (repeated(b, k, count)?, repeated(b, v, count)?);
+    #[expect(clippy::cast_precision_loss, reason = "the size of a head")]
+    let scale = scale.unwrap_or_else(|| 1.0 / (size.max(1) as f64).sqrt());
+    let q = b.scale(q, scale)?;
+    let k = b.transpose(k, &[0, 1, 3, 2])?;
+    let mut scores = b.matmul(q, k)?;
+    if cap > 0.0 {
+        let small = b.scale(scores, 1.0 / cap)?;
+        let small = b.tanh(small)?;
+        scores = b.scale(small, cap)?;
+    }
+    let bias = bias(b, q, scores, n.optional(3), (left, right))?;
+    let mut kept = None;
+    if let Some(bias) = bias {
+        // A row that sees nothing is 0, not the 0/0 that a sum with −∞ would give.
+        let (lowest, far) = lowest(b.elem(q));
+        let axis = b.rank(bias)? - 1;
+        let top = b.max(bias, &[axis])?;
+        let lowest = b.scalar(q, lowest)?;
+        let blind = b.less(top, lowest)?;
+        let unit = b.scalar(q, 1.0)?;
+        kept = Some(b.sub(unit, blind)?);
+        let far = b.scalar(q, far)?;
+        let bias = b.maximum(bias, far)?;
+        scores = b.add(scores, bias)?;
+    }
+    let mut weights = b.raw("Softmax", &[scores], vec![attrs::int("axis", -1)])?;
+    if let Some(kept) = kept {
+        weights = b.mul(weights, kept)?;
+    }
+    let y = b.matmul(weights, v)?;
+    if !flat {
+        return Ok(vec![y]);
+    }
+    let together = Dim::Fixed(b.size(y, 3)? * count);
+    let y = b.transpose(y, &[0, 2, 1, 3])?;
+    Ok(vec![b.reshape(y, &[q_shape[0], q_shape[2], together])?])
+}
+
+/// [N, T, heads·size] as [N, heads, T, size].
+fn split(b: &mut Builder<'_>, x: ValueId, heads: Option<Dim>) -> Result<ValueId> {
+    let shape = b.shape(x)?;
+    let &[batch, time, all] = shape.as_slice() else { return Ok(x) };
+    let Some((heads, size)) = heads.and_then(|heads| Some((heads, all.divided_by(heads)?))) else {
+        bail!(InvalidModel, "its {all} channels are not divided into heads");
+    };
+    let apart = b.reshape(x, &[batch, time, heads, size])?;
+    b.transpose(apart, &[0, 2, 1, 3])
+}
+
+/// [N, few, T, size] with each head as often as it takes to have `count`, one beside the other.
+fn repeated(b: &mut Builder<'_>, x: ValueId, count: i64) -> Result<ValueId> {
+    let few = b.size(x, 1)?;
+    if few == count {
+        return Ok(x);
+    }
+    if few < 1 || count % few != 0 {
+        bail!(InvalidModel, "{count} heads of queries do not divide into {few} of keys");
+    }
+    let &[batch, _, time, size] = b.shape(x)?.as_slice() else {
+        bail!(InvalidModel, "its inputs differ in rank");
+    };
+    let apart = b.reshape(x, &[batch, Dim::Fixed(few), Dim::Fixed(1), time, size])?;
+    let many = b.expand(apart, &[batch, Dim::Fixed(few), Dim::Fixed(count / few), time, size])?;
+    b.reshape(many, &[batch, Dim::Fixed(count), time, size])
+}
+
+/// What is added to the scores: the mask, and −∞ outside the window.
+fn bias(
+    b: &mut Builder<'_>,
+    q: ValueId,
+    scores: ValueId,
+    mask: Option<ValueId>,
+    window: (Option<i64>, Option<i64>),
+) -> Result<Option<ValueId>> {
+    let mut bias = None;
+    if let Some(mut mask) = mask {
+        if b.elem(mask) == DataType::Bool {
+            let zero = b.scalar(q, 0.0)?;
+            let never = b.scalar(q, f64::NEG_INFINITY)?;
+            mask = b.raw("Where", &[mask, zero, never], vec![])?;
+        }
+        let (have, keys) = (b.size(mask, b.rank(mask)?.max(1) - 1)?, b.size(scores, 3)?);
+        if have != keys && have != 1 {
+            bail!(Unsupported, "its mask is for {have} of {keys} keys; supported: for all");
+        }
+        bias = Some(mask);
+    }
+    let (left, right) = window;
+    if left.is_some() || right.is_some() {
+        let (queries, keys) = (b.size(scores, 2)?, b.size(scores, 3)?);
+        let mut band = Vec::new();
+        for query in 0..queries {
+            let seen = |key: i64| {
+                left.is_none_or(|left| query - key <= left)
+                    && right.is_none_or(|right| key - query <= right)
+            };
+            band.extend((0..keys).map(|key| if seen(key) { 0.0 } else { f64::NEG_INFINITY }));
+        }
+        let band = b.floats(q, &[queries, keys], &band)?;
+        bias = Some(match bias {
+            Some(mask) => b.add(mask, band)?,
+            None => band,
+        });
+    }
+    Ok(bias)
+}
+
+/// The lowest number of a type, and one that is low enough for a mask and leaves room for the scores.
+fn lowest(elem: DataType) -> (f64, f64) {
+    match elem {
+        DataType::Float16 => (-65504.0, -60000.0),
+        _ => (f64::from(f32::MIN), -1e38),
+    }
+}
+
+/// RotaryEmbedding turns pairs of channels by angles that depend on the position. dx turns g back: the
+/// operator itself with the sines negated. <https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html>
+pub(super) fn rotary_embedding(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let names = ["interleaved", "num_heads", "rotary_embedding_dim"];
+    let given = names.iter().filter_map(|name| Some(attrs::int(name, n.attrs().int(name)?)));
+    let given = given.collect();
+    let g = n.full(b)?;
+    let sines = b.neg(n.x(2)?)?;
+    let inputs = [Some(g), Some(n.x(1)?), Some(sines), n.optional(3)];
+    let inputs = &inputs[..n.input_count().min(4)];
+    one(b.raw_optional("RotaryEmbedding", inputs, given)?)
+}
