@@ -13,9 +13,31 @@ pub(super) fn gather(call: &Call) -> Option<Dims> {
     Some([before, indices, after.get(1..)?].concat())
 }
 
-/// The shape of the second input: GatherElements.
-pub(super) fn as_second(call: &Call) -> Option<Dims> {
+/// GatherElements: the shape of the indices, which have the axes of the data.
+pub(super) fn gather_elements(call: &Call) -> Option<Dims> {
+    elementwise_indices(call)?;
     call.shape(1).map(<[Dim]>::to_vec)
+}
+
+/// ScatterElements: the shape of the data, which indices and updates have the axes of.
+pub(super) fn scatter_elements(call: &Call) -> Option<Dims> {
+    elementwise_indices(call)?;
+    let fits = call.shape(2)?.len() == call.shape(1)?.len();
+    call.shape(0).filter(|_| fits).map(<[Dim]>::to_vec)
+}
+
+fn elementwise_indices(call: &Call) -> Option<()> {
+    let (dims, indices) = (call.shape(0)?, call.shape(1)?);
+    call.axis(0, dims.len())?;
+    (dims.len() == indices.len()).then_some(())
+}
+
+/// ScatterND: the shape of the data; an update for each row of the indices, of the axes that they leave.
+pub(super) fn scatter_nd(call: &Call) -> Option<Dims> {
+    let (dims, indices, updates) = (call.shape(0)?, call.shape(1)?, call.shape(2)?);
+    let (depth, outer) = indices.split_last()?;
+    let rest = dims.get(usize::try_from(depth.fixed()?).ok()?..)?;
+    (updates.len() == outer.len() + rest.len()).then(|| dims.to_vec())
 }
 
 /// GatherND: the last axis of the indices counts the axes that they address.
