@@ -39,7 +39,7 @@ const MODELS: &[(&str, &str)] = &[
     ("function_unknown", "operators of this domain"),
     ("function_without_output", "nothing before it produces"),
     ("functions_call_each_other", "calls itself"),
-    ("functions_double_40_times", "more than 262144 nodes"),
+    ("functions_double_40_times", "more than 65536 nodes"),
     ("gather_elements_of_other_rank", "do not go together"),
     ("gemm_of_a_scalar", "do not go together"),
     ("group_0", "into 0 groups"),

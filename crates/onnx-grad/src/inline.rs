@@ -29,8 +29,8 @@ const DEPTH_LIMIT: usize = 64;
 /// calls another twice, … is small in a file and endless in a graph.
 const SIZE_LIMIT: usize = 1 << 28;
 
-/// As [`SIZE_LIMIT`], in nodes.
-const NODE_LIMIT: usize = 1 << 18;
+/// As [`SIZE_LIMIT`], in nodes; the largest image models have some ten thousand.
+const NODE_LIMIT: usize = 1 << 16;
 
 /// The model without calls of its own functions and without `Constant` nodes.
 ///
