@@ -17,7 +17,8 @@ use super::{Shared, network};
 /// A node, as operator, name, inputs and outputs.
 type Node = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
-/// A model at opset 17 with the input x of shape [1, 2], a constant w of that shape, and the output y.
+/// A model at opset 17 with the input x of shape [1, 2], the constants w of that shape and ones = [1, 1],
+/// and the output y.
 fn model(nodes: &[Node]) -> Model {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     let node = |(op, name, inputs, outputs): &Node| NodeProto {
@@ -34,10 +35,17 @@ fn model(nodes: &[Node]) -> Model {
         float_data: vec![2.0, -1.0],
         ..TensorProto::default()
     };
+    let ones = TensorProto {
+        name: Some("ones".to_owned()),
+        data_type: Some(DataType::Int64 as i32),
+        dims: vec![2],
+        int64_data: vec![1, 1],
+        ..TensorProto::default()
+    };
     let value = |name| declare(name, &Fact::new(DataType::Float, [Dim::Fixed(1), Dim::Fixed(2)]));
     let graph = GraphProto {
         node: nodes.iter().map(node).collect(),
-        initializer: vec![w],
+        initializer: vec![w, ones],
         input: vec![value("x")],
         output: vec![value("y")],
         ..GraphProto::default()
@@ -291,7 +299,7 @@ fn what_cannot_have_hooks_says_why() {
 #[test]
 fn nothing_before_the_first_backward_hook_is_differentiated() {
     let model = model(&[
-        ("Trilu", "/first/Trilu", &["x"], &["a"]),
+        ("ReverseSequence", "/first/ReverseSequence", &["x", "ones"], &["a"]),
         ("Mul", "/second/Mul", &["a", "w"], &["y"]),
     ]);
     let (store, gradients) = stored();
@@ -303,9 +311,9 @@ fn nothing_before_the_first_backward_hook_is_differentiated() {
     network.backward(&row([1.0, 1.0])).expect("a backward pass");
     assert_eq!(all(&gradients), [row([2.0, -1.0])]);
     network.register_full_backward_hook("first", |_| ()).expect("a layer");
-    let error = network.forward(&row([1.0, 1.0])).expect_err("no rule for Trilu");
+    let error = network.forward(&row([1.0, 1.0])).expect_err("no rule for ReverseSequence");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("\"/first/Trilu\""), "{error}");
+    assert!(error.to_string().contains("\"/first/ReverseSequence\""), "{error}");
 }
 
 #[test]
