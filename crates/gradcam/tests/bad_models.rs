@@ -41,6 +41,7 @@ const MODELS: &[(&str, &str)] = &[
     ("functions_call_each_other", "calls itself"),
     ("functions_double_40_times", "more than 65536 nodes"),
     ("gather_elements_of_other_rank", "do not go together"),
+    ("gather_of_huge_axis", "too large to be written as a constant"),
     ("gemm_of_a_scalar", "do not go together"),
     ("group_0", "into 0 groups"),
     ("group_too_many", "do not divide into"),

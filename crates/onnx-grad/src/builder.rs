@@ -31,6 +31,19 @@ const NODE_LIMIT: usize = 1 << 18;
 pub(crate) const CONSTANT_LIMIT: i64 = 1 << 24;
 const BYTES_LIMIT: usize = 1 << 28;
 
+/// How many numbers a constant of that shape has, asked before it is made.
+///
+/// # Errors
+/// `TooLarge` where they are too many to be written into a model.
+pub(crate) fn constant_size(shape: &[i64]) -> Result<usize> {
+    let sizes = shape.iter().map(|&size| size.max(0));
+    let count = sizes.clone().try_fold(1i64, i64::checked_mul).filter(|n| *n <= CONSTANT_LIMIT);
+    match count.and_then(|count| usize::try_from(count).ok()) {
+        Some(count) => Ok(count),
+        None => bail!(TooLarge, "{shape:?} is too large to be written as a constant"),
+    }
+}
+
 impl<'g> Builder<'g> {
     /// A builder whose nodes and values are named `<scope>/<op>_<n>`.
     pub fn new(graph: &'g mut Graph, scope: &str) -> Self {
@@ -155,9 +168,7 @@ impl<'g> Builder<'g> {
 
     /// The integers `from..to`, as places along an axis are written.
     pub(crate) fn places(&self, from: i64, to: i64) -> Result<Vec<i64>> {
-        if to.checked_sub(from).is_none_or(|count| count > CONSTANT_LIMIT) {
-            bail!(TooLarge, "an axis of {to} places is too long to be written as a constant");
-        }
+        constant_size(&[to.saturating_sub(from)])?;
         Ok((from..to).collect())
     }
 

@@ -3,7 +3,7 @@
 use super::{Call, Cotangents, one};
 use crate::{
     attrs,
-    builder::Builder,
+    builder::{Builder, constant_size},
     error::{Result, bail},
     facts::Dim,
     graph::ValueId,
@@ -128,6 +128,7 @@ fn bias(
     let (left, right) = window;
     if left.is_some() || right.is_some() {
         let (queries, keys) = (b.size(scores, 2)?, b.size(scores, 3)?);
+        constant_size(&[queries, keys])?;
         let mut band = Vec::new();
         for query in 0..queries {
             let seen = |key: i64| {

@@ -3,7 +3,7 @@
 use super::{Call, Cotangent, Cotangents, call::product, call::product_dim, none, one};
 use crate::{
     attrs,
-    builder::Builder,
+    builder::{Builder, constant_size},
     error::{Error, ErrorKind, Result, bail},
     facts::Dim,
     graph::ValueId,
@@ -88,7 +88,7 @@ fn summed(b: &mut Builder<'_>, g: ValueId, index: &Index, size: i64) -> Result<V
         let dx = placed(b, g, index, 1, like)?;
         return b.reshape(dx, &[rows, Dim::Fixed(size), columns]);
     }
-    let places: Vec<i64> = (0..size).collect();
+    let places = b.places(0, size)?;
     let places = b.ints(&[size, 1], &places)?;
     let index_rows = b.shape(index)?[0];
     let index = b.reshape(index, &[index_rows, Dim::Fixed(1), Dim::Fixed(picks)])?;
@@ -107,7 +107,7 @@ fn by_gathering(
     if places.iter().zip(first..).all(|(&place, next)| place == next) {
         return b.pad_axis(g, 1, first, size - first - picks).map(Some);
     }
-    let Ok(count) = usize::try_from(size) else { return Ok(None) };
+    let count = constant_size(&[size])?;
     let mut tables: Vec<Vec<i64>> = Vec::new();
     let mut met = vec![0usize; count];
     for (&place, pick) in places.iter().zip(0i64..) {
@@ -197,7 +197,7 @@ fn placed(
         let (index, apart) = (b.reshape(index, &apart)?, b.reshape(g, &apart)?);
         let mut dims = vec![1; b.rank(g)? + 1 - axis];
         dims[0] = size;
-        let places: Vec<i64> = (0..size).collect();
+        let places = b.places(0, size)?;
         let places = b.ints(&dims, &places)?;
         let hit = b.equal(places, index, g)?;
         let share = b.mul(hit, apart)?;

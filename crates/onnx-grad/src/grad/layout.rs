@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     attrs,
-    builder::Builder,
+    builder::{Builder, constant_size},
     error::{Error, ErrorKind, Result, bail},
     facts::Dim,
     graph::ValueId,
@@ -229,6 +229,7 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         if begin.max(end) > most {
             bail!(Unsupported, "it reflects {} of {left} elements", begin.max(end));
         }
+        constant_size(&[left + begin.max(0) + end.max(0), size])?;
         let mut matrix = Vec::new();
         for at in -begin.max(0)..left + end.max(0) {
             let from = cropped + repeated(at, left, &mode)?;

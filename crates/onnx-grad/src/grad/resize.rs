@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{Call, Cotangents, Push, Pushed, layout::along, one, spatial_count};
 use crate::{
-    builder::Builder,
+    builder::{Builder, constant_size},
     error::{Error, ErrorKind, Result, bail},
     facts::{Dim, Fact},
     graph::{Graph, NodeId, ValueId},
@@ -351,6 +351,7 @@ impl Kernel {
 
     /// M, [out, size].
     fn matrix(&self, axis: &Axis) -> Result<Vec<f64>> {
+        constant_size(&[axis.out, axis.size])?;
         let mut matrix = Vec::new();
         for o in 0..axis.out {
             matrix.extend(self.row(o, axis)?);
@@ -364,6 +365,7 @@ impl Kernel {
         if self.mode != Mode::Nearest || axis.out % axis.size != 0 {
             return Ok(None);
         }
+        constant_size(&[axis.out, axis.size])?;
         for o in 0..axis.out {
             let at = usize::try_from(o / times).unwrap_or(0);
             if self.row(o, axis)?.get(at) != Some(&1.0) {
