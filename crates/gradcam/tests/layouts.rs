@@ -118,6 +118,36 @@ fn a_map_does_not_depend_on_the_layout() {
 }
 
 #[test]
+fn merged_patches_are_channels_and_shuffled_channels_are_positions() {
+    let (apart, s1) = reshape("nhwc", "apart", &[2, 4, 2, 6, 2, 4]);
+    let (merge, s2) = reshape("patches", "merged", &[2, 4, 6, 16]);
+    let (split, s3) = reshape("back", "split", &[2, 1, 2, 2, 8, 12]);
+    let (shuffle, s4) = reshape("mixed", "shuffled", &[2, 1, 16, 24]);
+    let (to_map, s5) = reshape("merged", "back", &[2, 4, 8, 12]);
+    let (end, s6) = reshape("shuffled", "b", &[2, 4, 8, 12]);
+    let nodes = vec![
+        node("Transpose", &["a"], &["nhwc"], vec![ints("perm", &[0, 2, 3, 1])]),
+        apart,
+        node("Transpose", &["apart"], &["patches"], vec![ints("perm", &[0, 1, 3, 4, 2, 5])]),
+        merge,
+        to_map,
+        // What a convolution would do: [N, C, H, W] from here on.
+        node("MaxPool", &["back"], &["pool"], vec![ints("kernel_shape", &[1, 1])]),
+        node("Identity", &["pool"], &["same"], vec![]),
+        NodeProto { input: vec!["same".to_owned(), "split.shape".to_owned()], ..split },
+        node("Transpose", &["split"], &["mixed"], vec![ints("perm", &[0, 1, 4, 2, 5, 3])]),
+        shuffle,
+        end,
+    ];
+    let model = network(nodes, vec![s1, s2, s3, s4, s5, s6]);
+    for (layer, size) in [("merged", [4, 6]), ("pool", [8, 12]), ("shuffled", [16, 24])] {
+        let maps = explained(&model, EngineKind::Rten, "gradcam", layer, Grid::default());
+        let maps = maps.expect(layer);
+        assert_eq!(maps[0].layers[0].map.shape(), size, "{layer}");
+    }
+}
+
+#[test]
 fn a_grid_that_the_graph_does_not_tell_is_given() {
     let (flat, s1) = reshape("a", "flat.a", &[2, 4, 96]);
     let (to_map, s2) = reshape("tokens", "b", &[2, 96, 4]);

@@ -280,9 +280,21 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
                 return None;
             }
         }
-        axes.push(axis);
+        axes.push(unmixed(axis));
     }
     Some(axes)
+}
+
+/// Positions that are joined with channels are channels, as where patches are merged; channels that are
+/// joined with positions are positions, as where pixels are shuffled. The larger part decides.
+fn unmixed(axis: Axis) -> Axis {
+    let channels = axis.atoms.iter().filter(|atom| atom.meaning == Meaning::Channel);
+    let (channels, all) = (product(channels), axis.inside());
+    let most = axis.atoms.iter().max_by_key(|atom| atom.size);
+    match most {
+        Some(most) if axis.has_space() && channels > 1 => Axis::of(most.meaning, all),
+        _ => axis,
+    }
 }
 
 /// Several values one behind another. What has no positions stands before or behind what has some.

@@ -114,11 +114,10 @@ fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
     let atoms: Vec<Atom> = axes.iter().flat_map(|axis| axis.atoms.iter().copied()).collect();
     let mut order: Vec<usize> = (0..atoms.len()).collect();
     order.sort_by_key(|at| (atoms[*at].meaning, -atoms[*at].step));
-    // Each of a meaning's atoms steps over the next, the last by one: all of the picture, and once.
-    let whole = order.iter().enumerate().all(|(place, at)| {
-        let next = order.get(place + 1).map(|next| atoms[*next]);
-        let next = next.filter(|next| next.meaning == atoms[*at].meaning);
-        atoms[*at].step == next.map_or(1, |next| next.size.saturating_mul(next.step))
+    // Each of a meaning's atoms steps over the next: all of the picture, and once.
+    let whole = order.windows(2).all(|pair| {
+        let (this, next) = (atoms[pair[0]], atoms[pair[1]]);
+        this.meaning != next.meaning || this.step == next.size.saturating_mul(next.step)
     });
     if !whole {
         return None;
