@@ -9,7 +9,7 @@ use crate::{
 
 /// The most elements of a value on the path, axes of size 0 not counted; below it the sums and products
 /// of sizes stay within 64 bits.
-const MOST_ELEMENTS: i64 = 1 << 40;
+const MOST_ELEMENTS: i64 = 1 << 46;
 
 /// Operators whose shape stands in the numbers of an input, which may be computed when the model runs.
 const BY_NUMBERS: &[&str] = &[
@@ -41,7 +41,7 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     let huge = |value: &&ValueId| elements(graph.fact(**value)).is_none();
     if let Some(&value) = inputs.iter().chain(outputs).flatten().find(huge) {
         let (name, shape) = (graph.name(value), graph.fact(value).shown());
-        return Some(format!("\"{name}\" has shape {shape}, more than 2^40 elements"));
+        return Some(format!("\"{name}\" has shape {shape}, more than 2^46 elements"));
     }
     let open = |value: &&ValueId| {
         let fact = graph.fact(**value);

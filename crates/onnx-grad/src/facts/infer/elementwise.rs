@@ -11,6 +11,17 @@ pub(super) fn same(call: &Call) -> Option<Dims> {
     call.shape(0).map(<[Dim]>::to_vec)
 }
 
+/// The shape of the first input, which has at least two axes.
+pub(super) fn of_two_axes(call: &Call) -> Option<Dims> {
+    same(call).filter(|dims| dims.len() > 1)
+}
+
+/// The shape of the first input, [N, C, …]; the inputs behind it are vectors.
+pub(super) fn normalised(call: &Call) -> Option<Dims> {
+    let vectors = (1..call.arity()).all(|k| call.shape(k).is_none_or(|dims| dims.len() == 1));
+    of_two_axes(call).filter(|_| vectors)
+}
+
 /// All inputs broadcast together.
 /// <https://github.com/onnx/onnx/blob/main/docs/Broadcasting.md>
 pub(super) fn broadcast(call: &Call) -> Option<Dims> {
