@@ -16,7 +16,7 @@ import json
 import sys
 from pathlib import Path
 
-from rules import activation, attention, contrib, elementwise, index, layout, linear, norm, pool, reduce, resize, together, zero  # noqa: F401, they add their cases
+from rules import activation, attention, contrib, elementwise, index, layout, linear, norm, pool, quantize, reduce, resize, together, zero  # noqa: F401, they add their cases
 from rules.case import CASES
 
 

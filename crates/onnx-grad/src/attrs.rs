@@ -63,6 +63,13 @@ impl Reader {
         self.read.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
     }
 
+    /// All attributes, for a node of the same operator.
+    pub(crate) fn all(&self) -> Vec<AttributeProto> {
+        let names = self.attributes.iter().filter_map(|a| a.name.clone());
+        self.read.borrow_mut().extend(names);
+        self.attributes.clone()
+    }
+
     pub(crate) fn int(&self, name: &str) -> Option<i64> {
         self.get(name)?.i
     }

@@ -132,29 +132,43 @@ impl<'g> Builder<'g> {
         inputs: &[Option<ValueId>],
         attributes: Vec<AttributeProto>,
     ) -> Result<ValueId> {
+        Ok(self.raw_outputs(op, inputs, 1, attributes)?[0])
+    }
+
+    /// As [`Builder::raw_optional`], for a number of outputs.
+    pub(crate) fn raw_outputs(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        outputs: usize,
+        attributes: Vec<AttributeProto>,
+    ) -> Result<Vec<ValueId>> {
         if self.graph.node_count() >= NODE_LIMIT {
             bail!(TooLarge, "the graph would have more than {NODE_LIMIT} nodes");
         }
-        let name = self.fresh(op);
+        let names: Vec<String> = (0..outputs.max(1)).map(|_| self.fresh(op)).collect();
         let input = |id: &Option<ValueId>| id.map_or("", |id| self.graph.name(id)).to_owned();
         let node = NodeProto {
             input: inputs.iter().map(input).collect(),
-            output: vec![name.clone()],
-            name: Some(name.clone()),
+            output: names.clone(),
+            name: names.first().cloned(),
             op_type: Some(op.to_owned()),
             attribute: attributes,
             ..NodeProto::default()
         };
         self.graph.push(node)?;
-        let value = self.graph.value(&name)?;
-        let fact = self.fact(value);
-        if fact.shape.is_none() || fact.elem == DataType::Undefined {
+        let values = names.iter().map(|name| self.graph.value(name)).collect::<Result<Vec<_>>>()?;
+        let hole = |value: &ValueId| {
+            let fact = self.fact(*value);
+            fact.shape.is_none() || fact.elem == DataType::Undefined
+        };
+        if values.iter().any(hole) {
             // A graph with a hole would go on to an engine.
             let shapes: Vec<String> =
                 inputs.iter().flatten().map(|&input| self.fact(input).shown()).collect();
             bail!(Shape, "it needs a {op} of {}, which has no shape", shapes.join(" and "));
         }
-        Ok(value)
+        Ok(values)
     }
 
     // Constants.

@@ -20,6 +20,7 @@ mod linear;
 mod norm;
 mod overrides;
 mod pool;
+mod quantise;
 mod reduce;
 mod resize;
 mod sample;
@@ -41,7 +42,6 @@ use crate::{
     facts::{Dim, Fact},
     graph::{Graph, NodeId, Sizes, ValueId},
     model::Model,
-    proto::tensor_proto::DataType,
 };
 
 /// What is asked of a gradient.
@@ -245,12 +245,15 @@ impl Path {
                 text: describe(graph, id, &why),
             }));
             path.nodes.push(id);
-            active.extend(graph.node_outputs(id).iter().flatten().filter(|v| {
+            let from = graph.node_inputs(id).iter().flatten().copied();
+            let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
+            let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
                 // What is known in numbers does not change with anything, whatever it was made from.
-                let Fact { elem, value, .. } = graph.fact(**v);
-                let is_number = elem.is_float() || *elem == DataType::Undefined;
-                is_number && value.is_none()
-            }));
+                value.filter(|value| {
+                    graph.fact(*value).value.is_none() && quantise::carries(graph, id, at, &from)
+                })
+            });
+            active.extend(made);
         }
         if !refused.is_empty() {
             return Err(refusal(&refused));
@@ -461,9 +464,11 @@ impl Sweep<'_> {
         call: &Call,
         rule: &Rule,
     ) -> Result<Vec<Option<Cotangent>>> {
-        let elementwise = matches!(rule.kind, Kind::Elementwise(_));
+        let among_integers = quantise::is_among_integers(b, call);
+        let elementwise = matches!(rule.kind, Kind::Elementwise(_)) && !among_integers;
         let mut results = match rule.kind {
             Kind::Zero => return Ok(vec![]),
+            _ if among_integers => expand::through(b, call, quantise::on_floats)?,
             Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
             Kind::Expand(define) => expand::through(b, call, define)?,
         };

@@ -91,6 +91,7 @@ pub fn rule_cases() -> Vec<Case> {
         "linear",
         "norm",
         "pool",
+        "quantize",
         "reduce",
         "resize",
         "together",

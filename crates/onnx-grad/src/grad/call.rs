@@ -64,6 +64,7 @@ pub(crate) fn none() -> Cotangents {
 #[derive(Debug)]
 pub(crate) struct Call {
     opset: i64,
+    op: String,
     inputs: Vec<Option<ValueId>>,
     outputs: Vec<Option<ValueId>>,
     cotangents: HashMap<usize, Cotangent>,
@@ -80,6 +81,7 @@ impl Call {
     ) -> Self {
         Self {
             opset: graph.opset(),
+            op: graph.node(id).op().to_owned(),
             inputs: graph.node_inputs(id).to_vec(),
             outputs: graph.node_outputs(id).to_vec(),
             reader: Reader::new(graph.node(id)),
@@ -106,6 +108,11 @@ impl Call {
     /// The model's opset.
     pub(crate) fn opset(&self) -> i64 {
         self.opset
+    }
+
+    /// The operator.
+    pub(crate) fn op(&self) -> &str {
+        &self.op
     }
 
     /// The number of inputs that are written at the node, left-out ones in between counted.

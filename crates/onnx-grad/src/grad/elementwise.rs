@@ -6,7 +6,7 @@ pub(super) mod function;
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::{Call, Cotangents, Push, Pushed, none, one};
+use super::{Call, Cotangents, Push, Pushed, one, quantise::cotangent_type};
 use crate::{
     builder::Builder,
     error::{Result, bail},
@@ -243,13 +243,10 @@ pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 }
 
 /// Cast and CastLike between float types, y = x. dx = g in the type of x. To integers and booleans: zero; so is
-/// what CastLike's pattern gets. <https://onnx.ai/onnx/operators/onnx__Cast.html>
+/// what CastLike's pattern gets. Quantised numbers as floats are the same numbers. <https://onnx.ai/onnx/operators/onnx__Cast.html>
 pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     n.attrs().ignore(&["to", "saturate", "round_mode"]);
-    let elem = b.elem(n.x(0)?);
-    if !elem.is_float() {
-        return none();
-    }
+    let elem = cotangent_type(b, n.x(0)?);
     let g = n.cot(b)?;
     let mut grads = vec![Some(b.cast(g, elem)?.into())];
     if n.wants(1) {

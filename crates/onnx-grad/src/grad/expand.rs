@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::{
     Call, Cotangents, Want, propagate,
+    quantise::cotangent_type,
     table::{Kind, rule_for},
 };
 use crate::{
@@ -44,7 +45,8 @@ pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangen
         let input = n.x(index)?;
         if wrt.iter().any(|(had, _)| *had == input) {
             // A value that is read twice gets its whole gradient at the first place.
-            grads[index] = Some(b.scalar(input, 0.0)?.into());
+            let zero = b.scalar(input, 0.0)?;
+            grads[index] = Some(b.cast(zero, cotangent_type(b, input))?.into());
         } else {
             wrt.push((input, Want::Full));
             places.push(index);

@@ -245,13 +245,48 @@ pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
     Ok(())
 }
 
-/// rten takes the last axis where none is written, the standard axis 1.
+/// rten takes the last axis where none is written, the standard axis 1; and it wants a type, which is uint8 where
+/// no zero point has one.
 pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("axis").is_none() {
         set(&mut node, int("axis", 1));
     }
+    let typed = node.attr_int("output_dtype").is_some_and(|elem| elem != 0);
+    if !typed && node.input.get(2).is_none_or(String::is_empty) {
+        set(&mut node, int("output_dtype", DataType::Uint8 as i64));
+    }
     b.keep(node);
     Ok(())
+}
+
+/// ONNX Runtime 1.32 has no kernels for the versions of opset 28.
+pub(super) fn before_28(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.opset >= 28 {
+        return Err("ONNX Runtime takes it up to opset 27".to_owned());
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten joins floats and 32-bit integers.
+pub(super) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    widened(b, node, DataType::Int32);
+    Ok(())
+}
+
+/// A node whose operator rten has for wider types only, in which 8-bit integers are the same numbers.
+pub(super) fn widened(b: &mut Rewrite<'_>, node: NodeProto, wide: DataType) {
+    let narrow = b.facts.elem(&node, 0);
+    if !matches!(narrow, DataType::Int8 | DataType::Uint8) {
+        b.keep(node);
+        return;
+    }
+    let to = |elem: DataType| vec![int("to", elem as i64)];
+    let inputs: Vec<String> =
+        node.input.iter().map(|name| b.node("Cast", &[name], to(wide))).collect();
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let result = b.node(node.op(), &inputs, node.attribute.clone());
+    b.last(&node, "Cast", &[&result], to(narrow));
 }
 
 /// rten puts elements at wrong places where the indices leave out a part of an axis that is not theirs.

@@ -5,8 +5,9 @@ use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
 use super::{
     Refusal,
     nodes::{
-        arg_extreme, batch_norm, cast, div, dropout, keep, layer_norm, matmul, odd_size, pad, pow,
-        quantize, reduce, resize, scatter_elements, sign, slice, softmax, softplus, space_to_depth,
+        arg_extreme, batch_norm, before_28, cast, concat, div, dropout, keep, layer_norm, matmul,
+        odd_size, pad, pow, quantize, reduce, resize, scatter_elements, sign, slice, softmax,
+        softplus, space_to_depth,
     },
     rewrite::Rewrite,
     windows::{conv, conv_transpose, global_lp_pool, lp_pool, new_global_lp_pool, odd_same, pool},
@@ -43,10 +44,12 @@ pub(super) const ONNX_RUNTIME_DOMAINS: &[&str] = &["ai.onnx.ml", "com.microsoft"
 pub(super) const ONNX_RUNTIME: &[Row] = &[
     unchecked("AveragePool", odd_same),
     unchecked("Conv", odd_same),
+    unchecked("DequantizeLinear", before_28),
     unchecked("GlobalLpPool", new_global_lp_pool),
     unchecked("LRN", odd_size),
     unchecked("LpPool", odd_same),
     unchecked("MaxPool", odd_same),
+    unchecked("QuantizeLinear", before_28),
 ];
 
 /// The types of tensors that rten 0.27 loads, and bfloat16, which is widened before.
@@ -94,7 +97,7 @@ pub(super) const RTEN: &[Row] = &[
     row("CastLike", "round_mode=up saturate=1", keep),
     row("Ceil", "", keep),
     row("Clip", "max min", keep),
-    row("Concat", "axis", keep),
+    row("Concat", "axis", concat),
     row("ConcatFromSequence", "axis new_axis", keep),
     row("Constant", "value value_float value_floats value_int value_ints", keep),
     row("ConstantOfShape", "value", keep),

@@ -3,12 +3,13 @@
 //! `auto_pad` is resolved as the standard says: `SAME` gives an output of ⌈in / stride⌉ (transposed:
 //! in · stride), and an odd total pads the end more for `SAME_UPPER`, the beginning for `SAME_LOWER`.
 
-use onnx_grad::proto::NodeProto;
+use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
 
 use onnx_grad::attrs::{int, ints};
 
 use super::{
     Refusal,
+    nodes::widened,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 
@@ -121,7 +122,7 @@ pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
         return dilated_pool(b, &node, &window);
     }
     unset(&mut node, "dilations");
-    b.keep(node);
+    widened(b, node, DataType::Float);
     Ok(())
 }
 

@@ -1,0 +1,199 @@
+//! Quantised networks, differentiated straight through: rounding counts as the identity, and what was clipped
+//! to the range of the integers has no gradient.
+//!
+//! Between a QuantizeLinear and a DequantizeLinear values are integers. Their cotangents are float32 all the
+//! same, those of the integers as numbers.
+
+use super::{Call, Cotangents, one};
+use crate::{
+    builder::Builder,
+    error::{Result, bail},
+    facts::Dim,
+    graph::{Graph, NodeId, ValueId},
+    proto::tensor_proto::DataType,
+};
+
+/// The type of the cotangents of integers.
+const COTANGENT: DataType = DataType::Float;
+
+/// Whether an output of a node of the path carries the gradient on: floats do, and of integers those that were
+/// quantised and what is computed from them.
+pub(super) fn carries(graph: &Graph, id: NodeId, output: usize, active: &[ValueId]) -> bool {
+    let Some(value) = graph.node_outputs(id).get(output).copied().flatten() else { return false };
+    let elem = graph.fact(value).elem;
+    match (graph.node(id).op(), elem) {
+        // Scale and zero point are constants to a straight-through gradient.
+        ("DynamicQuantizeLinear", _) => output == 0,
+        (_, DataType::Undefined) => true,
+        _ if elem.is_float() => true,
+        ("QuantizeLinear", _) => true,
+        // Indices are int64, conditions boolean.
+        (_, DataType::Int64 | DataType::Bool) => false,
+        _ => active.iter().any(|input| is_integer(graph.fact(*input).elem)),
+    }
+}
+
+fn is_integer(elem: DataType) -> bool {
+    !elem.is_float() && elem != DataType::Undefined
+}
+
+/// The type in which the gradient of a value is computed.
+pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
+    let elem = b.elem(value);
+    if elem.is_float() { elem } else { COTANGENT }
+}
+
+/// Whether a node computes quantised numbers from quantised numbers of the same type, as layout operators do.
+pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
+    let elem = b.elem(n.y());
+    let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
+    let converts = matches!(n.op(), "Cast" | "CastLike");
+    is_integer(elem) && !converts && (0..n.input_count()).any(|at| n.wants(at) && same(at))
+}
+
+/// What such a node computes, on floats: rules need not think of integers.
+pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    let elem = b.elem(n.y());
+    let mut inputs = Vec::new();
+    for input in 0..n.input_count() {
+        inputs.push(match n.optional(input) {
+            Some(x) if b.elem(x) == elem => Some(b.cast(x, COTANGENT)?),
+            other => other,
+        });
+    }
+    b.raw_outputs(n.op(), &inputs, n.output_count(), n.attrs().all())
+}
+
+/// QuantizeLinear, y = saturate(round(x/s) + z), with lo = (min − z)·s and hi = (max − z)·s of the integers'
+/// range. Straight through: dx = g·[lo < x]·[x < hi]/s; 0 at both bounds, as a clip. Scale and zero point get
+/// no gradient. <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html> One scale before 13, then one for
+/// each index of an axis too; blocks of 21 are refused.
+pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    n.attrs().ignore(&["output_dtype", "precision", "saturate"]);
+    let x = n.x(0)?;
+    let (low, high) = match b.elem(n.y()) {
+        DataType::Int8 => (-128.0, 127.0),
+        DataType::Uint8 => (0.0, 255.0),
+        DataType::Int16 => (-32768.0, 32767.0),
+        DataType::Uint16 => (0.0, 65535.0),
+        other => bail!(
+            Unsupported,
+            "its output is {}; supported: int8, uint8, int16, uint16",
+            other.as_str_name().to_lowercase()
+        ),
+    };
+    let scale = scale(b, n)?;
+    let steps = b.fact(n.x(1)?).floats().map(<[f64]>::to_vec);
+    let zeros = match n.optional(2) {
+        Some(zero) => b.fact(zero).ints(),
+        None => Some(vec![0]),
+    };
+    let (Some(steps), Some(zeros)) = (steps, zeros) else {
+        bail!(
+            Unsupported,
+            "its scale or zero point is computed when the model runs; supported: constants"
+        )
+    };
+    let shape = b.shape(scale)?;
+    let dims: Vec<i64> = shape.iter().filter_map(|dim| dim.fixed()).collect();
+    let bound = |b: &mut Builder<'_>, end: f64| {
+        #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
+        let numbers = steps.iter().zip(zeros.iter().cycle()).map(|(s, z)| (end - *z as f64) * s);
+        b.floats(x, &dims, &numbers.collect::<Vec<_>>())
+    };
+    let (low, high) = (bound(b, low)?, bound(b, high)?);
+    let (above, below) = (b.greater(x, low)?, b.less(x, high)?);
+    let g = n.cot(b)?;
+    let elem = b.elem(x);
+    let (g, scale) = (b.cast(g, elem)?, b.cast(scale, elem)?);
+    let over = b.div(g, scale)?;
+    let inside = b.mul(above, below)?;
+    one(b.mul(over, inside)?)
+}
+
+/// DequantizeLinear, y = (x − z)·s. dx = g·s.
+/// <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html> Scales as those of QuantizeLinear.
+pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    n.attrs().ignore(&["output_dtype"]);
+    let (g, scale) = (n.cot(b)?, scale(b, n)?);
+    let scale = b.cast(scale, b.elem(g))?;
+    let product = b.mul(g, scale)?;
+    one(b.cast(product, COTANGENT)?)
+}
+
+/// DynamicQuantizeLinear, y = round(x/s) + z with s and z from the extremes of x, so that nothing is clipped.
+/// Straight through: dx = g/s; scale and zero point count as constants.
+/// <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
+pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+    let Some(scale) = n.output(1) else {
+        bail!(Unsupported, "its scale has no name; supported: with all three outputs")
+    };
+    let g = n.cot(b)?;
+    one(b.div(g, scale)?)
+}
+
+/// ConvInteger: the Conv of x − z and w − v, as integers.
+/// <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>
+pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    let (x, w) = (difference(b, n, 0, None)?, difference(b, n, 1, Some(0))?);
+    let sum = b.conv("Conv", x, w, n.attrs().all())?;
+    Ok(vec![b.cast(sum, b.elem(n.y()))?])
+}
+
+/// MatMulInteger: the MatMul of a − z and b − v, as integers.
+/// <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>
+pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    let rows = b.rank(n.x(0)?)?.checked_sub(2);
+    let columns = b.rank(n.x(1)?)?.checked_sub(1);
+    let (left, right) = (difference(b, n, 0, rows)?, difference(b, n, 1, columns)?);
+    let sum = b.matmul(left, right)?;
+    Ok(vec![b.cast(sum, b.elem(n.y()))?])
+}
+
+/// An input without its zero point, which is the second input behind it; several lie along an axis.
+fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) -> Result<ValueId> {
+    let x = b.cast(n.x(input)?, COTANGENT)?;
+    let Some(zero) = n.optional(input + 2) else { return Ok(x) };
+    let zero = b.cast(zero, COTANGENT)?;
+    let zero = along(b, zero, x, axis)?;
+    b.sub(x, zero)
+}
+
+/// The scale of a node, to be multiplied with its first input.
+fn scale(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+    match n.attrs().int_or("block_size", 0) {
+        0 => {}
+        size => bail!(
+            Unsupported,
+            "attribute block_size is {size}; supported: 0, one scale or one for each index of an axis"
+        ),
+    }
+    let (x, scale) = (n.x(0)?, n.x(1)?);
+    let axis = n.attrs().int_or("axis", 1);
+    let single = b.fact(scale).count() == Some(1);
+    let axis = match n.opset() {
+        _ if single => None,
+        ..13 => bail!(Unsupported, "it has several scales; before opset 13 it has one"),
+        _ => Some(n.axis(axis, b.rank(x)?)?),
+    };
+    along(b, scale, x, axis)
+}
+
+/// A number, or a list of numbers along an axis of a value.
+fn along(b: &mut Builder<'_>, list: ValueId, of: ValueId, axis: Option<usize>) -> Result<ValueId> {
+    let shape = b.shape(list)?;
+    match (shape.as_slice(), axis) {
+        ([] | [Dim::Fixed(1)], _) => b.reshape(list, &[]),
+        ([count], Some(axis)) => {
+            let mut shape = vec![Dim::Fixed(1); b.rank(of)?];
+            shape[axis] = *count;
+            b.reshape(list, &shape)
+        }
+        _ => bail!(
+            Unsupported,
+            "\"{}\" has shape {}; supported: one number, or one for each index of an axis",
+            b.graph().name(list),
+            b.fact(list).shown()
+        ),
+    }
+}
