@@ -45,7 +45,7 @@ AT_28 = ["QuantizeLinear_int8", "DequantizeLinear_Transpose"]
 
 
 def quantize(label, op, x, fn, nodes, consts, lo=10):
-    by_28 = any(node[0] in ("QuantizeLinear", "DequantizeLinear") for node in nodes)
+    by_28 = any(node[0].startswith(("Quantize", "Dequantize", "DynamicQuantizeMat", "MatMulIntegerTo")) for node in nodes)
     case("quantize", op + label, op, {"x": x}, fn, Form(lo, 27 if by_28 else 28, nodes, consts))
     if op + label in AT_28:
         case("quantize", "at_28_" + op + label, op, {"x": x}, fn, Form(28, 28, nodes, consts))
@@ -142,3 +142,70 @@ picture.flat[:2] = x.flat[:2]
 small = kernel[:, :2]
 dynamic_conv = [*dynamic, ("ConvInteger", ["q", "w", "z", "wz"], ["i"], {"pads": [1, 1, 1, 1]}), ("Cast", ["i"], ["f"], {"to": 1}), ("Mul", ["f", "s"], ["y"], {})]
 quantize("_dynamic", "ConvInteger", picture, lambda x: F.conv2d(Dynamic.apply(x), double(small) - 3, padding=1), dynamic_conv, {"w": small, "wz": wz}, 11)
+
+# Operators on quantised numbers: what they read is dequantised, what they give is quantised.
+US, UZ, YS, YZ = np.float32(0.02), np.array(110, np.uint8), np.float32(0.05), np.array(120, np.uint8)
+fake = lambda x, s, z: dequantized(quantized(x, s, z), s, z)
+
+
+def clear(name, shape, fn):
+    """An input whose results are nowhere near the middle of two steps, where float32 may round either way."""
+    for attempt in range(400):
+        x = spread(f"{attempt:03}{name[-5:]}", shape, US, UZ, beyond=10)
+        steps = (fn(fake(torch.tensor(x.astype(np.float64)), US, UZ)) / double(YS)).numpy()
+        if np.abs(steps - np.floor(steps) - 0.5).min() > 2e-3:
+            return x
+    raise AssertionError(name)
+
+
+def operator(op, label, shape, fn, inputs, consts=None, lo=11, domain="com.microsoft", **attrs):
+    """`inputs` are those of the node, with q, s, z for x quantised and ys, yz for the scale and zero point of the result."""
+    x = clear(op + label, shape, fn)
+    attrs = attrs | ({"domain": domain} if domain else {})
+    nodes = [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), (op, inputs.split(), ["r"], attrs), ("DequantizeLinear", ["r", "ys", "yz"], ["y"], {})]
+    used = {"s": US, "z": UZ, "ys": YS, "yz": YZ} | (consts or {})
+    quantize(label, op, x, lambda x: fake(fn(fake(x, US, UZ)), YS, YZ), nodes, used, lo)
+
+
+weight = lambda name, *shape: rng(name).integers(-127, 127, shape).astype(np.int8)
+w1, each, zeros1 = weight("qlw", 4, 3, 3, 3), f32(0.004, 0.002, 0.003, 0.001), np.zeros(4, np.int8)
+b1 = rng("qlb").integers(-4000, 4000, 4).astype(np.int32)
+conv = {"kernel_shape": [3, 3], "pads": [1, 0, 0, 1], "strides": [1, 2]}
+padded = lambda x: F.pad(x, (0, 1, 1, 0))
+one_scale, one_zero = np.float32(0.003), np.array(5, np.int8)
+operator("QLinearConv", "", (1, 3, 5, 4), lambda x: F.conv2d(padded(x), (double(w1) - 5) * double(one_scale), stride=(1, 2)), "q s z w ws wz ys yz", {"w": w1, "ws": one_scale, "wz": one_zero}, 10, None, **conv)
+channels = double(w1) * double(each).reshape(4, 1, 1, 1)
+operator("QLinearConv", "_channels", (1, 3, 5, 4), lambda x: F.conv2d(padded(x), channels, double(b1) * double(US) * double(each), stride=(1, 2)), "q s z w ws wz ys yz b", {"w": w1, "ws": each, "wz": zeros1, "b": b1}, 10, None, **conv)
+w2 = weight("qlm", 5, 4)
+operator("QLinearMatMul", "", (2, 3, 5), lambda x: x @ ((double(w2) - 5) * double(one_scale)), "q s z w ws wz ys yz", {"w": w2, "ws": one_scale, "wz": one_zero}, 10, None)
+operator("QLinearMatMul", "_columns", (2, 3, 5), lambda x: x @ (double(w2) * double(each)), "q s z w ws wz ys yz", {"w": w2, "ws": each, "wz": zeros1}, 10, None)
+other, os, oz = rng("qlo").integers(0, 255, (1, 3, 1, 4)).astype(np.uint8), np.float32(0.01), np.array(99, np.uint8)
+added = (double(other) - 99) * double(os)
+sides = {"o": other, "os": os, "oz": oz}
+operator("QLinearAdd", "", (2, 3, 2, 4), lambda x: x + added, "q s z o os oz ys yz", sides)
+operator("QLinearMul", "", (2, 3, 1, 4), lambda x: x * added, "q s z o os oz ys yz", sides)
+operator("QLinearAdd", "_twice", (2, 3, 4), lambda x: x + x, "q s z q s z ys yz")
+operator("QLinearGlobalAveragePool", "", (2, 3, 4, 5), lambda x: x.mean((2, 3), keepdim=True), "q s z ys yz", channels_last=0)
+operator("QLinearAveragePool", "", (1, 2, 5, 5), lambda x: F.avg_pool2d(x, 2, 2, 1, count_include_pad=False), "q s z ys yz", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 0, 0], count_include_pad=0)
+operator("QLinearLeakyRelu", "", (2, 3, 4), lambda x: torch.where(x > 0, x, x * 0.125), "q s z ys yz", alpha=0.125)
+operator("QLinearConcat", "", (2, 2, 3), lambda x: torch.cat([x, x * 1.0], 1), "ys yz q s z q s z", axis=1)
+w3, b3 = weight("qgw", 4, 6), rng("qgb").integers(-4000, 4000, 4).astype(np.int32)
+gemm = {"w": w3, "ws": each, "wz": zeros1, "b": b3}
+linear = lambda x: 0.5 * (x @ (double(w3) * double(each).reshape(4, 1)).T) + 0.5 * double(b3) * double(US) * double(each)
+operator("QGemm", "", (3, 6), linear, "q s z w ws wz b ys yz", gemm, 13, transB=1, alpha=0.5)
+to_floats = [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), ("QGemm", ["q", "s", "z", "w", "ws", "wz", "b"], ["y"], {"transB": 1, "alpha": 0.5, "domain": "com.microsoft"})]
+quantize("_floats", "QGemm", spread("qgf", (3, 6), US, UZ), lambda x: linear(fake(x, US, UZ)), to_floats, {"s": US, "z": UZ} | gemm, 13)
+YS, YZ = np.float32(1 / 256), np.array(0, np.uint8)
+operator("QLinearSigmoid", "", (2, 3, 4), torch.sigmoid, "q s z ys yz")
+operator("QLinearSoftmax", "", (2, 3, 4), lambda x: x.softmax(-1), "q s z ys yz", lo=13, axis=-1, opset=13)
+chosen = np.array([[[True], [False], [True]]])
+YS, YZ = np.float32(0.05), np.array(120, np.uint8)
+other = rng("qlo").integers(0, 255, (1, 3, 4)).astype(np.uint8)
+operator("QLinearWhere", "", (2, 3, 4), lambda x: torch.where(torch.tensor(chosen), x, (double(other) - 99) * double(os)), "c q s z o os oz ys yz", {"c": chosen, "o": other, "os": os, "oz": oz})
+x = spread("dynm", (3, 5), np.float32(0.02), np.array(80, np.uint8), beyond=-5)
+x.flat[:2] = np.float32(-80 * 0.02), np.float32(175 * 0.02)
+bias = anywhere("dmb", 4)
+dynamic_product = [("DynamicQuantizeMatMul", ["x", "w", "ws", "", "b"], ["y"], {"domain": "com.microsoft"})]
+quantize("", "DynamicQuantizeMatMul", x, lambda x: Dynamic.apply(x) @ (double(w2) * double(one_scale)) + double(bias), dynamic_product, {"w": w2, "ws": one_scale, "b": bias}, 11)
+to_float = [*dynamic, ("MatMulIntegerToFloat", ["q", "w", "s", "ws", "z"], ["y"], {"domain": "com.microsoft"})]
+quantize("", "MatMulIntegerToFloat", x, lambda x: Dynamic.apply(x) @ (double(w2) * double(each)), to_float, {"w": w2, "ws": each}, 13)

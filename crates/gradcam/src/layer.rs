@@ -7,6 +7,7 @@ mod attention;
 mod automatic;
 mod axes;
 mod folded;
+mod quantised;
 mod scope;
 mod stride;
 mod view;
@@ -128,6 +129,14 @@ impl Layers {
 
     /// As [`Layers::find`], with the nodes of the layer.
     pub(crate) fn locate(&self, graph: &Graph, name: &str) -> Result<Found> {
+        let mut found = self.look_up(graph, name)?;
+        let (value, nodes) = quantised::shown(graph, found.value);
+        found.value = value;
+        found.nodes.extend(nodes);
+        Ok(found)
+    }
+
+    fn look_up(&self, graph: &Graph, name: &str) -> Result<Found> {
         if let Some(found) = self.named(graph, name) {
             return Ok(found);
         }
@@ -236,6 +245,7 @@ fn modules(graph: &Graph) -> Vec<Module> {
         let each = graph.nodes().filter_map(|(id, node)| {
             let value = graph.node_outputs(id).first().copied().flatten()?;
             let path = graph.name(value).to_owned();
+            let (value, _) = quantised::shown(graph, value);
             Some(Module { path, value, kind: node.op().to_owned(), outer: false, nodes: vec![id] })
         });
         return each.collect();
@@ -258,7 +268,7 @@ fn modules(graph: &Graph) -> Vec<Module> {
     }
     let found = order.into_iter().filter_map(|path| {
         let nodes = &members[path];
-        let value = *leaving(graph, nodes).last()?;
+        let (value, _) = quantised::shown(graph, *leaving(graph, nodes).last()?);
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
         Some(Module { path: path.to_owned(), value, kind, outer, nodes: nodes.clone() })

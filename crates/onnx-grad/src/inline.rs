@@ -1,5 +1,5 @@
 //! The one rewriting that happens before anything else: calls of the model's own functions are
-//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser writes, and `Constant` nodes by initializers, here; an `If` whose condition turns
+//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser and quantiser write, and `Constant` nodes by initializers, here; an `If` whose condition turns
 //! out to be known is replaced by the branch it takes, by [`Names::branch`], while the graph is read.
 //!
 //! Values that come from a body keep their names where those are unique; otherwise they are called
@@ -9,12 +9,14 @@
 mod body;
 mod constant;
 mod contrib;
+mod quantised;
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
 pub(crate) use body::{Body, Names};
+use contrib::Constants;
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
@@ -41,7 +43,9 @@ const NODE_LIMIT: usize = 1 << 16;
 pub(crate) fn inline(model: &Model) -> Result<Model> {
     let constant = |node: &NodeProto| constant::is_constant(node);
     let opset = model.opset();
-    let written = |node: &NodeProto| contrib::function(node, opset).is_some();
+    let initializers = model.graph().initializer.iter();
+    let constants: Constants<'_> = initializers.map(|tensor| (tensor.label(), tensor)).collect();
+    let written = |node: &NodeProto| contrib::function(node, opset, &constants).is_some();
     let calls = !model.proto().functions.is_empty() || model.graph().node.iter().any(written);
     if !calls && !model.graph().node.iter().any(constant) {
         return Ok(model.clone());
@@ -50,7 +54,7 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     let functions = std::mem::take(&mut proto.functions);
     let Some(graph) = &mut proto.graph else { return Ok(model.clone()) };
     if calls {
-        let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph);
+        let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph, &constants);
         inliner.graph(graph)?;
         let Inliner { functions, imports, .. } = inliner;
         let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
@@ -63,6 +67,9 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
         });
     }
     let outputs: HashSet<String> = graph.output.iter().filter_map(|o| o.name.clone()).collect();
+    if model.graph().node.iter().any(quantised::is_quantised) {
+        quantised::share(&mut graph.node, &outputs);
+    }
     for node in std::mem::take(&mut graph.node) {
         // A graph's output must come from a node for some engines.
         let is_output = node.output.first().is_some_and(|name| outputs.contains(name));
@@ -121,6 +128,7 @@ type Key<'a> = (&'a str, &'a str, &'a str);
 
 struct Inliner<'m> {
     functions: HashMap<Key<'m>, &'m FunctionProto>,
+    constants: &'m Constants<'m>,
     opset: i64,
     names: Names,
     imports: Vec<OperatorSetIdProto>,
@@ -137,6 +145,7 @@ impl<'m> Inliner<'m> {
         opset: i64,
         imports: &[OperatorSetIdProto],
         graph: &GraphProto,
+        constants: &'m Constants<'m>,
     ) -> Self {
         let key = |f: &'m FunctionProto| -> Key<'m> {
             let text = |text: &'m Option<String>| text.as_deref().unwrap_or_default();
@@ -144,6 +153,7 @@ impl<'m> Inliner<'m> {
         };
         Self {
             functions: functions.iter().map(|f| (key(f), f)).collect(),
+            constants,
             opset,
             names: Names::of(graph),
             imports: imports.to_vec(),
@@ -181,7 +191,7 @@ impl<'m> Inliner<'m> {
 
     fn place(&mut self, nodes: Vec<NodeProto>, into: &mut GraphProto) -> Result<()> {
         for mut node in nodes {
-            let written = contrib::function(&node, self.opset);
+            let written = contrib::function(&node, self.opset, self.constants);
             let Some(function) = self.function(&node).or(written.as_ref()) else {
                 subgraphs_mut(&mut node).try_for_each(|graph| self.graph(graph))?;
                 into.node.push(node);

@@ -9,11 +9,13 @@ use onnx_grad::graph::{Graph, NodeId, ValueId};
 const LAYOUT: &[&str] = &[
     "Cast",
     "Concat",
+    "DequantizeLinear",
     "Dropout",
     "Flatten",
     "Gather",
     "Identity",
     "Pad",
+    "QuantizeLinear",
     "Reshape",
     "Slice",
     "Split",

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
-use super::{attention, view::Views};
+use super::{attention, quantised, view::Views};
 
 /// Operators that carry a value on without changing what it shows.
-const CARRIERS: &[&str] = &["Cast", "Dropout", "Identity"];
+const CARRIERS: &[&str] = &["Cast", "DequantizeLinear", "Dropout", "Identity", "QuantizeLinear"];
 /// Operators after which a value is no longer the feature map but a smaller or larger copy of it.
 const RESAMPLERS: &[&str] = &["AveragePool", "MaxPool", "Resize", "Upsample"];
 /// Operators that a classifier without a linear layer has between its scoring convolution and the output.
@@ -16,6 +16,7 @@ const AFTER_SCORES: &[&str] = &[
     "AveragePool",
     "Cast",
     "Clip",
+    "DequantizeLinear",
     "Dropout",
     "Flatten",
     "GlobalAveragePool",
@@ -23,6 +24,7 @@ const AFTER_SCORES: &[&str] = &[
     "Identity",
     "MaxPool",
     "LogSoftmax",
+    "QuantizeLinear",
     "ReduceMean",
     "ReduceMax",
     "ReduceSum",
@@ -104,7 +106,7 @@ pub(super) fn last_feature_map(graph: &Graph, views: &Views, output: ValueId) ->
     let active = active(graph, output);
     let tokens = attention::last_read(graph, &active);
     if let Some(tokens) = tokens.filter(|value| views.of(graph, *value).is_some()) {
-        return Some(tokens);
+        return Some(quantised::shown(graph, tokens).0);
     }
     let dominators = dominators(graph, output, &active);
     let last = dominators.iter().rposition(|value| views.of(graph, *value).is_some())?;
@@ -117,24 +119,29 @@ pub(super) fn last_feature_map(graph: &Graph, views: &Views, output: ValueId) ->
     {
         value = conv;
     }
-    Some(back_through(graph, views, value, &[CARRIERS, RESAMPLERS].concat()))
+    let value = back_through(graph, views, value, &[CARRIERS, RESAMPLERS].concat());
+    Some(quantised::shown(graph, value).0)
 }
 
-/// Walks to the first input for as long as the producer is one of `ops`.
-fn back_through(graph: &Graph, views: &Views, mut value: ValueId, ops: &[&str]) -> ValueId {
-    while let Some(before) = step(graph, views, value, ops) {
-        value = before;
+/// Walks to the first input for as long as the producer is one of `ops`, to the last value on that way that
+/// shows a picture: between quantising and dequantising none does.
+fn back_through(graph: &Graph, views: &Views, value: ValueId, ops: &[&str]) -> ValueId {
+    let (mut shown, mut at) = (value, value);
+    while let Some(before) = step(graph, at, ops) {
+        at = before;
+        match views.of(graph, before) {
+            Some(_) => shown = before,
+            None if graph.fact(before).elem.is_float() => break,
+            None => {}
+        }
     }
-    value
+    shown
 }
 
-fn step(graph: &Graph, views: &Views, value: ValueId, ops: &[&str]) -> Option<ValueId> {
+fn step(graph: &Graph, value: ValueId, ops: &[&str]) -> Option<ValueId> {
     let id = graph.producer(value)?;
-    if !ops.contains(&graph.node(id).op()) {
-        return None;
-    }
     let before = graph.node_inputs(id).first().copied().flatten()?;
-    views.of(graph, before).map(|_| before)
+    ops.contains(&graph.node(id).op()).then_some(before)
 }
 
 /// The input of the convolution whose output, up to activation and resampling, is `scores`.

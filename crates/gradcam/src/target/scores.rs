@@ -105,7 +105,8 @@ fn under_activation(graph: &Graph, output: ValueId) -> (ValueId, Option<Activati
         match node.op() {
             "Softmax" | "LogSoftmax" => return (before, Some(Activation::Softmax)),
             "Sigmoid" => return (before, Some(Activation::Sigmoid)),
-            "Cast" | "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => value = before,
+            "Cast" | "DequantizeLinear" | "Flatten" | "Identity" | "QuantizeLinear" | "Reshape"
+            | "Squeeze" | "Unsqueeze" => value = before,
             _ => break,
         }
     }

@@ -173,7 +173,7 @@ fn graph_definitions<'a>(graph: &'a GraphProto, name: &mut dyn FnMut(&'a str)) {
     definitions(&graph.node, name);
 }
 
-fn rename_nodes(nodes: &mut [NodeProto], map: &HashMap<String, String>) {
+pub(super) fn rename_nodes(nodes: &mut [NodeProto], map: &HashMap<String, String>) {
     let rename = |name: &mut String| {
         if let Some(new) = map.get(name) {
             name.clone_from(new);

@@ -3,18 +3,31 @@
 //!
 //! Source: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::{
+    collections::HashMap,
+    f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
+};
 
+use super::quantised;
 use crate::{
     attrs::{self, Reader},
     proto::{AttributeProto, FunctionProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
+/// The initializers of a graph by name.
+pub(super) type Constants<'a> = HashMap<&'a str, &'a TensorProto>;
+
 /// What a call of such an operator stands for; `None` for other nodes, and for attributes without words in the
 /// standard, so that the node stays and is refused by name.
-pub(super) fn function(node: &NodeProto, opset: i64) -> Option<FunctionProto> {
-    if node.op_domain() != "com.microsoft" {
-        return None;
+pub(super) fn function(
+    node: &NodeProto,
+    opset: i64,
+    constants: &Constants<'_>,
+) -> Option<FunctionProto> {
+    match node.op_domain() {
+        "com.microsoft" => {}
+        "" if quantised::STANDARD.contains(&node.op()) => {}
+        _ => return None,
     }
     let has = |input: usize| node.input.get(input).is_some_and(|name| !name.is_empty());
     let a = Reader::new(node);
@@ -97,7 +110,7 @@ pub(super) fn function(node: &NodeProto, opset: i64) -> Option<FunctionProto> {
             let op = node.op().trim_start_matches("Skip");
             w.node(op, &inputs, outputs, attributes);
         }
-        _ => return None,
+        _ => quantised::write(&mut w, node, &a, constants)?,
     }
     if !a.unread().is_empty() {
         return None;
@@ -114,7 +127,7 @@ pub(super) fn function(node: &NodeProto, opset: i64) -> Option<FunctionProto> {
 }
 
 /// The attributes of those names, which the standard's operator has too.
-fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
+pub(super) fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
     a.ignore(names);
     let is_kept = |attribute: &&AttributeProto| {
         attribute.name.as_deref().is_some_and(|name| names.contains(&name))
@@ -123,13 +136,19 @@ fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
 }
 
 /// The body of a function whose inputs are called by their numbers and whose first output is `y`.
-struct Writer {
-    opset: i64,
+pub(super) struct Writer {
+    pub(super) opset: i64,
     nodes: Vec<NodeProto>,
 }
 
 impl Writer {
-    fn node(&mut self, op: &str, inputs: &[&str], outputs: &[&str], with: Vec<AttributeProto>) {
+    pub(super) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        with: Vec<AttributeProto>,
+    ) {
         self.nodes.push(NodeProto {
             // Two nodes of one operator in a body are told apart by what they compute.
             name: outputs.first().map(|&name| name.to_owned()),
@@ -143,20 +162,41 @@ impl Writer {
 
     /// A constant in the type of input 0; before opset 15, which has no words for that, in float32.
     fn number(&mut self, number: f64) -> String {
-        let (plain, typed) =
-            (format!("number_{}", self.nodes.len()), format!("typed_{}", self.nodes.len()));
-        #[expect(clippy::cast_possible_truncation, reason = "rounds to a 32-bit float")]
-        let value = TensorProto {
-            data_type: Some(DataType::Float as i32),
-            raw_data: Some((number as f32).to_le_bytes().to_vec().into()),
-            ..TensorProto::default()
-        };
-        self.node("Constant", &[], &[&plain], vec![attrs::tensor("value", value)]);
+        let plain = self.single(number);
         if self.opset < 15 {
             return plain;
         }
+        let typed = format!("typed_{}", self.nodes.len());
         self.node("CastLike", &[&plain, "0"], &[&typed], vec![]);
         typed
+    }
+
+    /// A constant in float32.
+    pub(super) fn single(&mut self, number: f64) -> String {
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to a 32-bit float")]
+        let raw = (number as f32).to_le_bytes().to_vec();
+        self.constant(TensorProto {
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(raw.into()),
+            ..TensorProto::default()
+        })
+    }
+
+    /// A list of integers.
+    pub(super) fn ints(&mut self, numbers: &[i64]) -> String {
+        let raw: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.constant(TensorProto {
+            data_type: Some(DataType::Int64 as i32),
+            dims: i64::try_from(numbers.len()).into_iter().collect(),
+            raw_data: Some(raw.into()),
+            ..TensorProto::default()
+        })
+    }
+
+    fn constant(&mut self, value: TensorProto) -> String {
+        let name = format!("number_{}", self.nodes.len());
+        self.node("Constant", &[], &[&name], vec![attrs::tensor("value", value)]);
+        name
     }
 
     /// y = ½x(1 + erf(x/√2)), or ½x(1 + tanh(√(2/π)(x + 0.044715x³))).

@@ -1,0 +1,248 @@
+//! The operators on quantised numbers, in words of the standard: what they read is dequantised, the float
+//! operator computes, and what it gives is quantised.
+//!
+//! Sources: <https://onnx.ai/onnx/operators/>,
+//! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    body::rename_nodes,
+    contrib::{Constants, Writer, kept},
+};
+use crate::{
+    attrs::{self, Reader},
+    proto::{NodeProto, TensorProto, tensor_proto::DataType},
+};
+
+/// Those of the standard; the others are ONNX Runtime's.
+pub(super) const STANDARD: &[&str] = &["QLinearConv", "QLinearMatMul"];
+
+/// Whether a node computes with quantised numbers and their scales.
+pub(super) fn is_quantised(node: &NodeProto) -> bool {
+    STANDARD.contains(&node.op())
+        || node.op_domain() == "com.microsoft"
+            && (node.op().starts_with("QLinear") || node.op() == "QGemm")
+}
+
+/// Writes what a node stands for as `y`; `None` for other operators, and for what has no such words.
+pub(super) fn write(
+    w: &mut Writer,
+    node: &NodeProto,
+    a: &Reader,
+    constants: &Constants<'_>,
+) -> Option<()> {
+    let mut q = Quantised { w, node, constants };
+    match node.op() {
+        "QLinearConv" => {
+            let mut inputs = vec![q.read(0, None)?, q.read(3, Some(0))?];
+            inputs.extend(q.bias(8, (1, 4), 1.0));
+            let conv = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
+            q.w.node("Conv", &strs(&inputs), &["float"], kept(node, a, &conv));
+            q.give(6)
+        }
+        "QLinearMatMul" => {
+            let inputs = [q.read(0, None)?, q.read(3, Some(-1))?];
+            q.w.node("MatMul", &strs(&inputs), &["float"], vec![]);
+            q.give(6)
+        }
+        "QLinearAdd" | "QLinearMul" => {
+            let inputs = [q.read(0, None)?, q.read(3, None)?];
+            q.w.node(&node.op()["QLinear".len()..], &strs(&inputs), &["float"], vec![]);
+            q.give(6)
+        }
+        "QLinearAveragePool" | "QLinearGlobalAveragePool" if !a.flag("channels_last") => {
+            let x = q.read(0, None)?;
+            let pool =
+                ["auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"];
+            let op = &node.op()["QLinear".len()..];
+            q.w.node(op, &[&x], &["float"], kept(node, a, &pool));
+            q.give(3)
+        }
+        "QLinearSigmoid" | "QLinearLeakyRelu" => {
+            let x = q.read(0, None)?;
+            let op = &node.op()["QLinear".len()..];
+            q.w.node(op, &[&x], &["float"], kept(node, a, &["alpha"]));
+            q.give(3)
+        }
+        // The meaning of its axis is that of an opset of its own.
+        "QLinearSoftmax" if (a.int_or("opset", 0) >= 13) == (q.w.opset >= 13) => {
+            let x = q.read(0, None)?;
+            q.w.node("Softmax", &[&x], &["float"], kept(node, a, &["axis"]));
+            q.give(3)
+        }
+        "QLinearConcat" => {
+            let triples = (2..node.input.len()).step_by(3);
+            let inputs = triples.map(|at| q.read(at, None)).collect::<Option<Vec<_>>>()?;
+            q.w.node("Concat", &strs(&inputs), &["float"], kept(node, a, &["axis"]));
+            q.give(0)
+        }
+        "QLinearWhere" => {
+            let inputs = [q.read(1, None)?, q.read(4, None)?];
+            q.w.node("Where", &["0", &inputs[0], &inputs[1]], &["float"], vec![]);
+            q.give(7)
+        }
+        "QGemm" => {
+            let columns = if a.flag("transB") { 0 } else { 1 };
+            let mut inputs = vec![q.read(0, None)?, q.read(3, Some(columns))?];
+            inputs.extend(q.bias(6, (1, 4), a.float_or("alpha", 1.0)));
+            let with = kept(node, a, &["alpha", "transA", "transB"]);
+            let gives_floats = !q.has(7);
+            let to = if gives_floats { "y" } else { "float" };
+            q.w.node("Gemm", &strs(&inputs), &[to], with);
+            if gives_floats { Some(()) } else { q.give(7) }
+        }
+        "MatMulIntegerToFloat" => {
+            let inputs = [q.read_with((0, 2, 4), None)?, q.read_with((1, 3, 5), Some(-1))?];
+            q.product(&inputs, 6);
+            Some(())
+        }
+        "DynamicQuantizeMatMul" => {
+            q.w.node("DynamicQuantizeLinear", &["0"], &["numbers", "scale", "zero"], vec![]);
+            q.w.node("DequantizeLinear", &["numbers", "scale", "zero"], &["float_0"], vec![]);
+            let inputs = ["float_0".to_owned(), q.read_with((1, 2, 3), Some(-1))?];
+            q.product(&inputs, 4);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+fn strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+struct Quantised<'a> {
+    w: &'a mut Writer,
+    node: &'a NodeProto,
+    constants: &'a Constants<'a>,
+}
+
+impl Quantised<'_> {
+    fn has(&self, input: usize) -> bool {
+        self.node.input.get(input).is_some_and(|name| !name.is_empty())
+    }
+
+    fn constant(&self, input: usize) -> Option<&TensorProto> {
+        self.constants.get(self.node.input.get(input)?.as_str()).copied()
+    }
+
+    /// The floats of the numbers at an input, whose scale and zero point come behind it.
+    fn read(&mut self, at: usize, axis: Option<i64>) -> Option<String> {
+        self.read_with((at, at + 1, at + 2), axis)
+    }
+
+    /// As [`Quantised::read`], of numbers, scale and zero point at three inputs. Several scales are for an
+    /// axis, where one is given.
+    fn read_with(
+        &mut self,
+        (at, scale, zero): (usize, usize, usize),
+        axis: Option<i64>,
+    ) -> Option<String> {
+        let count = self.constant(scale).map(|scale| scale.dims.iter().product::<i64>());
+        let float = format!("float_{at}");
+        let mut inputs = vec![at.to_string(), scale.to_string()];
+        inputs.extend(self.has(zero).then(|| zero.to_string()));
+        let with = match (axis, count) {
+            (_, Some(1)) | (None, None) => vec![],
+            (Some(axis), _) if self.w.opset >= 13 => vec![attrs::int("axis", axis)],
+            (Some(axis), Some(_)) => {
+                self.along_axis(at, &inputs, axis, &float)?;
+                return Some(float);
+            }
+            _ => return None,
+        };
+        self.w.node("DequantizeLinear", &strs(&inputs), &[&float], with);
+        Some(float)
+    }
+
+    /// Before opset 13 DequantizeLinear has one scale: (x − z)·s, written out.
+    fn along_axis(&mut self, at: usize, inputs: &[String], axis: i64, float: &str) -> Option<()> {
+        let rank = i64::try_from(self.constant(at)?.dims.len()).ok()?;
+        let axis = if axis < 0 { axis + rank } else { axis };
+        let shape: Vec<i64> = (0..rank).map(|at| if at == axis { -1 } else { 1 }).collect();
+        let shape = self.w.ints(&shape);
+        let numbers = format!("{float}_numbers");
+        self.cast_to_float(&inputs[0], &numbers);
+        let scale = format!("{float}_scale");
+        self.w.node("Reshape", &[&inputs[1], &shape], &[&scale], vec![]);
+        let Some(zero) = inputs.get(2) else {
+            self.w.node("Mul", &[&numbers, &scale], &[float], vec![]);
+            return Some(());
+        };
+        let [plain, placed, moved] =
+            ["zero", "zeros", "moved"].map(|name| format!("{float}_{name}"));
+        self.cast_to_float(zero, &plain);
+        self.w.node("Reshape", &[&plain, &shape], &[&placed], vec![]);
+        self.w.node("Sub", &[&numbers, &placed], &[&moved], vec![]);
+        self.w.node("Mul", &[&moved, &scale], &[float], vec![]);
+        Some(())
+    }
+
+    fn cast_to_float(&mut self, from: &str, to: &str) {
+        let float = vec![attrs::int("to", i64::from(DataType::Float as i32))];
+        self.w.node("Cast", &[from], &[to], float);
+    }
+
+    /// A bias of 32-bit integers, whose scale is the product of two others and a factor.
+    fn bias(&mut self, at: usize, scales: (usize, usize), factor: f64) -> Option<String> {
+        if !self.has(at) {
+            return None;
+        }
+        self.cast_to_float(&at.to_string(), "bias_numbers");
+        let [left, right] = [scales.0.to_string(), scales.1.to_string()];
+        self.w.node("Mul", &[&left, &right], &["bias_scale"], vec![]);
+        self.w.node("Mul", &["bias_numbers", "bias_scale"], &["bias"], vec![]);
+        if factor == 1.0 {
+            return Some("bias".to_owned());
+        }
+        let factor = self.w.single(factor);
+        self.w.node("Mul", &["bias", &factor], &["bias_scaled"], vec![]);
+        Some("bias_scaled".to_owned())
+    }
+
+    /// The matrix product, with a bias of floats where there is one.
+    fn product(&mut self, inputs: &[String], bias: usize) {
+        if self.has(bias) {
+            self.w.node("MatMul", &strs(inputs), &["product"], vec![]);
+            self.w.node("Add", &["product", &bias.to_string()], &["y"], vec![]);
+        } else {
+            self.w.node("MatMul", &strs(inputs), &["y"], vec![]);
+        }
+    }
+
+    /// Quantises `float` with the scale at an input and the zero point behind it, which has the type.
+    fn give(&mut self, scale: usize) -> Option<()> {
+        let (scale, zero) = (scale.to_string(), self.has(scale + 1).then(|| scale + 1)?);
+        self.w.node("QuantizeLinear", &["float", &scale, &zero.to_string()], &["y"], vec![]);
+        Some(())
+    }
+}
+
+/// All that read one value in the same way share the first DequantizeLinear, so that there is one value of floats
+/// for what an operator gives.
+pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>) {
+    let mut first: HashMap<(Vec<String>, Option<i64>), String> = HashMap::new();
+    let mut renamed: HashMap<String, String> = HashMap::new();
+    nodes.retain(|node| {
+        let [output] = node.output.as_slice() else { return true };
+        if node.op() != "DequantizeLinear" || !node.op_domain().is_empty() {
+            return true;
+        }
+        let plain = node.attribute.iter().all(|a| a.name.as_deref() == Some("axis"));
+        let key = (node.input.clone(), node.attr_int("axis"));
+        match first.get(&key).filter(|_| plain && !outputs.contains(output)) {
+            Some(shared) => {
+                renamed.insert(output.clone(), shared.clone());
+                false
+            }
+            None => {
+                if plain {
+                    first.insert(key, output.clone());
+                }
+                true
+            }
+        }
+    });
+    rename_nodes(nodes, &renamed);
+}
