@@ -1,10 +1,11 @@
 //! The one rewriting that happens before anything else: calls of the model's own functions are
-//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser and quantiser write, and `Constant` nodes by initializers, here; an `If` whose condition turns
-//! out to be known is replaced by the branch it takes, by [`Names::branch`], while the graph is read.
+//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser and quantiser write, and
+//! `Constant` nodes by initializers, here; an `If` whose condition turns out to be known is replaced by the
+//! branch it takes, by [`Names::branch`], while the graph is read.
 //!
 //! Values that come from a body keep their names where those are unique; otherwise they are called
-//! `<name of the call>/<name in the body>`. Nodes are called so too, and inherit the call's metadata,
-//! so that a node can be traced to the place in the model that it comes from.
+//! `<name of the call>/<name in the body>`. Nodes are called so too, with a dot in bodies of operators, and
+//! inherit the call's metadata, so that a node can be traced to the place in the model that it comes from.
 
 mod body;
 mod constant;
@@ -53,9 +54,13 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     let mut proto = model.proto().clone();
     let functions = std::mem::take(&mut proto.functions);
     let Some(graph) = &mut proto.graph else { return Ok(model.clone()) };
+    let outputs: HashSet<String> = graph.output.iter().filter_map(|o| o.name.clone()).collect();
     if calls {
         let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph, &constants);
         inliner.graph(graph)?;
+        if model.graph().node.iter().any(quantised::is_quantised) {
+            quantised::share(&mut graph.node, &outputs, &mut inliner.names);
+        }
         let Inliner { functions, imports, .. } = inliner;
         let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
         let mut used = HashSet::new();
@@ -65,10 +70,6 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
             let domain = normal(import.domain.as_deref());
             domain.is_empty() || !own.contains(domain) || used.contains(domain)
         });
-    }
-    let outputs: HashSet<String> = graph.output.iter().filter_map(|o| o.name.clone()).collect();
-    if model.graph().node.iter().any(quantised::is_quantised) {
-        quantised::share(&mut graph.node, &outputs);
     }
     for node in std::mem::take(&mut graph.node) {
         // A graph's output must come from a node for some engines.
@@ -254,10 +255,12 @@ impl<'m> Inliner<'m> {
         body.rename(map, (&function.output, outputs), label, &mut |local| {
             Some(self.names.fresh(label, local))
         });
+        // What an operator is written as is no module below the one that it is in.
+        let separator = if self.function(node).is_some() { '/' } else { '.' };
         for inner in &mut body.nodes {
             bind_attributes(inner, function, node);
             let own = inner.name.as_deref().filter(|name| !name.is_empty());
-            inner.name = Some(format!("{label}/{}", own.unwrap_or(inner.op())));
+            inner.name = Some(format!("{label}{separator}{}", own.unwrap_or(inner.op())));
             for entry in &node.metadata_props {
                 if !inner.metadata_props.iter().any(|had| had.key == entry.key) {
                     inner.metadata_props.push(entry.clone());

@@ -59,7 +59,7 @@ impl Activation {
 }
 
 /// Finds the class scores of a model: its first output that holds floats, or the logits under it
-/// where the model ends in Softmax, LogSoftmax or Sigmoid.
+/// where the model ends in Softmax, LogSoftmax or Sigmoid, before they are quantised.
 pub(crate) fn head(graph: &Graph) -> Result<Head> {
     let Some(&output) = graph.outputs().iter().find(|v| graph.fact(**v).elem.is_float()) else {
         let names: Vec<_> = graph.outputs().iter().map(|v| graph.name(*v)).collect();
@@ -70,6 +70,7 @@ pub(crate) fn head(graph: &Graph) -> Result<Head> {
         );
     };
     let (value, activation) = under_activation(graph, output);
+    let value = before_quantising(graph, value);
     let Some(shape) = &graph.fact(value).shape else {
         bail!(Target, "the shape of the scores \"{}\" is not known", graph.name(value));
     };
@@ -94,6 +95,17 @@ pub(crate) fn head(graph: &Graph) -> Result<Head> {
             )
         }
     }
+}
+
+/// What a DequantizeLinear gives back. In scores that are clipped to the range of the calibration the largest one
+/// has no gradient, and in rounded ones several are the largest.
+fn before_quantising(graph: &Graph, value: ValueId) -> ValueId {
+    let made_by = |value: ValueId, op: &str| {
+        let id = graph.producer(value).filter(|id| graph.node(*id).op() == op)?;
+        graph.node_inputs(id).first().copied().flatten()
+    };
+    let before = made_by(value, "DequantizeLinear");
+    before.and_then(|numbers| made_by(numbers, "QuantizeLinear")).unwrap_or(value)
 }
 
 /// Steps from the model's output to the logits under a last Softmax, LogSoftmax or Sigmoid.

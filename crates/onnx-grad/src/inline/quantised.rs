@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    body::rename_nodes,
+    body::{Names, rename_nodes},
+    captured_names,
     contrib::{Constants, Writer, kept},
 };
 use crate::{
@@ -219,30 +220,94 @@ impl Quantised<'_> {
     }
 }
 
-/// All that read one value in the same way share the first DequantizeLinear, so that there is one value of floats
-/// for what an operator gives.
-pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>) {
-    let mut first: HashMap<(Vec<String>, Option<i64>), String> = HashMap::new();
+/// Operators that move numbers or choose among them, so that they may as well move floats.
+const MOVES: &[&str] = &[
+    "DepthToSpace",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// What a DequantizeLinear without attributes reads: numbers, scale and zero point.
+type Read = Vec<String>;
+
+/// Makes one value of floats of each value of quantised numbers: all that read it in the same way share the first
+/// DequantizeLinear, and what only moves the numbers moves the floats, for those readers alone where there are others.
+pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut Names) {
+    let mut scales: HashMap<String, Vec<String>> = HashMap::new();
+    let mut floats: HashMap<Read, String> = HashMap::new();
     let mut renamed: HashMap<String, String> = HashMap::new();
-    nodes.retain(|node| {
-        let [output] = node.output.as_slice() else { return true };
-        if node.op() != "DequantizeLinear" || !node.op_domain().is_empty() {
-            return true;
-        }
-        let plain = node.attribute.iter().all(|a| a.name.as_deref() == Some("axis"));
-        let key = (node.input.clone(), node.attr_int("axis"));
-        match first.get(&key).filter(|_| plain && !outputs.contains(output)) {
-            Some(shared) => {
-                renamed.insert(output.clone(), shared.clone());
-                false
+    let mut copied: HashSet<String> = HashSet::new();
+    for node in std::mem::take(nodes) {
+        let plain = node.op_domain().is_empty() && node.attribute.is_empty();
+        match (node.op(), node.input.as_slice(), node.output.as_slice()) {
+            ("QuantizeLinear", [_, scale @ ..], [output]) if plain => {
+                scales.insert(output.clone(), scale.to_vec());
             }
-            None => {
-                if plain {
-                    first.insert(key, output.clone());
+            ("DequantizeLinear", read, [output]) if plain => match floats.get(read) {
+                Some(float) if !outputs.contains(output) => {
+                    renamed.insert(output.clone(), float.clone());
+                    continue;
                 }
-                true
+                Some(_) => {}
+                None => {
+                    floats.insert(read.to_vec(), output.clone());
+                }
+            },
+            (op, [first, ..], [output]) if node.op_domain().is_empty() && MOVES.contains(&op) => {
+                if let Some(scale) = scales.get(first).cloned() {
+                    let read = [&[first.clone()], scale.as_slice()].concat();
+                    let moved = names.fresh(node.label(), "DequantizeLinear");
+                    let from = floats.entry(read.clone()).or_insert_with(|| {
+                        let float = names.fresh(first, "DequantizeLinear");
+                        nodes.push(dequantize(&node, read, &float));
+                        float
+                    });
+                    let mut copy = node.clone();
+                    copy.input[0].clone_from(from);
+                    copy.output[0].clone_from(&moved);
+                    nodes.push(copy);
+                    floats.insert([&[output.clone()], scale.as_slice()].concat(), moved);
+                    scales.insert(output.clone(), scale);
+                    copied.insert(output.clone());
+                }
             }
+            _ => {}
         }
-    });
+        nodes.push(node);
+    }
     rename_nodes(nodes, &renamed);
+    let mut read: HashSet<String> = outputs.clone();
+    nodes.reverse();
+    nodes.retain(|node| {
+        let is_read = node.output.iter().any(|output| read.contains(output));
+        if !is_read && node.output.iter().any(|output| copied.contains(output)) {
+            return false;
+        }
+        let mut captured = HashSet::new();
+        captured_names(node, &mut captured);
+        read.extend(captured.into_iter().map(str::to_owned));
+        read.extend(node.input.iter().cloned());
+        true
+    });
+    nodes.reverse();
+}
+
+/// A DequantizeLinear that belongs to a node.
+fn dequantize(of: &NodeProto, read: Read, output: &str) -> NodeProto {
+    NodeProto {
+        name: Some(format!("{}.DequantizeLinear", of.label())),
+        op_type: Some("DequantizeLinear".to_owned()),
+        input: read,
+        output: vec![output.to_owned()],
+        metadata_props: of.metadata_props.clone(),
+        ..NodeProto::default()
+    }
 }
