@@ -195,6 +195,9 @@ linear = lambda x: 0.5 * (x @ (double(w3) * double(each).reshape(4, 1)).T) + 0.5
 operator("QGemm", "", (3, 6), linear, "q s z w ws wz b ys yz", gemm, 13, transB=1, alpha=0.5)
 to_floats = [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), ("QGemm", ["q", "s", "z", "w", "ws", "wz", "b"], ["y"], {"transB": 1, "alpha": 0.5, "domain": "com.microsoft"})]
 quantize("_floats", "QGemm", spread("qgf", (3, 6), US, UZ), lambda x: linear(fake(x, US, UZ)), to_floats, {"s": US, "z": UZ} | gemm, 13)
+microsoft = [(op, ins, outs, attrs | {"domain": "com.microsoft"}) for op, ins, outs, attrs in pair("s z", "s z", axis=1)]
+x = spread("cms", (2, 3, 4, 5), steps.reshape(along), zeros.reshape(along))
+quantize("_microsoft", "QuantizeLinear", x, axis, microsoft, {"s": steps, "z": zeros}, 13)
 YS, YZ = np.float32(1 / 256), np.array(0, np.uint8)
 operator("QLinearSigmoid", "", (2, 3, 4), torch.sigmoid, "q s z ys yz")
 operator("QLinearSoftmax", "", (2, 3, 4), lambda x: x.softmax(-1), "q s z ys yz", lo=13, axis=-1, opset=13)

@@ -2,12 +2,18 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 
+#[path = "engine/build.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared by several tests")]
+mod build;
 #[path = "engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
+use build::{f32s, int, model, node};
 use gradcam::{Explainer, ExplainerBuilder, Explanation, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
+use onnx_grad::{ErrorKind, Options, gradient, proto::tensor_proto::DataType};
+use prost::Message;
 use testkit::{QuantizedCases, Tensor, fixture, largest_error, quantized};
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
@@ -95,4 +101,28 @@ fn the_name_of_a_value_that_is_only_quantised_means_it_dequantised() {
     let found = by_value(&conv.output[0]);
     assert_eq!(found, by_value("stem"));
     assert_ne!(found, conv.output[0]);
+}
+
+#[test]
+fn scales_of_blocks_and_types_of_few_bits_are_refused_by_name() {
+    let refused = |scale: &[i64], axis: i64, block: i64, elem: DataType| {
+        let with = vec![int("axis", axis), int("block_size", block)];
+        let typed = [with.clone(), vec![int("output_dtype", elem as i64)]].concat();
+        let nodes = vec![
+            node("QuantizeLinear", &["x", "s"], &["q"], typed),
+            node("DequantizeLinear", &["q", "s"], &["y"], with),
+        ];
+        let count = usize::try_from(scale.iter().product::<i64>()).expect("few");
+        let scales = vec![f32s("s", scale, &vec![0.5; count])];
+        let float = DataType::Float;
+        let proto = model(21, &[("x", float, &[2, 4])], &[("y", float)], scales, nodes);
+        let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+        let error = gradient(&model, "y", &["x"], &Options::default()).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        error.to_string()
+    };
+    let blocks = refused(&[2, 2], 1, 2, DataType::Int8);
+    assert!(blocks.contains("attribute block_size is 2; supported: 0"), "{blocks}");
+    let few = refused(&[], 1, 0, DataType::Int4);
+    assert!(few.contains("its output is int4; supported: int8"), "{few}");
 }

@@ -4,7 +4,10 @@
 //! Sources: <https://onnx.ai/onnx/operators/>,
 //! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    slice,
+};
 
 use super::{
     body::{Names, rename_nodes},
@@ -92,6 +95,21 @@ pub(super) fn write(
             let to = if gives_floats { "y" } else { "float" };
             q.w.node("Gemm", &strs(&inputs), &[to], with);
             if gives_floats { Some(()) } else { q.give(7) }
+        }
+        // The standard's own, for types that it has at later opsets.
+        "QuantizeLinear" | "DequantizeLinear" => {
+            let with = kept(node, a, &["axis"]);
+            let oldest = match q.constant(2)?.elem() {
+                DataType::Int16 | DataType::Uint16 => 21,
+                DataType::Int8 | DataType::Uint8 | DataType::Int32 if with.is_empty() => 10,
+                DataType::Int8 | DataType::Uint8 | DataType::Int32 => 13,
+                _ => return None,
+            };
+            if q.w.opset < oldest {
+                return None;
+            }
+            q.w.node(node.op(), &["0", "1", "2"], &["y"], with);
+            Some(())
         }
         "MatMulIntegerToFloat" => {
             let inputs = [q.read_with((0, 2, 4), None)?, q.read_with((1, 3, 5), Some(-1))?];
@@ -263,7 +281,7 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
             },
             (op, [first, ..], [output]) if node.op_domain().is_empty() && MOVES.contains(&op) => {
                 if let Some(scale) = scales.get(first).cloned() {
-                    let read = [&[first.clone()], scale.as_slice()].concat();
+                    let read = [slice::from_ref(first), &scale].concat();
                     let moved = names.fresh(node.label(), "DequantizeLinear");
                     let from = floats.entry(read.clone()).or_insert_with(|| {
                         let float = names.fresh(first, "DequantizeLinear");
@@ -274,7 +292,7 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
                     copy.input[0].clone_from(from);
                     copy.output[0].clone_from(&moved);
                     nodes.push(copy);
-                    floats.insert([&[output.clone()], scale.as_slice()].concat(), moved);
+                    floats.insert([slice::from_ref(output), &scale].concat(), moved);
                     scales.insert(output.clone(), scale);
                     copied.insert(output.clone());
                 }
