@@ -35,6 +35,7 @@ const MODELS: &[(&str, &str)] = &[
     ("external_negative_offset", r#""-1" is no number"#),
     ("external_without_location", "does not say in which file"),
     ("flatten_axis_beyond", r#""flat" (Flatten, opset 17): its attributes"#),
+    ("fast_gelu_of_two_outputs", "operators of this domain"),
     ("function_calls_itself", "calls itself"),
     ("function_unknown", "operators of this domain"),
     ("function_without_output", "nothing before it produces"),

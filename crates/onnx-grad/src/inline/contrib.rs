@@ -116,6 +116,11 @@ pub(super) fn function(
         return None;
     }
     let outputs = ["y", "mean", "inverse", "sum"];
+    let made = |name: &str| w.nodes.iter().any(|node| node.output.iter().any(|made| made == name));
+    let mut asked = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
+    if asked.any(|(at, _)| outputs.get(at).is_none_or(|name| !made(name))) {
+        return None;
+    }
     Some(FunctionProto {
         domain: node.domain.clone(),
         name: node.op_type.clone(),
