@@ -1,0 +1,67 @@
+//! Appends nodes that are spelled as they are given.
+
+use super::{Builder, NODE_LIMIT};
+use crate::{
+    error::{Result, bail},
+    graph::ValueId,
+    proto::{AttributeProto, NodeProto, tensor_proto::DataType},
+};
+
+impl Builder<'_> {
+    /// Appends a node of the default domain with one output, spelled as it is given.
+    pub(crate) fn raw(
+        &mut self,
+        op: &str,
+        inputs: &[ValueId],
+        attributes: Vec<AttributeProto>,
+    ) -> Result<ValueId> {
+        let inputs: Vec<_> = inputs.iter().map(|&input| Some(input)).collect();
+        self.raw_optional(op, &inputs, attributes)
+    }
+
+    /// As [`Builder::raw`], for operators whose optional inputs may be left out.
+    pub(crate) fn raw_optional(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        attributes: Vec<AttributeProto>,
+    ) -> Result<ValueId> {
+        Ok(self.raw_outputs(op, inputs, 1, attributes)?[0])
+    }
+
+    /// As [`Builder::raw_optional`], for a number of outputs.
+    pub(crate) fn raw_outputs(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        outputs: usize,
+        attributes: Vec<AttributeProto>,
+    ) -> Result<Vec<ValueId>> {
+        if self.graph.node_count() >= NODE_LIMIT {
+            bail!(TooLarge, "the graph would have more than {NODE_LIMIT} nodes");
+        }
+        let names: Vec<String> = (0..outputs.max(1)).map(|_| self.fresh(op)).collect();
+        let input = |id: &Option<ValueId>| id.map_or("", |id| self.graph.name(id)).to_owned();
+        let node = NodeProto {
+            input: inputs.iter().map(input).collect(),
+            output: names.clone(),
+            name: names.first().cloned(),
+            op_type: Some(op.to_owned()),
+            attribute: attributes,
+            ..NodeProto::default()
+        };
+        self.graph.push(node)?;
+        let values = names.iter().map(|name| self.graph.value(name)).collect::<Result<Vec<_>>>()?;
+        let hole = |value: &ValueId| {
+            let fact = self.fact(*value);
+            fact.shape.is_none() || fact.elem == DataType::Undefined
+        };
+        if values.iter().any(hole) {
+            // A graph with a hole would go on to an engine.
+            let shapes: Vec<String> =
+                inputs.iter().flatten().map(|&input| self.fact(input).shown()).collect();
+            bail!(Shape, "it needs a {op} of {}, which has no shape", shapes.join(" and "));
+        }
+        Ok(values)
+    }
+}
