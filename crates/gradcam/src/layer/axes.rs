@@ -41,9 +41,14 @@ impl Axis {
         Self { atoms: Some(atom).filter(|_| size != 1).into_iter().collect(), ..Self::default() }
     }
 
+    /// Whether something stands before or behind the picture.
+    pub(super) fn has_more(&self) -> bool {
+        self.before > 0 || self.behind > 0
+    }
+
     /// The number of its positions that are in the picture, or its size where it is plain.
     pub(super) fn inside(&self) -> i64 {
-        if self.atoms.is_empty() && self.before + self.behind > 0 {
+        if self.atoms.is_empty() && self.has_more() {
             return 0;
         }
         product(self.atoms.iter())
@@ -257,7 +262,7 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
         while left > 1 {
             if open.is_empty() {
                 let next = rest.find(|axis| axis.size() > 1)?;
-                if next.before + next.behind > 0 {
+                if next.has_more() {
                     // With further tokens it is no product.
                     if size != next.size() || left != size {
                         return None;
@@ -328,7 +333,7 @@ fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
         }
         let start = starts.iter().find(|(axis, _)| *axis == at).map_or(0, |(_, start)| *start);
         let start = if start < 0 { start.saturating_add(whole) } else { start };
-        if axis.before + axis.behind > 0 {
+        if axis.has_more() {
             if (0..=axis.before).contains(&start)
                 && start.saturating_add(*size) >= axis.before.saturating_add(axis.inside())
             {

@@ -78,10 +78,10 @@ impl Views {
             |count: i64| count.checked_isqrt().filter(|side| side.saturating_mul(*side) == count);
         let (rows, columns, prefix) = match (self.grid.size, self.grid.prefix) {
             (Some((rows, columns)), prefix) => {
-                (rows, columns, prefix.unwrap_or(tokens - rows * columns))
+                (rows, columns, prefix.unwrap_or(tokens.checked_sub(rows.checked_mul(columns)?)?))
             }
             (None, Some(prefix)) => {
-                let side = side(tokens - prefix)?;
+                let side = side(tokens.checked_sub(prefix)?)?;
                 (side, side, prefix)
             }
             // None, a class token, one for distillation too, or registers.
@@ -90,7 +90,7 @@ impl Views {
                 Some((side, side, *prefix))
             })?,
         };
-        let behind = tokens - prefix - rows * columns;
+        let behind = tokens.checked_sub(prefix)?.checked_sub(rows.checked_mul(columns)?)?;
         if rows < 1 || columns < 1 || prefix < 0 || behind < 0 {
             return None;
         }
@@ -104,7 +104,7 @@ impl Views {
 }
 
 fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
-    let extra = |axis: &&(usize, &Axis)| axis.1.before + axis.1.behind > 0;
+    let extra = |axis: &&(usize, &Axis)| axis.1.has_more();
     let indexed: Vec<(usize, &Axis)> = axes.iter().enumerate().collect();
     let mut with_extra = indexed.iter().filter(extra);
     let tokens = with_extra.next().map(|(at, axis)| (*at, axis.before, axis.inside()));
