@@ -129,7 +129,7 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
         .map(|&size| i64::try_from(size).map(Dim::Fixed))
         .collect::<Result<_, _>>()?;
 
-    let input = gradcam::onnx_grad::inputs(&model)[0].0.clone();
+    let input = gradcam::onnx_grad::inputs(&model)[0].name.clone();
     let graph = Graph::new(&model, &Sizes::from([(input.clone(), shape)]))?;
     let output = graph.outputs()[0];
     let mut options = EngineOptions::default();
@@ -195,7 +195,8 @@ fn image(explainer: &Explainer) -> Result<ArrayD<f32>> {
         DeclaredDim::Size(size) => *size,
         _ => photo.get(axis).copied().unwrap_or(1),
     };
-    let (_, dims) = inputs.first().context("the model has no input")?;
+    let dims =
+        inputs.first().and_then(|input| input.dims.as_ref()).context("the model has no input")?;
     let sizes = dims.iter().enumerate().map(size).map(usize::try_from);
     let shape = sizes.collect::<Result<Vec<usize>, _>>()?;
     let last = shape.len().saturating_sub(1);

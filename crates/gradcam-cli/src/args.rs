@@ -80,6 +80,16 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
 
+    /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
+    ///
+    /// The input that is not given takes the images; of several the one of 4 axes with 1 or 3 channels. The
+    /// file holds floats for an input of floats, integers for one of integers, booleans or 0 and 1 for
+    /// one of booleans. Where the model declares its first axis as it declares that of the images (open, or of the
+    /// same size), a tensor with 1 there, or without that axis, is used for each image, and one with N
+    /// rows for the N images of a .npy file.
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
+
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
     /// `gradcam layers MODEL` lists them. May be given several times: each layer gets a map of its

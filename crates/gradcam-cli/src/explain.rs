@@ -6,15 +6,14 @@ mod place;
 mod report;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use gradcam::{
-    Explainer, Explanation, Grid, Target, TargetSpec,
+    Explainer, Explanation, Grid, TargetSpec,
     image::{OverlayStyle, Photo, Placement},
-    ndarray::{ArrayD, ArrayViewD, Axis, Slice},
-    onnx_grad::DeclaredDim,
+    ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -39,6 +38,12 @@ struct Item {
     explanations: Vec<Explanation>,
 }
 
+impl Item {
+    fn new(stem: String) -> Self {
+        Self { stem, index: None, photo: None, explanations: Vec::new() }
+    }
+}
+
 /// How long the parts of the work on one image took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stages {
@@ -46,6 +51,9 @@ struct Stages {
     explain: Duration,
     write: Duration,
 }
+
+/// The most photos that are held at once, whatever batch a model declares.
+const MOST_PHOTOS: usize = 64;
 
 /// What is the same for all images.
 #[derive(Debug)]
@@ -55,10 +63,6 @@ struct Job<'a> {
     explainers: Vec<Explainer>,
     targets: Vec<TargetSpec>,
     style: OverlayStyle,
-    /// Axes of the model's input.
-    rank: usize,
-    /// Images of a run, where the model fixes them.
-    batch: Option<usize>,
 }
 
 /// Explains all images; one that fails is reported and the others are done.
@@ -73,7 +77,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     let count = match args.images.as_slice() {
         [one] => {
             let started = Instant::now();
-            let image = input::load(one, job.rank).map_err(Failure::Failed)?;
+            let image = job.load(one)?;
             let items = match &image {
                 Image::Photo(_) => 1,
                 Image::Tensor(x) => x.len_of(Axis(0)),
@@ -86,18 +90,36 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     let mut place = Place::new(&args, count)?;
     let bar = progress(&args);
     let mut all_done = true;
-    for path in &args.images {
-        bar.set_message(names::stem(path));
-        let done = job.image(path, first.take(), &mut place, &mut report);
-        match done {
-            Ok(block) => bar.suspend(|| report.say(&block))?,
-            Err(Failure::Failed(message)) => {
-                all_done = false;
-                bar.suspend(|| terminal::complain(&message));
+    for paths in args.images.chunks(job.images_of_a_run()) {
+        bar.set_message(names::stem(&paths[0]));
+        let mut photos = Vec::new();
+        let mut done = Vec::new();
+        for path in paths {
+            let started = Instant::now();
+            let loaded = match first.take() {
+                Some(loaded) => Ok(loaded),
+                None => job.load(path).map(|image| (image, started.elapsed())),
+            };
+            match loaded {
+                Ok((Image::Photo(photo), took)) => photos.push((path.as_path(), photo, took)),
+                Ok((Image::Tensor(x), took)) => {
+                    done.push(job.tensor(path, &x, took, &mut place, &mut report));
+                }
+                Err(failure) => done.push(Err(failure)),
             }
-            Err(other) => return Err(other),
         }
-        bar.inc(1);
+        done.extend(job.photos(photos, &mut place, &mut report));
+        for done in done {
+            match done {
+                Ok(block) => bar.suspend(|| report.say(&block))?,
+                Err(Failure::Failed(message)) => {
+                    all_done = false;
+                    bar.suspend(|| terminal::complain(&message));
+                }
+                Err(other) => return Err(other),
+            }
+            bar.inc(1);
+        }
     }
     bar.finish_and_clear();
     if all_done { Ok(()) } else { Err(Failure::Said) }
@@ -117,13 +139,10 @@ fn progress(args: &ExplainArgs) -> ProgressBar {
 impl<'a> Job<'a> {
     fn new(args: &'a ExplainArgs) -> Result<Self> {
         let model = model::open(args.model.as_deref())?;
-        let inputs = gradcam::onnx_grad::inputs(&model);
-        let dims = inputs.first().map(|(_, dims)| dims.as_slice()).unwrap_or_default();
-        let batch = match dims.first() {
-            Some(DeclaredDim::Size(size)) => usize::try_from(*size).ok(),
-            _ => None,
+        let read = |(name, path): &(String, PathBuf)| {
+            input::value(path).map(|value| (name.clone(), value)).map_err(Failure::Failed)
         };
-        let rank = dims.len();
+        let inputs = args.inputs.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut explainers: Vec<Explainer> = Vec::new();
         for method in &args.methods {
             if explainers.iter().any(|explainer| explainer.method() == *method) {
@@ -135,6 +154,9 @@ impl<'a> Job<'a> {
                 .method(*method)
                 .engine(args.engine)
                 .preprocess(args.prepare.overrides());
+            for (name, value) in &inputs {
+                builder = builder.input(name, value.clone());
+            }
             if let Some(threads) = args.threads {
                 builder = builder.threads(threads);
             }
@@ -153,7 +175,7 @@ impl<'a> Job<'a> {
         }
         let out = &args.output;
         let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
-        Ok(Self { args, explainers, targets, style, rank, batch })
+        Ok(Self { args, explainers, targets, style })
     }
 
     fn files_per_item(&self) -> usize {
@@ -166,116 +188,110 @@ impl<'a> Job<'a> {
         place::files_for(maps, &self.args.output.formats)
     }
 
-    /// Explains one image and writes its files; gives what is to be said of it.
-    fn image(
+    /// As many photos at once as the model fixes; one where it leaves that open, to keep memory small.
+    fn images_of_a_run(&self) -> usize {
+        let fixed = self.explainers.first().and_then(|explainer| explainer.image_input().batch());
+        fixed.unwrap_or(1).clamp(1, MOST_PHOTOS)
+    }
+
+    fn load(&self, path: &Path) -> Result<Image> {
+        let Some(explainer) = self.explainers.first() else { return Err(Failure::Said) };
+        input::load(path, explainer.image_input()).map_err(Failure::Failed)
+    }
+
+    /// Explains photos in one run and writes their files; gives what is to be said of each.
+    fn photos(
         &self,
-        path: &Path,
-        loaded: Option<(Image, Duration)>,
+        photos: Vec<(&Path, Photo, Duration)>,
         place: &mut Place,
         report: &mut Report<'_>,
-    ) -> Result<String> {
-        let shown = path.display().to_string();
-        let mut stages = Stages::default();
-        let image = match loaded {
-            Some((image, took)) => {
-                stages.read = took;
-                image
-            }
-            None => {
-                let started = Instant::now();
-                let image = input::load(path, self.rank).map_err(Failure::Failed)?;
-                stages.read = started.elapsed();
-                image
-            }
-        };
+    ) -> Vec<Result<String>> {
+        let Some((first, ..)) = photos.first() else { return vec![] };
         let started = Instant::now();
-        let items = match image {
-            Image::Photo(photo) => self.photo(names::stem(path), photo).map(|item| vec![item]),
-            Image::Tensor(x) => self.tensor(&names::stem(path), &x),
-        };
-        let items = items.map_err(|error| {
-            if model::is_about_the_image(error.kind()) {
-                Failure::Failed(format!("{shown}: {error}"))
-            } else {
-                // It would be the same for every image.
-                Failure::Stop(error.to_string())
+        let items = self.explained(&photos);
+        let explain = started.elapsed() / u32::try_from(photos.len()).unwrap_or(1);
+        match items {
+            Ok(items) => {
+                let each = photos.iter().zip(items).map(|((path, _, read), item)| {
+                    let stages = Stages { read: *read, explain, write: Duration::ZERO };
+                    self.finish(path, &[item], stages, place, report)
+                });
+                each.collect()
             }
-        })?;
-        let count = u32::try_from(items.len().max(1)).unwrap_or(u32::MAX);
-        stages.read /= count;
-        stages.explain = started.elapsed() / count;
-        let mut text = String::new();
-        for item in &items {
-            let started = Instant::now();
-            let files = self.write(item, path, place, report)?;
-            stages.write = started.elapsed();
-            text += &report.item(&shown, item, &files, stages);
+            // One of them is at fault, and the others are done.
+            Err(error) if photos.len() > 1 && model::is_about_the_image(error.kind()) => {
+                photos.into_iter().flat_map(|one| self.photos(vec![one], place, report)).collect()
+            }
+            Err(error) => vec![Err(failure(first, &error))],
         }
-        Ok(text)
     }
 
-    fn photo(&self, stem: String, photo: Photo) -> gradcam::Result<Item> {
-        let mut explanations = Vec::new();
-        let mut placement = None;
+    fn explained(&self, photos: &[(&Path, Photo, Duration)]) -> gradcam::Result<Vec<Item>> {
+        let pictures: Vec<&Photo> = photos.iter().map(|(_, photo, _)| photo).collect();
+        let item = |(path, ..): &(&Path, Photo, Duration)| Item::new(names::stem(path));
+        let mut items: Vec<Item> = photos.iter().map(item).collect();
         for explainer in &self.explainers {
-            let (some, placed) = explainer.explain_photo(&photo, &self.targets)?;
-            explanations.extend(some);
-            placement = Some(placed);
-        }
-        let photo = placement.map(|placement| (photo, placement));
-        Ok(Item { stem, index: None, photo, explanations })
-    }
-
-    fn tensor(&self, stem: &str, x: &ArrayD<f32>) -> gradcam::Result<Vec<Item>> {
-        let count = x.len_of(Axis(0));
-        let item = |index: usize| {
-            let index = Some(index).filter(|_| count > 1);
-            let stem = index.map_or_else(|| stem.to_owned(), |index| format!("{stem}.{index}"));
-            Item { stem, index, photo: None, explanations: Vec::new() }
-        };
-        let mut items: Vec<Item> = (0..count).map(item).collect();
-        // As many at once as the model wants; one where it is free, to keep memory small.
-        let a_run = self.batch.unwrap_or(1).max(1);
-        for explainer in &self.explainers {
-            for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
-                let range = Slice::from(start..start + items.len());
-                self.run(explainer, x.slice_axis(Axis(0), range), items)?;
+            let explained = explainer.explain_photos(&pictures, &self.targets)?;
+            for ((item, photo), (some, placement)) in items.iter_mut().zip(&pictures).zip(explained)
+            {
+                item.explanations.extend(some);
+                item.photo = Some(((*photo).clone(), placement));
             }
         }
         Ok(items)
     }
 
-    /// Explains the images of one run for every target.
-    fn run(
+    /// Explains the images of a tensor and writes their files; gives what is to be said of them.
+    fn tensor(
         &self,
-        explainer: &Explainer,
-        x: ArrayViewD<'_, f32>,
-        items: &mut [Item],
-    ) -> gradcam::Result<()> {
-        let mut explain = |targets: &[Target]| -> gradcam::Result<()> {
-            let explanations = explainer.explain_batch(x.view(), targets)?;
-            for (item, explanation) in items.iter_mut().zip(explanations) {
-                item.explanations.push(explanation);
-            }
-            Ok(())
-        };
+        path: &Path,
+        x: &ArrayD<f32>,
+        read: Duration,
+        place: &mut Place,
+        report: &mut Report<'_>,
+    ) -> Result<String> {
+        let started = Instant::now();
         let count = x.len_of(Axis(0));
-        for spec in &self.targets {
-            match spec {
-                TargetSpec::One(target) => explain(&vec![*target; count])?,
-                TargetSpec::Top(best) => {
-                    let first = explainer.explain_batch(x.view(), &vec![Target::Argmax; count])?;
-                    let tops: Vec<_> = first.iter().map(|item| item.top(*best)).collect();
-                    let ranks = tops.iter().map(Vec::len).min().unwrap_or(0);
-                    explain(&vec![Target::Argmax; count])?;
-                    for rank in 1..ranks {
-                        let classes = tops.iter().map(|top| Target::Class(top[rank].index));
-                        explain(&classes.collect::<Vec<_>>())?;
-                    }
+        let stem = names::stem(path);
+        let item = |index: usize| match count {
+            1 => Item::new(stem.clone()),
+            _ => Item { index: Some(index), ..Item::new(format!("{stem}.{index}")) },
+        };
+        let mut items: Vec<Item> = (0..count).map(item).collect();
+        // An input with a row for each image goes with the whole batch.
+        let a_run = if self.args.inputs.is_empty() { self.images_of_a_run() } else { count };
+        for explainer in &self.explainers {
+            for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
+                let range = Slice::from(start..start + items.len());
+                let explained = explainer.explain_all(x.slice_axis(Axis(0), range), &self.targets);
+                for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?)
+                {
+                    item.explanations.extend(some);
                 }
             }
         }
-        Ok(())
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let (read, explain) = (read / count, started.elapsed() / count);
+        self.finish(path, &items, Stages { read, explain, write: Duration::ZERO }, place, report)
+    }
+
+    /// Writes the files of the images of one path; gives what is to be said of them.
+    fn finish(
+        &self,
+        path: &Path,
+        items: &[Item],
+        mut stages: Stages,
+        place: &mut Place,
+        report: &mut Report<'_>,
+    ) -> Result<String> {
+        let mut text = String::new();
+        for item in items {
+            let started = Instant::now();
+            let files = self.write(item, path, place, report)?;
+            stages.write = started.elapsed();
+            text += &report.item(&path.display().to_string(), item, &files, stages);
+        }
+        Ok(text)
     }
 
     /// Writes the files of an image; gives their names, for each explanation.
@@ -319,6 +335,15 @@ impl<'a> Job<'a> {
             name += &format!(".{}", explanation.method);
         }
         name
+    }
+}
+
+/// An error about one image, or one that would be the same for every image.
+fn failure(path: &Path, error: &gradcam::Error) -> Failure {
+    if model::is_about_the_image(error.kind()) {
+        Failure::Failed(format!("{}: {error}", path.display()))
+    } else {
+        Failure::Stop(error.to_string())
     }
 }
 

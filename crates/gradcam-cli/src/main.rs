@@ -9,6 +9,7 @@ mod layers;
 mod methods;
 mod model;
 mod names;
+mod npy;
 mod terminal;
 
 use std::{panic, process::ExitCode};

@@ -47,6 +47,7 @@ use onnx_grad::Model;
 pub use error::{EngineError, EngineErrorKind, Result};
 pub use places::library_places;
 pub use tensor::{Tensor, TensorView};
+pub use weights::half;
 
 /// The engines that there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,6 +2,7 @@
 
 mod builder;
 mod input;
+mod inputs;
 mod run;
 
 use std::{
@@ -13,7 +14,8 @@ use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
 use onnx_grad::Model;
 
 pub use builder::ExplainerBuilder;
-pub(crate) use input::ImageInput;
+pub use input::ImageInput;
+use inputs::Inputs;
 use run::{Compiled, Key};
 
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     explanation::{Explanation, Timings, Warning},
     image::{Photo, Placement, Resolved},
     layer::{Grid, LayerInfo},
+    memory,
     method::Method,
     target::{Head, Kind, Target, TargetSpec},
 };
@@ -32,7 +35,7 @@ pub struct Explainer {
     model: Model,
     method: Method,
     engine: Box<dyn Engine>,
-    input: ImageInput,
+    inputs: Inputs,
     head: Head,
     grid: Grid,
     chosen: Vec<(String, String)>,
@@ -95,6 +98,11 @@ impl Explainer {
         }
     }
 
+    /// The input that takes the images.
+    pub fn image_input(&self) -> &ImageInput {
+        &self.inputs.image
+    }
+
     /// The method.
     pub fn method(&self) -> Method {
         self.method
@@ -132,8 +140,12 @@ impl Explainer {
     /// # Errors
     /// As [`Explainer::explain_batch`].
     pub fn warm_up(&self, shape: &[usize], target: Target) -> Result<()> {
-        self.input.check(shape)?;
-        let key = Key { shape: shape.to_vec(), kind: Kind::of(target) };
+        self.inputs.image.check(shape)?;
+        let mut shape = shape.to_vec();
+        if let Some(batch) = self.inputs.image.batch() {
+            shape[0] = batch;
+        }
+        let key = Key { shape, kind: Kind::of(target) };
         self.compiled(key, &mut Timings::default()).map(|_| ())
     }
 
@@ -146,14 +158,39 @@ impl Explainer {
         photo: &Photo,
         targets: &[TargetSpec],
     ) -> Result<(Vec<Explanation>, Placement)> {
-        let (x, placement) = self.prepare(photo)?;
-        let mut explanations = self.explain_each(x.view().into_dyn(), targets)?;
+        let mut explained = self.explain_photos(&[photo], targets)?;
+        match explained.pop() {
+            Some(explained) => Ok(explained),
+            None => bail!(Engine, "the engine gave no map"),
+        }
+    }
+
+    /// Explains several photos at once; for each its explanations, one for each target, and the part of it
+    /// that the network saw.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain_batch`], and `Image`, also where photos become inputs of different sizes.
+    pub fn explain_photos(
+        &self,
+        photos: &[&Photo],
+        targets: &[TargetSpec],
+    ) -> Result<Vec<(Vec<Explanation>, Placement)>> {
+        let prepared =
+            photos.iter().map(|photo| self.prepare(photo)).collect::<Result<Vec<_>>>()?;
+        let views: Vec<_> = prepared.iter().map(|(x, _)| x.view()).collect();
+        let Ok(x) = ndarray::concatenate(Axis(0), &views) else {
+            bail!(Image, "the photos become inputs of different sizes; explain them one by one")
+        };
+        let mut explained = self.explain_all(x.view().into_dyn(), targets)?;
         if let Some(text) = &self.preprocessing()?.warning {
-            for explanation in &mut explanations {
+            for explanation in explained.iter_mut().flatten() {
                 explanation.warnings.push(Warning::new("preprocessing-guessed", text.clone()));
             }
         }
-        Ok((explanations, placement))
+        Ok(explained
+            .into_iter()
+            .zip(prepared.into_iter().map(|(_, placement)| placement))
+            .collect())
     }
 
     /// Explains one image that is ready for the network, [1, …], for several targets.
@@ -168,29 +205,48 @@ impl Explainer {
         if x.shape().first() != Some(&1) {
             bail!(Input, "the input has shape {:?}; one image is [1, …]", x.shape());
         }
-        let mut explanations: Vec<Explanation> = Vec::new();
-        for spec in targets {
-            let count = match spec {
-                TargetSpec::One(target) => {
-                    explanations.extend(self.explain_batch(x.view(), &[*target])?);
-                    continue;
-                }
-                TargetSpec::Top(count) => *count,
-            };
-            let first = self.explain_batch(x.view(), &[Target::Argmax])?;
-            let classes = first.first().map(|e| e.top(count)).unwrap_or_default();
-            explanations.extend(first);
-            for class in classes.iter().skip(1) {
-                explanations.extend(self.explain_batch(x.view(), &[Target::Class(class.index)])?);
-            }
-        }
-        Ok(explanations)
+        Ok(self.explain_all(x, targets)?.into_iter().flatten().collect())
     }
 
-    /// Explains a batch of images that are ready for the network, each for its own target, in one run
-    /// (image by image where the model's batch is fixed to 1).
+    /// Explains a batch of images that are ready for the network, [N, …], for several targets; for each image
+    /// its explanations. Of `top:K` each image has its own classes.
     ///
-    /// `x` has the shape of the model's input, such as [N, C, H, W]; `targets` has N entries.
+    /// # Errors
+    /// As [`Explainer::explain_batch`].
+    pub fn explain_all(
+        &self,
+        x: ArrayViewD<'_, f32>,
+        targets: &[TargetSpec],
+    ) -> Result<Vec<Vec<Explanation>>> {
+        let count = x.shape().first().copied().unwrap_or(0);
+        let mut all: Vec<Vec<Explanation>> = vec![Vec::new(); count];
+        let add = |all: &mut Vec<Vec<Explanation>>, targets: &[Target]| -> Result<()> {
+            let explanations = self.explain_batch(x.view(), targets)?;
+            all.iter_mut().zip(explanations).for_each(|(of_image, one)| of_image.push(one));
+            Ok(())
+        };
+        for spec in targets {
+            match spec {
+                TargetSpec::One(target) => add(&mut all, &vec![*target; count])?,
+                TargetSpec::Top(best) => {
+                    let best = (*best).min(self.classes());
+                    add(&mut all, &vec![Target::Argmax; count])?;
+                    let last = |of_image: &Vec<Explanation>| of_image.last().map(|e| e.top(best));
+                    let tops: Vec<_> = all.iter().filter_map(last).collect();
+                    for rank in 1..best {
+                        let classes = tops.iter().map(|top| Target::Class(top[rank].index));
+                        add(&mut all, &classes.collect::<Vec<_>>())?;
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Explains a batch of images that are ready for the network, each for its own target, in one run. A model
+    /// of a fixed batch is run as often as it takes; where images are missing, the last one stands in.
+    ///
+    /// `x` has the shape of the model's input, such as [N, C, H, W], with any N; `targets` has N entries.
     ///
     /// # Errors
     /// `Input` where the shape does not fit or the targets are not as many as the images, `Target` where
@@ -201,24 +257,32 @@ impl Explainer {
         x: ArrayViewD<'_, f32>,
         targets: &[Target],
     ) -> Result<Vec<Explanation>> {
-        let a_run = self.input.check(x.shape())?;
-        let batch = x.shape()[0];
-        if targets.len() != batch {
+        let count = self.inputs.image.check(x.shape())?;
+        if targets.len() != count {
             bail!(
                 Target,
-                "there are {} targets for {batch} images; give one for each",
+                "there are {} targets for {count} images; give one for each",
                 targets.len()
             );
         }
-        if a_run < batch {
-            let mut all = Vec::with_capacity(batch);
-            for (index, target) in targets.iter().enumerate() {
-                let one = x.slice_axis(Axis(0), (index..=index).into());
-                all.extend(self.run(one, std::slice::from_ref(target))?);
-            }
-            return Ok(all);
+        let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
+        let bytes = (x.len() / count).saturating_mul(a_run).saturating_mul(size_of::<f32>());
+        memory::check_input(bytes, self.limit)?;
+        let mut all = Vec::with_capacity(count);
+        for start in (0..count).step_by(a_run) {
+            let end = count.min(start + a_run);
+            let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
+            let targets: Vec<Target> = images.iter().map(|at| targets[*at]).collect();
+            let given = self.inputs.given.iter().map(|given| given.rows(&images, count));
+            let given = given.collect::<Result<Vec<_>>>()?;
+            let explanations = if end == start + a_run {
+                self.run(x.slice_axis(Axis(0), (start..end).into()), &given, &targets)?
+            } else {
+                self.run(x.select(Axis(0), &images).view(), &given, &targets)?
+            };
+            all.extend(explanations.into_iter().take(end - start));
         }
-        self.run(x, targets)
+        Ok(all)
     }
 }
 

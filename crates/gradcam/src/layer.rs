@@ -76,11 +76,11 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Finds the modules of a graph whose scores are `output`.
-    pub(crate) fn new(graph: &Graph, output: ValueId, grid: Grid) -> Self {
+    /// Finds the modules of a graph whose scores are `output` and whose images are `images`.
+    pub(crate) fn new(graph: &Graph, images: &[ValueId], output: ValueId, grid: Grid) -> Self {
         let views = Views::new(graph, grid);
-        let reaching = automatic::active(graph, output);
-        let default = automatic::last_feature_map(graph, &views, output);
+        let reaching = automatic::active(graph, graph.inputs(), output);
+        let default = automatic::last_feature_map(graph, &views, images, output);
         Self { modules: modules(graph), views, reaching, default }
     }
 

@@ -13,7 +13,7 @@ mod network;
 mod target;
 
 pub use error::{Error, ErrorKind, Result};
-pub use explainer::{Explainer, ExplainerBuilder, grad_cam};
+pub use explainer::{Explainer, ExplainerBuilder, ImageInput, grad_cam};
 pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};

@@ -298,8 +298,8 @@ impl Network {
     }
 
     fn plan(&mut self, shape: &[usize]) -> Result<Arc<Plan>> {
-        let a_run = self.input.check(shape)?;
-        if shape.first() != Some(&a_run) {
+        self.input.check(shape)?;
+        if let Some(a_run) = self.input.batch().filter(|batch| *batch != shape[0]) {
             bail!(
                 Input,
                 "the model's batch is fixed to {a_run}, the input has {:?}; give one after the other, or \
@@ -372,13 +372,23 @@ impl NetworkBuilder {
     /// # Errors
     /// `Input` where the model has no single input of floats, `Engine`, `Model`.
     pub fn build(self) -> Result<Network> {
-        let input = ImageInput::of(&self.model)?;
-        let graph = Graph::new(&self.model, &input.default_sizes(None)?)?;
-        input.check_type(&graph)?;
+        let inputs = onnx_grad::inputs(&self.model);
+        let [input] = inputs.as_slice() else {
+            let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+            bail!(
+                Input,
+                "a network takes one input; the model has {}: {}",
+                names.len(),
+                names.join(", ")
+            )
+        };
+        let input = ImageInput::of(input);
+        input.check_type()?;
+        let graph = Graph::new(&self.model, &input.default_sizes(None))?;
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
-        let layers = Layers::new(&graph, scores, Grid::default());
+        let layers = Layers::new(&graph, graph.inputs(), scores, Grid::default());
         let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
         Ok(Network {
             engine: engine::engine(self.engine, &self.options)?,

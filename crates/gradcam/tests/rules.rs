@@ -86,7 +86,7 @@ fn run(case: &Case, model: &Model, engine: &dyn Engine) -> Result<f64, String> {
     values.insert("seed", array(&case.seed));
     // What the gradient does not need is no input of the pruned graph any more.
     let declared: BTreeSet<String> =
-        onnx_grad::inputs(&differentiated).into_iter().map(|(name, _)| name).collect();
+        onnx_grad::inputs(&differentiated).into_iter().map(|input| input.name).collect();
     let inputs: Vec<(&str, TensorView<'_>)> = values
         .iter()
         .filter(|(name, _)| declared.contains(**name))
@@ -193,7 +193,7 @@ fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
     let sum = graph.alias(sums[0], "sum").map_err(|e| text(&e))?;
     let pruned = prune(&graph, &[sum]).map_err(|e| text(&e))?;
     let declared: BTreeSet<String> =
-        onnx_grad::inputs(&pruned).into_iter().map(|(name, _)| name).collect();
+        onnx_grad::inputs(&pruned).into_iter().map(|input| input.name).collect();
     let values: BTreeMap<&str, ArrayD<f32>> =
         case.inputs.iter().map(|(name, tensor)| (name.as_str(), array(tensor))).collect();
     let inputs: Vec<(&str, TensorView<'_>)> = values

@@ -408,15 +408,25 @@ impl Graph {
     }
 }
 
-/// The inputs of a model, initializers not counted: name and dims as declared; no dims where the
-/// model gives no shape.
-pub fn inputs(model: &Model) -> Vec<(String, Vec<DeclaredDim>)> {
+/// An input of a model, as the model declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// Element type; `Undefined` where the model gives none.
+    pub elem: DataType,
+    /// Its dims; `None` where the model gives no shape.
+    pub dims: Option<Vec<DeclaredDim>>,
+}
+
+/// The inputs of a model, initializers not counted: those are defaults, which older files list too.
+pub fn inputs(model: &Model) -> Vec<Input> {
     let body = model.graph();
     let constants: HashSet<&str> = body.initializer.iter().map(TensorProto::label).collect();
     let inputs = body.input.iter().filter_map(|info| {
         let name = info.name.clone().unwrap_or_default();
-        let dims = facts::declared(info).and_then(|(_, dims)| dims).unwrap_or_default();
-        (!constants.contains(name.as_str())).then_some((name, dims))
+        let (elem, dims) = facts::declared(info).unwrap_or((DataType::Undefined, None));
+        (!constants.contains(name.as_str())).then_some(Input { name, elem, dims })
     });
     inputs.collect()
 }

@@ -27,7 +27,7 @@ pub use grad::{
     GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, Resampling, RuleInfo, Want,
     differentiate, expand, gradient, resampling, rules,
 };
-pub use graph::{Graph, Sizes, inputs};
+pub use graph::{Graph, Input, Sizes, inputs};
 pub use model::{Model, Weight};
 pub use prune::prune;
 pub use tap::{inputs_of, tap};

@@ -113,6 +113,15 @@ impl DataType {
         }
     }
 
+    /// The type as numpy calls it, such as `float32`.
+    pub fn numpy_name(self) -> String {
+        match self {
+            Self::Float => "float32".to_owned(),
+            Self::Double => "float64".to_owned(),
+            other => other.as_str_name().to_lowercase(),
+        }
+    }
+
     /// Whether gradients flow through values of this type.
     pub fn is_float(self) -> bool {
         matches!(self, Self::Float | Self::Double | Self::Float16 | Self::Bfloat16)

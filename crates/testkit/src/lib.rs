@@ -5,6 +5,7 @@
 mod base64;
 mod guided;
 mod hooks;
+mod inputs;
 mod networks;
 mod quantized;
 mod weights;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
 pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
+pub use inputs::{InputCase, InputValue, input_cases};
 pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use quantized::{Quantized, QuantizedCases, quantized};
 pub use weights::{splitmix64, uniform, weights};

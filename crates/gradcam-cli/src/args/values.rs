@@ -1,6 +1,6 @@
 //! Values of flags: from text to what the library takes, and the texts of the help.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::builder::{
     PossibleValue, PossibleValuesParser, TypedValueParser,
@@ -192,6 +192,14 @@ pub(super) fn factor(text: &str) -> Result<f64, String> {
     value
         .filter(|value| value.is_finite() && *value != 0.0)
         .ok_or_else(|| "expected a number that is not 0, such as 1/255 or 0.0039".to_owned())
+}
+
+/// An input of the model and the file with its value: `age=age.npy`.
+pub(super) fn input(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()) {
+        Some((name, file)) => Ok((name.to_owned(), file.into())),
+        None => Err("expected NAME=FILE such as age=age.npy".to_owned()),
+    }
 }
 
 /// A mean.

@@ -2,17 +2,21 @@
 
 use std::{
     fs::File,
-    io::{self, Cursor, Read},
+    io::{self, Read},
     path::Path,
 };
 
 use gradcam::{
+    ImageInput,
+    engine::Tensor,
     image::{Limits, Photo},
     ndarray::{ArrayD, Axis},
 };
-use ndarray_npy::{ReadNpyExt, npy::header::Header};
 
-use crate::names;
+use crate::{
+    names,
+    npy::{self, MAGIC, Npy},
+};
 
 /// What is explained.
 #[derive(Debug)]
@@ -23,15 +27,10 @@ pub(super) enum Image {
     Tensor(ArrayD<f32>),
 }
 
-const MAGIC: &[u8] = b"\x93NUMPY";
-
-/// Most bytes of a .npy file.
-const MAX_TENSOR_BYTES: u64 = 8 << 30;
-
-/// Reads an image. `rank` is the number of axes of the model's input.
+/// Reads an image for an input of a model.
 ///
 /// The bytes say what it is, not the name: a .npy file begins with a magic string.
-pub(super) fn load(path: &Path, rank: usize) -> Result<Image, String> {
+pub(super) fn load(path: &Path, input: &ImageInput) -> Result<Image, String> {
     let shown =
         if names::is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
     let wrong = |why: String| format!("{shown}: {why}");
@@ -40,11 +39,11 @@ pub(super) fn load(path: &Path, rank: usize) -> Result<Image, String> {
     } else if path.is_dir() {
         return Err(wrong("is a folder; name the pictures in it".to_owned()));
     } else {
-        File::open(path).map_err(|error| error.to_string()).and_then(read)
+        open(path)
     };
     let bytes = bytes.map_err(|why| wrong(format!("cannot be read: {why}")))?;
     if bytes.starts_with(MAGIC) {
-        return tensor(&bytes, rank).map(Image::Tensor).map_err(wrong);
+        return tensor(&bytes, input).map(Image::Tensor).map_err(wrong);
     }
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
         return Err(wrong("is no .npy file: it does not begin with \\x93NUMPY".to_owned()));
@@ -54,6 +53,20 @@ pub(super) fn load(path: &Path, rank: usize) -> Result<Image, String> {
         .map_err(|error| wrong(error.to_string()))
 }
 
+/// The value of an input beside the image, from a .npy file.
+pub(super) fn value(path: &Path) -> Result<Tensor, String> {
+    let shown = path.display();
+    let bytes = open(path).map_err(|why| format!("{shown}: cannot be read: {why}"))?;
+    if !bytes.starts_with(MAGIC) {
+        return Err(format!("{shown}: is no .npy file: it does not begin with \\x93NUMPY"));
+    }
+    npy::read(&bytes).map(|npy| npy.tensor).map_err(|why| format!("{shown}: {why}"))
+}
+
+fn open(path: &Path) -> Result<Vec<u8>, String> {
+    File::open(path).map_err(|error| error.to_string()).and_then(read)
+}
+
 fn read(mut source: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source
@@ -61,7 +74,7 @@ fn read(mut source: impl Read) -> Result<Vec<u8>, String> {
         .take(MAGIC.len() as u64)
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
-    let limit = if bytes == MAGIC { MAX_TENSOR_BYTES } else { Limits::default().max_bytes };
+    let limit = if bytes == MAGIC { npy::MAX_BYTES } else { Limits::default().max_bytes };
     source.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 >= limit {
         return Err(format!("it is longer than the limit of {limit} bytes"));
@@ -70,10 +83,20 @@ fn read(mut source: impl Read) -> Result<Vec<u8>, String> {
 }
 
 /// A .npy file as [N, …], the batch axis added where it is missing.
-fn tensor(bytes: &[u8], rank: usize) -> Result<ArrayD<f32>, String> {
-    check(bytes)?;
-    let array = ArrayD::<f32>::read_npy(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
+fn tensor(bytes: &[u8], input: &ImageInput) -> Result<ArrayD<f32>, String> {
+    let Npy { tensor, dtype } = npy::read(bytes)?;
+    let wanted = input.elem.numpy_name();
+    let array = match tensor {
+        Tensor::F32(array) if dtype == "float32" || dtype == wanted => array,
+        Tensor::I64(array) if dtype == wanted => floats(&array)?,
+        _ => {
+            return Err(format!(
+                "the tensor has type {dtype}; the network takes {wanted}: save it with x.astype(numpy.{wanted})"
+            ));
+        }
+    };
     let array = array.as_standard_layout().into_owned();
+    let rank = input.shape.len();
     if array.ndim() + 1 == rank {
         return Ok(array.insert_axis(Axis(0)));
     }
@@ -88,52 +111,15 @@ fn tensor(bytes: &[u8], rank: usize) -> Result<ArrayD<f32>, String> {
     Ok(array)
 }
 
-/// Checks type and size by the header, before memory is taken for what it claims.
-fn check(bytes: &[u8]) -> Result<(), String> {
-    // The parser of the header recurses into brackets, which a real header has three of.
-    let start = bytes.get(..bytes.len().min(10_000)).unwrap_or_default();
-    let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
-    let brackets = start[..end].iter().filter(|byte| matches!(byte, b'(' | b'[' | b'{')).count();
-    if brackets > 16 || end == 10_000 {
-        return Err("its .npy header is malformed".to_owned());
+/// Integers as the floats that the explainer takes.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "what is not exact is refused"
+)]
+fn floats(array: &ArrayD<i64>) -> Result<ArrayD<f32>, String> {
+    match array.iter().find(|number| **number as f32 as i64 != **number) {
+        Some(number) => Err(format!("the number {number} is beyond those that float32 holds")),
+        None => Ok(array.mapv(|number| number as f32)),
     }
-    let mut rest = Cursor::new(bytes);
-    let header = Header::from_reader(&mut rest).map_err(|error| damaged(&error))?;
-    let descriptor = header.type_descriptor.to_string();
-    let descriptor = descriptor.trim_matches('\'');
-    if !matches!(descriptor, "<f4" | ">f4" | "|f4" | "=f4") {
-        return Err(format!(
-            "the tensor has type {}; the network takes float32: save it with x.astype(numpy.float32)",
-            type_name(descriptor)
-        ));
-    }
-    let count = header.shape.iter().try_fold(4u64, |all, size| all.checked_mul(*size as u64));
-    let held = (bytes.len() as u64).saturating_sub(rest.position());
-    if count != Some(held) {
-        return Err(format!(
-            "the file is cut short or damaged: a tensor of shape {:?} needs {} bytes, it has {held}",
-            header.shape,
-            count.map_or_else(|| "too many".to_owned(), |count| count.to_string())
-        ));
-    }
-    Ok(())
-}
-
-fn damaged(error: &dyn std::error::Error) -> String {
-    format!("the .npy file is damaged: {error}")
-}
-
-/// A numpy type descriptor, as numpy names the type.
-fn type_name(descriptor: &str) -> String {
-    let name = match descriptor.trim_start_matches(['<', '>', '|', '=']) {
-        "f8" => "float64",
-        "f2" => "float16",
-        "u1" => "uint8",
-        "i1" => "int8",
-        "i4" => "int32",
-        "i8" => "int64",
-        "b1" => "bool",
-        _ => return format!("'{descriptor}'"),
-    };
-    name.to_owned()
 }

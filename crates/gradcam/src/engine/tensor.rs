@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ndarray::{ArrayBase, ArrayD, ArrayView, ArrayViewD, CowArray, Data, Dimension, IxDyn};
+use ndarray::{Array, ArrayBase, ArrayD, ArrayView, ArrayViewD, CowArray, Data, Dimension, IxDyn};
 use onnx_grad::proto::{
     GraphProto, ValueInfoProto, elem_type, tensor_proto::DataType,
     tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue,
@@ -51,6 +51,18 @@ impl Tensor {
             Self::I64(array) => Some(array),
             Self::F32(_) => None,
         }
+    }
+}
+
+impl<D: Dimension> From<Array<f32, D>> for Tensor {
+    fn from(array: Array<f32, D>) -> Self {
+        Self::F32(array.into_dyn())
+    }
+}
+
+impl<D: Dimension> From<Array<i64, D>> for Tensor {
+    fn from(array: Array<i64, D>) -> Self {
+        Self::I64(array.into_dyn())
     }
 }
 

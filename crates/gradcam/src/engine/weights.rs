@@ -59,7 +59,7 @@ pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The value of an IEEE 754 binary16 number.
-fn half(bits: u16) -> f32 {
+pub fn half(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let rest = u32::from(bits & 0x7fff) << 13;
     if rest >= 0x7c00 << 13 {

@@ -5,12 +5,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use onnx_grad::{Model, graph::Graph};
+use onnx_grad::{Input, Model, graph::Graph};
 
-use super::{Explainer, input::ImageInput};
+use super::{
+    Explainer, ImageInput,
+    inputs::{Inputs, image_of, usual_sizes},
+};
 use crate::{
     Result,
-    engine::{self, EngineKind, EngineOptions},
+    engine::{self, EngineKind, EngineOptions, Tensor},
     error::bail,
     explanation::Warning,
     image::{self, ImageErrorKind, Overrides, Resolved, preprocess::Origin},
@@ -31,6 +34,7 @@ pub struct ExplainerBuilder {
     max_memory: Option<u64>,
     overrides: Overrides,
     grid: Grid,
+    inputs: Vec<(String, Tensor)>,
 }
 
 impl ExplainerBuilder {
@@ -44,6 +48,7 @@ impl ExplainerBuilder {
             max_memory: None,
             overrides: Overrides::default(),
             grid: Grid::default(),
+            inputs: Vec::new(),
         }
     }
 
@@ -113,24 +118,37 @@ impl ExplainerBuilder {
         self
     }
 
+    /// Gives an input of the model beside the image its value, an array of f32 or i64 (for booleans 0 and 1).
+    /// The input that is left takes the images; of several the only one of 4 axes with 1 or 3 channels.
+    ///
+    /// The first axis is that of the images where the model declares both open or with the same size: a value
+    /// with 1 there, or without the axis, is used for each image, one with N rows for the images of a batch
+    /// of N.
+    #[must_use]
+    pub fn input(mut self, name: impl Into<String>, value: impl Into<Tensor>) -> Self {
+        self.inputs.push((name.into(), value.into()));
+        self
+    }
+
     /// Checks it all and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
     /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes none,
-    /// `Engine`, `Image` where sidecar files are malformed, `Input` where the model has no single image
-    /// input of floats, `Target` where its output holds no scores or the given labels are not as many as
+    /// `Engine`, `Image` where sidecar files are malformed, `Input` where the inputs are not given as
+    /// the model declares them or the image's takes no floats, `Target` where its output holds no scores or the given labels are not as many as
     /// its classes, `Model`.
     pub fn build(self) -> Result<Explainer> {
-        let input = ImageInput::of(&self.model)?;
-        let (resolved, labels) = self.resolved(&input)?;
+        let inputs = Inputs::of(&self.model, &self.inputs)?;
+        let input = &inputs.image;
+        input.check_type()?;
+        let (resolved, labels) = self.resolved(input)?;
         let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
-        let graph = Graph::new(&self.model, &input.default_sizes(preprocess)?)?;
-        input.check_type(&graph)?;
+        let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
         let head = head(&graph)?;
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, head.value, self.grid);
+        let layers = Layers::new(&graph, &[graph.value(&input.name)?], head.value, self.grid);
         let chosen = if self.method.info().is_of_input() {
             refuse_layers(self.method, &self.layers)?;
             vec![(input.name.clone(), input.name.clone())]
@@ -148,7 +166,7 @@ impl ExplainerBuilder {
             method: self.method,
             engine,
             head,
-            input,
+            inputs,
             grid: self.grid,
             resolved,
             compiled: Mutex::default(),
@@ -161,19 +179,24 @@ impl ExplainerBuilder {
     /// # Errors
     /// `Model`.
     pub fn layer_list(&self) -> Result<Vec<LayerInfo>> {
-        let input = ImageInput::of(&self.model).ok();
-        let sizes = input.as_ref().and_then(|input| {
+        let inputs = onnx_grad::inputs(&self.model);
+        let given = |input: &&Input| self.inputs.iter().any(|(name, _)| *name == input.name);
+        let open: Vec<&Input> = inputs.iter().filter(|input| !given(input)).collect();
+        let input = image_of(&open).map(ImageInput::of);
+        let mut sizes = usual_sizes(&inputs);
+        if let Some(input) = &input {
             let resolved = self.resolved(input).ok().and_then(|(resolved, _)| resolved.ok());
-            input.default_sizes(resolved.as_ref().map(|resolved| &resolved.preprocess)).ok()
-        });
-        let sizes = sizes.unwrap_or_default();
+            sizes.extend(input.default_sizes(resolved.as_ref().map(|found| &found.preprocess)));
+        }
         let graph = Graph::new(&self.model, &sizes)?;
         let scores = head(&graph).ok().map(|head| head.value);
         let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
             bail!(Model, "the model has no output")
         };
-        let rows = input.and_then(|input| input.rows_of(&graph));
-        Ok(Layers::new(&graph, output, self.grid).list(&graph, rows))
+        let rows = input.as_ref().and_then(|input| input.rows_of(&graph));
+        let image = input.and_then(|input| graph.find(&input.name));
+        let images = image.map_or(graph.inputs().to_vec(), |image| vec![image]);
+        Ok(Layers::new(&graph, &images, output, self.grid).list(&graph, rows))
     }
 
     /// How photos are prepared for the input, or why it takes none, and the labels.
@@ -183,7 +206,7 @@ impl ExplainerBuilder {
         let resolve = |shape: &[Option<i64>]| {
             image::resolve(&self.overrides, &metadata, self.model.path(), shape)
         };
-        match resolve(&input.declared) {
+        match resolve(&input.shape) {
             Ok(resolved) => {
                 let labels = Labels::of_resolved(&resolved);
                 Ok((Ok(resolved), labels))

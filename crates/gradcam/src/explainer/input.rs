@@ -1,8 +1,9 @@
 //! The image input of a model: its name, its sizes, what fits it.
 
 use onnx_grad::{
-    DeclaredDim, Dim, Model,
+    DeclaredDim, Dim, Input,
     graph::{Graph, Sizes},
+    proto::tensor_proto::DataType,
 };
 
 use crate::{
@@ -11,55 +12,52 @@ use crate::{
     image::{Preprocess, preprocess::Layout},
 };
 
-/// The one input that takes images.
+/// The input of a model that takes the images.
 #[derive(Clone, Debug)]
-pub(crate) struct ImageInput {
-    pub(crate) name: String,
-    pub(crate) declared: Vec<Option<i64>>,
+#[non_exhaustive]
+pub struct ImageInput {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub elem: DataType,
+    /// Its sizes, such as [N, C, H, W]; `None` where the model leaves one open, empty where it says nothing.
+    pub shape: Vec<Option<i64>>,
 }
 
 impl ImageInput {
-    pub(crate) fn of(model: &Model) -> Result<Self> {
-        let inputs = onnx_grad::inputs(model);
-        match inputs.as_slice() {
-            [(name, dims)] => {
-                let size = |dim: &DeclaredDim| match dim {
-                    DeclaredDim::Size(size) => Some(*size),
-                    DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
-                };
-                Ok(Self { name: name.clone(), declared: dims.iter().map(size).collect() })
-            }
-            [] => bail!(Input, "the model has no input"),
-            several => {
-                let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
-                bail!(
-                    Input,
-                    "the model has several inputs ({}); one image input is supported",
-                    names.join(", ")
-                )
-            }
-        }
+    pub(crate) fn of(input: &Input) -> Self {
+        let size = |dim: &DeclaredDim| match dim {
+            DeclaredDim::Size(size) => Some(*size),
+            DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
+        };
+        let shape = input.dims.iter().flatten().map(size).collect();
+        Self { name: input.name.clone(), elem: input.elem, shape }
+    }
+
+    /// The images of a run, where the model fixes them.
+    pub fn batch(&self) -> Option<usize> {
+        self.shape.first().copied().flatten().and_then(|batch| usize::try_from(batch).ok())
     }
 
     /// The shape for one image, prepared as `preprocess` says where the model takes photos.
-    pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Result<Sizes> {
+    pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
         let mut sizes = Sizes::new();
-        if self.declared.is_empty() {
-            return Ok(sizes);
+        if self.shape.is_empty() {
+            return sizes;
         }
         let prepared = preprocess.map(prepared_shape).unwrap_or([1, 1, 224, 224]);
         let dim = |(axis, declared): (usize, &Option<i64>)| -> Dim {
             let fallback = if axis == 0 { 1 } else { prepared.get(axis).copied().unwrap_or(1) };
             Dim::Fixed(declared.unwrap_or(fallback))
         };
-        sizes.insert(self.name.clone(), self.declared.iter().enumerate().map(dim).collect());
-        Ok(sizes)
+        sizes.insert(self.name.clone(), self.shape.iter().enumerate().map(dim).collect());
+        sizes
     }
 
     /// Whether the shape is that of photos: four axes, with 1 or 3 channels, or an open number.
     pub(crate) fn takes_photos(&self) -> bool {
         let channels = |dim: &Option<i64>| dim.is_none_or(|size| size == 1 || size == 3);
-        match self.declared.as_slice() {
+        match self.shape.as_slice() {
             [_, first, _, last] => channels(first) || channels(last),
             dims => dims.is_empty(),
         }
@@ -76,24 +74,23 @@ impl ImageInput {
     }
 
     /// Refuses inputs that take no floats; engines cast float32 to the other floats.
-    pub(crate) fn check_type(&self, graph: &Graph) -> Result<()> {
-        let elem = graph.fact(graph.value(&self.name)?).elem;
-        if !elem.is_float() {
+    pub(crate) fn check_type(&self) -> Result<()> {
+        if !self.elem.is_float() {
             bail!(
                 Input,
                 "the model's input \"{}\" takes {}; only inputs of floats can be explained: export the model \
                  so that it begins behind its cast to float32",
                 self.name,
-                elem.as_str_name().to_lowercase()
+                self.elem.numpy_name()
             );
         }
         Ok(())
     }
 
-    /// Checks a tensor against what the model declares, and says how many images a run takes.
+    /// Checks a tensor against what the model declares, and says how many images it has.
     pub(crate) fn check(&self, shape: &[usize]) -> Result<usize> {
         let shown = || -> String {
-            let dims = self.declared.iter().enumerate().map(|(axis, dim)| match dim {
+            let dims = self.shape.iter().enumerate().map(|(axis, dim)| match dim {
                 Some(size) => size.to_string(),
                 None if axis == 0 => "N".to_owned(),
                 None => "?".to_owned(),
@@ -104,9 +101,9 @@ impl ImageInput {
             axis == 0 || declared.is_none_or(|declared| i64::try_from(*size) == Ok(declared))
         };
         let batch = shape.first().copied().unwrap_or(0);
-        if shape.len() != self.declared.len()
+        if shape.len() != self.shape.len()
             || batch == 0
-            || !shape.iter().zip(&self.declared).enumerate().all(fits)
+            || !shape.iter().zip(&self.shape).enumerate().all(fits)
         {
             bail!(
                 Input,
@@ -115,15 +112,41 @@ impl ImageInput {
                 shown()
             );
         }
-        match self.declared.first().copied().flatten() {
-            Some(fixed) if i64::try_from(batch) == Ok(fixed) => Ok(batch),
-            Some(1) => Ok(1),
-            Some(fixed) => {
-                bail!(Input, "the model takes batches of {fixed} images, the input has {batch}")
-            }
-            None => Ok(batch),
-        }
+        Ok(batch)
     }
+}
+
+/// An input as messages show it: name, type and shape.
+pub(super) fn signature(input: &Input) -> String {
+    let elem = match input.elem {
+        DataType::Undefined => "of an unknown type".to_owned(),
+        elem => elem.numpy_name(),
+    };
+    let dim = |dim: &DeclaredDim| match dim {
+        DeclaredDim::Size(size) => size.to_string(),
+        DeclaredDim::Name(name) => name.clone(),
+        DeclaredDim::Unknown => "?".to_owned(),
+    };
+    let shape = input.dims.as_ref().map_or("of an unknown shape".to_owned(), |dims| {
+        format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
+    });
+    format!("\"{}\" ({elem} {shape})", input.name)
+}
+
+/// The least and the largest number of a type of integers or booleans.
+pub(super) fn range(elem: DataType) -> Option<(i64, i64)> {
+    Some(match elem {
+        DataType::Bool => (0, 1),
+        DataType::Uint8 => (0, u8::MAX.into()),
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Uint16 => (0, u16::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Uint32 => (0, u32::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Uint64 => (0, i64::MAX),
+        DataType::Int64 => (i64::MIN, i64::MAX),
+        _ => return None,
+    })
 }
 
 /// The shape of a prepared photo; sides of 224 where they depend on the photo.

@@ -8,10 +8,10 @@ use std::{
 
 use ndarray::{ArrayViewD, Axis};
 use onnx_grad::{
-    Dim, Model, Want,
+    Model, Want,
     builder::Builder,
     differentiate,
-    graph::{Graph, Sizes, ValueId},
+    graph::{Graph, ValueId},
     proto::tensor_proto::DataType,
     prune,
 };
@@ -46,6 +46,8 @@ pub(super) struct Compiled {
 /// What the graph gives.
 struct Outputs {
     names: Vec<String>,
+    /// The inputs that it reads.
+    inputs: Vec<String>,
     /// Whether the pixels of the class are among it.
     pixels: bool,
     /// Whether the method's overriding rules changed nothing, for want of a node that they are for.
@@ -63,6 +65,7 @@ impl Explainer {
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
+        given: &[Tensor],
         targets: &[Target],
     ) -> Result<Vec<Explanation>> {
         let kinds: HashSet<Kind> = targets.iter().map(|target| Kind::of(*target)).collect();
@@ -78,12 +81,16 @@ impl Explainer {
         let mut timings = Timings::default();
         let compiled = self.compiled(key, &mut timings)?;
         let mut inputs = vec![
-            (self.input.name.as_str(), TensorView::from(x.view())),
+            (self.inputs.image.name.as_str(), TensorView::from(x.view())),
             (CLASS_INPUT, TensorView::from(class.view().into_dyn())),
         ];
         if kind == Kind::Difference {
             inputs.push((OTHER_INPUT, TensorView::from(other.view().into_dyn())));
         }
+        let names = self.inputs.given.iter().map(|given| given.name.as_str());
+        inputs.extend(names.zip(given.iter().map(Tensor::view)));
+        // What only other outputs of the model are computed from is pruned.
+        inputs.retain(|(name, _)| compiled.outputs.inputs.iter().any(|kept| kept == name));
         let started = Instant::now();
         let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
         let outputs = compiled.session.run(&inputs, &names)?;
@@ -141,13 +148,8 @@ impl Explainer {
 
     /// The graph that computes scores, weights and maps for inputs of one shape.
     fn differentiated(&self, key: &Key) -> Result<(Model, Outputs)> {
-        let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
-        let shape: Vec<Dim> = match key.shape.iter().map(dim).collect() {
-            Ok(shape) => shape,
-            Err(_) => bail!(Input, "the input has the impossible shape {:?}", key.shape),
-        };
-        let batch = shape[..1].to_vec();
-        let sizes = Sizes::from([(self.input.name.clone(), shape)]);
+        let sizes = self.inputs.sizes(&key.shape);
+        let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
         let mut graph = Graph::new(&self.model, &sizes)?;
         let head = head(&graph)?;
         let layers = self
@@ -209,7 +211,9 @@ impl Explainer {
             names.push(name);
         }
         let pixels = target.pixels.is_some();
-        Ok((prune(&graph, &outputs)?, Outputs { names, pixels, plain }))
+        let model = prune(&graph, &outputs)?;
+        let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
+        Ok((model, Outputs { names, inputs, pixels, plain }))
     }
 
     /// The channels of the input, in its order; RGB where the model takes no photos.

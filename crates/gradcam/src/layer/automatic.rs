@@ -40,9 +40,9 @@ const AFTER_SCORES: &[&str] = &[
     "ArgMax",
 ];
 
-/// The values that depend on an input of the graph, are not known in advance, and reach the output.
-pub(super) fn active(graph: &Graph, output: ValueId) -> HashSet<ValueId> {
-    let mut depends: HashSet<ValueId> = graph.inputs().iter().copied().collect();
+/// The values that depend on one of these inputs of the graph, are not known in advance, and reach the output.
+pub(super) fn active(graph: &Graph, inputs: &[ValueId], output: ValueId) -> HashSet<ValueId> {
+    let mut depends: HashSet<ValueId> = inputs.iter().copied().collect();
     for (id, _) in graph.nodes() {
         if graph.node_inputs(id).iter().flatten().any(|input| depends.contains(input)) {
             let open = |v: &&ValueId| graph.fact(**v).value.is_none();
@@ -102,8 +102,15 @@ fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<
 /// Stepped over are a local pooling at the very end (VGG), a convolution that makes the class scores
 /// before a global pooling (SqueezeNet), and in dense heads the resizes and the class-scoring
 /// convolution.
-pub(super) fn last_feature_map(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
-    let active = active(graph, output);
+///
+/// What depends on other inputs than the image alone does not count.
+pub(super) fn last_feature_map(
+    graph: &Graph,
+    views: &Views,
+    images: &[ValueId],
+    output: ValueId,
+) -> Option<ValueId> {
+    let active = active(graph, images, output);
     let tokens = attention::last_read(graph, &active);
     if let Some(tokens) = tokens.filter(|value| views.of(graph, *value).is_some()) {
         return Some(quantised::shown(graph, tokens).0);

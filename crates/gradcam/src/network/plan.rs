@@ -220,7 +220,7 @@ impl Plan {
 fn hooked(graph: &Graph, sites: &Sites) -> Result<Vec<Hooked>> {
     let mut all: Vec<Hooked> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
-    let layers = Layers::new(graph, scores, Grid::default());
+    let layers = Layers::new(graph, graph.inputs(), scores, Grid::default());
     for (path, kind) in sites {
         if let Some(known) = all.iter_mut().find(|known| known.path == *path) {
             known.kinds.push(*kind);

@@ -1,0 +1,134 @@
+//! Networks that take more than one float photo, against float64 PyTorch, on every engine.
+
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
+#[path = "engine/common.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
+mod common;
+
+use gradcam::{
+    Explainer, ExplainerBuilder, Model, Target,
+    engine::{EngineKind, Tensor},
+    ndarray::{ArrayD, Axis, Slice},
+};
+use testkit::{InputCase, InputValue, fixture, input_cases, largest_error};
+
+/// What an engine refuses, and what it says. A network that runs all the same is an error.
+const REFUSED: &[(EngineKind, &str, &str)] = &[];
+
+fn open(name: &str) -> Model {
+    Model::open(fixture(&format!("inputs/{name}.onnx"))).expect(name)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the numbers are of the declared type")]
+fn floats(value: &InputValue) -> ArrayD<f32> {
+    let numbers = value.data.iter().map(|number| *number as f32).collect();
+    ArrayD::from_shape_vec(value.shape.as_slice(), numbers).expect("an input")
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers")]
+fn tensor(value: &InputValue) -> Tensor {
+    match value.dtype.starts_with("float") {
+        true => floats(value).into(),
+        false => floats(value).mapv(|number| number as i64).into(),
+    }
+}
+
+fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
+    builder.engine(kind).library_places(common::library())
+}
+
+/// An explainer of some layers, with all inputs given but the image, of the images of that range.
+fn explainer(name: &str, case: &InputCase, kind: EngineKind, images: Slice) -> Explainer {
+    let builder = Explainer::builder(open(name)).layers(case.layers.keys());
+    let given = case.inputs.iter().filter(|(name, _)| *name != "image");
+    let builder = given.fold(on(kind, builder), |builder, (name, value)| {
+        let rows = value.shape.first() == Some(&case.classes.len());
+        builder.input(
+            name,
+            match tensor(value) {
+                Tensor::F32(array) if rows => array.slice_axis(Axis(0), images).to_owned().into(),
+                Tensor::I64(array) if rows => array.slice_axis(Axis(0), images).to_owned().into(),
+                whole => whole,
+            },
+        )
+    });
+    builder.build().expect(name)
+}
+
+#[test]
+fn maps_equal_float64_pytorch() {
+    for (name, case) in input_cases() {
+        let image = floats(&case.inputs["image"]);
+        let targets: Vec<Target> = case.classes.iter().map(|&class| Target::Class(class)).collect();
+        for kind in EngineKind::ALL {
+            let whole = explainer(&name, &case, kind, Slice::from(..));
+            let explained = whole.explain_batch(image.view(), &targets);
+            let refused = REFUSED.iter().find(|(engine, of, _)| *engine == kind && *of == name);
+            if let Some((.., phrase)) = refused {
+                let message = explained.expect_err(&name).to_string();
+                assert!(message.contains(phrase), "{name} on {kind}: {message}");
+                continue;
+            }
+            let explained = explained.expect(&name);
+            let scores: Vec<f32> = explained.iter().flat_map(|e| e.scores.clone()).collect();
+            let error = largest_error(&scores, &case.scores.data);
+            assert!(error <= case.bound, "scores of {name} on {kind}: {error:.1e}");
+            for (at, target) in targets.iter().enumerate() {
+                // Alone it has the same map, also where the model fixes the batch.
+                let one = Slice::from(at..=at);
+                let alone = explainer(&name, &case, kind, one);
+                let alone = alone.explain_batch(image.slice_axis(Axis(0), one), &[*target]);
+                let alone = &alone.expect(&name)[0];
+                for (place, (layer, want)) in case.layers.iter().enumerate() {
+                    let size = want.data.len() / want.shape[0];
+                    let want_map = &want.data[at * size..(at + 1) * size];
+                    for (how, got) in [("batch", &explained[at]), ("alone", alone)] {
+                        let map = &got.layers[place].map;
+                        assert_eq!(map.shape(), &want.shape[1..], "{name} at {layer}");
+                        let map: Vec<f32> = map.iter().copied().collect();
+                        let error = largest_error(&map, want_map);
+                        let at = format!("{name} at {layer} on {kind}, image {at}, {how}");
+                        assert!(error <= case.bound, "{at}: {error:.1e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_default_layer_is_that_of_the_image() {
+    for (name, case) in input_cases() {
+        let given = case.inputs.iter().filter(|(name, _)| *name != "image");
+        let builder = given.fold(Explainer::builder(open(&name)), |builder, (name, value)| {
+            builder.input(name, tensor(value))
+        });
+        let listed = builder.layer_list().expect("a list");
+        let explainer = builder.build().expect(&name);
+        let (default, _) = explainer.layers().next().expect("a layer");
+        assert!(default.ends_with("late") || default == "layer2", "{name}: {default}");
+        let listed = listed.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
+        assert_eq!(listed, Some(default), "{name}");
+    }
+}
+
+#[test]
+fn a_value_without_a_batch_is_used_for_each_image() {
+    let case = &input_cases()["two_branches"];
+    let image = floats(&case.inputs["image"]);
+    let features = floats(&case.inputs["features"]);
+    let row = features.index_axis(Axis(0), 0).to_owned();
+    for kind in EngineKind::ALL {
+        let maps = |value: ArrayD<f32>| {
+            let builder = on(kind, Explainer::builder(open("two_branches")));
+            let explainer = builder.input("features", value).build().expect("an explainer");
+            let explained = explainer.explain_batch(image.view(), &[Target::Class(1); 2]);
+            let maps = explained.expect("maps").into_iter();
+            maps.map(|e| e.layers[0].map.clone()).collect::<Vec<_>>()
+        };
+        let both = ndarray::stack![Axis(0), row, row];
+        assert_eq!(maps(row.clone()), maps(both.clone()));
+        assert_eq!(maps(row.clone().insert_axis(Axis(0))), maps(both));
+    }
+}
