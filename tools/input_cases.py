@@ -80,14 +80,14 @@ class AllTypes(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trunk, self.head = Trunk(), nn.Linear(8, 4)
+        self.early, self.middle, self.late, self.head = conv(3, 6), conv(6, 8, 2), conv(8, 8), nn.Linear(8, 4)
         self.of_double, self.of_half, self.of_kind, self.of_small = nn.Linear(2, 6), nn.Linear(3, 6), nn.Embedding(5, 6), nn.Linear(2, 6)
 
     def forward(self, image, double, half, kind, small, mask, flag):
         dtype = self.head.weight.dtype
         gate = self.of_double(double.to(dtype)) + self.of_half(half.to(dtype)) + self.of_kind(kind) + self.of_small(small.to(dtype))
-        x = self.trunk.early(image) * torch.sigmoid(gate)[:, :, None, None]
-        x = self.trunk.late(self.trunk.middle(x * mask.to(dtype)))
+        x = self.early(image) * torch.sigmoid(gate)[:, :, None, None]
+        x = self.late(self.middle(x * mask.to(dtype)))
         pooled = x.mean((2, 3))
         return self.head(torch.where(flag, pooled, torch.tanh(pooled)))
 
@@ -104,6 +104,16 @@ class Photo(nn.Module):
         return self.head(self.trunk(x).mean((2, 3)))
 
 
+class Block(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.conv1, self.bn, self.conv2 = nn.Conv2d(n, n, 3, padding=1, bias=False), nn.BatchNorm2d(n), nn.Conv2d(n, n, 3, padding=1)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.conv2(self.relu(self.bn(self.conv1(x)))) + x)
+
+
 class Residual(nn.Module):
     """A small residual network, without a cast."""
 
@@ -111,17 +121,15 @@ class Residual(nn.Module):
         super().__init__()
         self.stem, self.bn = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8)
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
-        self.layer2, self.head = nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.Linear(16, 4)
+        self.layer1, self.late, self.head = Block(8), conv(8, 16, 2), nn.Linear(16, 4)
 
     def forward(self, image):
         x = self.pool(torch.relu(self.bn(self.stem(image))))
-        x = torch.relu(self.layer1(x) + x)
-        return self.head(torch.relu(self.layer2(x)).mean((2, 3)))
+        return self.head(self.late(self.layer1(x)).mean((2, 3)))
 
 
 class Squeezing(nn.Module):
-    """A squeeze, around which the older exporter writes an If where it does not know the shape."""
+    """A squeeze, around which torch's older exporter writes an If where it does not know the shape."""
 
     def __init__(self):
         super().__init__()
@@ -230,28 +238,90 @@ def tensor(t):
 CASES = {}
 
 
-def case(name, network, inputs, layers, classes=(1, 3), computes=torch.float32, rewrite=None, agrees=True, **how):
-    network = weighed(network)
-    classes = list(classes)
-    model = exported(network.to(computes), inputs, **how)
-    if computes != torch.float32:  # the numbers of the file, not those before they were rounded
-        network = network.to(torch.float64)
+def case(name, network, inputs, layers, classes=(1, 3), computes=torch.float32, rewrite=None, at_once=None, agrees=True, **how):
+    """One file. `computes` is the type of the weights, `at_once` the batch that the file fixes; `rewrite` changes what torch exported."""
+    network, classes = weighed(network).to(computes), list(classes)
+    given = {k: v.to(computes) if v.dtype == torch.float32 else v for k, v in inputs.items()}
+    if at_once:
+        how["batch"] = None
+    model = exported(network, {k: v[:at_once] for k, v in given.items()} if at_once else given, **how)
     if rewrite:
         model = rewrite(model)
     want, scores = maps(network, inputs, classes, layers, torch.float64)
     single, _ = maps(network, inputs, classes, layers, torch.float32)
-    half = off(maps(network, inputs, classes, layers, computes)[0], want) if computes != torch.float32 else 0.0
+    own = off(maps(network, inputs, classes, layers, computes)[0], want) if computes != torch.float32 else 0.0
     contrast = min(float((m.amax() - m.amin()) / m.abs().max()) for m in want.values())
-    print(f"{name}: float32 is off by {off(single, want):.1e}, {computes} by {half:.1e}; contrast {contrast:.2f}", flush=True)
+    ops = sorted({n.op_type for n in model.graph.node if n.op_type in ("If", "Cast")} | {f.name for f in model.functions})
+    print(f"{name}: float32 is off by {off(single, want):.1e}, {computes} by {own:.1e}; contrast {contrast:.2f}; {ops}", flush=True)
     assert contrast >= 0.15 and off(single, want) <= 1e-5, name
     onnx.checker.check_model(model)
     if agrees:
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        got = session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
-        assert np.abs(got - scores.numpy()).max() <= max(1e-4, 3 * half) * np.abs(scores.numpy()).max(), name
+        types = {i.name: i.type for i in session.get_inputs()}
+        half = lambda k, v: v.half() if types[k] == "tensor(float16)" else v
+        step = at_once or len(classes)
+        chunk = lambda at: {k: half(k, v[at : at + step] if len(v) == len(classes) else v).numpy() for k, v in inputs.items()}
+        got = np.concatenate([session.run(None, chunk(at))[0] for at in range(0, len(classes), step)])
+        assert np.abs(got - scores.numpy()).max() <= max(1e-4, 3 * own) * np.abs(scores.numpy()).max(), name
     onnx.save(model, FOLDER / f"{name}.onnx")
-    CASES[name] = {"inputs": {k: tensor(v) for k, v in inputs.items()}, "classes": classes, "scores": tensor(scores), "bound": max(BOUND, 3 * half),
+    CASES[name] = {"inputs": {k: tensor(v) for k, v in inputs.items()}, "classes": classes, "scores": tensor(scores), "bound": max(BOUND, 3 * own),
                    "layers": {k: tensor(v) for k, v in want.items()}}
+
+
+def io_of_float32(model):
+    """Casts at the border, as converters write them that keep the types of inputs and outputs."""
+    graph = model.graph
+    for value, at in [(graph.input[0], 0), (graph.output[0], len(graph.node) + 1)]:
+        inner, elem = f"{value.name}.half", value.type.tensor_type.elem_type
+        for node in graph.node:
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    if name == value.name:
+                        names[index] = inner
+        ends = (value.name, inner, elem) if at == 0 else (inner, value.name, TensorProto.FLOAT)
+        graph.node.insert(at, helper.make_node("Cast", [ends[0]], [ends[1]], f"cast.{value.name}", to=ends[2]))
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    return model
+
+
+def conditional_squeeze(model):
+    """Each squeeze as torch's older exporter writes it where it does not know the size: If(Equal(size, 1), Squeeze, Identity)."""
+    graph = model.graph
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Squeeze":
+            nodes.append(node)
+            continue
+        (x, axes), y = node.input, node.output[0]
+        elem = TensorProto.FLOAT
+        then = helper.make_graph([helper.make_node("Squeeze", [x, axes], [f"{y}.then"], f"{node.name}.then")], "then", [], [helper.make_tensor_value_info(f"{y}.then", elem, None)])
+        other = helper.make_graph([helper.make_node("Identity", [x], [f"{y}.else"], f"{node.name}.else")], "else", [], [helper.make_tensor_value_info(f"{y}.else", elem, None)])
+        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), f"{y}.one"))
+        nodes += [helper.make_node("Shape", [x], [f"{y}.shape"]), helper.make_node("Gather", [f"{y}.shape", axes], [f"{y}.size"]),
+                  helper.make_node("Equal", [f"{y}.size", f"{y}.one"], [f"{y}.is_one"]),
+                  helper.make_node("If", [f"{y}.is_one"], [y], node.name, then_branch=then, else_branch=other)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return model
+
+
+def functions(model):
+    """Each Relu is a call of a local function, which calls another."""
+    inner = onnx.parser.parse_function("""<domain: "test.functions", opset_import: ["" : 17]>
+        Largest (x, y) => (z) { z = Max(x, y) }""")
+    outer = onnx.parser.parse_function("""<domain: "test.functions", opset_import: ["" : 17, "test.functions" : 1]>
+        Rectify (x) => (y) { zero = Constant<value = float {0}>()
+            cast = CastLike(zero, x)
+            y = test.functions.Largest(x, cast) }""")
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type, node.domain = "Rectify", "test.functions"
+    model.functions.extend([inner, outer])
+    model.opset_import.append(helper.make_opsetid("test.functions", 1))
+    del model.graph.value_info[:]
+    return model
 
 
 TRUNK = ["trunk.late", "trunk.early"]
@@ -265,12 +335,45 @@ def several_inputs():
     small = {"double": floats("double", 2, 2).double(), "half": floats("half", 2, 3).half(), "kind": whole("kind", 0, 5, 2).long(),
              "small": whole("small", -3, 4, 2, 2).int(), "mask": whole("mask", 0, 3, 1, 1, 12, 18).byte(), "flag": torch.tensor([[True], [False]])}
     open_axes = {k: {0: "batch"} for k in ["image", "double", "half", "kind", "small", "flag", "scores"]}
-    case("all_types", AllTypes(), {"image": image} | small, TRUNK, axes=open_axes)
+    case("all_types", AllTypes(), {"image": image} | small, ["late", "early"], axes=open_axes)
+
+
+def photos():
+    """Images of other types than float32, and batches that are fixed."""
+    for name, low, high, batch in [("uint8", 0, 256, 4), ("int8", -128, 128, 1), ("int32", 0, 256, None), ("int64", 0, 256, None)]:
+        images = 4 if batch == 4 else 2
+        photo = whole("image", low, high, images, *IMAGE[1:]).to(getattr(torch, name))
+        case(f"photo_{name}", Photo(), {"image": photo}, TRUNK, [1, 3, 0, 2][:images], at_once=batch)
+    photo = whole("image", 0, 256, *IMAGE)
+    case("photo_float16", Photo(), {"image": photo.half()}, TRUNK)
+    case("photo_float64", Photo(), {"image": photo.double()}, TRUNK)
+
+
+def precisions():
+    image, layers = floats("image", 2, 3, 24, 32), ["late", "layer1"]
+    case("half", Residual(), {"image": image.half()}, layers, computes=torch.float16)
+    case("half_inside", Residual(), {"image": image.half().float()}, layers, computes=torch.float16, rewrite=io_of_float32)
+    case("bfloat16", Residual(), {"image": image.bfloat16()}, layers, computes=torch.bfloat16, agrees=False, dynamo=True, opset=18)
+
+
+def graphs():
+    image = {"image": floats("image", *IMAGE)}
+    case("if_of_shapes", Squeezing(), image, TRUNK, rewrite=conditional_squeeze)
+    case("functions", Squeezing(), image, TRUNK, rewrite=functions)
+
+
+def other_axes():
+    case("strip", Strip(), {"image": floats("image", 2, 2, 64)}, ["late", "early"])
+    case("volume", Volume(), {"image": floats("image", 2, 1, 6, 8, 10)}, ["late", "early"])
 
 
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     several_inputs()
+    photos()
+    precisions()
+    graphs()
+    other_axes()
     (FOLDER / "inputs.json").write_text(json.dumps(CASES, separators=(",", ":")) + "\n")
 
 

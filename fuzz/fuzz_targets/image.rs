@@ -6,7 +6,7 @@
 use gradcam::{
     image::{
         Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, heatmap, overlay,
-        preprocess::{Channels, Fit, Layout},
+        preprocess::{Channels, Fit, Layout, Numbers},
         resolve,
     },
     ndarray::Array2,
@@ -47,7 +47,7 @@ fuzz_target!(
             channels: Some(channels),
             ..Overrides::default()
         };
-        let resolved = resolve(&overrides, &[], None, &[None; 4]).expect("flags that fit");
+        let resolved = resolve(&overrides, &[], None, &[None; 4], Numbers::Floats).expect("flags that fit");
         let Ok((tensor, placement)) = resolved.preprocess.apply(&photo) else { return };
         assert_eq!(tensor.len(), size.0 as usize * size.1 as usize * channels.count());
 

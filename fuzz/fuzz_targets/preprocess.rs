@@ -5,7 +5,7 @@
 
 use std::{fs, path::PathBuf, sync::LazyLock};
 
-use gradcam::image::{Overrides, Photo, resolve};
+use gradcam::image::{Overrides, Photo, preprocess::Numbers, resolve};
 use libfuzzer_sys::fuzz_target;
 
 /// Metadata keys, each with what else must be there; then file names.
@@ -49,7 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
     for shape in
         [[None; 4], [Some(1), Some(3), Some(8), Some(8)], [None, Some(9), Some(9), Some(1)]]
     {
-        let Ok(resolved) = resolve(&overrides, &metadata, Some(&model), &shape) else { continue };
+        let Ok(resolved) = resolve(&overrides, &metadata, Some(&model), &shape, Numbers::Floats) else { continue };
         let photo = Photo::from_rgb8(5, 4, vec![7; 60]).expect("a photo");
         // A large size that somebody asks for is not a fault, only slow.
         let output = resolved.preprocess.geometry.output().unwrap_or((1 << 16, 1 << 16));

@@ -70,9 +70,10 @@ pub(crate) enum Command {
 pub(crate) struct ExplainArgs {
     /// Photos (JPEG, PNG, WebP) or tensors (.npy); - reads standard input
     ///
-    /// A photo is turned upright, resized and normalised as the model wants it. A .npy file goes into
-    /// the network as it is: float32, [C, H, W] for one image or [N, C, H, W] for N of them (for
-    /// models that take [N, H, W, C], the same with the channels last).
+    /// A photo is turned upright, resized and normalised as the model wants it; where the network takes
+    /// integers, its pixels are 0 to 255. A .npy file goes into the network as it is: float32 or the type that
+    /// the network takes, [C, H, W] for one image or [N, C, H, W] for N of them (for models that take
+    /// [N, H, W, C], the same with the channels last; 1-D and 3-D models take [C, L] and [C, D, H, W]).
     #[arg(value_name = "IMAGE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<PathBuf>,
 
@@ -165,7 +166,8 @@ pub(crate) struct OutputArgs {
     /// What to write, separated by commas
     ///
     /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo,
-    /// the heatmap alone in colours, at the size of the network's input. saliency and guided-backprop
+    /// the heatmap alone in colours, at the size of the network's input (of a 1-D model a strip, of a 3-D
+    /// one the slices along the depth). saliency and guided-backprop
     /// are pictures of that size, without the photo: the gradient's magnitude in grey (one pixel in a
     /// hundred is white), and the gradient in colours as deprocess_image of pytorch-grad-cam.
     /// npy: two files, .raw.npy (float32 [h, w]: the map as the method defines it, signed, before

@@ -246,7 +246,8 @@ impl Explainer {
     /// Explains a batch of images that are ready for the network, each for its own target, in one run. A model
     /// of a fixed batch is run as often as it takes; where images are missing, the last one stands in.
     ///
-    /// `x` has the shape of the model's input, such as [N, C, H, W], with any N; `targets` has N entries.
+    /// `x` has the shape of the model's input, such as [N, C, H, W], with any N; `targets` has N entries. For a
+    /// model that takes integers `x` holds whole numbers, such as 0 to 255.
     ///
     /// # Errors
     /// `Input` where the shape does not fit or the targets are not as many as the images, `Target` where

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ndarray::{Array2, ArrayD, ArrayView, ArrayView2, Dimension, Ix3};
+use ndarray::{Array2, ArrayD, ArrayView, ArrayView2, Dimension, Ix3, IxDyn, ShapeError};
 use serde_json::{Value, json};
 
 use crate::{
@@ -83,8 +83,8 @@ pub struct Explanation {
     pub scores: Vec<f32>,
     /// The probability of every class, `[K]`; empty for a segmentation.
     pub probabilities: Vec<f32>,
-    /// The size of the network's input, [height, width].
-    pub input_size: (usize, usize),
+    /// The size of the network's input: [height, width], [length] or [depth, height, width].
+    pub input_size: Vec<usize>,
     /// The method.
     pub method: &'static str,
     /// The engine.
@@ -130,19 +130,49 @@ impl Explanation {
     /// # Errors
     /// `Layer` where the map is not two-dimensional, `Image` where it is not finite.
     pub fn heatmap(&self, layer: usize) -> Result<Array2<f32>> {
+        let heatmap = self.heatmap_nd(layer)?;
+        let axes = heatmap.ndim();
+        heatmap.into_dimensionality().or_else(|_| {
+            bail!(
+                Layer,
+                "the map of layer \"{}\" has {axes} spatial axes; a picture needs two",
+                self.layers[layer].layer
+            )
+        })
+    }
+
+    /// The heatmap of one layer with as many axes as its map: [L] of a 1-D model, [D, H, W] of a 3-D one, [H, W]
+    /// as [`Explanation::heatmap`]. Where the network's input has another number of axes, the map keeps its size.
+    ///
+    /// # Errors
+    /// `Layer` where there is no such layer, `Image` where the map is not finite.
+    pub fn heatmap_nd(&self, layer: usize) -> Result<ArrayD<f32>> {
+        let map = self.map_of::<IxDyn>(layer)?;
         if self.site != Site::Layer {
-            return Ok(image::gradient_heatmap(self.map_of::<Ix3>(layer)?)?);
+            let space = map.shape().get(1..).unwrap_or_default().to_vec();
+            let flat = (map.shape().first().copied().unwrap_or(1), 1, space.iter().product());
+            let flat = map.to_shape(flat).map_err(|error| torn(&error))?;
+            let heatmap = image::gradient_heatmap(flat.view())?;
+            return heatmap.into_shape_with_order(space).map_err(|error| torn(&error));
         }
-        Ok(image::heatmap(&[self.map2(layer)?], self.input_size)?)
+        if let (2, [height, width]) = (map.ndim(), &self.input_size[..]) {
+            return Ok(image::heatmap(&[self.map2(layer)?], (*height, *width))?.into_dyn());
+        }
+        let same = map.ndim() == self.input_size.len();
+        let size = if same { self.input_size.as_slice() } else { map.shape() };
+        Ok(image::heatmap_nd(map.view(), size)?)
     }
 
     /// The map of the network's input as a picture of that size, as the method draws it. `None` for a method
-    /// that explains layers.
+    /// that explains layers, and for an input that is no picture.
     ///
     /// # Errors
     /// As [`Explanation::heatmap`], and `Image` where the input has no colours.
     pub fn input_picture(&self, layer: usize) -> Result<Option<Photo>> {
         let Site::Input(drawn) = self.site else { return Ok(None) };
+        if self.input_size.len() != 2 {
+            return Ok(None);
+        }
         let map = self.map_of::<Ix3>(layer)?;
         let picture = match drawn {
             Drawn::Magnitude => image::magnitude_picture(map)?,
@@ -213,7 +243,7 @@ impl Explanation {
             "against": self.other.as_ref().map(class),
             "top": self.top(top).iter().map(class).collect::<Vec<_>>(),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
-            "input_size": [self.input_size.0, self.input_size.1],
+            "input_size": self.input_size,
             "warnings": warnings.collect::<Vec<_>>(),
             "timings_ms": {
                 "differentiate": ms(self.timings.differentiate),
@@ -222,6 +252,10 @@ impl Explanation {
             },
         })
     }
+}
+
+fn torn(error: &ShapeError) -> crate::Error {
+    crate::Error::new(crate::ErrorKind::Layer, format!("the map has an impossible shape: {error}"))
 }
 
 /// The smallest and the largest entry; infinite for an empty map.

@@ -6,12 +6,12 @@
 //! wants its photos prepared.
 //!
 //! ```
-//! use gradcam::image::{Overrides, OverlayStyle, Photo, heatmap, overlay, resolve};
+//! use gradcam::image::{Overrides, OverlayStyle, Photo, heatmap, overlay, preprocess::Numbers, resolve};
 //!
 //! # fn main() -> Result<(), gradcam::image::ImageError> {
 //! let photo = Photo::from_rgb8(4, 2, vec![128; 24])?;
 //! let input_shape = [None, Some(3), Some(8), Some(8)];
-//! let resolved = resolve(&Overrides::default(), &[], None, &input_shape)?;
+//! let resolved = resolve(&Overrides::default(), &[], None, &input_shape, Numbers::Floats)?;
 //! let (input, placement) = resolved.preprocess.apply(&photo)?;
 //! assert_eq!(input.shape(), [1, 3, 8, 8]);
 //!
@@ -36,7 +36,7 @@ pub mod resize;
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
-pub use heatmap::heatmap;
+pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo};
 pub use preprocess::{Overrides, Placement, Preprocess, Resolved, resolve};

@@ -383,7 +383,14 @@ impl NetworkBuilder {
             )
         };
         let input = ImageInput::of(input);
-        input.check_type()?;
+        if !input.elem.is_float() {
+            let elem = input.elem.numpy_name();
+            bail!(
+                Input,
+                "the model's input \"{}\" takes {elem}; a network takes floats",
+                input.name
+            )
+        }
         let graph = Graph::new(&self.model, &input.default_sizes(None))?;
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")

@@ -113,9 +113,9 @@ const MAP: &str = "a map";
 
 /// The sizes of the model's first input, 2 where the model leaves them open.
 fn sizes(model: &Model) -> Option<(String, Vec<i64>)> {
-    let (name, dims) = inputs(model).into_iter().next()?;
+    let input = inputs(model).into_iter().next()?;
     let size = |dim: DeclaredDim| if let DeclaredDim::Size(size) = dim { size } else { 2 };
-    Some((name, dims.into_iter().map(size).collect()))
+    Some((input.name, input.dims.unwrap_or_default().into_iter().map(size).collect()))
 }
 
 /// The gradient of the first output with respect to the first input, and sums over space of all.

@@ -204,7 +204,7 @@ fn maps_have_their_channels_first() {
                 let got: Vec<f32> = map3(other).iter().copied().collect();
                 assert!(largest_error(&got, &want) <= 1e-6, "{method} on {kind}");
                 assert_eq!(map3(other).dim(), (3, 6, 7), "{method} on {kind}");
-                assert_eq!(other.input_size, (6, 7), "{method} on {kind}");
+                assert_eq!(other.input_size, [6, 7], "{method} on {kind}");
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gradcam::image::preprocess::{Channels, Fit, Layout, Origin};
+use gradcam::image::preprocess::{Channels, Fit, Layout, Numbers, Origin};
 use gradcam::image::{Filter, ImageErrorKind, Overrides, Resolved, resolve};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn summary(resolved: &Resolved) -> String {
 
 fn with_files(name: &str, files: &[(&str, &str)], shape: &[Option<i64>]) -> Resolved {
     let model = folder(name, files).join("model.onnx");
-    resolve(&Overrides::default(), &[], Some(&model), shape).unwrap()
+    resolve(&Overrides::default(), &[], Some(&model), shape, Numbers::Floats).unwrap()
 }
 
 #[test]
@@ -73,12 +73,12 @@ fn nothing_known_is_guessed_and_said() {
             "{short_side:{longest:null,size:256}} bilinear crop 224x224 Even fill 0 x 1/255 - [0.485, 0.456, 0.406] / [0.229, 0.224, 0.225] Nchw Rgb",
         ),
     ] {
-        let resolved = resolve(&Overrides::default(), &[], None, &shape).unwrap();
+        let resolved = resolve(&Overrides::default(), &[], None, &shape, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{shape:?}");
         assert!(resolved.guessed());
         assert_eq!(resolved.labels, None);
     }
-    let guessed = resolve(&Overrides::default(), &[], None, &NCHW).unwrap();
+    let guessed = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Floats).unwrap();
     let warning = guessed.warning.unwrap();
     for part in [
         "short side to 256 (bilinear filter), centre crop 224x224",
@@ -88,7 +88,7 @@ fn nothing_known_is_guessed_and_said() {
         assert!(warning.contains(part), "{warning}");
     }
     let known = Overrides { imagenet: true, ..Overrides::default() };
-    assert!(!resolve(&known, &[], None, &NCHW).unwrap().guessed());
+    assert!(!resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guessed());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn values_carry_their_origin_into_json() {
         r#"{"image_mean": 127, "image_std": 128, "do_rescale": false}"#,
     )]);
     let overrides = Overrides { filter: Some(Filter::Bicubic), ..Overrides::default() };
-    let resolved = resolve(&overrides, &metadata, None, &NCHW).unwrap();
+    let resolved = resolve(&overrides, &metadata, None, &NCHW, Numbers::Floats).unwrap();
     let json = serde_json::to_value(&resolved).unwrap();
     assert_eq!(
         json["origins"],
@@ -162,7 +162,8 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
         ("nested", [("processor_config.json", &nested), ("config.json", labels)], "model.onnx"),
     ] {
         let model = folder(&format!("found {name}"), &files).join(model);
-        let resolved = resolve(&Overrides::default(), &[], Some(&model), &NCHW).unwrap();
+        let resolved =
+            resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
         assert_eq!(resolved.origins["geometry"], Origin::PreprocessorConfig, "{name}");
         assert_eq!(resolved.origins["labels"], Origin::HuggingFaceConfig, "{name}");
         let labels = resolved.labels.unwrap();
@@ -174,7 +175,8 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
     }
     let files = [("preprocessor_config.json", vit)];
     let model = folder("found not", &files).join("weights/model.onnx");
-    let resolved = resolve(&Overrides::default(), &[], Some(&model), &NCHW).unwrap();
+    let resolved =
+        resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
     assert!(resolved.guessed(), "a folder that is not called onnx is not left");
 }
 
@@ -255,7 +257,7 @@ fn metadata_of_the_model() {
         ("Image -1..1", vec![("Image.NominalPixelRange", "Normalized_1_1")], Origin::OnnxImage,
             format!("{imagenet_geometry} x 1/255 - [0.5, 0.5, 0.5] / [0.5, 0.5, 0.5] Nchw Rgb")),
     ] {
-        let resolved = resolve(&Overrides::default(), &props(&metadata), None, &OPEN).unwrap();
+        let resolved = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{name}");
         assert_eq!(resolved.origins["mean"], origin, "{name}");
         assert_eq!(resolved.guessed(), origin == Origin::OnnxImage, "{name}: only the geometry is guessed");
@@ -303,7 +305,8 @@ fn the_first_source_wins() {
     ];
     for step in steps {
         step(&mut overrides, &mut metadata);
-        let resolved = resolve(&overrides, &metadata, Some(&model), &NCHW).unwrap();
+        let resolved =
+            resolve(&overrides, &metadata, Some(&model), &NCHW, Numbers::Floats).unwrap();
         seen.push((
             resolved.preprocess.mean[0],
             resolved.labels.unwrap()[0].clone(),
@@ -371,11 +374,11 @@ fn flags_shape_the_geometry() {
             "{exact:{height:32,width:64}} bicubic no crop",
         ),
     ] {
-        let resolved = resolve(&overrides, &[], Some(&model), &shape).unwrap();
+        let resolved = resolve(&overrides, &[], Some(&model), &shape, Numbers::Floats).unwrap();
         assert!(summary(&resolved).starts_with(expected), "{name}: {}", summary(&resolved));
     }
     let bgr = Overrides { channels: Some(Channels::Bgr), layout: Some(Layout::Nhwc), ..default() };
-    let resolved = resolve(&bgr, &[], None, &[None; 4]).unwrap();
+    let resolved = resolve(&bgr, &[], None, &[None; 4], Numbers::Floats).unwrap();
     assert!(summary(&resolved).ends_with("[0.406, 0.456, 0.485] / [0.225, 0.224, 0.229] Nhwc Bgr"));
 }
 
@@ -439,7 +442,8 @@ fn malformed_metadata_is_refused_by_file_and_key() {
         (("labels.txt", ""), "no labels; expected one per line"),
     ] {
         let model = folder("malformed", &[file]).join("model.onnx");
-        let error = resolve(&Overrides::default(), &[], Some(&model), &NCHW).unwrap_err();
+        let error =
+            resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
         let path = model.with_file_name(file.0);
         assert_eq!(error.to_string(), format!("{}: {message}", path.display()));
         assert_eq!(error.kind(), ImageErrorKind::Metadata, "{message}");
@@ -466,7 +470,8 @@ fn malformed_metadata_is_refused_by_file_and_key() {
             "metadata Image.BitmapPixelFormat is \"rgba8\"; supported: Gray8, Rgb8, Bgr8",
         ),
     ] {
-        let error = resolve(&Overrides::default(), &props(&metadata), None, &OPEN).unwrap_err();
+        let error = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats)
+            .unwrap_err();
         assert_eq!(error.to_string(), message);
     }
 }
@@ -524,7 +529,7 @@ fn contradictions_are_refused() {
             "rescale is 0; expected a number that is not 0",
         ),
     ] {
-        let error = resolve(&overrides, &[], None, shape).unwrap_err();
+        let error = resolve(&overrides, &[], None, shape, Numbers::Floats).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ImageErrorKind::Invalid, message));
     }
     let files = [(
@@ -532,9 +537,24 @@ fn contradictions_are_refused() {
         r#"{"image_processor_type": "ViTImageProcessor", "size": 384}"#,
     )];
     let model = folder("contradiction", &files).join("model.onnx");
-    let error = resolve(&default(), &[], Some(&model), &NCHW).unwrap_err();
+    let error = resolve(&default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
     assert_eq!(
         error.to_string(),
         "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224; say how photos fit with --fit"
     );
+}
+
+#[test]
+fn integers_are_pixels_as_they_are() {
+    let resolved = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Integers).unwrap();
+    assert_eq!(resolved.preprocess.rescale, 1.0);
+    assert_eq!(resolved.preprocess.mean, [0.0; 3]);
+    assert_eq!(resolved.preprocess.std, [1.0; 3]);
+    assert_eq!(resolved.origins["mean"], Origin::ModelType);
+    let mean = Overrides { mean: Some(vec![128.0]), ..Overrides::default() };
+    let resolved = resolve(&mean, &[], None, &NCHW, Numbers::Integers).unwrap();
+    assert_eq!(resolved.preprocess.mean, [128.0; 3]);
+    let said = [("gradcam.preprocess".to_owned(), r#"{"rescale_factor": 0.5}"#.to_owned())];
+    let resolved = resolve(&Overrides::default(), &said, None, &NCHW, Numbers::Integers).unwrap();
+    assert_eq!(resolved.preprocess.rescale, 0.5);
 }

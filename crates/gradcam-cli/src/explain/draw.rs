@@ -3,7 +3,7 @@
 use gradcam::{
     Explanation,
     image::{OverlayStyle, Photo},
-    ndarray::{Array2, ArrayBase, Data, Dimension},
+    ndarray::{Array2, ArrayBase, ArrayD, Data, Dimension},
 };
 use ndarray_npy::WriteNpyExt;
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub(super) fn parts(
         Format::Png => vec![("png", picture(item, explanation, layer, style)?.to_png()?)],
         Format::Npy => vec![
             ("raw.npy", npy(&explanation.layers[layer].map)?),
-            ("heatmap.npy", npy(&explanation.heatmap(layer)?)?),
+            ("heatmap.npy", npy(&explanation.heatmap_nd(layer)?)?),
         ],
         Format::Json => vec![("json", format!("{:#}\n", json()).into_bytes())],
     })
@@ -46,7 +46,30 @@ fn picture(
     }
     match &item.photo {
         Some((photo, placement)) => Ok(explanation.overlay(layer, photo, placement, style)?),
-        None => alone(&explanation.heatmap(layer)?, style),
+        None => alone(&flat(explanation.heatmap_nd(layer)?)?, style),
+    }
+}
+
+/// A heatmap as a picture: one of a line as a strip, one of a volume as its slices along the depth, beside each
+/// other and then below.
+fn flat(heatmap: ArrayD<f32>) -> Result<Array2<f32>> {
+    match *heatmap.shape() {
+        [length] => {
+            let height = (length / 8).clamp(16, 128);
+            Ok(Array2::from_shape_fn((height, length), |(_, x)| heatmap[[x]]))
+        }
+        [height, width] => Ok(Array2::from_shape_fn((height, width), |(y, x)| heatmap[[y, x]])),
+        [depth, height, width] => {
+            let columns = (1..=depth).find(|side| side * side >= depth).unwrap_or(1);
+            let size = (height * depth.div_ceil(columns), width * columns);
+            Ok(Array2::from_shape_fn(size, |(y, x)| {
+                let slice = (y / height) * columns + x / width;
+                heatmap.get([slice, y % height, x % width]).copied().unwrap_or(0.0)
+            }))
+        }
+        ref shape => Err(failed(format!(
+            "a heatmap of shape {shape:?} is no picture; write the array with --format npy"
+        ))),
     }
 }
 

@@ -150,8 +150,9 @@ impl<'a> Report<'a> {
         let size = match (&item.photo, item.explanations.first()) {
             (Some((photo, _)), _) => format!("{}x{}", photo.width(), photo.height()),
             (None, Some(explanation)) => {
-                let (height, width) = explanation.input_size;
-                format!("tensor {width}x{height}")
+                // Width x height, as of a photo.
+                let sizes = explanation.input_size.iter().rev().map(usize::to_string);
+                format!("tensor {}", sizes.collect::<Vec<_>>().join("x"))
             }
             (None, None) => String::new(),
         };

@@ -4,6 +4,7 @@
 //! function that rewrites a node. What it says was read in the engines' sources (rten 0.27: its
 //! operator registry) and is run against the ONNX reference evaluator in the tests.
 
+mod bfloat16;
 mod facts;
 mod nodes;
 mod rewrite;
@@ -157,6 +158,7 @@ pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
     if let Some(graph) = &mut proto.graph {
         pass.graph(graph);
         if dialect == Dialect::OnnxRuntime {
+            bfloat16::widen(graph);
             nodes::plain_types_at_the_border(graph);
         }
     }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use ndarray::{ArrayD, CowArray, IxDyn};
-use onnx_grad::{Model, proto::ModelProto};
+use onnx_grad::{
+    Model,
+    proto::{ModelProto, tensor_proto::DataType as Elem},
+};
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -27,7 +30,7 @@ use super::{
     lower::{self, Dialect},
     places::candidates,
     tensor::{Signature, Tensor, TensorView, contiguous, elements},
-    weights::{set_location, visit_tensors},
+    weights::{set_location, visit_tensors, widen},
 };
 
 /// The library of this process. ONNX Runtime is loaded once and cannot be exchanged.
@@ -177,6 +180,16 @@ impl Recipe {
     fn point_into_files(&self, proto: &mut ModelProto) -> Result<Option<String>> {
         let mut folder: Option<String> = None;
         visit_tensors(proto, &mut |tensor| {
+            if tensor.elem() == Elem::Bfloat16
+                && let Some(wide) = widen(Elem::Bfloat16, &self.model.tensor_bytes(tensor)?)
+            {
+                tensor.data_type = Some(Elem::Float as i32);
+                tensor.int32_data.clear();
+                tensor.external_data.clear();
+                tensor.data_location = None;
+                tensor.raw_data = Some(wide.into());
+                return Ok(());
+            }
             let Some(weight) = self.model.weight_of(tensor) else { return Ok(()) };
             // A link may lead out of the folder, which ONNX Runtime refuses.
             let place = weight.location().and_then(|(path, offset)| {

@@ -16,7 +16,10 @@ use crate::{
     engine::{self, EngineKind, EngineOptions, Tensor},
     error::bail,
     explanation::Warning,
-    image::{self, ImageErrorKind, Overrides, Resolved, preprocess::Origin},
+    image::{
+        self, ImageErrorKind, Overrides, Resolved,
+        preprocess::{Numbers, Origin},
+    },
     layer::{Grid, LayerInfo, Layers},
     memory,
     method::Method,
@@ -133,9 +136,10 @@ impl ExplainerBuilder {
     /// Checks it all and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
-    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes none,
+    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes none, or explains an
+    /// input of integers,
     /// `Engine`, `Image` where sidecar files are malformed, `Input` where the inputs are not given as
-    /// the model declares them or the image's takes no floats, `Target` where its output holds no scores or the given labels are not as many as
+    /// the model declares them or the image's takes no numbers, `Target` where its output holds no scores or the given labels are not as many as
     /// its classes, `Model`.
     pub fn build(self) -> Result<Explainer> {
         let inputs = Inputs::of(&self.model, &self.inputs)?;
@@ -151,6 +155,7 @@ impl ExplainerBuilder {
         let layers = Layers::new(&graph, &[graph.value(&input.name)?], head.value, self.grid);
         let chosen = if self.method.info().is_of_input() {
             refuse_layers(self.method, &self.layers)?;
+            input.check_gradient(self.method)?;
             vec![(input.name.clone(), input.name.clone())]
         } else {
             chosen_layers(&graph, &layers, &self.layers, &mut warnings)?
@@ -204,7 +209,8 @@ impl ExplainerBuilder {
         let metadata: Vec<(String, String)> =
             self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         let resolve = |shape: &[Option<i64>]| {
-            image::resolve(&self.overrides, &metadata, self.model.path(), shape)
+            let numbers = if input.elem.is_float() { Numbers::Floats } else { Numbers::Integers };
+            image::resolve(&self.overrides, &metadata, self.model.path(), shape, numbers)
         };
         match resolve(&input.shape) {
             Ok(resolved) => {

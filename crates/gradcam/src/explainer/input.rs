@@ -1,5 +1,6 @@
 //! The image input of a model: its name, its sizes, what fits it.
 
+use ndarray::{ArrayD, ArrayViewD};
 use onnx_grad::{
     DeclaredDim, Dim, Input,
     graph::{Graph, Sizes},
@@ -10,6 +11,7 @@ use crate::{
     Result,
     error::bail,
     image::{Preprocess, preprocess::Layout},
+    method::Method,
 };
 
 /// The input of a model that takes the images.
@@ -73,18 +75,57 @@ impl ImageInput {
         }
     }
 
-    /// Refuses inputs that take no floats; engines cast float32 to the other floats.
+    /// Refuses inputs of neither floats nor integers.
     pub(crate) fn check_type(&self) -> Result<()> {
-        if !self.elem.is_float() {
+        if !self.elem.is_float() && (self.elem == DataType::Bool || range(self.elem).is_none()) {
             bail!(
                 Input,
-                "the model's input \"{}\" takes {}; only inputs of floats can be explained: export the model \
-                 so that it begins behind its cast to float32",
+                "the model's input \"{}\" takes {}; only inputs of floats or integers can be explained",
                 self.name,
                 self.elem.numpy_name()
             );
         }
         Ok(())
+    }
+
+    /// Refuses inputs that have no gradient themselves.
+    pub(crate) fn check_gradient(&self, method: Method) -> Result<()> {
+        if !self.elem.is_float() {
+            bail!(
+                Method,
+                "method {method} explains the network's input, and \"{}\" takes {}, which has no gradient; \
+                 choose a method that explains layers, or export the model so that it begins behind its cast \
+                 to float32",
+                self.name,
+                self.elem.numpy_name()
+            );
+        }
+        Ok(())
+    }
+
+    /// The images as integers, where the model takes those.
+    ///
+    /// # Errors
+    /// `Input` where a number is no whole number of the type.
+    #[expect(clippy::cast_possible_truncation, reason = "checked: what is not exact is refused")]
+    #[expect(clippy::cast_precision_loss, reason = "checked likewise")]
+    pub(crate) fn integers(&self, x: &ArrayViewD<'_, f32>) -> Result<Option<ArrayD<i64>>> {
+        let Some((least, most)) = range(self.elem) else { return Ok(None) };
+        let fits = |number: f32| {
+            let whole = number as i64;
+            whole as f32 == number && (least..=most).contains(&whole)
+        };
+        if let Some(number) = x.iter().find(|number| !fits(**number)) {
+            bail!(
+                Input,
+                "the images hold {number}, and the model's input \"{}\" takes {}: whole numbers from {least} to \
+                 {most}; photos have those without a mean and a standard deviation (--rescale 1 --mean 0 \
+                 --std 1)",
+                self.name,
+                self.elem.numpy_name()
+            );
+        }
+        Ok(Some(x.mapv(|number| number as i64)))
     }
 
     /// Checks a tensor against what the model declares, and says how many images it has.

@@ -80,8 +80,10 @@ impl Explainer {
         let key = Key { shape: x.shape().to_vec(), kind };
         let mut timings = Timings::default();
         let compiled = self.compiled(key, &mut timings)?;
+        let integers = self.inputs.image.integers(&x)?;
+        let images = integers.as_ref().map_or(TensorView::from(x.view()), |x| x.view().into());
         let mut inputs = vec![
-            (self.inputs.image.name.as_str(), TensorView::from(x.view())),
+            (self.inputs.image.name.as_str(), images),
             (CLASS_INPUT, TensorView::from(class.view().into_dyn())),
         ];
         if kind == Kind::Difference {
@@ -246,11 +248,11 @@ impl Explainer {
         let weighs = !self.method.info().is_of_input();
         let mut map = || Ok((floats()?, if weighs { Some(floats()?) } else { None }));
         let maps = self.chosen.iter().map(|_| map()).collect::<Result<Vec<_>>>()?;
-        let input_size = match self.layout() {
-            Layout::Nhwc => (1, 2),
-            Layout::Nchw => (2, 3),
+        let space = match self.layout() {
+            Layout::Nhwc => 1..shape.len().saturating_sub(1),
+            Layout::Nchw => 2..shape.len(),
         };
-        let side = |axis: usize| shape.get(axis).copied().unwrap_or(1);
+        let input_size = shape.get(space).unwrap_or_default();
         let mut all = Vec::with_capacity(targets.len());
         for (item, target) in targets.iter().enumerate() {
             let row: Vec<f32> = scores.index_axis(Axis(0), item).iter().copied().collect();
@@ -271,7 +273,7 @@ impl Explainer {
                 other: None,
                 scores,
                 probabilities,
-                input_size: (side(input_size.0), side(input_size.1)),
+                input_size: input_size.to_vec(),
                 method: self.method.id(),
                 engine: self.engine.name(),
                 warnings: Vec::new(),

@@ -1,6 +1,9 @@
 //! From the raw maps of one or more layers to one heatmap, in the order of operations of pytorch-grad-cam.
 
-use ndarray::{Array2, ArrayView2, Zip};
+use ndarray::{
+    Array, Array2, Array3, ArrayBase, ArrayD, ArrayView2, ArrayViewD, Data, Dimension, ShapeError,
+    Zip,
+};
 
 use super::resize::resize_map;
 use super::{ImageError, ImageErrorKind};
@@ -19,28 +22,66 @@ pub fn heatmap(
     maps: &[ArrayView2<'_, f32>],
     (height, width): (usize, usize),
 ) -> Result<Array2<f32>, ImageError> {
-    let invalid = |message: String| Err(ImageError::new(ImageErrorKind::Invalid, message));
     if maps.is_empty() {
         return invalid("a heatmap needs the map of at least one layer".into());
     }
     let mut sum = Array2::<f32>::zeros((height, width));
     for map in maps {
-        if map.is_empty() {
-            return invalid(format!("a map of {}x{} values is empty", map.nrows(), map.ncols()));
-        }
-        if let Some(value) = map.iter().find(|value| !value.is_finite()) {
-            return invalid(format!("a map contains {value}; its values must be finite"));
-        }
-        let rectified = map.mapv(|value| value.max(0.0));
-        let resized = resize_map(normalize(rectified).view(), height, width);
+        let resized = resize_map(rectified(map)?.view(), height, width);
         Zip::from(&mut sum).and(&resized).for_each(|sum, value| *sum += value.max(0.0));
     }
     let count = maps.len() as f32;
     Ok(normalize(sum.mapv_into(|value| value / count)))
 }
 
+/// The heatmap of one layer of any number of axes, as [`heatmap()`]: the linear resize goes axis by axis.
+///
+/// # Errors
+///
+/// [`ImageErrorKind::Invalid`] if the map is empty, has a value that is not finite, or `size` has another number of
+/// axes.
+pub fn heatmap_nd(map: ArrayViewD<'_, f32>, size: &[usize]) -> Result<ArrayD<f32>, ImageError> {
+    if map.ndim() != size.len() {
+        return invalid(format!(
+            "a map of shape {:?} has no heatmap of size {size:?}",
+            map.shape()
+        ));
+    }
+    let mut heat = rectified(&map)?.as_standard_layout().into_owned();
+    for (axis, length) in size.iter().enumerate() {
+        let mut shape = heat.shape().to_vec();
+        let (before, after) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
+        let torn = |error: ShapeError| ImageError::new(ImageErrorKind::Invalid, error.to_string());
+        let flat = heat.into_shape_with_order((before, shape[axis], after)).map_err(torn)?;
+        let mut resized = Array3::zeros((before, *length, after));
+        for (mut to, from) in resized.outer_iter_mut().zip(flat.outer_iter()) {
+            to.assign(&resize_map(from, *length, after));
+        }
+        shape[axis] = *length;
+        heat = resized.into_shape_with_order(shape).map_err(torn)?;
+    }
+    Ok(normalize(heat))
+}
+
+fn invalid<T>(message: String) -> Result<T, ImageError> {
+    Err(ImageError::new(ImageErrorKind::Invalid, message))
+}
+
+/// A map without its negative values, normalised at its own size.
+fn rectified<S: Data<Elem = f32>, D: Dimension>(
+    map: &ArrayBase<S, D>,
+) -> Result<Array<f32, D>, ImageError> {
+    if map.is_empty() {
+        return invalid(format!("a map of shape {:?} is empty", map.shape()));
+    }
+    if let Some(value) = map.iter().find(|value| !value.is_finite()) {
+        return invalid(format!("a map contains {value}; its values must be finite"));
+    }
+    Ok(normalize(map.mapv(|value| value.max(0.0))))
+}
+
 /// m − min, then / (1e-7 + max): `scale_cam_image` of pytorch-grad-cam.
-fn normalize(map: Array2<f32>) -> Array2<f32> {
+fn normalize<D: Dimension>(map: Array<f32, D>) -> Array<f32, D> {
     let min = map.iter().copied().fold(f32::INFINITY, f32::min);
     let shifted = map.mapv_into(|value| value - min);
     let max = shifted.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -16,7 +16,7 @@ mod sources;
 mod timm;
 
 pub use geometry::{Crop, Geometry, Placement, Resize, Rounding};
-pub use resolve::{Fit, Origin, Overrides, Resolved, resolve};
+pub use resolve::{Fit, Numbers, Origin, Overrides, Resolved, resolve};
 
 /// Order of the axes of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

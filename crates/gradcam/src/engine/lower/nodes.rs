@@ -482,7 +482,7 @@ fn plain(elem: DataType) -> Option<DataType> {
     }
 }
 
-fn retype(value: &mut ValueInfoProto, elem: DataType) {
+pub(super) fn retype(value: &mut ValueInfoProto, elem: DataType) {
     if let Some(TypeValue::TensorType(tensor)) =
         value.r#type.as_mut().and_then(|t| t.value.as_mut())
     {

@@ -48,6 +48,9 @@ pub enum Origin {
     /// The shape of the model's input.
     #[serde(rename = "model input shape")]
     ModelShape,
+    /// The type of the model's input: integers are pixels as they are.
+    #[serde(rename = "model input type")]
+    ModelType,
     /// Nothing said anything: what most ImageNet models take.
     #[serde(rename = "imagenet default")]
     ImagenetDefault,
@@ -61,6 +64,15 @@ impl Origin {
             _ => format!("{self:?}"),
         }
     }
+}
+
+/// What the network's input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Floats.
+    Floats,
+    /// Integers: pixel values 0 to 255 as they are, where nothing says otherwise.
+    Integers,
 }
 
 /// How a photo of another shape fits the network's input.
@@ -142,7 +154,7 @@ pub(super) struct Partial {
 /// ultralytics' metadata; ONNX `Image.*` metadata; for labels `<model>.labels.txt`, `labels.txt`, `synset.txt`
 /// beside the model; else what most ImageNet models take, and [`Resolved::warning`] says so.
 ///
-/// `input_shape` has the sizes of the model's image input, `None` where they are open.
+/// `input_shape` has the sizes of the model's image input, `None` where they are open; `numbers` is what it holds.
 ///
 /// # Errors
 ///
@@ -154,6 +166,7 @@ pub fn resolve(
     metadata: &[(String, String)],
     model_path: Option<&Path>,
     input_shape: &[Option<i64>],
+    numbers: Numbers,
 ) -> Result<Resolved, ImageError> {
     let shape = Shape::read(input_shape, overrides.layout)?;
     let props = Props(metadata);
@@ -170,6 +183,13 @@ pub fn resolve(
     let from_shape =
         Partial { layout: shape.layout, channels: shape.channels, ..Partial::default() };
     add(Origin::ModelShape, Some(from_shape));
+    let raw = || Partial {
+        rescale: Some(1.0),
+        mean: Some(vec![0.0]),
+        std: Some(vec![1.0]),
+        ..Partial::default()
+    };
+    add(Origin::ModelType, (numbers == Numbers::Integers).then(raw));
     let channels = first(&sources, |p| p.channels).map_or(Channels::Rgb, |(_, channels)| channels);
     add_default(&mut sources, channels, size);
 
