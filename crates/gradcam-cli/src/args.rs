@@ -81,15 +81,8 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
 
-    /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
-    ///
-    /// The input that is not given takes the images; of several the one of 4 axes with 1 or 3 channels. The
-    /// file holds floats for an input of floats, integers for one of integers, booleans or 0 and 1 for
-    /// one of booleans. Where the model declares its first axis as it declares that of the images (open, or of the
-    /// same size), a tensor with 1 there, or without that axis, is used for each image, and one with N
-    /// rows for the N images of a .npy file.
-    #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
-    pub(crate) inputs: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
 
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
@@ -147,6 +140,24 @@ pub(crate) struct ExplainArgs {
 
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
+}
+
+/// What is said of the model's inputs and outputs.
+#[derive(Debug, Args)]
+pub(crate) struct SignatureArgs {
+    /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
+    ///
+    /// The input that is not given takes the images; of several the one of 4 axes with 1 or 3 channels. The
+    /// file holds floats for an input of floats, integers for one of integers, booleans or 0 and 1 for
+    /// one of booleans. Where the model declares its first axis as it declares that of the images (open, or of the
+    /// same size), a tensor with 1 there, or without that axis, is used for each image, and one with N
+    /// rows for the N images of a .npy file.
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
+
+    /// The output of the model that holds the scores [default: the first one of floats]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output_name: Option<String>,
 }
 
 /// What is written and said.
@@ -288,6 +299,9 @@ pub(crate) struct LayersArgs {
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) size: Option<(u32, u32)>,
+
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
 
     /// Print one JSON object instead of the tree
     #[arg(long)]

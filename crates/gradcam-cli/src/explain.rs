@@ -6,7 +6,7 @@ mod place;
 mod report;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -139,24 +139,17 @@ fn progress(args: &ExplainArgs) -> ProgressBar {
 impl<'a> Job<'a> {
     fn new(args: &'a ExplainArgs) -> Result<Self> {
         let model = model::open(args.model.as_deref())?;
-        let read = |(name, path): &(String, PathBuf)| {
-            input::value(path).map(|value| (name.clone(), value)).map_err(Failure::Failed)
-        };
-        let inputs = args.inputs.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut explainers: Vec<Explainer> = Vec::new();
         for method in &args.methods {
             if explainers.iter().any(|explainer| explainer.method() == *method) {
                 continue;
             }
-            let mut builder = model::builder(model.clone())
+            let mut builder = model::builder(model.clone(), &args.signature)?
                 .layers(&args.layers)
                 .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
                 .method(*method)
                 .engine(args.engine)
                 .preprocess(args.prepare.overrides());
-            for (name, value) in &inputs {
-                builder = builder.input(name, value.clone());
-            }
             if let Some(threads) = args.threads {
                 builder = builder.threads(threads);
             }
@@ -259,7 +252,8 @@ impl<'a> Job<'a> {
         };
         let mut items: Vec<Item> = (0..count).map(item).collect();
         // An input with a row for each image goes with the whole batch.
-        let a_run = if self.args.inputs.is_empty() { self.images_of_a_run() } else { count };
+        let a_run =
+            if self.args.signature.inputs.is_empty() { self.images_of_a_run() } else { count };
         for explainer in &self.explainers {
             for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
                 let range = Slice::from(start..start + items.len());

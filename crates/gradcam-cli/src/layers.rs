@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     args::LayersArgs,
-    failure::Result,
+    failure::{Failure, Result},
     model,
     terminal::{self, Style},
 };
@@ -16,15 +16,18 @@ use crate::{
 pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     let opened = model::open(args.model.as_deref())?;
     let overrides = Overrides { size: args.size, imagenet: true, ..Overrides::default() };
-    let builder = || model::builder(opened.clone()).preprocess(overrides.clone());
+    let builder = || {
+        let builder = model::builder(opened.clone(), &args.signature)?;
+        Ok::<_, Failure>(builder.preprocess(overrides.clone()))
+    };
     // Between modules the default is in no line of the tree, so it is asked for by name.
-    let (layers, default) = match builder().build() {
+    let (layers, default) = match builder()?.build() {
         Ok(explainer) => {
             let default = explainer.layers().next().map(|(name, _)| name.to_owned());
             (explainer.layer_list().to_vec(), default)
         }
         Err(error) => {
-            let layers = builder().layer_list()?;
+            let layers = builder()?.layer_list()?;
             terminal::complain(&format!("the model cannot be explained as it is: {error}"));
             (layers, None)
         }

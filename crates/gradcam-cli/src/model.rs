@@ -5,7 +5,11 @@ use std::{env, fs::File, io::Read, path::Path};
 use gradcam::{ErrorKind, Explainer, ExplainerBuilder, Model, engine};
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Result, failed};
+use crate::{
+    args::SignatureArgs,
+    failure::{Failure, Result, failed},
+    npy,
+};
 
 /// EfficientNet-Lite0 for the 1000 classes of ImageNet; its metadata says how photos are prepared
 /// and what classes are called.
@@ -30,13 +34,21 @@ pub(crate) fn name(path: Option<&Path>) -> String {
     path.map_or_else(|| BUILT_IN_NAME.to_owned(), |path| path.display().to_string())
 }
 
-/// An explainer of the model, with what the environment says of ONNX Runtime.
-pub(crate) fn builder(model: Model) -> ExplainerBuilder {
+/// An explainer of the model, with what the environment says of ONNX Runtime and the user of the model's inputs
+/// and outputs.
+pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<ExplainerBuilder> {
+    let mut builder = Explainer::builder(model);
+    for (name, path) in &signature.inputs {
+        builder = builder.input(name, npy::load(path).map_err(Failure::Failed)?);
+    }
+    if let Some(name) = &signature.output_name {
+        builder = builder.output(name);
+    }
     let environment = env::var_os("VIRTUAL_ENV");
-    Explainer::builder(model).library_places(engine::library_places(
+    Ok(builder.library_places(engine::library_places(
         env::var_os("ORT_DYLIB_PATH").as_deref(),
         environment.as_deref().map(Path::new),
-    ))
+    )))
 }
 
 /// The SHA-256 of the model's file, in hexadecimal. External data is not part of it.

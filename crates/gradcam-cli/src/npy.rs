@@ -1,6 +1,10 @@
 //! Tensors in .npy files, of any type of numbers.
 
-use std::io::Cursor;
+use std::{
+    fs::File,
+    io::{Cursor, Read},
+    path::Path,
+};
 
 use gradcam::{
     engine::{Tensor, half},
@@ -50,7 +54,20 @@ fn bytes<const N: usize>(chunk: &[u8]) -> [u8; N] {
     chunk.try_into().unwrap_or([0; N])
 }
 
-/// Reads a .npy file. Floats are rounded to float32.
+/// Reads the tensor of a .npy file.
+pub(crate) fn load(path: &Path) -> Result<Tensor, String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let opened = File::open(path);
+    let read = opened.and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    read.map_err(|error| format!("{shown}: cannot be read: {error}"))?;
+    if !bytes.starts_with(MAGIC) {
+        return Err(format!("{shown}: is no .npy file: it does not begin with \\x93NUMPY"));
+    }
+    self::read(&bytes).map(|npy| npy.tensor).map_err(|why| format!("{shown}: {why}"))
+}
+
+/// Reads the bytes of a .npy file. Floats are rounded to float32.
 pub(crate) fn read(file: &[u8]) -> Result<Npy, String> {
     // The parser of the header recurses into brackets, which a real header has three of.
     let start = file.get(..file.len().min(10_000)).unwrap_or_default();

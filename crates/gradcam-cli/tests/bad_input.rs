@@ -244,6 +244,10 @@ fn layers_and_targets() {
     let net = Net::new(&[1, 3, 8, 8]).stem().node("Neg", &["act"], "aside", &[]);
     folder.write("aside.onnx", net.head("act"));
     folder.write("four.txt", "a\nb\nc\nd\n");
+    folder.write("half.npy", npy(&[3, 8, 8], 0.5f32));
+    folder.write("five.npy", npy(&[3, 8, 8], 5f32));
+    folder.write("bytes.npy", npy(&[3, 8, 8], 5u8));
+    folder.write("int.npy", npy(&[3, 8, 8], 5i64));
     let pixels = Net::new(&[1, 3, 8, 8]).takes(DataType::Uint8);
     let float = [("to", Attr::Int(DataType::Float as i64))];
     let pixels = pixels.node("Cast", &["x"], "float", &float).weight("w", &[4, 3, 3, 3]);
@@ -251,7 +255,21 @@ fn layers_and_targets() {
     check(
         &folder,
         &[
-            row("explain photo.png -m uint8.onnx", 1, &["input \"x\" takes uint8", "float32"]),
+            row("explain photo.png -m uint8.onnx", 0, &[]),
+            row(
+                "explain photo.png -m uint8.onnx --method saliency",
+                2,
+                &["saliency", "\"x\" takes uint8", "no gradient"],
+            ),
+            row(
+                "explain photo.png -m uint8.onnx --mean 0.5",
+                1,
+                &["\"x\" takes uint8", "from 0 to 255", "--rescale 1"],
+            ),
+            row("explain half.npy -m uint8.onnx", 1, &["hold 0.5", "takes uint8"]),
+            row("explain int.npy -m uint8.onnx", 1, &["type int64", "takes uint8"]),
+            row("explain five.npy -m uint8.onnx", 0, &[]),
+            row("explain bytes.npy -m uint8.onnx", 0, &[]),
             row(
                 "explain photo.png -m aside.onnx --labels four.txt",
                 1,
@@ -281,6 +299,97 @@ fn layers_and_targets() {
             row("explain photo.png --target unicorn", 1, &["no class is labelled \"unicorn\""]),
             row("explain photo.png --target top:0", 1, &["top:K"]),
             row("explain photo.png -m aside.onnx --target cat", 1, &["no labels", "--labels"]),
+        ],
+    );
+}
+
+#[test]
+fn inputs_and_outputs() {
+    let folder = Folder::new();
+    folder.write("photo.png", png(10, 10));
+    let age = || Net::new(&[0, 3, 8, 8]).also_takes("age", DataType::Float, &[0, 4, 1, 1]);
+    let with_age = age().stem().node("Mul", &["act", "age"], "aged", &[]);
+    folder.write("age.onnx", with_age.head("aged"));
+    let kind =
+        Net::new(&[1, 3, 8, 8]).also_takes("kind", DataType::Int32, &[1]).weight("t", &[9, 4]);
+    let kind = kind.ints("to", &[1, 4, 1, 1]).node("Gather", &["t", "kind"], "row", &[]);
+    let kind = kind.node("Reshape", &["row", "to"], "column", &[]).stem();
+    let kind = kind.node("Mul", &["act", "column"], "both", &[]);
+    folder.write("kind.onnx", kind.head("both"));
+    let two = Net::new(&[1, 3, 8, 8]).also_takes("before", DataType::Float, &[1, 3, 8, 8]);
+    folder.write("two.onnx", two.node("Sub", &["x", "before"], "d", &[]).stem().head("act"));
+    let outputs = Net::new(&[1, 3, 8, 8]).stem().also_gives("best", DataType::Int64, &[1, 1, 8, 8]);
+    let outputs = outputs.also_gives("act", DataType::Float, &[1, 4, 8, 8]);
+    let best = [("axis", Attr::Int(1))];
+    folder.write("outputs.onnx", outputs.node("ArgMax", &["act"], "best", &best).head("act"));
+    folder.write("good.npy", npy(&[4, 1, 1], 0.5f64));
+    folder.write("three.npy", npy(&[3, 4, 1, 1], 0.5f32));
+    folder.write("wide.npy", npy(&[1, 5, 1, 1], 0.5f32));
+    folder.write("int.npy", npy(&[1], 7i64));
+    folder.write("large.npy", npy(&[1], 1i64 << 40));
+    folder.write("float.npy", npy(&[1], 7f32));
+    let model = |file: &str, args: &str, code, phrases: &[&str]| {
+        row(&format!("explain photo.png -m {file} --preset imagenet {args}"), code, phrases)
+    };
+    check(
+        &folder,
+        &[
+            model("age.onnx", "--input age=good.npy", 0, &[]),
+            model("kind.onnx", "--input kind=int.npy", 0, &[]),
+            model("age.onnx", "--input age", 2, &["--input", "NAME=FILE", "age=age.npy"]),
+            model("age.onnx", "--input age=nix.npy", 1, &["nix.npy: cannot be read"]),
+            model("age.onnx", "--input age=photo.png", 1, &["photo.png: is no .npy file"]),
+            model(
+                "age.onnx",
+                "",
+                1,
+                &[
+                    "more than the images of \"x\"",
+                    "\"age\" (float32 [?, 4, 1, 1])",
+                    "--input NAME",
+                ],
+            ),
+            model(
+                "age.onnx",
+                "--input agee=good.npy",
+                1,
+                &["no input \"agee\"", "\"x\" (float32 [?, 3, 8, 8])", "\"age\" (float32"],
+            ),
+            model("age.onnx", "--input age=good.npy --input age=good.npy", 1, &["given twice"]),
+            model(
+                "age.onnx",
+                "--input age=wide.npy",
+                1,
+                &["\"age\" (float32 [?, 4, 1, 1])", "shape [1, 5, 1, 1]"],
+            ),
+            model("age.onnx", "--input age=three.npy", 1, &["for 3 images, and there are 1"]),
+            model("age.onnx", "--input age=int.npy", 1, &["float32 [?, 4, 1, 1]", "integers [1]"]),
+            model("kind.onnx", "--input kind=float.npy", 1, &["int32 [1]", "floats [1]"]),
+            model("kind.onnx", "--input kind=large.npy", 1, &["1099511627776", "to 2147483647"]),
+            model("two.onnx", "", 1, &["several inputs", "\"x\" (", "\"before\" (", "--input"]),
+            model(
+                "kind.onnx",
+                "--input kind=int.npy --input x=good.npy",
+                1,
+                &["every input of the model is given"],
+            ),
+            model("outputs.onnx", "--output-name scores", 0, &[]),
+            model(
+                "outputs.onnx",
+                "--output-name best",
+                1,
+                &["\"best\" holds no floats", "\"act\" (float32 [1, 4, 8, 8])"],
+            ),
+            model(
+                "outputs.onnx",
+                "--output-name nix",
+                1,
+                &[
+                    "no output \"nix\"",
+                    "\"scores\" (float32 [1, 5])",
+                    "\"best\" (int64 [1, 1, 8, 8])",
+                ],
+            ),
         ],
     );
 }

@@ -37,6 +37,8 @@ pub struct Explainer {
     engine: Box<dyn Engine>,
     inputs: Inputs,
     head: Head,
+    /// The output that holds the scores, where the user named it.
+    output: Option<String>,
     grid: Grid,
     chosen: Vec<(String, String)>,
     list: Vec<LayerInfo>,

@@ -39,7 +39,7 @@ pub(super) fn load(path: &Path, input: &ImageInput) -> Result<Image, String> {
     } else if path.is_dir() {
         return Err(wrong("is a folder; name the pictures in it".to_owned()));
     } else {
-        open(path)
+        File::open(path).map_err(|error| error.to_string()).and_then(read)
     };
     let bytes = bytes.map_err(|why| wrong(format!("cannot be read: {why}")))?;
     if bytes.starts_with(MAGIC) {
@@ -51,20 +51,6 @@ pub(super) fn load(path: &Path, input: &ImageInput) -> Result<Image, String> {
     Photo::decode(&bytes, &Limits::default())
         .map(Image::Photo)
         .map_err(|error| wrong(error.to_string()))
-}
-
-/// The value of an input beside the image, from a .npy file.
-pub(super) fn value(path: &Path) -> Result<Tensor, String> {
-    let shown = path.display();
-    let bytes = open(path).map_err(|why| format!("{shown}: cannot be read: {why}"))?;
-    if !bytes.starts_with(MAGIC) {
-        return Err(format!("{shown}: is no .npy file: it does not begin with \\x93NUMPY"));
-    }
-    npy::read(&bytes).map(|npy| npy.tensor).map_err(|why| format!("{shown}: {why}"))
-}
-
-fn open(path: &Path) -> Result<Vec<u8>, String> {
-    File::open(path).map_err(|error| error.to_string()).and_then(read)
 }
 
 fn read(mut source: impl Read) -> Result<Vec<u8>, String> {

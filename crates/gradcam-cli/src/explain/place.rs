@@ -100,7 +100,7 @@ impl Place {
                 }
             }
         };
-        let given = args.inputs.iter().map(|(_, path)| path);
+        let given = args.signature.inputs.iter().map(|(_, path)| path);
         let read = args.images.iter().chain(&args.model).chain(given);
         let inputs = read.filter_map(|path| fs::canonicalize(path).ok()).collect();
         Ok(Self { destination, inputs, written: HashMap::new() })

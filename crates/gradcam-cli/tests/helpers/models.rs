@@ -31,10 +31,21 @@ impl Net {
 
     /// Changes the element type of the input.
     pub(crate) fn takes(mut self, elem: DataType) -> Self {
-        let tensor = self.0.input[0].r#type.as_mut().and_then(|kind| kind.value.as_mut());
-        if let Some(type_proto::Value::TensorType(tensor)) = tensor {
-            tensor.elem_type = Some(elem as i32);
-        }
+        retype(&mut self.0.input[0], elem);
+        self
+    }
+
+    /// Another input; a size of 0 stays open.
+    pub(crate) fn also_takes(mut self, name: &str, elem: DataType, dims: &[i64]) -> Self {
+        self.0.input.push(value(name, dims));
+        self.0.input.last_mut().into_iter().for_each(|info| retype(info, elem));
+        self
+    }
+
+    /// An output before that of [`Net::model`].
+    pub(crate) fn also_gives(mut self, name: &str, elem: DataType, dims: &[i64]) -> Self {
+        self.0.output.push(value(name, dims));
+        self.0.output.last_mut().into_iter().for_each(|info| retype(info, elem));
         self
     }
 
@@ -104,7 +115,7 @@ impl Net {
 
     /// The bytes of a model whose output is that value, [1, 5].
     pub(crate) fn model(mut self, output: &str) -> Vec<u8> {
-        self.0.output = vec![value(output, &[1, 5])];
+        self.0.output.push(value(output, &[1, 5]));
         let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(18) };
         let model = ModelProto {
             ir_version: Some(8),
@@ -155,6 +166,13 @@ fn tensor(name: &str, dims: &[i64], elem: DataType) -> TensorProto {
         dims: dims.to_vec(),
         data_type: Some(elem as i32),
         ..TensorProto::default()
+    }
+}
+
+fn retype(info: &mut ValueInfoProto, elem: DataType) {
+    let tensor = info.r#type.as_mut().and_then(|kind| kind.value.as_mut());
+    if let Some(type_proto::Value::TensorType(tensor)) = tensor {
+        tensor.elem_type = Some(elem as i32);
     }
 }
 

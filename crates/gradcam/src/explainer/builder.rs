@@ -38,6 +38,7 @@ pub struct ExplainerBuilder {
     overrides: Overrides,
     grid: Grid,
     inputs: Vec<(String, Tensor)>,
+    output: Option<String>,
 }
 
 impl ExplainerBuilder {
@@ -52,6 +53,7 @@ impl ExplainerBuilder {
             overrides: Overrides::default(),
             grid: Grid::default(),
             inputs: Vec::new(),
+            output: None,
         }
     }
 
@@ -133,6 +135,13 @@ impl ExplainerBuilder {
         self
     }
 
+    /// Sets which output of the model holds the scores; the first one of floats where it is not called.
+    #[must_use]
+    pub fn output(mut self, name: impl Into<String>) -> Self {
+        self.output = Some(name.into());
+        self
+    }
+
     /// Checks it all and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
@@ -148,7 +157,7 @@ impl ExplainerBuilder {
         let (resolved, labels) = self.resolved(input)?;
         let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
         let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
-        let head = head(&graph)?;
+        let head = head(&graph, self.output.as_deref())?;
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
@@ -171,6 +180,7 @@ impl ExplainerBuilder {
             method: self.method,
             engine,
             head,
+            output: self.output,
             inputs,
             grid: self.grid,
             resolved,
@@ -194,7 +204,7 @@ impl ExplainerBuilder {
             sizes.extend(input.default_sizes(resolved.as_ref().map(|found| &found.preprocess)));
         }
         let graph = Graph::new(&self.model, &sizes)?;
-        let scores = head(&graph).ok().map(|head| head.value);
+        let scores = head(&graph, self.output.as_deref()).ok().map(|head| head.value);
         let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
             bail!(Model, "the model has no output")
         };

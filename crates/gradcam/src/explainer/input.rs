@@ -56,11 +56,13 @@ impl ImageInput {
         sizes
     }
 
-    /// Whether the shape is that of photos: four axes, with 1 or 3 channels, or an open number.
+    /// Whether the shape is that of photos: four axes, with 1 or 3 channels or an open number, and sides that are
+    /// longer than one pixel.
     pub(crate) fn takes_photos(&self) -> bool {
         let channels = |dim: &Option<i64>| dim.is_none_or(|size| size == 1 || size == 3);
+        let sides = |sides: [&Option<i64>; 2]| sides.iter().all(|side| **side != Some(1));
         match self.shape.as_slice() {
-            [_, first, _, last] => channels(first) || channels(last),
+            [_, a, b, c] => (channels(a) && sides([b, c])) || (channels(c) && sides([a, b])),
             dims => dims.is_empty(),
         }
     }

@@ -153,7 +153,7 @@ impl Explainer {
         let sizes = self.inputs.sizes(&key.shape);
         let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
         let mut graph = Graph::new(&self.model, &sizes)?;
-        let head = head(&graph)?;
+        let head = head(&graph, self.output.as_deref())?;
         let layers = self
             .chosen
             .iter()

@@ -87,3 +87,37 @@ fn normalize<D: Dimension>(map: Array<f32, D>) -> Array<f32, D> {
     let max = shifted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     shifted.mapv_into(|value| value / (1e-7 + max))
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, arr1, arr2};
+
+    use super::*;
+
+    #[test]
+    fn two_axes_are_those_of_a_picture() {
+        let map = arr2(&[[0.5, -1.0, 2.0], [1.0, 0.25, 0.0]]);
+        let picture = heatmap(&[map.view()], (5, 7)).expect("a heatmap").into_dyn();
+        let other = heatmap_nd(map.view().into_dyn(), &[5, 7]).expect("a heatmap");
+        assert!((picture - other).iter().all(|apart| apart.abs() <= 1e-6));
+    }
+
+    #[test]
+    fn lines_and_volumes_are_resized_linearly() {
+        // torch.nn.functional.interpolate(mode="linear", align_corners=False) of [0, 1] to four.
+        let line = heatmap_nd(arr1(&[0.0, 1.0]).view().into_dyn(), &[4]).expect("a heatmap");
+        let want = [0.0, 0.25, 0.75, 1.0];
+        assert!(line.iter().zip(want).all(|(got, want)| (got - want).abs() <= 1e-6), "{line}");
+        // What does not change along two axes is the line along the third.
+        for axis in 0..3 {
+            let (mut from, mut to) = ([3; 3], [5; 3]);
+            (from[axis], to[axis]) = (2, 4);
+            let volume = Array3::from_shape_fn(from, |(a, b, c)| [a, b, c][axis] as f32);
+            let heat = heatmap_nd(volume.view().into_dyn(), &to).expect("a heatmap");
+            for (at, got) in heat.indexed_iter() {
+                assert!((got - want[at[axis]]).abs() <= 1e-6, "{axis} {at:?}: {got}");
+            }
+        }
+        assert!(heatmap_nd(arr1(&[0.0]).view().into_dyn(), &[1, 1]).is_err());
+    }
+}

@@ -58,16 +58,22 @@ impl Activation {
     }
 }
 
-/// Finds the class scores of a model: its first output that holds floats, or the logits under it
-/// where the model ends in Softmax, LogSoftmax or Sigmoid, before they are quantised.
-pub(crate) fn head(graph: &Graph) -> Result<Head> {
-    let Some(&output) = graph.outputs().iter().find(|v| graph.fact(**v).elem.is_float()) else {
-        let names: Vec<_> = graph.outputs().iter().map(|v| graph.name(*v)).collect();
-        bail!(
-            Target,
-            "the model has no output of floats to explain; its outputs: {}",
-            names.join(", ")
-        );
+/// Finds the class scores of a model: the output of that name, or its first one that holds floats; or the logits
+/// under it where it is made by Softmax, LogSoftmax or Sigmoid, before they are quantised.
+pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
+    let is_float = |value: &ValueId| graph.fact(*value).elem.is_float();
+    let mut outputs = graph.outputs().iter().copied();
+    let found = match name {
+        Some(name) => outputs.find(|value| graph.name(*value) == name),
+        None => outputs.find(is_float),
+    };
+    let Some(output) = found.filter(is_float) else {
+        let what = match (name, found) {
+            (None, _) => "the model has no output of floats to explain".to_owned(),
+            (Some(name), None) => format!("the model has no output \"{name}\""),
+            (Some(name), Some(_)) => format!("the output \"{name}\" holds no floats to explain"),
+        };
+        bail!(Target, "{what}; its outputs: {}", outputs_of(graph));
     };
     let (value, activation) = under_activation(graph, output);
     let value = before_quantising(graph, value);
@@ -89,12 +95,32 @@ pub(crate) fn head(graph: &Graph) -> Result<Head> {
             let shown: Vec<_> = shape.iter().map(Dim::to_string).collect();
             bail!(
                 Target,
-                "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W]",
+                "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W]{}",
                 graph.name(value),
-                shown.join(", ")
+                shown.join(", "),
+                match graph.outputs().len() {
+                    0 | 1 => String::new(),
+                    _ => format!(
+                        "; name another output with --output-name (`ExplainerBuilder::output`): {}",
+                        outputs_of(graph)
+                    ),
+                }
             )
         }
     }
+}
+
+/// The outputs of a model as messages show them: name, type and shape.
+fn outputs_of(graph: &Graph) -> String {
+    let each = graph.outputs().iter().map(|output| {
+        let fact = graph.fact(*output);
+        let elem = fact.elem.numpy_name();
+        let shape = fact.shape.as_ref().map_or("of an unknown shape".to_owned(), |shape| {
+            format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
+        });
+        format!("\"{}\" ({elem} {shape})", graph.name(*output))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What a DequantizeLinear gives back. In scores that are clipped to the range of the calibration the largest one
