@@ -6,7 +6,6 @@
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod models;
 #[path = "helpers/run.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod run;
 
 use gradcam::{

@@ -31,7 +31,7 @@ fn sized() -> Model {
 }
 
 fn inputs(model: &Model) -> Vec<String> {
-    crate::inputs(model).into_iter().map(|(name, _)| name).collect()
+    crate::inputs(model).into_iter().map(|input| input.name).collect()
 }
 
 fn ops(model: &Model) -> Vec<&str> {
