@@ -20,12 +20,11 @@ use run::{Compiled, Key};
 
 use crate::{
     Result,
-    engine::Engine,
+    engine::{Engine, Tensor},
     error::bail,
     explanation::{Explanation, Timings, Warning},
     image::{Photo, Placement, Resolved},
     layer::{Grid, LayerInfo},
-    memory,
     method::Method,
     target::{Head, Kind, Target, TargetSpec},
 };
@@ -269,23 +268,26 @@ impl Explainer {
             );
         }
         let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
-        let bytes = (x.len() / count).saturating_mul(a_run).saturating_mul(size_of::<f32>());
-        memory::check_input(bytes, self.limit)?;
         let mut all = Vec::with_capacity(count);
         for start in (0..count).step_by(a_run) {
-            let end = count.min(start + a_run);
-            let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
-            let targets: Vec<Target> = images.iter().map(|at| targets[*at]).collect();
-            let given = self.inputs.given.iter().map(|given| given.rows(&images, count));
-            let given = given.collect::<Result<Vec<_>>>()?;
-            let explanations = if end == start + a_run {
-                self.run(x.slice_axis(Axis(0), (start..end).into()), &given, &targets)?
-            } else {
-                self.run(x.select(Axis(0), &images).view(), &given, &targets)?
-            };
-            all.extend(explanations.into_iter().take(end - start));
+            let explanations = self.run(x.view(), targets, start, a_run)?;
+            all.extend(explanations.into_iter().take(count - start));
         }
         Ok(all)
+    }
+
+    /// Gives an input beside the image another value, such as what is known of the next patient. What is compiled
+    /// is kept, unless the value has another shape.
+    ///
+    /// # Errors
+    /// `Input` where the name or the value is not what the model declares; the old value stays.
+    pub fn set_input(&mut self, name: &str, value: impl Into<Tensor>) -> Result<()> {
+        let (inputs, same_shape) = self.inputs.with(&self.model, name, value.into())?;
+        if !same_shape {
+            self.compiled = Mutex::default();
+        }
+        self.inputs = inputs;
+        Ok(())
     }
 }
 

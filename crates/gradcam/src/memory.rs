@@ -48,20 +48,6 @@ pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64)
     Ok(())
 }
 
-/// Refuses an input of more than `limit` bytes.
-pub(crate) fn check_input(bytes: usize, limit: u64) -> Result<()> {
-    match u64::try_from(bytes) {
-        Ok(bytes) if bytes <= limit => Ok(()),
-        bytes => bail!(
-            Memory,
-            "the images of a run would need {} of memory, the limit is {}; raise it with --max-memory \
-             (max_memory) if that is right",
-            human(bytes.unwrap_or(u64::MAX)),
-            human(limit)
-        ),
-    }
-}
-
 fn add(model: &Model, limit: u64, total: &mut u64) -> Result<()> {
     let graph = model.graph();
     let declared: HashMap<&str, Option<u64>> = graph

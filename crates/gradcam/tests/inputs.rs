@@ -6,11 +6,19 @@
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
+use std::fs;
+
 use gradcam::{
     Explainer, ExplainerBuilder, Model, Target,
     engine::{EngineKind, Tensor},
     ndarray::{ArrayD, Axis, Slice},
 };
+use onnx_grad::{
+    Dim, Fact,
+    graph::declare,
+    proto::{ModelProto, tensor_proto::DataType},
+};
+use prost::Message;
 use testkit::{InputCase, InputValue, fixture, input_cases, largest_error};
 
 /// What an engine refuses, and what it says. A network that runs all the same is an error.
@@ -142,5 +150,89 @@ fn a_value_without_a_batch_is_used_for_each_image() {
         let both = ndarray::stack![Axis(0), row, row];
         assert_eq!(maps(row.clone()), maps(both.clone()));
         assert_eq!(maps(row.clone().insert_axis(Axis(0))), maps(both));
+    }
+}
+
+#[test]
+fn an_input_gets_another_value() {
+    let case = &input_cases()["two_branches"];
+    let image = floats(&case.inputs["image"]);
+    let features = floats(&case.inputs["features"]);
+    let row = |at: usize| features.index_axis(Axis(0), at).to_owned();
+    for kind in EngineKind::ALL {
+        let of = |row: ArrayD<f32>| {
+            let builder = on(kind, Explainer::builder(open("two_branches")));
+            builder.input("features", row).build().expect("an explainer")
+        };
+        let map = |explainer: &Explainer| {
+            let one = image.slice_axis(Axis(0), Slice::from(..1));
+            let explained = explainer.explain_batch(one, &[Target::Class(1)]).expect("a map");
+            (explained[0].layers[0].map.clone(), explained[0].timings.compile)
+        };
+        let mut explainer = of(row(0));
+        let (before, _) = map(&explainer);
+        assert!(explainer.set_input("feature", row(1)).is_err());
+        assert_eq!(map(&explainer).0, before, "a failure changes nothing");
+        explainer.set_input("features", row(1)).expect("another value");
+        let (after, compile) = map(&explainer);
+        assert_eq!(after, map(&of(row(1))).0);
+        assert_ne!(after, before);
+        assert!(compile.is_zero(), "the graph is kept");
+    }
+}
+
+#[test]
+fn any_number_of_images_for_a_fixed_batch() {
+    let case = &input_cases()["photo_uint8"];
+    let image = floats(&case.inputs["image"]);
+    // Six images for a model of four, each for its own class.
+    let order = [0, 1, 2, 3, 0, 2];
+    let six = image.select(Axis(0), &order);
+    let classes = order.map(|at| Target::Class(case.classes[at]));
+    for kind in EngineKind::ALL {
+        let explainer = explainer("photo_uint8", case, kind, Slice::from(..));
+        let explained = explainer.explain_batch(six.view(), &classes).expect("maps");
+        assert_eq!(explained.len(), 6);
+        for ((explained, at), target) in explained.iter().zip(order).zip(classes) {
+            assert_eq!(explained.target, target);
+            for (place, want) in case.layers.values().enumerate() {
+                let size = want.data.len() / want.shape[0];
+                let map: Vec<f32> = explained.layers[place].map.iter().copied().collect();
+                let error = largest_error(&map, &want.data[at * size..][..size]);
+                assert!(error <= case.bound, "image {at} on {kind}: {error:.1e}");
+            }
+        }
+        let half = six.mapv(|number| number + 0.5);
+        let message = explainer.explain_batch(half.view(), &classes).expect_err("no integers");
+        assert!(message.to_string().contains("takes uint8"), "{message}");
+    }
+}
+
+#[test]
+fn types_that_an_engine_lacks_are_refused_by_name() {
+    for elem in [DataType::Uint16, DataType::Int16, DataType::Uint32, DataType::Uint64] {
+        let bytes = fs::read(fixture("inputs/photo_int32.onnx")).expect("a fixture");
+        let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
+        let graph = proto.graph.as_mut().expect("a graph");
+        let batch = [Dim::Batch(1), Dim::Fixed(3), Dim::Fixed(12), Dim::Fixed(18)];
+        graph.input = vec![declare("image", &Fact::new(elem, batch))];
+        let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+        let case = &input_cases()["photo_int32"];
+        let image = floats(&case.inputs["image"]);
+        let map = |kind| {
+            let explainer = on(kind, Explainer::builder(model.clone())).build()?;
+            let explained =
+                explainer.explain_batch(image.view(), &[Target::Class(case.classes[0]); 2]);
+            explained
+                .map(|explained| explained[0].layers[0].map.iter().copied().collect::<Vec<_>>())
+        };
+        let error = map(EngineKind::Rten).expect_err("rten").to_string();
+        let phrase =
+            format!("\"image\" (input): rten has no tensors of type {}", elem.numpy_name());
+        assert!(error.contains(&phrase), "{error}");
+        let want = &case.layers["trunk.late"].data;
+        let error =
+            largest_error(&map(EngineKind::OnnxRuntime).expect("a map"), &want[..want.len() / 2]);
+        assert!(error <= case.bound, "{elem:?}: {error:.1e}");
     }
 }

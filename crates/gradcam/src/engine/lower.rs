@@ -14,11 +14,15 @@ mod windows;
 use onnx_grad::{
     Model,
     proto::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType,
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_proto::DataType,
     },
 };
 
-use super::error::{EngineError, EngineErrorKind, Result};
+use super::{
+    error::{EngineError, EngineErrorKind, Result},
+    tensor::type_of,
+};
 use facts::Facts;
 use rewrite::Rewrite;
 use tables::Row;
@@ -156,6 +160,7 @@ pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
         return Err(EngineError::new(EngineErrorKind::Unsupported, message));
     }
     if let Some(graph) = &mut proto.graph {
+        graph.input.iter().for_each(|input| pass.input(input));
         pass.graph(graph);
         if dialect == Dialect::OnnxRuntime {
             bfloat16::widen(graph);
@@ -233,10 +238,20 @@ impl Pass<'_> {
         (row.rewrite)(&mut Rewrite::new(self.facts, &mut self.fresh, into), node)
     }
 
+    fn input(&mut self, input: &ValueInfoProto) {
+        let (elem, _) = type_of(input);
+        if elem != DataType::Undefined {
+            self.elem(elem, input.name.as_deref().unwrap_or_default(), "input");
+        }
+    }
+
     fn tensor(&mut self, tensor: &TensorProto, what: &str) {
-        if !self.dialect.takes(tensor.elem()) {
-            let (engine, elem) = (self.dialect.shown(), tensor.elem().as_str_name().to_lowercase());
-            let label = tensor.label();
+        self.elem(tensor.elem(), tensor.label(), what);
+    }
+
+    fn elem(&mut self, elem: DataType, label: &str, what: &str) {
+        if !self.dialect.takes(elem) {
+            let (engine, elem) = (self.dialect.shown(), elem.as_str_name().to_lowercase());
             let line = format!("\"{label}\" ({what}): {engine} has no tensors of type {elem}");
             self.refused.push((label.to_owned(), line));
         }

@@ -76,6 +76,18 @@ impl Inputs {
         Ok(Self { image: ImageInput::of(image), given })
     }
 
+    /// The same with another value for one input, and whether all shapes are as before.
+    ///
+    /// # Errors
+    /// As [`Inputs::of`].
+    pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<(Self, bool)> {
+        let others = self.given.iter().filter(|given| given.name != name);
+        let others = others.map(|given| (given.name.clone(), given.value.clone()));
+        let new = Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
+        let same = new.default_sizes(None) == self.default_sizes(None);
+        Ok((new, same))
+    }
+
     /// The shapes of all inputs for one run of usual images, prepared as `preprocess` says.
     pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
         let mut sizes = self.image.default_sizes(preprocess);

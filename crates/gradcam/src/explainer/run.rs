@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use ndarray::{ArrayViewD, Axis};
+use ndarray::{ArrayViewD, Axis, CowArray};
 use onnx_grad::{
     Model, Want,
     builder::Builder,
@@ -62,13 +62,17 @@ const CLASS: &str = "gradcam.explained";
 const PIXELS: &str = "gradcam.pixels";
 
 impl Explainer {
+    /// Runs the images from `start` on, `a_run` at once; where images are missing, the last one stands in.
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
-        given: &[Tensor],
         targets: &[Target],
+        start: usize,
+        a_run: usize,
     ) -> Result<Vec<Explanation>> {
-        let kinds: HashSet<Kind> = targets.iter().map(|target| Kind::of(*target)).collect();
+        let count = targets.len();
+        let of_run = &targets[start..count.min(start + a_run)];
+        let kinds: HashSet<Kind> = of_run.iter().map(|target| Kind::of(*target)).collect();
         let kind = match kinds.iter().collect::<Vec<_>>().as_slice() {
             [kind] => **kind,
             _ => bail!(
@@ -76,11 +80,21 @@ impl Explainer {
                 "a batch has differences of classes for all of its images or for none"
             ),
         };
-        let (class, other) = self.class_inputs(targets)?;
-        let key = Key { shape: x.shape().to_vec(), kind };
+        let mut shape = x.shape().to_vec();
+        shape[0] = a_run;
         let mut timings = Timings::default();
-        let compiled = self.compiled(key, &mut timings)?;
-        let integers = self.inputs.image.integers(&x)?;
+        let compiled = self.compiled(Key { shape, kind }, &mut timings)?;
+        // A batch of any size that a model declares is in memory only from here on, where the limit is checked.
+        let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
+        let targets: Vec<Target> = images.iter().map(|at| targets[*at]).collect();
+        let x = match start + a_run > count {
+            true => CowArray::from(x.select(Axis(0), &images)),
+            false => CowArray::from(x.slice_axis(Axis(0), (start..start + a_run).into())),
+        };
+        let given = self.inputs.given.iter().map(|given| given.rows(&images, count));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        let (class, other) = self.class_inputs(&targets)?;
+        let integers = self.inputs.image.integers(&x.view())?;
         let images = integers.as_ref().map_or(TensorView::from(x.view()), |x| x.view().into());
         let mut inputs = vec![
             (self.inputs.image.name.as_str(), images),
@@ -97,7 +111,7 @@ impl Explainer {
         let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
         let outputs = compiled.session.run(&inputs, &names)?;
         timings.run = started.elapsed();
-        self.read(&compiled, outputs, targets, x.shape(), timings)
+        self.read(&compiled, outputs, &targets, x.shape(), timings)
     }
 
     fn class_inputs(
