@@ -124,3 +124,65 @@ pub(crate) fn read(file: &[u8]) -> Result<Npy, String> {
     };
     Ok(Npy { tensor, dtype })
 }
+
+#[cfg(test)]
+mod tests {
+    use gradcam::ndarray::{Array, arr2};
+
+    use super::*;
+
+    /// A file of version 1.0.
+    fn file(descriptor: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+        let order = if fortran { "True" } else { "False" };
+        let header =
+            format!("{{'descr': '{descriptor}', 'fortran_order': {order}, 'shape': {shape}, }}");
+        [MAGIC, &[1, 0, 118, 0], format!("{header:<117}\n").as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn every_type_keeps_its_numbers() {
+        let floats: &[(&str, &[u8])] = &[
+            ("<f2", &[0x00, 0x3c, 0x00, 0xc1]),
+            (">f2", &[0x3c, 0x00, 0xc1, 0x00]),
+            ("<f4", &[0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0]),
+            (">f8", &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0xc0, 0x04, 0, 0, 0, 0, 0, 0]),
+        ];
+        for (descriptor, data) in floats {
+            let got = read(&file(descriptor, false, "(2,)", data)).expect(descriptor).tensor;
+            assert_eq!(got, Array::from(vec![1f32, -2.5]).into(), "{descriptor}");
+        }
+        let integers: &[(&str, &[u8], [i64; 2])] = &[
+            ("|b1", &[0, 1], [0, 1]),
+            ("|u1", &[7, 255], [7, 255]),
+            ("|i1", &[7, 255], [7, -1]),
+            ("<u2", &[1, 2, 255, 255], [513, 65535]),
+            (">i2", &[1, 2, 255, 255], [258, -1]),
+            ("<u4", &[1, 0, 0, 0, 255, 255, 255, 255], [1, 4_294_967_295]),
+            ("<i4", &[1, 0, 0, 0, 255, 255, 255, 255], [1, -1]),
+            (">u8", &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0], [1, 512]),
+            ("<i8", &[1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255], [1, -1]),
+        ];
+        for (descriptor, data, want) in integers {
+            let got = read(&file(descriptor, false, "(2,)", data)).expect(descriptor).tensor;
+            assert_eq!(got, Array::from(want.to_vec()).into(), "{descriptor}");
+        }
+        let columns = read(&file("|u1", true, "(2, 3)", &[1, 4, 2, 5, 3, 6])).expect("columns");
+        assert_eq!(columns.tensor, arr2(&[[1i64, 2, 3], [4, 5, 6]]).into());
+        let single = read(&file("|u1", false, "()", &[9])).expect("a single number");
+        assert_eq!(single.tensor.shape(), [0usize; 0]);
+    }
+
+    #[test]
+    fn what_is_no_tensor_of_numbers_is_refused() {
+        let rows: &[(&str, &str, &[u8], &str)] = &[
+            ("<U4", "(1,)", &[0; 16], "'<U4'; it may be one of float16, float32"),
+            ("<c8", "(1,)", &[0; 8], "'<c8'"),
+            ("<u8", "(1,)", &[255; 8], "beyond those of int64"),
+            ("<f4", "(2,)", &[0; 7], "needs 8 bytes, it has 7"),
+        ];
+        for (descriptor, shape, data, phrase) in rows {
+            let why = read(&file(descriptor, false, shape, data)).expect_err(descriptor);
+            assert!(why.contains(phrase), "{descriptor}: {why}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod run;
 use gradcam::{
     image::{Limits, Photo},
     ndarray::{ArrayD, Axis},
+    onnx_grad::proto::tensor_proto::DataType,
 };
 use models::{Attr, Net};
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
@@ -118,4 +119,51 @@ fn lines_and_volumes_are_drawn() {
         let png = Photo::decode(&png, &Limits::default()).expect(name);
         assert_eq!((png.width(), png.height()), picture, "{name}");
     }
+}
+
+#[test]
+fn gradients_of_a_line_are_drawn() {
+    let folder = Folder::new();
+    input(&folder, "strip", "image", "strip.npy");
+    let strip = model("strip");
+    let args = ["explain", "strip.npy", "-m", &strip, "--target", "1", "--method", "saliency"];
+    done(&folder, &[&args[..], &["--format", "png,npy", "-o", "out/"]].concat());
+    let raw = array(&folder, "out/strip.1.raw.npy");
+    let heat = array(&folder, "out/strip.1.heatmap.npy");
+    assert_eq!((raw.shape(), heat.shape()), (&[2, 64][..], &[64][..]));
+    // The largest magnitude of both leads, from 0 to 1.
+    let largest = raw.map_axis(Axis(0), |pair| pair[0].abs().max(pair[1].abs()));
+    let (min, max) = largest.iter().fold((f32::MAX, 0f32), |(a, b), v| (a.min(*v), b.max(*v)));
+    let off = heat.iter().zip(&largest).map(|(heat, v)| heat - (v - min) / (max - min));
+    assert!(max > 0.0 && off.fold(0f32, |most, off| most.max(off.abs())) <= 1e-6);
+    let png =
+        Photo::decode(&folder.read("out/strip.1.png"), &Limits::default()).expect("a picture");
+    assert_eq!((png.width(), png.height()), (64, 16));
+}
+
+#[test]
+fn the_output_of_the_scores_is_named() {
+    let folder = Folder::new();
+    let net = || Net::new(&[1, 3, 8, 8]).stem();
+    folder.write("one.onnx", net().head("act"));
+    let act = net().also_gives("act", DataType::Float, &[1, 4, 8, 8]);
+    folder.write("two.onnx", act.head("act"));
+    let x = ArrayD::from_shape_fn(vec![3, 8, 8], |at| ((at[0] * 5 + at[1] * 3 + at[2]) % 7) as f32);
+    let mut bytes = Vec::new();
+    x.write_npy(&mut bytes).expect("npy");
+    folder.write("x.npy", bytes);
+    let flags = ["x.npy", "--target", "2", "--format", "npy", "--layer", "conv"];
+    let map = |args: &[&str], file: &str| {
+        done(&folder, &[&["explain", "-o", "out/"], &flags[..], args].concat());
+        array(&folder, file)
+    };
+    let one = map(&["-m", "one.onnx"], "out/x.2.raw.npy");
+    assert_eq!(map(&["-m", "two.onnx", "--output-name", "scores"], "out/x.2.raw.npy"), one);
+    // Without the name the first output of floats is taken, here a segmentation of four classes.
+    assert_ne!(map(&["-m", "two.onnx"], "out/x.2.raw.npy"), one);
+    let classes = done(&folder, &["layers", "two.onnx", "--output-name", "scores", "--json"]);
+    assert!(classes.contains(r#""default":"act""#), "{classes}");
+    let args = ["layers", "two.onnx", "--output-name", "nix", "--json"];
+    let ran = folder.gradcam(&args);
+    assert!(ran.stderr.contains("no output \"nix\"; its outputs: \"act\""), "{}", ran.stderr);
 }
