@@ -49,7 +49,10 @@ fuzz_target!(|bytes: &[u8]| {
     for shape in
         [[None; 4], [Some(1), Some(3), Some(8), Some(8)], [None, Some(9), Some(9), Some(1)]]
     {
-        let Ok(resolved) = resolve(&overrides, &metadata, Some(&model), &shape, Numbers::Floats) else { continue };
+        let Ok(resolved) = resolve(&overrides, &metadata, Some(&model), &shape, Numbers::Floats)
+        else {
+            continue;
+        };
         let photo = Photo::from_rgb8(5, 4, vec![7; 60]).expect("a photo");
         // A large size that somebody asks for is not a fault, only slow.
         let output = resolved.preprocess.geometry.output().unwrap_or((1 << 16, 1 << 16));

@@ -322,6 +322,9 @@ fn inputs_and_outputs() {
     let outputs = outputs.also_gives("act", DataType::Float, &[1, 4, 8, 8]);
     let best = [("axis", Attr::Int(1))];
     folder.write("outputs.onnx", outputs.node("ArgMax", &["act"], "best", &best).head("act"));
+    // Listed among the inputs, as files of old do, with its value in the file.
+    let old = Net::new(&[1, 3, 8, 8]).also_takes("w", DataType::Float, &[4, 3, 3, 3]);
+    folder.write("old.onnx", old.stem().head("act"));
     folder.write("good.npy", npy(&[4, 1, 1], 0.5f64));
     folder.write("three.npy", npy(&[3, 4, 1, 1], 0.5f32));
     folder.write("wide.npy", npy(&[1, 5, 1, 1], 0.5f32));
@@ -336,6 +339,8 @@ fn inputs_and_outputs() {
         &[
             model("age.onnx", "--input age=good.npy", 0, &[]),
             model("kind.onnx", "--input kind=int.npy", 0, &[]),
+            model("old.onnx", "", 0, &[]),
+            model("old.onnx", "--input w=good.npy", 1, &["no input \"w\"; it has: \"x\" (float32"]),
             model("age.onnx", "--input age", 2, &["--input", "NAME=FILE", "age=age.npy"]),
             model("age.onnx", "--input age=nix.npy", 1, &["nix.npy: cannot be read"]),
             model("age.onnx", "--input age=photo.png", 1, &["photo.png: is no .npy file"]),

@@ -124,7 +124,7 @@ fn heatmap_refuses_what_has_no_heatmap() {
     for (maps, message) in [
         (vec![], "a heatmap needs the map of at least one layer"),
         (vec![bad.view()], "a map contains NaN; its values must be finite"),
-        (vec![empty.view()], "a map of 0x3 values is empty"),
+        (vec![empty.view()], "a map of shape [0, 3] is empty"),
     ] {
         assert_eq!(heatmap(&maps, (4, 4)).unwrap_err().to_string(), message);
     }
