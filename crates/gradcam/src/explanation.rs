@@ -83,7 +83,7 @@ pub struct Explanation {
     pub scores: Vec<f32>,
     /// The probability of every class, `[K]`; empty for a segmentation.
     pub probabilities: Vec<f32>,
-    /// The size of the network's input: [height, width], [length] or [depth, height, width].
+    /// The size of the network's input: `[height, width]`, `[length]` or `[depth, height, width]`.
     pub input_size: Vec<usize>,
     /// The method.
     pub method: &'static str,
@@ -141,7 +141,7 @@ impl Explanation {
         })
     }
 
-    /// The heatmap of one layer with as many axes as its map: [L] of a 1-D model, [D, H, W] of a 3-D one, [H, W]
+    /// The heatmap of one layer with as many axes as its map: `[L]` of a 1-D model, `[D, H, W]` of a 3-D one, `[H, W]`
     /// as [`Explanation::heatmap`]. Where the network's input has another number of axes, the map keeps its size.
     ///
     /// # Errors
