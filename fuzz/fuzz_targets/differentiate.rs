@@ -7,8 +7,8 @@
 use gradcam_fuzz::mutate;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use onnx_grad::{
-    DeclaredDim, Dim, Graph, Model, Sizes, Want, builder::Builder, differentiate, graph::ValueId,
-    inputs, proto::NodeProto, prune, verify, verify_graph,
+    DeclaredDim, Dim, Graph, Input, Model, Sizes, Want, builder::Builder, differentiate,
+    graph::ValueId, inputs, proto::NodeProto, prune, verify, verify_graph,
 };
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -38,8 +38,8 @@ fn bound(model: &Model, batch: Dim) -> Sizes {
         _ if axis == 0 => batch,
         _ => Dim::Fixed(8),
     };
-    let bind = |(name, dims): (String, Vec<DeclaredDim>)| {
-        (name, dims.iter().enumerate().map(size).collect())
+    let bind = |input: Input| {
+        (input.name, input.dims.unwrap_or_default().iter().enumerate().map(size).collect())
     };
     inputs(model).into_iter().map(bind).collect()
 }
