@@ -1,19 +1,26 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["torch==2.15.0", "onnx==1.23.2", "onnxscript"]
+# dependencies = ["torch==2.15.0", "onnx==1.23.2", "onnxscript", "onnxruntime==1.32.0", "onnxsim==0.8.1"]
 # ///
 """Writes one small network as each exporter of torch writes it: crates/testkit/fixtures/exporters.
 
 python tools/exporter_cases.py [FOLDER]
 
+Of the older exporter's file also what onnxsim and ONNX Runtime (level extended) make of it, and raw maps of its layers by
+torch's autograd in float64.
+
 The network has what makes layer names hard: batch norms that exporters fold into convolutions, an activation
 module that is called twice, a dropout that leaves no node, an activation made of two operators.
 """
 
+import copy
+import json
 import sys
 from pathlib import Path
 
 import onnx
+import onnxruntime
+import onnxsim
 import torch
 from torch import nn
 
@@ -46,6 +53,10 @@ class Network(nn.Module):
 
 torch.manual_seed(1)
 network = Network().eval()
+for module in network.modules():
+    if isinstance(module, nn.BatchNorm2d):
+        for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.3, 0.5), (module.running_mean, -0.3, 0.3), (module.running_var, 0.3, 1.3)):
+            nn.init.uniform_(tensor, low, high)
 x = torch.randn(1, 3, 8, 8)
 FOLDER.mkdir(parents=True, exist_ok=True)
 for name, options in {"torch_script": {"dynamo": False, "opset_version": 17}, "torch_export": {"dynamo": True, "opset_version": 18, "external_data": False}}.items():
@@ -57,3 +68,20 @@ for name, options in {"torch_script": {"dynamo": False, "opset_version": 17}, "t
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
     onnx.save(model, path)
+
+script = FOLDER / "torch_script.onnx"
+onnx.save(onnxsim.simplify(onnx.load(script))[0], FOLDER / "torch_onnxsim.onnx")
+options = onnxruntime.SessionOptions()
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+options.optimized_model_filepath = str(FOLDER / "torch_extended.onnx")
+onnxruntime.InferenceSession(script, options, providers=["CPUExecutionProvider"])
+
+LAYERS, CLASS = ["conv1", "bn1", "act", "layer1.0", "layer1.0.conv1", "layer1.0.bn1", "layer1.1.conv2", "layer1.1.bn2", "layer1.1"], 3
+double, kept = copy.deepcopy(network).double(), {}
+for path in LAYERS:
+    double.get_submodule(path).register_forward_hook(lambda _module, _input, output, path=path: kept.__setitem__(path, output))
+scores = double(x.double())[0]
+gradients = torch.autograd.grad(scores[CLASS], [kept[path] for path in LAYERS])
+tensor = lambda t: {"shape": list(t.shape), "data": [float(f"{v:.12g}") for v in t.detach().flatten()]}
+maps = {path: {"gradcam": tensor((kept[path] * g.mean((2, 3), keepdim=True)).sum(1)[0]), "hirescam": tensor((kept[path] * g).sum(1)[0])} for path, g in zip(LAYERS, gradients)}
+(FOLDER / "torch.json").write_text(json.dumps({"input": tensor(x.double()), "class": CLASS, "scores": tensor(scores), "maps": maps}, separators=(",", ":")) + "\n")

@@ -104,7 +104,8 @@ pub(crate) struct ExplainArgs {
     ///
     /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3
     /// explains the three best classes. A label is written in full or as one of its synonyms, in
-    /// upper or lower case. May be given several times.
+    /// upper or lower case. Of a detector (YOLO) a class is explained at its highest anchor. May be
+    /// given several times.
     #[arg(
         long = "target",
         value_name = "TARGET",

@@ -306,10 +306,10 @@ pub(crate) fn scores_of(head: &Head, row: &[f32]) -> (Vec<f32>, Vec<f32>) {
             (vec![-z, z], vec![sigmoid(-z), sigmoid(z)])
         }
         (Form::Pixels(_), _) => (row.to_vec(), vec![]),
-        (Form::Classes(_), Some(Activation::Sigmoid)) => {
+        (Form::Classes(_) | Form::Anchors(_), Some(Activation::Sigmoid)) => {
             (row.to_vec(), row.iter().map(|z| sigmoid(*z)).collect())
         }
-        (Form::Classes(_), _) => {
+        (Form::Classes(_) | Form::Anchors(_), _) => {
             let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exp: Vec<f32> = row.iter().map(|z| (z - max).exp()).collect();
             let sum: f32 = exp.iter().sum();

@@ -10,6 +10,7 @@ mod folded;
 mod quantised;
 mod scope;
 mod stride;
+mod tensorflow;
 mod view;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,6 +19,7 @@ use onnx_grad::graph::{Graph, NodeId, ValueId};
 
 use crate::{Result, error::bail};
 
+use scope::Scopes;
 pub use view::Grid;
 pub(crate) use view::{View, Views};
 
@@ -49,6 +51,8 @@ struct Module {
     kind: String,
     /// Whether it has parts.
     outer: bool,
+    /// Whether its value is that of a norm that was folded into it, which is a module of its own.
+    folded: bool,
     nodes: Vec<NodeId>,
 }
 
@@ -69,6 +73,7 @@ impl Module {
 /// The layers of one graph.
 #[derive(Debug)]
 pub(crate) struct Layers {
+    scopes: Scopes,
     modules: Vec<Module>,
     views: Views,
     reaching: HashSet<ValueId>,
@@ -81,7 +86,8 @@ impl Layers {
         let views = Views::new(graph, grid);
         let reaching = automatic::active(graph, graph.inputs(), output);
         let default = automatic::last_feature_map(graph, &views, images, output);
-        Self { modules: modules(graph), views, reaching, default }
+        let scopes = Scopes::new(graph);
+        Self { modules: modules(graph, &scopes), scopes, views, reaching, default }
     }
 
     /// The value of the layer that is taken where none is named.
@@ -113,7 +119,8 @@ impl Layers {
     /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that has parts, else the
     /// outermost.
     pub(crate) fn path_of<'a>(&'a self, graph: &'a Graph, value: ValueId) -> &'a str {
-        let leaving = || self.modules.iter().filter(|module| module.value == value);
+        let leaving =
+            || self.modules.iter().filter(|module| module.value == value && !module.folded);
         let block = leaving().filter(|module| module.outer).max_by_key(|m| m.path.len());
         let found = block.or_else(|| leaving().min_by_key(|module| module.path.len()));
         found.map_or(graph.name(value), |module| &module.path)
@@ -150,8 +157,11 @@ impl Layers {
             let nodes = graph.producer(value).into_iter().collect();
             return Ok(Found { path: name.to_owned(), value, nodes });
         }
-        let suffix = format!(".{name}");
-        let fitting: Vec<_> = self.modules.iter().filter(|m| m.path.ends_with(&suffix)).collect();
+        let fits = |module: &&Module| {
+            let outer = module.path.strip_suffix(name);
+            outer.is_some_and(|outer| outer.ends_with(['.', '/']))
+        };
+        let fitting: Vec<_> = self.modules.iter().filter(fits).collect();
         match fitting.as_slice() {
             [module] => return Ok(module.found()),
             [] => {}
@@ -162,8 +172,8 @@ impl Layers {
                 b.path
             ),
         }
-        let mut scopes = graph.nodes().filter_map(|(_, node)| scope::of_node(node));
-        if scopes.any(|path| scope::with_parents(&path).any(|outer| outer == name)) {
+        let mut scopes = graph.nodes().filter_map(|(id, _)| self.scopes.of(id));
+        if scopes.any(|path| scope::with_parents(path).any(|outer| outer == name)) {
             bail!(
                 Layer,
                 "layer \"{name}\" gives no value that the rest of the model reads; name a value inside it"
@@ -215,7 +225,7 @@ impl Layers {
 
     /// What a user should know of the value that is called `name`.
     pub(crate) fn note(&self, graph: &Graph, name: &str, value: ValueId) -> Option<String> {
-        folded::note(graph, name, value)
+        folded::note(graph, &self.scopes, name, value)
     }
 
     /// The modules in the order in which they begin, outer modules before their parts.
@@ -239,39 +249,44 @@ impl Layers {
 }
 
 /// Every module, outer modules before their parts; every node where the file names no modules.
-fn modules(graph: &Graph) -> Vec<Module> {
-    let scopes: Vec<Option<String>> = graph.nodes().map(|(_, node)| scope::of_node(node)).collect();
-    if scopes.iter().flatten().next().is_none() {
+fn modules(graph: &Graph, scopes: &Scopes) -> Vec<Module> {
+    if graph.nodes().all(|(id, _)| scopes.of(id).is_none()) {
         let each = graph.nodes().filter_map(|(id, node)| {
             let value = graph.node_outputs(id).first().copied().flatten()?;
             let path = graph.name(value).to_owned();
             let (value, _) = quantised::shown(graph, value);
-            Some(Module { path, value, kind: node.op().to_owned(), outer: false, nodes: vec![id] })
+            let kind = node.op().to_owned();
+            Some(Module { path, value, kind, outer: false, folded: false, nodes: vec![id] })
         });
         return each.collect();
     }
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
     let mut with_parts: HashSet<&str> = HashSet::new();
-    for ((id, _), path) in graph.nodes().zip(&scopes) {
-        let Some(path) = path else { continue };
-        for outer in scope::with_parents(path) {
-            let nodes = members.entry(outer).or_insert_with(|| {
-                order.push(outer);
-                Vec::new()
-            });
-            nodes.push(id);
-            if outer != path {
-                with_parts.insert(outer);
+    for (id, _) in graph.nodes() {
+        for path in scopes.folded(id).into_iter().chain(scopes.of(id)) {
+            for outer in scope::with_parents(path) {
+                let nodes = members.entry(outer).or_insert_with(|| {
+                    order.push(outer);
+                    Vec::new()
+                });
+                if nodes.last() != Some(&id) {
+                    nodes.push(id);
+                }
+                if outer != path {
+                    with_parts.insert(outer);
+                }
             }
         }
     }
     let found = order.into_iter().filter_map(|path| {
         let nodes = &members[path];
-        let (value, _) = quantised::shown(graph, *leaving(graph, nodes).last()?);
+        let last = *leaving(graph, nodes).last()?;
+        let (value, _) = quantised::shown(graph, last);
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
-        Some(Module { path: path.to_owned(), value, kind, outer, nodes: nodes.clone() })
+        let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
+        Some(Module { path: path.to_owned(), value, kind, outer, folded, nodes: nodes.clone() })
     });
     found.collect()
 }

@@ -9,6 +9,9 @@ pub(crate) use emit::{CLASS_INPUT, Kind, OTHER_INPUT, emit};
 pub(crate) use scores::{Activation, Form, Head, head};
 
 /// What is explained of one image.
+///
+/// In a segmentation the score of a class is that of all pixels where it wins, in a detector that of its highest
+/// anchor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Target {

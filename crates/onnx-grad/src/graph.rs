@@ -431,6 +431,18 @@ pub fn inputs(model: &Model) -> Vec<Input> {
     inputs.collect()
 }
 
+/// Whether a node of a model reads a value, or it is an output.
+pub fn is_read(model: &Model, value: &str) -> bool {
+    let body = model.graph();
+    let reads = |node: &NodeProto| {
+        let mut captured = HashSet::new();
+        crate::inline::captured_names(node, &mut captured);
+        node.input.iter().any(|name| name == value) || captured.contains(value)
+    };
+    body.output.iter().any(|info| info.name.as_deref() == Some(value))
+        || body.node.iter().any(reads)
+}
+
 /// The message that declares a value of that name.
 pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     use crate::proto::{

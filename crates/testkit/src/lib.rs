@@ -3,6 +3,7 @@
 //! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
 
 mod base64;
+mod exporters;
 mod guided;
 mod hooks;
 mod inputs;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+pub use exporters::{Exported, exported};
 pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
 pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};

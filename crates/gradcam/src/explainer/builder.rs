@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use onnx_grad::{Input, Model, graph::Graph};
+use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
 use super::{
     Explainer, ImageInput,
@@ -149,8 +149,9 @@ impl ExplainerBuilder {
     /// input of integers,
     /// `Engine`, `Image` where sidecar files are malformed, `Input` where the inputs are not given as
     /// the model declares them or the image's takes no numbers, `Target` where its output holds no scores or the given labels are not as many as
-    /// its classes, `Model`.
+    /// its classes, `Unsupported` where the file was optimised for one machine, `Model`.
     pub fn build(self) -> Result<Explainer> {
+        refuse_blocked(&self.model)?;
         let inputs = Inputs::of(&self.model, &self.inputs)?;
         let input = &inputs.image;
         input.check_type()?;
@@ -332,4 +333,21 @@ fn chosen_layers(
         }
     }
     Ok(chosen)
+}
+
+/// Refuses what ONNX Runtime writes at its highest level of optimisation: channels in blocks as wide as the
+/// machine's registers, without shapes.
+fn refuse_blocked(model: &Model) -> Result<()> {
+    let is_blocked = |node: &&NodeProto| node.op_domain() == "com.microsoft.nchwc";
+    match model.graph().node.iter().find(is_blocked) {
+        Some(node) => bail!(
+            Unsupported,
+            "node \"{}\" ({} of com.microsoft.nchwc) has a layout for one machine, which ONNX Runtime writes at \
+             its highest level of optimisation; save the model at level extended (ORT_ENABLE_EXTENDED) or \
+             take the file that it was made from",
+            node.name.as_deref().unwrap_or_default(),
+            node.op()
+        ),
+        None => Ok(()),
+    }
 }

@@ -1,7 +1,10 @@
 //! The inputs of a model: the one that takes the images, and those that are given beside them.
 
 use ndarray::Axis;
-use onnx_grad::{DeclaredDim, Dim, Input, Model, graph::Sizes};
+use onnx_grad::{
+    DeclaredDim, Dim, Input, Model,
+    graph::{Sizes, is_read},
+};
 
 use super::input::{ImageInput, range, signature};
 use crate::{Result, engine::Tensor, error::bail, image::Preprocess};
@@ -41,7 +44,11 @@ impl Inputs {
             }
         }
         let is_given = |input: &&Input| values.iter().any(|(name, _)| *name == input.name);
-        let (given, open): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(is_given);
+        let (given, mut open): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(is_given);
+        if open.len() > 1 {
+            // Exporters that fold constants may leave them behind as inputs.
+            open.retain(|input| is_read(model, &input.name));
+        }
         let Some(image) = image_of(&open) else {
             match (inputs.as_slice(), open.as_slice()) {
                 ([], _) => bail!(Input, "the model has no input"),

@@ -8,7 +8,8 @@ use onnx_grad::graph::{Graph, NodeId, ValueId};
 use super::{attention, quantised, view::Views};
 
 /// Operators that carry a value on without changing what it shows.
-const CARRIERS: &[&str] = &["Cast", "DequantizeLinear", "Dropout", "Identity", "QuantizeLinear"];
+const CARRIERS: &[&str] =
+    &["Cast", "DequantizeLinear", "Dropout", "Identity", "QuantizeLinear", "Transpose"];
 /// Operators after which a value is no longer the feature map but a smaller or larger copy of it.
 const RESAMPLERS: &[&str] = &["AveragePool", "MaxPool", "Resize", "Upsample"];
 /// Operators that a classifier without a linear layer has between its scoring convolution and the output.
@@ -99,6 +100,9 @@ fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<
 /// The last dominating value with spatial extent, after its activation and before pooling; in a transformer
 /// what the last attention reads.
 ///
+/// In a detector, whose scores [N, K, A] are joined of those at several scales, it is the last one that the scores
+/// at every scale come from.
+///
 /// Stepped over are a local pooling at the very end (VGG), a convolution that makes the class scores
 /// before a global pooling (SqueezeNet), and in dense heads the resizes and the class-scoring
 /// convolution.
@@ -115,6 +119,9 @@ pub(super) fn last_feature_map(
     if let Some(tokens) = tokens.filter(|value| views.of(graph, *value).is_some()) {
         return Some(quantised::shown(graph, tokens).0);
     }
+    if let Some(shared) = shared(graph, views, output) {
+        return Some(shared);
+    }
     let dominators = dominators(graph, output, &active);
     let last = dominators.iter().rposition(|value| views.of(graph, *value).is_some())?;
     let mut value = dominators[last];
@@ -128,6 +135,18 @@ pub(super) fn last_feature_map(
     }
     let value = back_through(graph, views, value, &[CARRIERS, RESAMPLERS].concat());
     Some(quantised::shown(graph, value).0)
+}
+
+/// The last feature map that all parts come from which a detector's scores are joined of.
+fn shared(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
+    let id = graph.producer(output).filter(|id| graph.node(*id).op() == "Concat")?;
+    let parts = graph.node_inputs(id).iter().flatten();
+    let parts = parts.map(|part| active(graph, graph.inputs(), *part));
+    let all =
+        parts.reduce(|all, part| &all & &part).filter(|_| graph.fact(output).rank() == Some(3))?;
+    let is_map =
+        |value: &ValueId| graph.fact(*value).rank() == Some(4) && views.of(graph, *value).is_some();
+    all.into_iter().filter(|value| graph.producer(*value).is_some() && is_map(value)).max()
 }
 
 /// Walks to the first input for as long as the producer is one of `ops`, to the last value on that way that

@@ -1,14 +1,59 @@
 //! From a node to the path of the module that it belongs to.
 
-use onnx_grad::proto::NodeProto;
+use std::collections::HashMap;
+
+use onnx_grad::{
+    graph::{Graph, NodeId},
+    proto::NodeProto,
+};
+
+use super::tensorflow::Names;
+
+/// The module paths of the nodes of a graph.
+#[derive(Debug)]
+pub(super) struct Scopes {
+    paths: Vec<Option<String>>,
+    /// Convolutions that a norm was folded into, by node, where the file tells of both.
+    folded: HashMap<NodeId, String>,
+}
+
+impl Scopes {
+    pub(super) fn new(graph: &Graph) -> Self {
+        let names = Names::of(graph);
+        let path = |(id, node)| match names.filter(|_| of_metadata(node).is_none()) {
+            // A constant is no part of a layer.
+            Some(names) => names.of_node(graph, id).filter(|_| node.op() != "Constant"),
+            None => of_node(node),
+        };
+        let folded = |(id, _)| Some((id, names?.folded(graph, id)?));
+        Self {
+            paths: graph.nodes().map(path).collect(),
+            folded: graph.nodes().filter_map(folded).collect(),
+        }
+    }
+
+    /// The module that a node belongs to; none for a node of the network itself.
+    pub(super) fn of(&self, id: NodeId) -> Option<&str> {
+        self.paths.get(id.index())?.as_deref()
+    }
+
+    /// The convolution that a node is too, which belongs to the norm that was folded into it.
+    pub(super) fn folded(&self, id: NodeId) -> Option<&str> {
+        self.folded.get(&id).map(String::as_str)
+    }
+}
 
 /// The module path of a node, from its metadata or else from its name; none for a node of the network itself.
-pub(super) fn of_node(node: &NodeProto) -> Option<String> {
-    let scopes = metadata(node, "pkg.torch.onnx.name_scopes").and_then(of_name_scopes);
-    match scopes.or_else(|| metadata(node, "namespace").and_then(of_namespace)) {
+fn of_node(node: &NodeProto) -> Option<String> {
+    match of_metadata(node) {
         Some(path) => Some(path).filter(|path| !path.is_empty()),
         None => of_name(node),
     }
+}
+
+fn of_metadata(node: &NodeProto) -> Option<String> {
+    let scopes = metadata(node, "pkg.torch.onnx.name_scopes").and_then(of_name_scopes);
+    scopes.or_else(|| metadata(node, "namespace").and_then(of_namespace))
 }
 
 /// What a node's metadata says under a key.
@@ -34,16 +79,11 @@ fn of_namespace(text: &str) -> Option<String> {
 /// The module path in a node's name: `/layer4/layer4.1/conv2/Conv` is in `layer4.1.conv2`.
 ///
 /// Names that torch's exporter writes begin with `/`, and the last segment is the operator. A segment
-/// that begins with the one before it and a dot replaces that, any other is appended with a dot. Other
-/// names with `/`, such as TensorFlow's, keep their slashes.
+/// that begins with the one before it and a dot replaces that, any other is appended with a dot.
 fn of_name(node: &NodeProto) -> Option<String> {
     // A constant is no part of a layer.
-    let name = node.name.as_deref().filter(|_| node.op() != "Constant")?;
-    let torch = name.starts_with('/');
-    let (scope, _) = name.trim_start_matches('/').rsplit_once('/')?;
-    if !torch {
-        return Some(scope.to_owned());
-    }
+    let name = written_name(node).filter(|_| node.op() != "Constant")?;
+    let (scope, _) = name.strip_prefix('/')?.rsplit_once('/')?;
     let mut path = String::new();
     let mut last = "";
     for segment in scope.split('/').filter(|segment| !segment.is_empty()) {
@@ -60,6 +100,26 @@ fn of_name(node: &NodeProto) -> Option<String> {
         last = segment;
     }
     (!path.is_empty()).then_some(path)
+}
+
+/// The name that a node had when the file was exported. An optimiser that puts a node in the place of others keeps
+/// the last one's value, which torch and tf2onnx name after the node: `/relu/Relu_output_0`, `net/relu/Relu:0`.
+/// ONNX Runtime appends to names: `/act/Mul/QuickGeluFusion/`.
+pub(super) fn written_name(node: &NodeProto) -> Option<&str> {
+    let of_value = node.output.first().and_then(|value| {
+        let separator = if value.starts_with('/') { "_output_" } else { ":" };
+        let (name, number) = value.rsplit_once(separator)?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && name.contains('/')).then_some(name)
+    });
+    let name = node.name.as_deref()?;
+    Some(of_value.unwrap_or_else(|| match name.rsplit_once("Fusion") {
+        Some((made_of, "" | "/")) => made_of.rsplit_once('/').map_or(name, |(made_of, _)| made_of),
+        Some((made_of, part)) if part.trim_start_matches('/').starts_with('.') => {
+            made_of.rsplit_once('/').map_or(name, |(made_of, _)| made_of)
+        }
+        _ => name,
+    }))
 }
 
 /// A path and the paths of the modules around it, the outermost first. Paths with slashes keep dots
@@ -89,11 +149,31 @@ mod tests {
             ("/conv1/Conv", Some("conv1")),
             ("/Flatten", None),
             ("Conv_0", None),
-            ("resnet50_1/conv5_block3_out_1/Relu", Some("resnet50_1/conv5_block3_out_1")),
         ];
         for (name, path) in rows {
             let node = NodeProto { name: Some(name.to_owned()), ..NodeProto::default() };
             assert_eq!(of_node(&node).as_deref(), path, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_before_a_file_was_optimised() {
+        let rows = [
+            ("/block/conv/Conv.product", "/block/conv/Conv/product", "/block/conv/Conv.product"),
+            ("/block/conv/Conv.y", "/block/relu/Relu_output_0", "/block/relu/Relu"),
+            ("Conv__61.y", "net_1/re_lu_1/Relu:0", "net_1/re_lu_1/Relu"),
+            ("/act/Mul/QuickGeluFusion/.gate", "/act/Mul/QuickGeluFusion//gate", "/act/Mul"),
+            ("/act/Mul/QuickGeluFusion/", "scores", "/act/Mul"),
+            ("/Fusion/Add", "/Fusion/Add_output_0", "/Fusion/Add"),
+            ("net_1/dense_1/Softmax", "Identity:0", "net_1/dense_1/Softmax"),
+        ];
+        for (name, value, written) in rows {
+            let node = NodeProto {
+                name: Some(name.to_owned()),
+                output: vec![value.to_owned()],
+                ..NodeProto::default()
+            };
+            assert_eq!(written_name(&node), Some(written), "{name}");
         }
     }
 

@@ -77,6 +77,7 @@ pub(crate) fn emit(
             Ok(Emitted { target, scores, class, pixels: None })
         }
         Form::Pixels(_) => pixels(b, head.value, class, other),
+        Form::Anchors(_) => anchors(b, head.value, class, other),
     }
 }
 
@@ -157,6 +158,41 @@ fn pixels(
         target = b.sub(target, less)?;
     }
     Ok(Emitted { target, scores, class, pixels: Some(pixels) })
+}
+
+/// A detector's scores [N, K, A]: the score of class k is that of its highest anchor, of equal ones the first.
+fn anchors(
+    b: &mut Builder<'_>,
+    out: ValueId,
+    class: ValueId,
+    other: Option<ValueId>,
+) -> Result<Emitted> {
+    let shape = b.shape(out)?;
+    let (classes, anchors) = (b.size(out, 1)?, b.size(out, 2)?);
+    let scores = b.max(out, &[2])?;
+    let scores = b.reshape(scores, &shape[..2])?;
+    let class = or_argmax(b, class, scores)?;
+    // float16 cannot count them.
+    let places = b.transpose(out, &[0, 2, 1])?;
+    let places = b.cast(places, DataType::Float)?;
+    let places = first_largest(b, places)?;
+    let places = b.reshape(places, &shape[..2])?;
+    // A reshape to a wrong size would be refused.
+    let flat = b.reshape(out, &[shape[0], Dim::Fixed(classes.saturating_mul(anchors))])?;
+    let highest = |b: &mut Builder<'_>, class: ValueId| -> Result<ValueId> {
+        let place = b.pick(places, class)?;
+        let place = b.cast(place, DataType::Int64)?;
+        let width = b.ints(&[1], &[anchors])?;
+        let row = b.mul(class, width)?;
+        let index = b.add(row, place)?;
+        b.pick(flat, index)
+    };
+    let mut target = highest(b, class)?;
+    if let Some(other) = other {
+        let less = highest(b, other)?;
+        target = b.sub(target, less)?;
+    }
+    Ok(Emitted { target, scores, class, pixels: None })
 }
 
 /// Σ out[n, class[n]]·mask and the number of pixels in the mask, each [N].

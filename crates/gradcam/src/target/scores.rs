@@ -27,13 +27,15 @@ pub(crate) enum Form {
     Binary,
     /// Scores of each class at each pixel: [N, K, H, W].
     Pixels(usize),
+    /// Scores of each class at each anchor of a detector: [N, K, A].
+    Anchors(usize),
 }
 
 impl Form {
     /// The number of classes.
     pub(crate) fn classes(self) -> usize {
         match self {
-            Self::Classes(classes) | Self::Pixels(classes) => classes,
+            Self::Classes(classes) | Self::Pixels(classes) | Self::Anchors(classes) => classes,
             Self::Binary => 2,
         }
     }
@@ -75,6 +77,9 @@ pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
         };
         bail!(Target, "{what}; its outputs: {}", outputs_of(graph));
     };
+    if let Some(detector) = detector(graph, output) {
+        return Ok(detector);
+    }
     let (value, activation) = under_activation(graph, output);
     let value = before_quantising(graph, value);
     let Some(shape) = &graph.fact(value).shape else {
@@ -95,7 +100,9 @@ pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
             let shown: Vec<_> = shape.iter().map(Dim::to_string).collect();
             bail!(
                 Target,
-                "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W]{}",
+                "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W], or [N, 4 + K, \
+                 anchors] where the model joins boxes and the sigmoid of scores, as YOLO without non-maximum \
+                 suppression in the file{}",
                 graph.name(value),
                 shown.join(", "),
                 match graph.outputs().len() {
@@ -121,6 +128,23 @@ fn outputs_of(graph: &Graph) -> String {
         format!("\"{}\" ({elem} {shape})", graph.name(*output))
     });
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// The class scores of a detector whose output [N, 4 + K, A] joins boxes and the sigmoid of the scores, as
+/// ultralytics writes them. What may follow, such as the coefficients of masks, is not looked at.
+fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
+    let sizes = |value: ValueId| graph.fact(value).shape.as_deref();
+    let made_by =
+        |value: ValueId, op: &str| graph.producer(value).filter(|id| graph.node(*id).op() == op);
+    let [boxes, scores, ..] = *graph.node_inputs(made_by(output, "Concat")?) else { return None };
+    let sigmoid = made_by(scores?, "Sigmoid")?;
+    let value = graph.node_inputs(sigmoid).first().copied().flatten()?;
+    let ([_, Dim::Fixed(4), of_boxes], [_, classes, anchors]) = (sizes(boxes?)?, sizes(value)?)
+    else {
+        return None;
+    };
+    let classes = usize::try_from(classes.fixed()?).ok().filter(|_| of_boxes == anchors)?;
+    Some(Head { value, form: Form::Anchors(classes), activation: Some(Activation::Sigmoid) })
 }
 
 /// What a DequantizeLinear gives back. In scores that are clipped to the range of the calibration the largest one

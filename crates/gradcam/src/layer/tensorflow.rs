@@ -1,0 +1,146 @@
+//! Layers in names that tf2onnx writes: TensorFlow's scopes, and in them the layers of Keras.
+
+use onnx_grad::graph::{Graph, NodeId, ValueId};
+
+use super::scope::written_name;
+
+/// What TensorFlow puts around the graph of a SavedModel.
+const CALLS: [&str; 2] = ["StatefulPartitionedCall/", "PartitionedCall/"];
+
+/// How scopes name layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As they are: `MobilenetV2/expanded_conv_9/project`.
+    Plain,
+    /// The model's name first, and every layer with one more number than it has:
+    /// `resnet50_1/conv5_block3_out_1/Relu`. Keras 3 opens the scope of each layer twice, and TensorFlow makes
+    /// its name a new one the second time: of `conv2d` `conv2d_1`, of the layer `conv2d_1` then `conv2d_1_2`.
+    Keras,
+}
+
+impl Names {
+    /// Those of a graph, if they are TensorFlow's.
+    pub(super) fn of(graph: &Graph) -> Option<Self> {
+        let nodes = || graph.nodes().filter_map(|(_, node)| node.name.as_deref());
+        nodes().find(|name| is_scoped(name))?;
+        let values = graph.values().map(|value| graph.name(value));
+        // Only Keras 3 has an operator's scope called `convolution`, and casts the weights of linear layers.
+        let telling = nodes().chain(values).filter_map(|name| {
+            let name = outside_calls(name);
+            let of_linear = || name.find("/Cast/ReadVariableOp");
+            let layer = &name[..name.find("/convolution").or_else(of_linear)?];
+            Some(layer.split('/').all(|segment| without_call(segment).is_some()))
+        });
+        let (all, any) = telling.fold((true, false), |(all, _), numbered| (all && numbered, true));
+        Some(if all && any { Self::Keras } else { Self::Plain })
+    }
+
+    /// The path of the layer in a name of a node or of a value, whose last segment is the operator; none for
+    /// those of the network itself.
+    fn path(self, name: &str) -> Option<String> {
+        let (scope, _) = outside_calls(name).rsplit_once('/')?;
+        match self {
+            Self::Plain => Some(scope.to_owned()),
+            Self::Keras => {
+                let layers: Vec<_> = scope.split('/').skip(1).map_while(without_call).collect();
+                (!layers.is_empty()).then(|| layers.join("/"))
+            }
+        }
+    }
+
+    /// The path of the layer that a node belongs to.
+    pub(super) fn of_node(self, graph: &Graph, id: NodeId) -> Option<String> {
+        let node = graph.node(id);
+        let name = node.name.as_deref()?;
+        if is_helper(name) && (node.op() == "Transpose" || name.starts_with("Transpose__")) {
+            // tf2onnx moves them about; they are named after what reads them.
+            return None;
+        }
+        if let Some(name) = written_name(node).filter(|name| is_scoped(name)) {
+            return self.path(name);
+        }
+        let input = |place: usize| graph.node_inputs(id).get(place).copied().flatten();
+        match node.op() {
+            // A bias that is a norm's: that one is in the convolution, and is what its output comes from.
+            "Conv" => [2, 1].iter().find_map(|place| self.of_weights(graph, input(*place)?)),
+            // Files that come from TFLite have the name of an activation on the convolution before it.
+            "Clip" | "Relu" if is_helper(name) => {
+                let before = graph.producer(input(0)?)?;
+                let alone = graph.consumers(input(0)?) == [id];
+                self.of_node(graph, before).filter(|_| alone && graph.node(before).op() == "Conv")
+            }
+            _ => None,
+        }
+    }
+
+    /// The convolution, if another, that a norm was folded into at a node: by the name that its weights keep.
+    pub(super) fn folded(self, graph: &Graph, id: NodeId) -> Option<String> {
+        let is_conv = graph.node(id).op() == "Conv" && self == Self::Keras;
+        let weights = graph.node_inputs(id).get(1).copied().flatten().filter(|_| is_conv)?;
+        let own = self.of_node(graph, id)?;
+        self.of_weights(graph, weights).filter(|path| *path != own)
+    }
+
+    fn of_weights(self, graph: &Graph, value: ValueId) -> Option<String> {
+        graph.initializer(value)?;
+        self.path(graph.name(value)).filter(|_| is_scoped(graph.name(value)))
+    }
+}
+
+/// Whether a name is of TensorFlow's form; torch's begin with a slash.
+fn is_scoped(name: &str) -> bool {
+    !name.starts_with('/') && name.contains('/')
+}
+
+/// Whether tf2onnx made a node's name up: `Conv__341`.
+fn is_helper(name: &str) -> bool {
+    name.rsplit_once("__").is_some_and(|(_, number)| is_number(number))
+}
+
+fn outside_calls(mut name: &str) -> &str {
+    while let Some(inside) = CALLS.iter().find_map(|call| name.strip_prefix(call)) {
+        name = inside;
+    }
+    name
+}
+
+/// The name of a layer without the number of its scope.
+fn without_call(segment: &str) -> Option<&str> {
+    let (layer, number) = segment.rsplit_once('_')?;
+    (!layer.is_empty() && is_number(number)).then_some(layer)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_keras_and_of_tensorflow() {
+        let rows = [
+            (Names::Keras, "resnet50_1/conv5_block3_out_1/Relu", Some("conv5_block3_out")),
+            (Names::Keras, "net_1/conv2d_1_2/convolution/merged_input:0", Some("conv2d_1")),
+            (
+                Names::Keras,
+                "StatefulPartitionedCall/f_1/mobilenetv2_1.00_160_1/out_relu_1/Relu6",
+                Some("mobilenetv2_1.00_160/out_relu"),
+            ),
+            (Names::Keras, "net_1/bn_1/batchnorm/mul_1", Some("bn")),
+            (Names::Keras, "net_1/twice_3/Relu", Some("twice")),
+            (Names::Keras, "net_1/Relu", None),
+            (Names::Keras, "Conv__341", None),
+            (
+                Names::Plain,
+                "MobilenetV1/Conv2d_1_pointwise/Relu6",
+                Some("MobilenetV1/Conv2d_1_pointwise"),
+            ),
+            (Names::Plain, "StatefulPartitionedCall/model/conv2d_1/Conv2D", Some("model/conv2d_1")),
+        ];
+        for (names, name, path) in rows {
+            assert_eq!(names.path(name).as_deref(), path, "{name}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Small networks as exporters write them, with maps in float64 at layers that go by the framework's names.
+
+use std::{collections::BTreeMap, fs};
+
+use serde::Deserialize;
+
+use crate::{Tensor, fixture};
+
+/// What a framework says of a network, however it is exported.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Exported {
+    /// One image, in the layout of the exported file's input.
+    pub input: Tensor,
+    /// The class that is explained.
+    pub class: usize,
+    /// The logits, [K].
+    pub scores: Tensor,
+    /// Raw maps, [h, w], by layer and method.
+    pub maps: BTreeMap<String, BTreeMap<String, Tensor>>,
+}
+
+/// The references of a network in `fixtures/exporters`.
+///
+/// # Panics
+/// Where the fixture cannot be read: tests cannot go on without it.
+#[expect(clippy::panic, reason = "only tests call it")]
+pub fn exported(network: &str) -> Exported {
+    let path = fixture(&format!("exporters/{network}.json"));
+    let read = || -> Result<Exported, Box<dyn std::error::Error>> {
+        Ok(serde_json::from_str(&fs::read_to_string(&path)?)?)
+    };
+    read().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
