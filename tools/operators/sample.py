@@ -27,8 +27,14 @@ def by_ort(d):
 
     from .draw import model
 
+    rank = len(next(iter(d.inputs.values()))[0])
+    # It takes a policy for axes from the end for another one.
+    nodes = d.nodes
+    d.nodes = [(*node, attrs | ({"axes": [axis % rank for axis in attrs["axes"]]} if "axes" in attrs else {})) for *node, attrs in nodes]
+    written = model(d)
+    d.nodes = nodes
     try:
-        session = ort.InferenceSession(model(d).SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception:
         raise Again
     (shape, *_), = [v for v in d.inputs.values()]

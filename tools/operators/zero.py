@@ -145,7 +145,7 @@ def _(d):
 def _(d):
     rows, depth = d.int(1, 4), d.int(2, 5)
     d.x("x", [rows, depth])
-    d.const("i", d.r.integers(-depth, depth, rows), d.pick([np.int64, np.int32]))
+    d.const("i", d.r.integers(-depth if d.opset >= 11 else 0, depth, rows), d.pick([np.int64, np.int32]))
     d.const("depth", d.pick([depth, [depth]]))
     d.const("values", [-0.5, 2.0], np.float32)
     d.node("OneHot", "i depth values", "h", axis=d.pick([None, -1, 1]))

@@ -116,12 +116,23 @@ fn drawn_uses_of_every_operator_are_right_or_refused_by_name() {
                 Outcome::Wrong(why) => wrong.push((one, why)),
             }
         }
-        eprintln!("{}: {right} right, {} refused, {} wrong", engine.name(), refused.values().sum::<usize>(), wrong.len());
+        eprintln!(
+            "{}: {right} right, {} refused, {} wrong",
+            engine.name(),
+            refused.values().sum::<usize>(),
+            wrong.len()
+        );
         for (line, count) in &refused {
             eprintln!("  REFUSED {count} {line}");
         }
         for (one, why) in &wrong {
-            eprintln!("  WRONG {} {}: {}: {}", engine.name(), one.case.name, why.replace('\n', " "), if only.is_some() { described(&one.case) } else { String::new() });
+            eprintln!(
+                "  WRONG {} {}: {}: {}",
+                engine.name(),
+                one.case.name,
+                why.replace('\n', " "),
+                if only.is_some() { described(&one.case) } else { String::new() }
+            );
         }
     }
 }

@@ -52,11 +52,12 @@ pub fn operator_cases() -> OperatorCases {
 }
 
 fn read() -> Result<OperatorCases, Box<dyn Error>> {
-    let file: File = serde_json::from_str(&fs::read_to_string(fixture("operators/operators.json"))?)?;
+    let file: File =
+        serde_json::from_str(&fs::read_to_string(fixture("operators/operators.json"))?)?;
     let bytes = fs::read(fixture("operators/operators.f32"))?;
-    let mut numbers = bytes.chunks_exact(4).map(|four| {
-        f64::from(f32::from_le_bytes(<[u8; 4]>::try_from(four).unwrap_or_default()))
-    });
+    let mut numbers = bytes
+        .chunks_exact(4)
+        .map(|four| f64::from(f32::from_le_bytes(<[u8; 4]>::try_from(four).unwrap_or_default())));
     let mut next = |shape: &[usize]| {
         let count = shape.iter().product();
         let data: Vec<f64> = numbers.by_ref().take(count).collect();

@@ -8,7 +8,7 @@ use onnx_grad::proto::{
 
 use onnx_grad::{
     Dim, Graph, Resampling, Sizes,
-    attrs::{int, ints},
+    attrs::{int, ints, text},
     resampling,
 };
 
@@ -106,29 +106,61 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
-/// rten gives a quotient by one number the rank of the dividend, even where the number has more axes.
-pub(super) fn div(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    match (b.facts.rank(&node, 0), b.facts.rank(&node, 1)) {
-        (Some(x), Some(y)) if x < y => {
-            let axes: Vec<i64> = (0..i64::try_from(y - x).unwrap_or(0)).collect();
+/// Where one operand is a single number, rten gives the result the rank of the other, even if the number has
+/// more axes: a quotient, a power, and what its optimiser takes for x + 0 or x · 1.
+pub(super) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    for (at, other) in [(0, 1), (1, 0)] {
+        let (Some(low), Some(high)) = (b.facts.rank(&node, at), b.facts.rank(&node, other)) else {
+            continue;
+        };
+        let sizes = b.facts.dims(input(&node, other)?).unwrap_or_default();
+        if low < high && sizes.iter().all(|size| size.is_none_or(|size| size == 1)) {
+            let axes: Vec<i64> = (0..i64::try_from(high - low).unwrap_or(0)).collect();
             let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
-            let lifted = b.node("Unsqueeze", &[input(&node, 0)?, &axes], vec![]);
-            b.last(&node, "Div", &[&lifted, input(&node, 1)?], vec![]);
+            node.input[at] = b.node("Unsqueeze", &[input(&node, at)?, &axes], vec![]);
         }
-        _ => b.keep(node),
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// rten reduces all axes where none is given, even if the node says that it then reduces none.
+pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
+    let given = node.input.get(1).is_some_and(|name| !name.is_empty());
+    unset(&mut node, "noop_with_empty_axes");
+    if !noop || given && b.facts.ints(&node, 1).is_none_or(|axes| !axes.is_empty()) {
+        b.keep(node);
+        return Ok(());
+    }
+    let x = input(&node, 0)?;
+    match node.op() {
+        "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => {
+            b.last(&node, "Identity", &[x], vec![]);
+        }
+        _ => return Err("attribute noop_with_empty_axes is 1, and it has no axes".to_owned()),
     }
     Ok(())
 }
 
-/// rten reduces all axes where none is given, even if the node says that it then does nothing.
-pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
-    let given = node.input.get(1).is_some_and(|name| !name.is_empty());
-    if noop && (!given || b.facts.ints(&node, 1).is_some_and(|axes| axes.is_empty())) {
-        b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+/// rten finds infinities of both signs; the other half is taken away.
+pub(super) fn is_inf(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let wants = |name: &str| node.attr_int(name).unwrap_or(1) != 0;
+    let side = match (wants("detect_negative"), wants("detect_positive")) {
+        (true, true) => None,
+        (true, false) => Some("Less"),
+        (false, true) => Some("Greater"),
+        (false, false) => return Err("it detects no infinities".to_owned()),
+    };
+    node.attribute.clear();
+    let Some(side) = side else {
+        b.keep(node);
         return Ok(());
-    }
-    b.keep(node);
+    };
+    let x = input(&node, 0)?;
+    let zero = b.float(0.0);
+    let (infinite, side) = (b.node("IsInf", &[x], vec![]), b.node(side, &[x, &zero], vec![]));
+    b.last(&node, "And", &[&infinite, &side], vec![]);
     Ok(())
 }
 
@@ -191,8 +223,7 @@ pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
         let pads = node.attr_ints("pads").map(<[i64]>::to_vec).or_else(|| b.facts.ints(&node, 1));
         reflects_within(b, &node, pads.as_deref())?;
         node.input.truncate(3);
-        b.keep(node);
-        return Ok(());
+        return pad_by_two(b, node, pads);
     }
     let all = b.facts.rank(&node, 0).zip(b.facts.ints(&node, 1)).zip(b.facts.ints(&node, 3));
     let ((rank, pads), axes) = all.ok_or("its input axes is not constant")?;
@@ -211,6 +242,72 @@ pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
     let dims = [i64::try_from(full.len()).unwrap_or(0)];
     node.input[1] = b.ints(&dims, &full);
     node.input.truncate(3);
+    pad_by_two(b, node, Some(full))
+}
+
+/// rten repeats elements along the last two axes only: any other is padded in the place of the last.
+fn pad_by_two(
+    b: &mut Rewrite<'_>,
+    mut node: NodeProto,
+    pads: Option<Vec<i64>>,
+) -> Result<(), Refusal> {
+    let mode = node.attr_str("mode").unwrap_or("constant");
+    let Some(mut pads) = pads.filter(|_| mode != "constant") else {
+        b.keep(node);
+        return Ok(());
+    };
+    let rank = pads.len() / 2;
+    let count = |n: usize| i64::try_from(n).unwrap_or(0);
+    let modes = vec![text("mode", mode)];
+    for axis in 0..rank.saturating_sub(2) {
+        let (begin, end) = (pads[axis], pads[axis + rank]);
+        if (begin, end) == (0, 0) {
+            continue;
+        }
+        let mut perm: Vec<i64> = (0..count(rank)).collect();
+        perm.swap(axis, rank - 1);
+        let mut around = vec![0; 2 * rank];
+        (around[rank - 1], around[2 * rank - 1]) = (begin, end);
+        let around = b.ints(&[count(2 * rank)], &around);
+        let turned = b.node("Transpose", &[input(&node, 0)?], vec![ints("perm", &perm)]);
+        let padded = b.node("Pad", &[&turned, &around], modes.clone());
+        node.input[0] = b.node("Transpose", &[&padded], vec![ints("perm", &perm)]);
+        (pads[axis], pads[axis + rank]) = (0, 0);
+    }
+    let pads = b.ints(&[count(2 * rank)], &pads);
+    b.last(&node, "Pad", &[input(&node, 0)?, &pads], modes);
+    Ok(())
+}
+
+/// ONNX Runtime takes the axes as 64-bit integers only.
+pub(super) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.elem(&node, 3) == DataType::Int32 {
+        node.input[3] = match b.facts.ints(&node, 3) {
+            Some(axes) => b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes),
+            None => b.node("Cast", &[input(&node, 3)?], vec![int("to", DataType::Int64 as i64)]),
+        };
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// ONNX Runtime's kernels take indices and depth as 64-bit integers, with floats as values.
+pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    for at in [0, 1] {
+        if b.facts.elem(&node, at) == DataType::Int32 {
+            let wide = vec![int("to", DataType::Int64 as i64)];
+            node.input[at] = b.node("Cast", &[input(&node, at)?], wide);
+        }
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// ONNX Runtime 1.32 has no kernels for the versions of opset 22.
+pub(super) fn before_22(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.opset >= 22 {
+        return Err("ONNX Runtime takes it up to opset 21".to_owned());
+    }
     b.keep(node);
     Ok(())
 }
@@ -241,8 +338,7 @@ pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
         let exponent = b.node("Cast", &[input(&node, 1)?], vec![int("to", DataType::Float as i64)]);
         node.input[1] = exponent;
     }
-    b.keep(node);
-    Ok(())
+    arithmetic(b, node)
 }
 
 /// rten takes the last axis where none is written, the standard axis 1; and it wants a type, which is uint8 where
@@ -330,22 +426,46 @@ pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(),
 /// with a matrix for each axis that changes.
 pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let graph = Graph::new(b.facts.model, &Sizes::new());
-    if resizes(b, &node, graph.as_ref().ok()) {
-        if b.facts.opset == 10 {
-            node.op_type = Some("Upsample".to_owned());
-        }
-        node.attribute.retain(|a| {
-            !matches!(a.name.as_deref(), Some("cubic_coeff_a" | "extrapolation_value"))
-        });
-        b.keep(node);
-        return Ok(());
+    if !resizes(b, &node, graph.as_ref().ok()) {
+        return resampled(b, &node, graph);
     }
+    if b.facts.opset == 10 {
+        node.op_type = Some("Upsample".to_owned());
+    }
+    node.attribute
+        .retain(|a| !matches!(a.name.as_deref(), Some("cubic_coeff_a" | "extrapolation_value")));
+    b.keep(node);
+    Ok(())
+}
+
+/// ONNX Runtime interpolates along two axes, some pairs of them only, and takes a policy for axes from the
+/// end for another one.
+pub(super) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let interpolates = !matches!(node.attr_str("mode"), None | Some("nearest"));
+    let from_end = node.attr_ints("axes").is_some_and(|axes| axes.iter().any(|axis| *axis < 0));
+    let policy =
+        node.attr_str("keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch");
+    let odd =
+        interpolates && !matches!(b.facts.rank(&node, 0), None | Some(2 | 4)) || from_end && policy;
+    if odd {
+        return resampled(b, &node, Graph::new(b.facts.model, &Sizes::new()));
+    }
+    b.keep(node);
+    Ok(())
+}
+
+/// A product with a matrix for each axis that changes.
+fn resampled(
+    b: &mut Rewrite<'_>,
+    node: &NodeProto,
+    graph: onnx_grad::Result<Graph>,
+) -> Result<(), Refusal> {
     let graph = graph.map_err(|e| e.to_string())?;
     let of = node.output.first().and_then(|name| graph.find(name));
     let of = of.and_then(|value| graph.producer(value)).ok_or("its output is not known")?;
     let steps = resampling(&graph, of).map_err(|e| e.to_string())?;
-    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
-    let mut x = input(&node, 0)?.to_owned();
+    let rank = b.facts.rank(node, 0).ok_or("the rank of its input is not known")?;
+    let mut x = input(node, 0)?.to_owned();
     for Resampling { axis, size, out, matrix } in steps {
         // The axis comes last, where a matrix on the right changes it.
         let mut perm: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
@@ -361,7 +481,7 @@ pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
         let product = b.node("MatMul", &[&turned, &matrix], vec![]);
         x = turn(b, &product);
     }
-    b.last(&node, "Identity", &[&x], vec![]);
+    b.last(node, "Identity", &[&x], vec![]);
     Ok(())
 }
 

@@ -116,22 +116,22 @@ pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
 
 pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
-    at_most_2d(&window)?;
     only_first_output(b, &mut node, "Indices")?;
-    if window.dilations.iter().any(|d| *d != 1) {
-        return dilated_pool(b, &node, &window);
+    if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
+        return sliced_pool(b, &node, &window);
     }
     unset(&mut node, "dilations");
     widened(b, node, DataType::Float);
     Ok(())
 }
 
-/// rten's windows have no gaps: along each axis the taps are slices, of which the largest or the sum is
+/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest or the sum is
 /// taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
-fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<(), Refusal> {
+fn sliced_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<(), Refusal> {
     let largest = node.op() == "MaxPool";
     let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
-    let sizes = sizes.ok_or("it has dilations, and the size of its input is unknown")?;
+    let sizes =
+        sizes.ok_or("it has dilations or three axes, and the size of its input is unknown")?;
     let include = node.attr_int("count_include_pad") == Some(1);
     let ceil = node.attr_int("ceil_mode") == Some(1);
     let pads = node.attr_ints("pads").unwrap_or_default();
