@@ -226,3 +226,11 @@ def _(d):
     d.node("CastLike", "z back", "c")
     d.node("Mul", "x c")
     d.fn = lambda t: t["x"] * (t["x"] if kind is np.float64 else t["x"].detach().trunc())
+
+
+@spec("Celu", 12, count=3, label="_negative")
+def _(d):
+    """An alpha of which the exponential grows is refused."""
+    d.x("x", d.shape(1, 3))
+    d.node("Celu", "x", alpha=-0.5)
+    d.fn = lambda t: t["x"].clamp(min=0) + (-0.5 * torch.expm1(t["x"] / -0.5)).clamp(max=0)

@@ -120,3 +120,12 @@ def _(d):
         order = torch.tensor(np.argsort(-key if largest else key, 1, kind="stable")[:, :k])
         return x.gather(1, order) * order
     d.fn = fn
+
+
+@spec("TopK", 11, count=3, label="_alone")
+def _(d):
+    """Without its second output it is refused."""
+    d.x("x", [2, 5])
+    d.const("k", [2])
+    d.node("TopK", "x k", "y _")
+    d.fn = lambda t: t["x"].topk(2, 1)[0]

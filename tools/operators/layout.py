@@ -257,3 +257,12 @@ def _(d):
         return torch.where(torch.tensor(at >= 0), y, torch.tensor(value or 0.0, dtype=x.dtype))
 
     d.fn = fn
+
+
+@spec("Pad", 11, count=3, label="_far")
+def _(d):
+    """Reflecting beyond the far end is refused: engines differ."""
+    d.x("x", [3])
+    d.const("pads", [0, d.int(3, 4)])
+    d.node("Pad", "x pads", mode="reflect")
+    d.fn = lambda t: torch.cat([t["x"], t["x"].flip(0)[1:], t["x"][1:]])[: 3 + int(d.consts["pads"][1])]

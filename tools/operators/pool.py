@@ -142,3 +142,13 @@ def everywhere(op, fn):
 everywhere("GlobalAveragePool", lambda x, p: x.mean(-1))
 everywhere("GlobalLpPool", lambda x, p: x.abs().pow(p).sum(-1).pow(1 / p))
 everywhere("GlobalMaxPool", lambda x, p: x.gather(-1, x.argmax(-1, keepdim=True)).squeeze(-1))
+
+
+@spec("MaxUnpool", 9, count=3, label="_shape")
+def _(d):
+    """The shape of the output as an input is refused."""
+    d.x("x", [1, 1, 2, 2])
+    d.const("i", [[[[0, 3], [8, 11]]]])
+    d.const("shape", [1, 1, 4, 4])
+    d.node("MaxUnpool", "x i shape", kernel_shape=[2, 2], strides=[2, 2])
+    d.fn = lambda t: torch.zeros(16, dtype=t["x"].dtype).index_copy(0, torch.tensor([0, 3, 8, 11]), t["x"].flatten()).reshape(1, 1, 4, 4)

@@ -138,3 +138,21 @@ def _(d):
         d.node("Sub", "qf zf", "c")
         d.node("Mul", "c s")
     d.fn = lambda t: Dynamic.apply(t["x"])
+
+
+def blocked(op):
+    @spec(op, 21, 27, count=3, label="_blocked")
+    def _(d):
+        """A scale for each block is refused."""
+        d.x("x", [4, 3], 2, 1 / 512, 64)
+        s = np.array([[0.125, 0.0625, 0.125], [0.25, 0.125, 0.0625]], np.float32)
+        d.const("s", s, np.float32)
+        d.const("z", np.zeros((2, 3)), np.int8)
+        d.node("QuantizeLinear", "x s z", "q", axis=0, block_size=2)
+        d.node("DequantizeLinear", "q s z", axis=0, block_size=2)
+        wide = torch.tensor(s.repeat(2, 0))
+        d.fn = lambda t: Quantized.apply(t["x"], wide.to(t["x"].dtype), torch.zeros(4, 3, dtype=t["x"].dtype), -128, 127) * wide.to(t["x"].dtype)
+
+
+blocked("QuantizeLinear")
+blocked("DequantizeLinear")

@@ -136,3 +136,19 @@ def _(d):
     d.x("theta", [n, space, space + 1])
     d.const("size", size)
     d.node("AffineGrid", "theta size", align_corners=corners)
+    d.fn = lambda t: F.affine_grid(t["theta"], size, bool(corners))
+
+
+@spec("Resize", 11, count=3, label="_computed")
+def _(d):
+    """Sizes that nobody knows before the run are refused."""
+    d.x("x", [1, 1, 2, 2])
+    d.const("none", np.zeros(0), np.float32)
+    d.const("two", [1.0, 1.0, 4.0, 4.0], np.float32)
+    d.const("nothing", 0, np.float32)
+    d.node("ReduceMax", "x", "m", keepdims=0)
+    d.node("Mul", "m nothing", "n")
+    d.node("Add", "two n", "s")
+    d.node("Cast", "s", "sizes", to=7)
+    d.node("Resize", "x none none sizes", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    d.fn = lambda t: t["x"].repeat_interleave(2, 2).repeat_interleave(2, 3)

@@ -104,3 +104,34 @@ def _(d):
         return y.reshape(n, time, heads * size) if flat else y.transpose(1, 2)
 
     d.fn = fn
+
+
+@spec("Attention", 23, count=4, label="_past")
+def _(d):
+    """Keys and values of earlier positions are refused."""
+    for name in ("q", "k", "v"):
+        d.x(name, [1, 1, 2, 3])
+    d.floats("pk", [1, 1, 2, 3])
+    d.floats("pv", [1, 1, 2, 3])
+    d.node("Attention", "q k v _ pk pv", "y ok ov")
+
+    def fn(t):
+        k, v = (torch.cat([torch.tensor(d.consts[p]).to(t["q"].dtype), t[n]], 2) for p, n in (("pk", "k"), ("pv", "v")))
+        return (t["q"] @ k.transpose(-1, -2) * 3**-0.5).softmax(-1) @ v
+
+    d.fn = fn
+
+
+@spec("Attention", 24, count=4, label="_short")
+def _(d):
+    """A mask for some of the keys is refused; the others are not seen."""
+    for name in ("q", "k", "v"):
+        d.x(name, [1, 1, 3, 3])
+    d.floats("m", [3, 2])
+    d.node("Attention", "q k v m")
+
+    def fn(t):
+        m = torch.cat([torch.tensor(d.consts["m"]), torch.full((3, 1), -torch.inf)], 1).to(t["q"].dtype)
+        return (t["q"] @ t["k"].transpose(-1, -2) * 3**-0.5 + m).softmax(-1) @ t["v"]
+
+    d.fn = fn

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::engine::tensor::type_of;
 
-pub(super) fn keep(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    b.keep(node);
-    Ok(())
+/// ONNX Runtime 1.32 has the operator in its tables, and no kernel of it.
+pub(super) fn absent(_: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    Err(format!("ONNX Runtime has no {}", node.op()))
 }
 
 /// rten gives the last of equal maxima, the standard the first: the axis is turned round, and
@@ -109,18 +109,23 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
 /// Where one operand is a single number, rten gives the result the rank of the other, even if the number has
 /// more axes: a quotient, a power, and what its optimiser takes for x + 0 or x · 1.
 pub(super) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    lifted(b, &mut node)?;
+    b.keep(node);
+    Ok(())
+}
+
+fn lifted(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
     for (at, other) in [(0, 1), (1, 0)] {
-        let (Some(low), Some(high)) = (b.facts.rank(&node, at), b.facts.rank(&node, other)) else {
+        let (Some(low), Some(high)) = (b.facts.rank(node, at), b.facts.rank(node, other)) else {
             continue;
         };
-        let sizes = b.facts.dims(input(&node, other)?).unwrap_or_default();
+        let sizes = b.facts.dims(input(node, other)?).unwrap_or_default();
         if low < high && sizes.iter().all(|size| size.is_none_or(|size| size == 1)) {
             let axes: Vec<i64> = (0..i64::try_from(high - low).unwrap_or(0)).collect();
             let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
-            node.input[at] = b.node("Unsqueeze", &[input(&node, at)?, &axes], vec![]);
+            node.input[at] = b.node("Unsqueeze", &[input(node, at)?, &axes], vec![]);
         }
     }
-    b.keep(node);
     Ok(())
 }
 
@@ -334,11 +339,14 @@ fn reflects_within(b: &Rewrite<'_>, node: &NodeProto, pads: Option<&[i64]>) -> R
 /// rten raises floats to floats only.
 pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let is_int = |elem: DataType| elem != DataType::Undefined && !elem.is_float();
-    if is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0)) {
+    let mixed = is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0));
+    lifted(b, &mut node)?;
+    if mixed {
         let exponent = b.node("Cast", &[input(&node, 1)?], vec![int("to", DataType::Float as i64)]);
         node.input[1] = exponent;
     }
-    arithmetic(b, node)
+    b.keep(node);
+    Ok(())
 }
 
 /// rten takes the last axis where none is written, the standard axis 1; and it wants a type, which is uint8 where
@@ -546,7 +554,10 @@ pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
 pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     match node.attr_int("size") {
         Some(size) if size % 2 == 0 => Err(format!("attribute size is {size}; it must be odd")),
-        _ => keep(b, node),
+        _ => {
+            b.keep(node);
+            Ok(())
+        }
     }
 }
 

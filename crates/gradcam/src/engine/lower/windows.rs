@@ -118,16 +118,23 @@ pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     let window = write_out(b, &mut node)?;
     only_first_output(b, &mut node, "Indices")?;
     if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
-        return sliced_pool(b, &node, &window);
+        let y = sliced(b, &node, &window, input(&node, 0)?)?;
+        b.last(&node, "Identity", &[&y], vec![]);
+        return Ok(());
     }
     unset(&mut node, "dilations");
     widened(b, node, DataType::Float);
     Ok(())
 }
 
-/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest or the sum is
-/// taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
-fn sliced_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<(), Refusal> {
+/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest
+/// or the sum is taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
+fn sliced(
+    b: &mut Rewrite<'_>,
+    node: &NodeProto,
+    window: &Window,
+    x: &str,
+) -> Result<String, Refusal> {
     let largest = node.op() == "MaxPool";
     let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
     let sizes =
@@ -153,7 +160,7 @@ fn sliced_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result
     }
     let around = b.ints(&[i64::try_from(around.len()).unwrap_or(0)], &around);
     let fill = b.float(if largest { f32::MIN } else { 0.0 });
-    let mut x = b.node("Pad", &[input(node, 0)?, &around, &fill], vec![]);
+    let mut x = b.node("Pad", &[x, &around, &fill], vec![]);
     for (axis, &(size, begin, end, out)) in outs.iter().enumerate() {
         let (stride, dilation) = (window.strides[axis], window.dilations[axis]);
         let place = b.ints(&[1], &[i64::try_from(axis + 2).unwrap_or(0)]);
@@ -172,7 +179,7 @@ fn sliced_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result
             });
         }
         x = pooled.ok_or("its window is empty")?;
-        if largest {
+        if node.op() != "AveragePool" {
             continue;
         }
         let (from, to) = if include { (-begin, size + end) } else { (0, size) };
@@ -186,21 +193,23 @@ fn sliced_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result
         let shares = b.floats(&dims, shares);
         x = b.node("Mul", &[&x, &shares], vec![]);
     }
-    b.last(node, "Identity", &[&x], vec![]);
-    Ok(())
+    Ok(x)
 }
 
-/// Σ|x|^p over a window is the mean of the padded window times the number of its taps.
+/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, where rten has such a
+/// pool.
 pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let window = write_out(b, &mut node)?;
-    at_most_2d(&window)?;
-    if window.dilations.iter().any(|d| *d != 1) || node.attr_int("ceil_mode") == Some(1) {
-        return Err("it is an LpPool with dilations or ceil_mode".to_owned());
+    let powers = power.raise(b, input(&node, 0)?);
+    let dilated = window.dilations.iter().any(|d| *d != 1);
+    if window.kernel.len() > 2 || dilated || node.attr_int("ceil_mode") == Some(1) {
+        let sum = sliced(b, &node, &window, &powers)?;
+        power.root(b, &node, &sum);
+        return Ok(());
     }
     unset(&mut node, "dilations");
     set(&mut node, int("count_include_pad", 1));
-    let powers = power.raise(b, input(&node, 0)?);
     let mean = b.node("AveragePool", &[&powers], node.attribute.clone());
     #[expect(clippy::cast_precision_loss, reason = "the taps of a window")]
     let taps = b.float(window.kernel.iter().product::<i64>() as f32);
