@@ -37,7 +37,7 @@ class Draw:
     def __init__(self, random, opset, index=0):
         self.r, self.opset, self.index = random, opset, index
         self.nodes, self.inputs, self.consts, self.fn = [], {}, {}, None
-        self.differences = False
+        self.declared = None
 
     def x(self, name, shape, scale=2.0, offset=0.0, step=0):
         """A float input: offset + scale·u, with u in −1…1 in steps of 1/step where that is not 0."""
@@ -127,7 +127,7 @@ def model(draw, wide=False):
         nodes.append(helper.make_node(op, ins, outs, **attrs))
     consts = [numpy_helper.from_array(v.astype(plain) if v.dtype == np.float32 else v, k) for k, v in draw.consts.items()]
     info = lambda name, shape: helper.make_tensor_value_info(name, kind, shape)
-    graph = helper.make_graph(nodes, "g", [info(k, v[0]) for k, v in draw.inputs.items()], [info("y", None)], consts)
+    graph = helper.make_graph(nodes, "g", [info(k, v[0]) for k, v in draw.inputs.items()], [info("y", draw.declared)], consts)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", draw.opset)], ir_version=8)
 
 

@@ -195,3 +195,12 @@ def _(d):
         d.fn({n: torch.zeros(s) for n, s in zip(names, shapes)})
     except RuntimeError:
         raise Again
+
+
+@spec("ConvTranspose", count=4, label="_weights")
+def _(d):
+    """Weights that are differentiated too are refused."""
+    d.x("x", [1, 2, 2, 2])
+    d.x("w", [2, 2, 2, 2])
+    d.node("ConvTranspose", "x w")
+    d.fn = lambda t: F.conv_transpose2d(t["x"], t["w"])

@@ -85,3 +85,16 @@ def _(d):
         return y.flip(axis) if reverse else y
 
     d.fn = fn
+
+
+def nothing(op, fn):
+    @spec(op, 18, count=2, label="_noop")
+    def _(d):
+        """What is done to elements where nothing is reduced is not settled."""
+        d.positive("x", d.shape(1, 3))
+        d.node(op, "x", noop_with_empty_axes=1)
+        d.fn = lambda t: fn(t["x"])
+
+
+for op, fn in [("ReduceL1", torch.abs), ("ReduceL2", torch.abs), ("ReduceLogSum", torch.log), ("ReduceLogSumExp", lambda x: x * 1), ("ReduceSumSquare", torch.square)]:
+    nothing(op, fn)

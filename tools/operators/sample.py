@@ -64,7 +64,7 @@ def _(d):
     rank = d.pick([1, 2, 3, 4, 4, 4])
     dims = ([1, d.int(1, 2)] if rank == 4 else [1] if rank == 3 else []) + d.ints(1, 5, min(rank, 2))
     mode = d.pick([None, "nearest", "linear", "cubic"])
-    coordinates = d.pick([None, *COORDINATES] + (["half_pixel_symmetric"] if d.opset >= 19 else []) + (["tf_half_pixel_for_nn"] if d.opset < 13 else []) + (["tf_crop_and_resize"] if d.index % 20 == 0 else []))
+    coordinates = d.pick([None, *COORDINATES] + (["half_pixel_symmetric"] if d.opset >= 19 else []) + (["tf_half_pixel_for_nn"] if d.opset < 13 else []))
     nearest = d.pick([None, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]) if mode in (None, "nearest") else None
     anti = d.maybe(1, 0.3) if d.opset >= 18 and mode in ("linear", "cubic") else None
     outside = d.maybe(1, 0.3) if mode == "cubic" else None
@@ -89,10 +89,7 @@ def _(d):
         raise Again  # Batch and channels would be scaled too.
     d.x("x", dims)
     roi = "_"
-    if coordinates == "tf_crop_and_resize":
-        d.const("roi", [0.1] * len(changed) + [0.8] * len(changed), np.float32)
-        roi = "roi"
-    elif d.opset < 13:
+    if d.opset < 13:
         d.const("roi", np.zeros(0), np.float32)
         roi = "roi"
     if by_sizes:
@@ -139,9 +136,9 @@ def _(d):
     d.fn = lambda t: F.affine_grid(t["theta"], size, bool(corners))
 
 
-@spec("Resize", 11, count=3, label="_computed")
+@spec("Resize", 18, count=6, label="_computed")
 def _(d):
-    """Sizes that nobody knows before the run are refused."""
+    """Sizes that nobody knows before the run are those of the declared output, and refused with a policy."""
     d.x("x", [1, 1, 2, 2])
     d.const("none", np.zeros(0), np.float32)
     d.const("two", [1.0, 1.0, 4.0, 4.0], np.float32)
@@ -150,5 +147,17 @@ def _(d):
     d.node("Mul", "m nothing", "n")
     d.node("Add", "two n", "s")
     d.node("Cast", "s", "sizes", to=7)
-    d.node("Resize", "x none none sizes", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    d.declared = [1, 1, 4, 4]
+    policy = "not_larger" if d.index % 2 else None
+    d.node("Resize", "x none none sizes", keep_aspect_ratio_policy=policy, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     d.fn = lambda t: t["x"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@spec("Resize", 11, count=3, label="_crop")
+def _(d):
+    """A region that is cropped is refused."""
+    d.x("x", [1, 1, 4, 4])
+    d.const("roi", [0, 0, 0.2, 0.2, 1, 1, 0.8, 0.8], np.float32)
+    d.const("scales", [1, 1, 2, 2], np.float32)
+    d.node("Resize", "x roi scales", mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
+    by_ort(d)

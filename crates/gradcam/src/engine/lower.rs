@@ -6,6 +6,7 @@
 
 mod bfloat16;
 mod facts;
+mod layout;
 mod nodes;
 mod rewrite;
 mod tables;

@@ -4,11 +4,11 @@ use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
 
 use super::{
     Refusal,
+    layout::{pad, resize, resize_of_two_axes, slice, space_to_depth, wide_axes},
     nodes::{
         absent, arg_extreme, arithmetic, batch_norm, before_22, before_28, cast, concat, dropout,
-        is_inf, layer_norm, matmul, odd_size, one_hot, pad, pow, quantize, reduce, resize,
-        resize_of_two_axes, scatter_elements, sign, slice, softmax, softplus, space_to_depth,
-        wide_axes,
+        identity, is_inf, layer_norm, matmul, odd_size, one_hot, pow, quantize, reduce,
+        scatter_elements, sign, softmax, softplus,
     },
     rewrite::Rewrite,
     windows::{conv, conv_transpose, global_lp_pool, lp_pool, new_global_lp_pool, odd_same, pool},
@@ -168,7 +168,7 @@ pub(super) const RTEN: &[Row] = &[
     row("GridSample", "align_corners mode=bilinear|linear padding_mode=zeros"),
     row("HardSigmoid", "alpha beta"),
     row("HardSwish", ""),
-    row("Identity", ""),
+    rewritten("Identity", "", identity),
     row("If", "else_branch then_branch"),
     row("InstanceNormalization", "epsilon"),
     rewritten("IsInf", "detect_negative detect_positive", is_inf),
