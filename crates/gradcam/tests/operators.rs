@@ -1,5 +1,5 @@
 //! Every operator of the rule table in thousands of drawn uses, on every engine: the gradient is right, or
-//! the node is refused by name.
+//! the node is refused in words that stand in docs/operators.md.
 
 #![expect(clippy::panic, reason = "helpers of tests may panic")]
 
