@@ -96,5 +96,5 @@ def nothing(op, fn):
         d.fn = lambda t: fn(t["x"])
 
 
-for op, fn in [("ReduceL1", torch.abs), ("ReduceL2", torch.abs), ("ReduceLogSum", torch.log), ("ReduceLogSumExp", lambda x: x * 1), ("ReduceSumSquare", torch.square)]:
+for op, fn in [("ReduceL1", torch.abs), ("ReduceL2", torch.abs), ("ReduceLogSum", torch.log), ("ReduceLogSumExp", lambda x: x * 1), ("ReduceProd", lambda x: x * 1), ("ReduceSumSquare", torch.square)]:
     nothing(op, fn)

@@ -31,8 +31,6 @@ const BOUND: f64 = 1e-5;
 /// an error, so this list cannot grow stale.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("rten", "Conv_3d", "rten has convolutions of one and two axes"),
-    ("rten", "MaxPool_3d", "rten has pools of one and two axes"),
-    ("rten", "AveragePool_3d", "rten has pools of one and two axes"),
     ("rten", "Bernoulli", "rten is built without random numbers"),
     ("rten", "BitShift", "rten has no operators of bits"),
     ("rten", "Bitwise", "rten has no operators of bits"),
@@ -50,8 +48,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("onnxruntime", "RandomUniform_22", "ONNX Runtime has random numbers up to opset 21"),
     ("onnxruntime", "RandomUniformLike_22", "ONNX Runtime has random numbers up to opset 21"),
     ("rten", "ConvTranspose_3d", "rten has convolutions of one and two axes"),
-    ("rten", "LpPool_dilated", "rten has no dilated pools"),
-    ("rten", "LpPool_ceil", "rten has no such pool"),
     ("rten", "MaxUnpool", "rten has no such operator"),
     ("rten", "AffineGrid", "rten has no such operator"),
 ];

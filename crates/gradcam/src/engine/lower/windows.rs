@@ -312,7 +312,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
 /// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
 /// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
 pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    if node.attr_int("ceil_mode") == Some(1) && no_further_window(b, &node) {
+    if node.attr_int("ceil_mode") == Some(1) && !without_idle_padding(b, &mut node) {
         unset(&mut node, "ceil_mode");
     }
     let same = node.attr_str("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
@@ -326,19 +326,31 @@ pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// Whether rounding up gives as many windows as rounding down.
-fn no_further_window(b: &Rewrite<'_>, node: &NodeProto) -> bool {
+/// Takes end padding away that no window reaches, along axes where rounding up adds no window; whether it adds
+/// one along another.
+fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
     let (Ok(window), Some(sizes)) = (Window::of(b, node), b.facts.spatial(node, 0)) else {
-        return false;
+        return true;
     };
     let count = window.kernel.len();
-    let pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
-    sizes.len() == count
-        && pads.len() == 2 * count
-        && window.axes().zip(sizes).enumerate().all(|(axis, ((stride, extent), size))| {
-            let size = i64::try_from(size).unwrap_or(0);
-            further(size, (pads[axis], pads[axis + count]), stride, extent) == 0
-        })
+    let mut pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
+    if sizes.len() != count || pads.len() != 2 * count {
+        return true;
+    }
+    let mut adds = false;
+    for (axis, (stride, extent)) in window.axes().enumerate() {
+        let size = i64::try_from(sizes[axis]).unwrap_or(0);
+        let (begin, end) = (pads[axis], pads[axis + count]);
+        if further(size, (begin, end), stride, extent) == 0 {
+            pads[axis + count] = (end - (size + begin + end - extent) % stride).max(0);
+        } else {
+            adds = true;
+        }
+    }
+    if adds && node.attr_ints("pads").is_some() {
+        set(node, ints("pads", &pads));
+    }
+    adds
 }
 
 /// The windows that rounding up adds along an axis: one where something is left over, unless that window
