@@ -45,6 +45,7 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
 use onnx_grad::Model;
 
 pub use error::{EngineError, EngineErrorKind, Result};
+pub use lower::{REFUSED_FORMS, Support, support};
 pub use places::library_places;
 pub use tensor::{Tensor, TensorView};
 pub use weights::half;

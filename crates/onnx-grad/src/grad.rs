@@ -33,8 +33,10 @@ pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 pub use resize::{Resampling, resampling};
+pub use table::{
+    Gradient, NEWEST_OPSET, OLDEST_OPSET, REFUSED_FORMS, RuleInfo, has_definition, rules,
+};
 use table::{Kind, Push, Rule, rule_for};
-pub use table::{NEWEST_OPSET, OLDEST_OPSET, RuleInfo, rules};
 
 use crate::{
     builder::Builder,
@@ -471,6 +473,7 @@ impl Sweep<'_> {
             _ if among_integers => expand::through(b, call, quantise::on_floats)?,
             Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
             Kind::Expand(define) => expand::through(b, call, define)?,
+            Kind::Refused(why) => bail!(Unsupported, "{why}"),
         };
         call.refuse_unread()?;
         results.resize(call.input_count(), None);

@@ -18,6 +18,7 @@ use prost::Message;
 
 pub(crate) use body::{Body, Names};
 use contrib::Constants;
+pub use contrib::MICROSOFT;
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},

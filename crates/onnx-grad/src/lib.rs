@@ -24,10 +24,11 @@ pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{DeclaredDim, Dim, Fact, Value};
 pub use grad::{
-    GUIDED_BACKPROP, NEWEST_OPSET, OLDEST_OPSET, Options, Override, Resampling, RuleInfo, Want,
-    differentiate, expand, gradient, resampling, rules,
+    GUIDED_BACKPROP, Gradient, NEWEST_OPSET, OLDEST_OPSET, Options, Override, REFUSED_FORMS,
+    Resampling, RuleInfo, Want, differentiate, expand, gradient, has_definition, resampling, rules,
 };
 pub use graph::{Graph, Input, Sizes, inputs};
+pub use inline::MICROSOFT;
 pub use model::{Model, Weight};
 pub use prune::prune;
 pub use tap::{inputs_of, tap};

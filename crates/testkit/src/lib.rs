@@ -8,6 +8,7 @@ mod guided;
 mod hooks;
 mod inputs;
 mod networks;
+mod operators;
 mod quantized;
 mod weights;
 
@@ -20,6 +21,7 @@ pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
 pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
 pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
+pub use operators::{OperatorCase, OperatorCases, operator_cases};
 pub use quantized::{Quantized, QuantizedCases, quantized};
 pub use weights::{splitmix64, uniform, weights};
 

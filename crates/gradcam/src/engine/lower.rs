@@ -6,6 +6,7 @@
 
 mod bfloat16;
 mod facts;
+mod layout;
 mod nodes;
 mod rewrite;
 mod tables;
@@ -20,6 +21,7 @@ use onnx_grad::{
 };
 
 use super::{
+    EngineKind,
     error::{EngineError, EngineErrorKind, Result},
     tensor::type_of,
 };
@@ -32,6 +34,37 @@ use tables::Row;
 pub(super) enum Dialect {
     Rten,
     OnnxRuntime,
+}
+
+/// What an engine does with an operator of the standard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Support {
+    /// Whether it runs, at least in some forms and opsets.
+    pub runs: bool,
+    /// Whether some or all of its forms are written in other operators before.
+    pub rewritten: bool,
+    /// What messages say of the forms that are refused, with … for what differs.
+    pub refuses: Vec<String>,
+}
+
+/// What engines say of any operator that they refuse, with … for what differs.
+pub const REFUSED_FORMS: &[&str] =
+    &["operators of the domain … are unknown to it; …", "… has no tensors of type …"];
+
+/// What an engine does with an operator of the standard, from the tables that compile graphs.
+///
+/// ```
+/// use gradcam::engine::{EngineKind, support};
+///
+/// let hardmax = support(EngineKind::Rten, "Hardmax");
+/// assert_eq!(hardmax.refuses, ["rten has no Hardmax"]);
+/// ```
+pub fn support(kind: EngineKind, op: &str) -> Support {
+    match kind {
+        EngineKind::Rten => Dialect::Rten.support(op),
+        EngineKind::OnnxRuntime => Dialect::OnnxRuntime.support(op),
+    }
 }
 
 /// What a node must not be, in words for the user.
@@ -49,6 +82,14 @@ impl Dialect {
         match self {
             Self::Rten => tables::RTEN,
             Self::OnnxRuntime => tables::ONNX_RUNTIME,
+        }
+    }
+
+    /// The operators that it knows and that some forms of are written by their definition.
+    fn defined(self) -> &'static [&'static str] {
+        match self {
+            Self::Rten => tables::RTEN_DEFINED,
+            Self::OnnxRuntime => tables::ONNX_RUNTIME_DEFINED,
         }
     }
 
@@ -90,36 +131,58 @@ impl Dialect {
         foreign.then(|| format!("operators of the domain {domain} are unknown to it; {advice}"))
     }
 
+    /// What becomes of an operator of the standard in this language.
+    fn support(self, op: &str) -> Support {
+        let table = self.table();
+        let row = table.binary_search_by(|row| row.op.cmp(op)).ok().and_then(|at| table.get(at));
+        let engine = self.shown();
+        let defined = self.defined().contains(&op);
+        let Some(row) = row else {
+            let rewritten = defined || self.closed() && onnx_grad::has_definition(op);
+            let refuses = match self.closed() && !rewritten {
+                true => vec![format!("{engine} has no {op}")],
+                false => vec![],
+            };
+            return Support { runs: !self.closed() || rewritten, rewritten, refuses };
+        };
+        let words = row.attributes.unwrap_or_default().split_whitespace();
+        let limited = words.filter_map(|word| word.trim_start_matches('~').split_once('='));
+        let limited =
+            limited.map(|(name, values)| format!("attribute {name} is …; {engine} takes {values}"));
+        let refuses: Vec<String> =
+            limited.chain(row.refuses.iter().map(|&form| form.to_owned())).collect();
+        let absent = row.refuses.iter().any(|form| form.contains(" has no "));
+        let rewritten = !absent && (defined || row.rewrite.is_some());
+        Support { runs: !absent, rewritten, refuses }
+    }
+
     /// Whether a node is to be written in other operators, by its definition where it has one.
     fn lacks(self, facts: &Facts<'_>, node: &NodeProto) -> bool {
+        if !self.defined().contains(&node.op()) {
+            return self.closed() && self.row(node).is_none();
+        }
         let one_of = |name: &str, known: &[&str]| {
             node.attr_str(name).is_none_or(|text| known.contains(&text))
         };
-        let written = match node.op() {
-            "Attention" if self == Self::Rten => {
+        match node.op() {
+            "Attention" => {
                 node.attr_int("left_window_size").is_some()
                     || node.attr_int("right_window_size").is_some()
             }
             // rten is wrong where it has pads and zero points.
-            "ConvInteger" => self == Self::Rten,
+            "ConvInteger" | "Swish" => true,
             // Engines differ in what the dots may stand for.
             "Einsum" => node.attr_str("equation").is_some_and(|text| text.contains("...")),
-            "GridSample" if self == Self::Rten => {
+            "GridSample" => {
                 !one_of("mode", &["linear", "bilinear"])
                     || !one_of("padding_mode", &["zeros"])
                     || facts.rank(node, 0) != Some(4)
             }
             // The window of a response is odd there.
-            "LRN" if self == Self::OnnxRuntime => {
-                node.attr_int("size").is_some_and(|size| size % 2 == 0)
-            }
-            "LayerNormalization" if self == Self::Rten => {
-                (1..node.output.len()).any(|at| facts.is_used(node, at))
-            }
-            "Swish" => self == Self::OnnxRuntime,
+            "LRN" => node.attr_int("size").is_some_and(|size| size % 2 == 0),
+            "LayerNormalization" => (1..node.output.len()).any(|at| facts.is_used(node, at)),
             _ => false,
-        };
-        written || (self.closed() && self.row(node).is_none())
+        }
     }
 
     fn row(self, node: &NodeProto) -> Option<&'static Row> {
@@ -235,7 +298,13 @@ impl Pass<'_> {
                 return Err(why);
             }
         }
-        (row.rewrite)(&mut Rewrite::new(self.facts, &mut self.fresh, into), node)
+        match row.rewrite {
+            Some(rewrite) => rewrite(&mut Rewrite::new(self.facts, &mut self.fresh, into), node),
+            None => {
+                into.push(node);
+                Ok(())
+            }
+        }
     }
 
     fn input(&mut self, input: &ValueInfoProto) {

@@ -200,11 +200,13 @@ pub(super) const PUSH_MEAN: Push = Push {
             (Some(axes), _) => axes.to_vec(),
             (None, axes) => graph.fact(axes?).ints()?,
         };
+        // An empty list stands for all axes, or for none.
         let axes: Vec<usize> =
             listed.iter().map(|&axis| n.axis(axis, shape.len()).ok()).collect::<Option<_>>()?;
         // Shapes cannot tell: behind a mean over channels, the width may be as large as they were.
         let gone = |axis: usize| axes.contains(&axis) || shape[axis] == Dim::Fixed(1);
-        let spatial = axes.iter().all(|&axis| axis >= 2) && (2..shape.len()).all(gone);
+        let spatial =
+            !axes.is_empty() && axes.iter().all(|&axis| axis >= 2) && (2..shape.len()).all(gone);
         (input == 0 && count > 0 && shape.len() > 2 && spatial).then_some(Pushed::Full)
     },
     emit: |b, n, _, _| {

@@ -160,6 +160,13 @@ pub(super) fn affine_grid(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let out = b.shape(n.y())?;
     let sizes = (1..out.len() - 1).map(|axis| b.size(n.y(), axis)).collect::<Result<Vec<_>>>()?;
     let count = product(sizes.iter().copied())?;
+    if corners && sizes.contains(&1) {
+        bail!(
+            Unsupported,
+            "attribute align_corners is 1 for an axis of size 1, where engines differ; supported: \
+             larger axes"
+        );
+    }
     let mut base = Vec::new();
     for place in 0..count {
         let mut left = place;
@@ -168,7 +175,6 @@ pub(super) fn affine_grid(b: &mut Builder<'_>, n: &Call) -> Cotangents {
             let (at, size_of) = ((left % size) as f64, size as f64);
             left /= size;
             base.push(match corners {
-                true if size == 1 => 0.0,
                 true => 2.0 * at / (size_of - 1.0) - 1.0,
                 false => (2.0 * at + 1.0) / size_of - 1.0,
             });

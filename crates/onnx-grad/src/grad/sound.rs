@@ -26,9 +26,11 @@ const BY_NUMBERS: &[&str] = &[
     "ReduceSum",
     "ReduceSumSquare",
     "Reshape",
+    "Resize",
     "Slice",
     "Split",
     "Squeeze",
+    "Tile",
     "Unsqueeze",
 ];
 

@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Expand(Define),
     /// As [`Kind::Whole`]; engines have use for the definition too.
     Defined(Emit, Define),
+    /// It has none here, and why.
+    Refused(&'static str),
 }
 
 /// How a sum over space commutes with an operator.
@@ -57,22 +59,48 @@ pub(super) struct Rule {
     pub(super) opsets: RangeInclusive<i64>,
     pub(super) kind: Kind,
     pub(super) push: Option<Push>,
+    /// What its messages say of the forms that the rule refuses, with … for what differs.
+    pub(super) refuses: &'static [&'static str],
 }
 
+impl Rule {
+    const fn pushed(mut self, push: Push) -> Self {
+        self.push = Some(push);
+        self
+    }
+
+    const fn refusing(mut self, forms: &'static [&'static str]) -> Self {
+        self.refuses = forms;
+        self
+    }
+}
+
+/// What the driver and the readers of attributes and lists say of any operator.
+pub const REFUSED_FORMS: &[&str] = &[
+    "attribute … is …; supported: without it",
+    "its … are computed when the model runs; supported: constants",
+    "its output … is on the path; supported: the first …",
+    "no gradient rule for its input …",
+];
+
 const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule {
-    Rule { op, opsets, kind: Kind::Zero, push: None }
+    Rule { op, opsets, kind: Kind::Zero, push: None, refuses: &[] }
 }
 
 pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Elementwise(emit), push: None }
+    Rule { op, opsets, kind: Kind::Elementwise(emit), push: None, refuses: &[] }
 }
 
 const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Whole(emit), push: None }
+    Rule { op, opsets, kind: Kind::Whole(emit), push: None, refuses: &[] }
 }
 
 const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Define) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(define), push: None }
+    Rule { op, opsets, kind: Kind::Expand(define), push: None, refuses: &[] }
+}
+
+const fn refused(op: &'static str, opsets: RangeInclusive<i64>, why: &'static str) -> Rule {
+    Rule { op, opsets, kind: Kind::Refused(why), push: None, refuses: &[] }
 }
 
 const fn defined(
@@ -81,18 +109,35 @@ const fn defined(
     emit: Emit,
     define: Define,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None }
+    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None, refuses: &[] }
 }
 
-/// Sorted by operator. An operator that a rule emits has a row too, so that results can be
+const BLOCKED: &[&str] =
+    &["attribute block_size is …; supported: 0, one scale or one for each index of an axis"];
+const NO_AXES: &[&str] = &["attribute noop_with_empty_axes is 1 without axes; supported: axes"];
+const LOOP: &str = "its body is run a number of times";
+const LOSS: &str = "losses belong to training";
+const NO_RULE: &str = "not written yet";
+const OPTIONAL: &str = "optional values are not differentiated";
+const RECURRENT: &str = "recurrent layers are not differentiated";
+const SCALES: &str = "its scales are no constants; with constants it is rewritten";
+const SEQUENCE: &str = "sequences are not differentiated";
+const SPECTRUM: &str = "spectra are not differentiated";
+const STATE: &str = "it keeps a state";
+const TEXT: &str = "it works on text";
+const WINDOW: &str = "it makes a window or a filter, which has no derivative";
+const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
+const WEIGHTS: &[&str] = &["its weights depend on what is differentiated; supported: constants"];
+
+/// Every operator of the standard, sorted. One that a rule emits has a derivative too, so that results can be
 /// differentiated again.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     elementwise("Abs", OLDEST..=NEWEST, function::abs),
     elementwise("Acos", OLDEST..=NEWEST, function::acos),
     elementwise("Acosh", 9..=NEWEST, function::acosh),
-    Rule { push: Some(elementwise::PUSH_ADD), ..elementwise("Add", OLDEST..=NEWEST, elementwise::add) },
-    whole("AffineGrid", 20..=NEWEST, sample::affine_grid),
+    elementwise("Add", OLDEST..=NEWEST, elementwise::add).pushed(elementwise::PUSH_ADD),
+    whole("AffineGrid", 20..=NEWEST, sample::affine_grid).refusing(&["attribute align_corners is 1 for an axis of size 1, where engines differ; supported: larger axes"]),
     zero("And", OLDEST..=NEWEST),
     zero("ArgMax", OLDEST..=NEWEST),
     zero("ArgMin", OLDEST..=NEWEST),
@@ -100,32 +145,44 @@ const RULES: &[Rule] = &[
     elementwise("Asinh", 9..=NEWEST, function::asinh),
     elementwise("Atan", OLDEST..=NEWEST, function::atan),
     elementwise("Atanh", 9..=NEWEST, function::atanh),
-    expand("Attention", 23..=NEWEST, attention::attention),
-    Rule { push: Some(pool::PUSH_WINDOWS), ..whole("AveragePool", OLDEST..=NEWEST, pool::average_pool) },
-    Rule { push: Some(norm::PUSH_BATCH), ..whole("BatchNormalization", OLDEST..=NEWEST, norm::batch_normalization) },
+    expand("Attention", 23..=NEWEST, attention::attention).refusing(&["it has an input …; supported: without it", "its mask is for … of … keys; supported: for all"]),
+    whole("AveragePool", OLDEST..=NEWEST, pool::average_pool).pushed(pool::PUSH_WINDOWS),
+    whole("BatchNormalization", OLDEST..=NEWEST, norm::batch_normalization).pushed(norm::PUSH_BATCH).refusing(&["attribute training_mode is 1; supported: 0", "attribute spatial is 0; supported: 1"]),
     zero("Bernoulli", 15..=NEWEST),
+    refused("BitCast", 26..=NEWEST, "it reads the bits of a number as another type"),
     zero("BitShift", 11..=NEWEST),
     zero("BitwiseAnd", 18..=NEWEST),
     zero("BitwiseNot", 18..=NEWEST),
     zero("BitwiseOr", 18..=NEWEST),
     zero("BitwiseXor", 18..=NEWEST),
+    refused("BlackmanWindow", 17..=NEWEST, WINDOW),
     elementwise("Cast", OLDEST..=NEWEST, elementwise::cast),
     elementwise("CastLike", 15..=NEWEST, elementwise::cast),
+    refused("CausalConvWithState", 27..=NEWEST, STATE),
     zero("Ceil", OLDEST..=NEWEST),
-    expand("Celu", 12..=NEWEST, activation::celu),
+    expand("Celu", 12..=NEWEST, activation::celu).refusing(&["attribute alpha is …; supported: above 0"]),
+    refused("CenterCropPad", 18..=NEWEST, NO_RULE),
     elementwise("Clip", OLDEST..=NEWEST, elementwise::clip),
-    Rule { push: Some(layout::PUSH_CONCAT), ..whole("Concat", OLDEST..=NEWEST, layout::concat) },
+    refused("Col2Im", 18..=NEWEST, NO_RULE),
+    refused("Compress", 9..=NEWEST, "the size of its result depends on numbers"),
+    whole("Concat", OLDEST..=NEWEST, layout::concat).pushed(layout::PUSH_CONCAT),
+    refused("ConcatFromSequence", 11..=NEWEST, SEQUENCE),
+    refused("Constant", OLDEST..=NEWEST, "it has no inputs"),
     zero("ConstantOfShape", 9..=NEWEST),
-    Rule { push: Some(linear::PUSH_CONV), ..whole("Conv", OLDEST..=NEWEST, linear::conv) },
+    whole("Conv", OLDEST..=NEWEST, linear::conv).pushed(linear::PUSH_CONV).refusing(WEIGHTS),
     expand("ConvInteger", 10..=NEWEST, quantise::conv_integer),
-    whole("ConvTranspose", OLDEST..=NEWEST, linear::conv_transpose),
+    whole("ConvTranspose", OLDEST..=NEWEST, linear::conv_transpose).refusing(WEIGHTS),
     elementwise("Cos", OLDEST..=NEWEST, function::cos),
     elementwise("Cosh", 9..=NEWEST, function::cosh),
+    refused("CumProd", 26..=NEWEST, NO_RULE),
     whole("CumSum", 11..=NEWEST, reduce::cum_sum),
+    refused("DFT", 17..=NEWEST, SPECTRUM),
+    refused("DeformConv", 19..=NEWEST, NO_RULE),
     whole("DepthToSpace", OLDEST..=NEWEST, layout::depth_to_space),
-    whole("DequantizeLinear", 10..=NEWEST, quantise::dequantize_linear),
+    whole("DequantizeLinear", 10..=NEWEST, quantise::dequantize_linear).refusing(BLOCKED),
+    refused("Det", 11..=NEWEST, NO_RULE),
     elementwise("Div", OLDEST..=NEWEST, elementwise::div),
-    Rule { push: Some(elementwise::PUSH_THROUGH), ..whole("Dropout", OLDEST..=NEWEST, elementwise::dropout) },
+    whole("Dropout", OLDEST..=NEWEST, elementwise::dropout).pushed(elementwise::PUSH_THROUGH).refusing(&["training_mode is not constant false; supported: inference"]),
     whole("DynamicQuantizeLinear", 11..=NEWEST, quantise::dynamic_quantize_linear),
     defined("Einsum", 12..=NEWEST, einsum::einsum, einsum::spelled_out),
     elementwise("Elu", OLDEST..=NEWEST, activation::elu),
@@ -134,83 +191,113 @@ const RULES: &[Rule] = &[
     elementwise("Exp", OLDEST..=NEWEST, elementwise::exp),
     whole("Expand", 8..=NEWEST, layout::expand),
     zero("EyeLike", 9..=NEWEST),
-    Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Flatten", OLDEST..=NEWEST, layout::flatten) },
+    whole("Flatten", OLDEST..=NEWEST, layout::flatten).pushed(layout::PUSH_RESHAPE),
     zero("Floor", OLDEST..=NEWEST),
+    refused("GRU", OLDEST..=NEWEST, RECURRENT),
     whole("Gather", OLDEST..=NEWEST, index::gather),
     whole("GatherElements", 11..=NEWEST, index::gather_elements),
     whole("GatherND", 11..=NEWEST, index::gather_nd),
     elementwise("Gelu", 20..=NEWEST, elementwise::gelu),
-    Rule { push: Some(linear::PUSH_GEMM), ..whole("Gemm", OLDEST..=NEWEST, linear::gemm) },
-    Rule { push: Some(pool::PUSH_GLOBAL_AVERAGE), ..whole("GlobalAveragePool", OLDEST..=NEWEST, pool::global_average_pool) },
+    whole("Gemm", OLDEST..=NEWEST, linear::gemm).pushed(linear::PUSH_GEMM),
+    whole("GlobalAveragePool", OLDEST..=NEWEST, pool::global_average_pool).pushed(pool::PUSH_GLOBAL_AVERAGE),
     whole("GlobalLpPool", OLDEST..=NEWEST, pool::global_lp_pool),
     whole("GlobalMaxPool", OLDEST..=NEWEST, pool::global_max_pool),
     zero("Greater", OLDEST..=NEWEST),
     zero("GreaterOrEqual", 12..=NEWEST),
-    expand("GridSample", 16..=NEWEST, sample::grid_sample),
+    expand("GridSample", 16..=NEWEST, sample::grid_sample).refusing(&["attribute mode is …; supported: linear, nearest", "attribute padding_mode is …; supported: zeros, border"]),
     expand("GroupNormalization", 18..=NEWEST, norm::group_normalization),
+    refused("HammingWindow", 17..=NEWEST, WINDOW),
+    refused("HannWindow", 17..=NEWEST, WINDOW),
     elementwise("HardSigmoid", OLDEST..=NEWEST, elementwise::hard_sigmoid),
     elementwise("HardSwish", 14..=NEWEST, elementwise::hard_swish),
     zero("Hardmax", OLDEST..=NEWEST),
-    Rule { push: Some(elementwise::PUSH_THROUGH), ..whole("Identity", OLDEST..=NEWEST, elementwise::identity) },
+    whole("Identity", OLDEST..=NEWEST, elementwise::identity).pushed(elementwise::PUSH_THROUGH),
+    refused("If", OLDEST..=NEWEST, "its condition is computed when the model runs; a constant one is inlined"),
+    refused("ImageDecoder", 20..=NEWEST, "it decodes files"),
     expand("InstanceNormalization", OLDEST..=NEWEST, norm::instance_normalization),
     zero("IsInf", 10..=NEWEST),
     zero("IsNaN", 9..=NEWEST),
     expand("LRN", OLDEST..=NEWEST, norm::lrn),
+    refused("LSTM", OLDEST..=NEWEST, RECURRENT),
     defined("LayerNormalization", OLDEST..=NEWEST, norm::layer_normalization, norm::layer_definition),
     elementwise("LeakyRelu", OLDEST..=NEWEST, elementwise::leaky_relu),
     zero("Less", OLDEST..=NEWEST),
     zero("LessOrEqual", 12..=NEWEST),
+    refused("LinearAttention", 27..=NEWEST, STATE),
     elementwise("Log", OLDEST..=NEWEST, elementwise::log),
     whole("LogSoftmax", OLDEST..=NEWEST, reduce::log_softmax),
+    refused("Loop", OLDEST..=NEWEST, LOOP),
     expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
     whole("LpPool", OLDEST..=NEWEST, pool::lp_pool),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
     expand("MatMulInteger", 10..=NEWEST, quantise::matmul_integer),
     elementwise("Max", OLDEST..=NEWEST, elementwise::extreme),
-    Rule { push: Some(pool::PUSH_WINDOWS), ..whole("MaxPool", OLDEST..=NEWEST, pool::max_pool) },
-    whole("MaxUnpool", 9..=NEWEST, pool::max_unpool),
+    whole("MaxPool", OLDEST..=NEWEST, pool::max_pool).pushed(pool::PUSH_WINDOWS),
+    refused("MaxRoiPool", OLDEST..=NEWEST, NO_RULE),
+    whole("MaxUnpool", 9..=NEWEST, pool::max_unpool).refusing(&["it has an input output_shape; supported: without it"]),
     elementwise("Mean", OLDEST..=NEWEST, elementwise::mean),
     expand("MeanVarianceNormalization", 9..=NEWEST, norm::mean_variance_normalization),
+    refused("MelWeightMatrix", 17..=NEWEST, WINDOW),
     elementwise("Min", OLDEST..=NEWEST, elementwise::extreme),
     expand("Mish", 18..=NEWEST, activation::mish),
     elementwise("Mod", 10..=NEWEST, function::modulo),
-    Rule { push: Some(elementwise::PUSH_MUL), ..elementwise("Mul", OLDEST..=NEWEST, elementwise::mul) },
+    elementwise("Mul", OLDEST..=NEWEST, elementwise::mul).pushed(elementwise::PUSH_MUL),
     zero("Multinomial", OLDEST..=NEWEST),
     elementwise("Neg", OLDEST..=NEWEST, elementwise::neg),
+    refused("NegativeLogLikelihoodLoss", 12..=NEWEST, LOSS),
     zero("NonMaxSuppression", 10..=NEWEST),
     zero("NonZero", 9..=NEWEST),
     zero("Not", OLDEST..=NEWEST),
     zero("OneHot", 9..=NEWEST),
+    refused("Optional", 15..=NEWEST, OPTIONAL),
+    refused("OptionalGetElement", 15..=NEWEST, OPTIONAL),
+    refused("OptionalHasElement", 15..=NEWEST, OPTIONAL),
     zero("Or", OLDEST..=NEWEST),
     elementwise("PRelu", OLDEST..=NEWEST, activation::prelu),
-    whole("Pad", OLDEST..=NEWEST, layout::pad),
+    whole("Pad", OLDEST..=NEWEST, layout::pad).refusing(&["it reflects … of … elements"]),
     elementwise("Pow", OLDEST..=NEWEST, elementwise::pow),
-    whole("QuantizeLinear", 10..=NEWEST, quantise::quantize_linear),
+    refused("QLinearConv", 10..=NEWEST, SCALES),
+    refused("QLinearMatMul", 10..=NEWEST, SCALES),
+    whole("QuantizeLinear", 10..=NEWEST, quantise::quantize_linear).refusing(BLOCKED),
     expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
+    refused("RNN", OLDEST..=NEWEST, RECURRENT),
     zero("RandomNormal", OLDEST..=NEWEST),
     zero("RandomNormalLike", OLDEST..=NEWEST),
     zero("RandomUniform", OLDEST..=NEWEST),
     zero("RandomUniformLike", OLDEST..=NEWEST),
     zero("Range", 11..=NEWEST),
     elementwise("Reciprocal", OLDEST..=NEWEST, function::reciprocal),
-    whole("ReduceL1", OLDEST..=NEWEST, reduce::reduce_l1),
-    whole("ReduceL2", OLDEST..=NEWEST, reduce::reduce_l2),
-    whole("ReduceLogSum", OLDEST..=NEWEST, reduce::reduce_log_sum),
-    whole("ReduceLogSumExp", OLDEST..=NEWEST, reduce::reduce_log_sum_exp),
+    whole("ReduceL1", OLDEST..=NEWEST, reduce::reduce_l1).refusing(NO_AXES),
+    whole("ReduceL2", OLDEST..=NEWEST, reduce::reduce_l2).refusing(NO_AXES),
+    whole("ReduceLogSum", OLDEST..=NEWEST, reduce::reduce_log_sum).refusing(NO_AXES),
+    whole("ReduceLogSumExp", OLDEST..=NEWEST, reduce::reduce_log_sum_exp).refusing(NO_AXES),
     whole("ReduceMax", OLDEST..=NEWEST, reduce::reduce_extreme),
-    Rule { push: Some(reduce::PUSH_MEAN), ..whole("ReduceMean", OLDEST..=NEWEST, reduce::reduce_mean) },
+    whole("ReduceMean", OLDEST..=NEWEST, reduce::reduce_mean).pushed(reduce::PUSH_MEAN),
     whole("ReduceMin", OLDEST..=NEWEST, reduce::reduce_extreme),
-    whole("ReduceProd", OLDEST..=NEWEST, reduce::reduce_prod),
+    whole("ReduceProd", OLDEST..=NEWEST, reduce::reduce_prod).refusing(NO_AXES),
     whole("ReduceSum", OLDEST..=NEWEST, reduce::reduce_sum),
-    whole("ReduceSumSquare", OLDEST..=NEWEST, reduce::reduce_sum_square),
+    whole("ReduceSumSquare", OLDEST..=NEWEST, reduce::reduce_sum_square).refusing(NO_AXES),
+    refused("RegexFullMatch", 20..=NEWEST, TEXT),
     elementwise("Relu", OLDEST..=NEWEST, elementwise::relu),
-    Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Reshape", OLDEST..=NEWEST, layout::reshape) },
-    Rule { push: Some(resize::PUSH_RESIZE), ..whole("Resize", 10..=NEWEST, resize::resize) },
+    whole("Reshape", OLDEST..=NEWEST, layout::reshape).pushed(layout::PUSH_RESHAPE),
+    whole("Resize", 10..=NEWEST, resize::resize).pushed(resize::PUSH_RESIZE).refusing(&["attribute coordinate_transformation_mode is …; supported: half_pixel,", "attribute coordinate_transformation_mode is half_pixel_symmetric with mode nearest", "its scale … leaves axis … as large as it is", "its sizes are computed when the model runs; supported: constants"]),
+    refused("ReverseSequence", 10..=NEWEST, NO_RULE),
+    refused("RoiAlign", 10..=NEWEST, NO_RULE),
     whole("RotaryEmbedding", 23..=NEWEST, attention::rotary_embedding),
     zero("Round", 11..=NEWEST),
-    whole("ScatterElements", 11..=NEWEST, index::scatter_elements),
-    whole("ScatterND", 11..=NEWEST, index::scatter_nd),
+    refused("STFT", 17..=NEWEST, SPECTRUM),
+    refused("Scan", 8..=NEWEST, LOOP),
+    refused("Scatter", 9..=10, "not written yet; ScatterElements has one"),
+    whole("ScatterElements", 11..=NEWEST, index::scatter_elements).refusing(REDUCTIONS),
+    whole("ScatterND", 11..=NEWEST, index::scatter_nd).refusing(REDUCTIONS),
     expand("Selu", OLDEST..=NEWEST, activation::selu),
+    refused("SequenceAt", 11..=NEWEST, SEQUENCE),
+    refused("SequenceConstruct", 11..=NEWEST, SEQUENCE),
+    refused("SequenceEmpty", 11..=NEWEST, SEQUENCE),
+    refused("SequenceErase", 11..=NEWEST, SEQUENCE),
+    refused("SequenceInsert", 11..=NEWEST, SEQUENCE),
+    refused("SequenceLength", 11..=NEWEST, SEQUENCE),
+    refused("SequenceMap", 17..=NEWEST, SEQUENCE),
     zero("Shape", OLDEST..=NEWEST),
     expand("Shrink", 9..=NEWEST, activation::shrink),
     elementwise("Sigmoid", OLDEST..=NEWEST, elementwise::sigmoid),
@@ -221,25 +308,33 @@ const RULES: &[Rule] = &[
     zero("Size", OLDEST..=NEWEST),
     whole("Slice", OLDEST..=NEWEST, layout::slice),
     whole("Softmax", OLDEST..=NEWEST, reduce::softmax),
+    refused("SoftmaxCrossEntropyLoss", 12..=NEWEST, LOSS),
     elementwise("Softplus", OLDEST..=NEWEST, activation::softplus),
     elementwise("Softsign", OLDEST..=NEWEST, activation::softsign),
     whole("SpaceToDepth", OLDEST..=NEWEST, layout::space_to_depth),
     whole("Split", OLDEST..=NEWEST, layout::split),
+    refused("SplitToSequence", 11..=NEWEST, SEQUENCE),
     elementwise("Sqrt", OLDEST..=NEWEST, elementwise::sqrt),
-    Rule { push: Some(layout::PUSH_RESHAPE), ..whole("Squeeze", OLDEST..=NEWEST, layout::squeeze) },
+    whole("Squeeze", OLDEST..=NEWEST, layout::squeeze).pushed(layout::PUSH_RESHAPE),
+    refused("StringConcat", 20..=NEWEST, TEXT),
+    refused("StringNormalizer", 10..=NEWEST, TEXT),
+    refused("StringSplit", 20..=NEWEST, TEXT),
     elementwise("Sub", OLDEST..=NEWEST, elementwise::sub),
     elementwise("Sum", OLDEST..=NEWEST, elementwise::sum),
+    refused("SwiGLU", 28..=NEWEST, NO_RULE),
     expand("Swish", 24..=NEWEST, activation::swish),
     elementwise("Tan", OLDEST..=NEWEST, function::tan),
     elementwise("Tanh", OLDEST..=NEWEST, elementwise::tanh),
+    refused("TensorScatter", 24..=NEWEST, STATE),
+    refused("TfIdfVectorizer", 9..=NEWEST, TEXT),
     expand("ThresholdedRelu", 10..=NEWEST, activation::thresholded_relu),
     whole("Tile", OLDEST..=NEWEST, layout::tile),
-    whole("TopK", OLDEST..=NEWEST, index::top_k),
+    whole("TopK", OLDEST..=NEWEST, index::top_k).refusing(&["its output Indices is left out; supported: with it"]),
     whole("Transpose", OLDEST..=NEWEST, layout::transpose),
     whole("Trilu", 14..=NEWEST, layout::trilu),
     zero("Unique", 11..=NEWEST),
     whole("Unsqueeze", OLDEST..=NEWEST, layout::unsqueeze),
-    Rule { push: Some(resize::PUSH_RESIZE), ..whole("Upsample", OLDEST..=9, resize::upsample) },
+    whole("Upsample", OLDEST..=9, resize::upsample).pushed(resize::PUSH_RESIZE).refusing(&["its scale … leaves axis … as large as it is"]),
     elementwise("Where", 9..=NEWEST, elementwise::select),
     zero("Xor", OLDEST..=NEWEST),
 ];
@@ -255,10 +350,23 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
     let Some(first) = rows().next() else {
         return Err("no gradient rule for this operator".to_owned());
     };
-    rows().find(|rule| rule.opsets.contains(&opset)).ok_or_else(|| {
-        let (from, to) = (first.opsets.start(), first.opsets.end());
-        format!("its gradient rule knows opsets {from} to {to}")
-    })
+    match rows().find(|rule| rule.opsets.contains(&opset)) {
+        Some(Rule { kind: Kind::Refused(why), .. }) => {
+            Err(format!("no gradient rule for this operator: {why}"))
+        }
+        Some(rule) => Ok(rule),
+        None => {
+            let (from, to) = (first.opsets.start(), first.opsets.end());
+            Err(format!("its gradient rule knows opsets {from} to {to}"))
+        }
+    }
+}
+
+/// Whether [`expand`](crate::expand) can write an operator of the standard in others.
+pub fn has_definition(op: &str) -> bool {
+    RULES
+        .iter()
+        .any(|rule| rule.op == op && matches!(rule.kind, Kind::Expand(_) | Kind::Defined(..)))
 }
 
 /// What the table says of one operator, for lists and tests.
@@ -268,16 +376,39 @@ pub struct RuleInfo {
     pub op: &'static str,
     /// The opsets that the row is for, first and last.
     pub opsets: (i64, i64),
-    /// Whether the derivative is known to be zero.
-    pub zero: bool,
+    /// How its derivative is had.
+    pub gradient: Gradient,
+    /// What messages say of the forms that are refused, with … for what differs; [`REFUSED_FORMS`] are not
+    /// repeated.
+    pub refuses: &'static [&'static str],
 }
 
-/// The table of gradient rules, sorted by operator.
+/// How a derivative is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gradient {
+    /// By a rule.
+    Rule,
+    /// By way of the operator's definition in others.
+    Definition,
+    /// It is known to be zero.
+    Zero,
+    /// Not at all, and why.
+    Refused(&'static str),
+}
+
+/// The table of gradient rules: every operator of the standard, sorted.
 pub fn rules() -> impl Iterator<Item = RuleInfo> {
     RULES.iter().map(|rule| RuleInfo {
         op: rule.op,
         opsets: (*rule.opsets.start(), *rule.opsets.end()),
-        zero: matches!(rule.kind, Kind::Zero),
+        gradient: match rule.kind {
+            Kind::Elementwise(_) | Kind::Whole(_) | Kind::Defined(..) => Gradient::Rule,
+            Kind::Expand(_) => Gradient::Definition,
+            Kind::Zero => Gradient::Zero,
+            Kind::Refused(why) => Gradient::Refused(why),
+        },
+        refuses: rule.refuses,
     })
 }
 
@@ -291,7 +422,11 @@ mod tests {
             assert!(pair[0].op < pair[1].op, "{} before {}", pair[0].op, pair[1].op);
         }
         for rule in RULES {
-            let last = if rule.op == "Upsample" { 9 } else { NEWEST };
+            let last = match rule.op {
+                "Scatter" => 10,
+                "Upsample" => 9,
+                _ => NEWEST,
+            };
             assert!(rule.opsets.start() >= &OLDEST && rule.opsets.end() == &last, "{}", rule.op);
         }
     }

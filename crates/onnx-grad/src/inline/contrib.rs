@@ -17,6 +17,33 @@ use crate::{
 /// The initializers of a graph by name.
 pub(super) type Constants<'a> = HashMap<&'a str, &'a TensorProto>;
 
+/// The operators of the domain `com.microsoft` that are written in words of the standard.
+pub const MICROSOFT: &[&str] = &[
+    "BiasGelu",
+    "DequantizeLinear",
+    "DynamicQuantizeMatMul",
+    "FastGelu",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "Gelu",
+    "MatMulIntegerToFloat",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
+    "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QLinearSoftmax",
+    "QLinearWhere",
+    "QuantizeLinear",
+    "QuickGelu",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+];
+
 /// What a call of such an operator stands for; `None` for other nodes, and for attributes without words in the
 /// standard, so that the node stays and is refused by name.
 pub(super) fn function(
@@ -25,7 +52,7 @@ pub(super) fn function(
     constants: &Constants<'_>,
 ) -> Option<FunctionProto> {
     match node.op_domain() {
-        "com.microsoft" => {}
+        "com.microsoft" if MICROSOFT.contains(&node.op()) => {}
         "" if quantised::STANDARD.contains(&node.op()) => {}
         _ => return None,
     }

@@ -1,16 +1,12 @@
-//! All other rewritings.
+//! Rewritings that belong to no family.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{collections::HashMap, iter::successors};
 
 use onnx_grad::proto::{
     GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto::Value as TypeValue,
 };
 
-use onnx_grad::{
-    Dim, Graph, Resampling, Sizes,
-    attrs::{int, ints},
-    resampling,
-};
+use onnx_grad::attrs::int;
 
 use super::{
     Refusal,
@@ -18,8 +14,38 @@ use super::{
 };
 use crate::engine::tensor::type_of;
 
-pub(super) fn keep(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    b.keep(node);
+/// ONNX Runtime 1.32 has the operator in its tables, and no kernel of it.
+pub(super) fn absent(_: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    Err(format!("ONNX Runtime has no {}", node.op()))
+}
+
+/// rten takes copies away, joins equal constants, and then stumbles over one that is two outputs: the later one
+/// is a copy that it does not know as one.
+pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let graph = b.facts.model.graph();
+    let outputs = graph.output.iter().filter_map(|value| value.name.as_deref());
+    let mine = node.output.first().map(String::as_str).unwrap_or_default();
+    let outputs: Vec<&str> = outputs.collect();
+    let place = outputs.iter().position(|output| *output == mine).unwrap_or(0);
+    let copied = |name: &str| {
+        let mut copies = graph.node.iter().filter(|copy| copy.op() == "Identity");
+        let copy = copies.find(|copy| copy.output.first().is_some_and(|output| output == name))?;
+        copy.input.first().map(String::as_str)
+    };
+    // As many steps as there are nodes, for graphs that go in a circle.
+    let origin = |name: &str| {
+        let steps = successors(copied(name), |name: &&str| copied(name));
+        steps.take(graph.node.len()).last().unwrap_or(name).to_owned()
+    };
+    let constant = |name: &String| graph.initializer.iter().any(|tensor| tensor.label() == name);
+    let own = origin(mine);
+    let same = |other: String| other == own || constant(&other) && constant(&own);
+    if outputs[..place].iter().any(|earlier| same(origin(earlier))) {
+        let shape = b.ints(&[0], &[]);
+        b.last(&node, "Expand", &[input(&node, 0)?, &shape], vec![]);
+    } else {
+        b.keep(node);
+    }
     Ok(())
 }
 
@@ -106,29 +132,60 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
-/// rten gives a quotient by one number the rank of the dividend, even where the number has more axes.
-pub(super) fn div(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    match (b.facts.rank(&node, 0), b.facts.rank(&node, 1)) {
-        (Some(x), Some(y)) if x < y => {
-            let axes: Vec<i64> = (0..i64::try_from(y - x).unwrap_or(0)).collect();
+/// Where one operand is a single number, rten gives the result the rank of the other, even if the number has
+/// more axes: a quotient, a power, and what its optimiser takes for x + 0 or x · 1.
+pub(super) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    lifted(b, &mut node)?;
+    b.keep(node);
+    Ok(())
+}
+
+fn lifted(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
+    for (at, other) in [(0, 1), (1, 0)] {
+        let (Some(low), Some(high)) = (b.facts.rank(node, at), b.facts.rank(node, other)) else {
+            continue;
+        };
+        let sizes = b.facts.dims(input(node, other)?).unwrap_or_default();
+        if low < high && sizes.iter().all(|size| size.is_none_or(|size| size == 1)) {
+            let axes: Vec<i64> = (0..i64::try_from(high - low).unwrap_or(0)).collect();
             let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
-            let lifted = b.node("Unsqueeze", &[input(&node, 0)?, &axes], vec![]);
-            b.last(&node, "Div", &[&lifted, input(&node, 1)?], vec![]);
+            node.input[at] = b.node("Unsqueeze", &[input(node, at)?, &axes], vec![]);
         }
-        _ => b.keep(node),
     }
     Ok(())
 }
 
-/// rten reduces all axes where none is given, even if the node says that it then does nothing.
-pub(super) fn reduce(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten reduces all axes where none is given, even if the node says that it then reduces none.
+pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
     let given = node.input.get(1).is_some_and(|name| !name.is_empty());
-    if noop && (!given || b.facts.ints(&node, 1).is_some_and(|axes| axes.is_empty())) {
-        b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
+    unset(&mut node, "noop_with_empty_axes");
+    if !noop || given && b.facts.ints(&node, 1).is_none_or(|axes| !axes.is_empty()) {
+        b.keep(node);
         return Ok(());
     }
-    b.keep(node);
+    let x = input(&node, 0)?;
+    match node.op() {
+        "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => {
+            b.last(&node, "Identity", &[x], vec![]);
+        }
+        _ => return Err("attribute noop_with_empty_axes is 1, and it has no axes".to_owned()),
+    }
+    Ok(())
+}
+
+/// rten finds infinities of both signs; those that are not wanted are taken away.
+pub(super) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    let x = input(&node, 0)?;
+    let zero = b.float(0.0);
+    let mut found = b.node("IsInf", &[x], vec![]);
+    for (sign, other) in [("detect_negative", "Greater"), ("detect_positive", "Less")] {
+        if node.attr_int(sign) == Some(0) {
+            let other = b.node(other, &[x, &zero], vec![]);
+            found = b.node("And", &[&found, &other], vec![]);
+        }
+    }
+    b.last(&node, "Identity", &[&found], vec![]);
     Ok(())
 }
 
@@ -148,26 +205,6 @@ pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// rten takes the axes that are left out for all axes; the standard for as many as there are starts.
-pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    let range = |count: usize| (0..i64::try_from(count).unwrap_or(0)).collect::<Vec<i64>>();
-    if let Some(starts) = node.attr_ints("starts") {
-        if node.attr_ints("axes").is_none() {
-            let axes = range(starts.len());
-            set(&mut node, ints("axes", &axes));
-        }
-    } else if node.input.get(3).is_none_or(String::is_empty) {
-        let count = b.facts.dims(input(&node, 1)?).and_then(|dims| dims.first().copied().flatten());
-        let count = count.or_else(|| b.facts.ints(&node, 1).map(|starts| starts.len()));
-        let axes = range(count.ok_or("the number of its starts is not known")?);
-        let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
-        node.input.resize(node.input.len().max(4), String::new());
-        node.input[3] = axes;
-    }
-    b.keep(node);
-    Ok(())
-}
-
 /// Nothing is dropped outside training.
 pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     only_first_output(b, &mut node, "mask")?;
@@ -184,60 +221,33 @@ pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// `axes` are written out: the other axes get no pads. rten reflects beyond the far end of an axis, where
-/// there is nothing.
-pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    if node.input.get(3).is_none_or(String::is_empty) {
-        let pads = node.attr_ints("pads").map(<[i64]>::to_vec).or_else(|| b.facts.ints(&node, 1));
-        reflects_within(b, &node, pads.as_deref())?;
-        node.input.truncate(3);
-        b.keep(node);
-        return Ok(());
+/// ONNX Runtime's kernels take indices and depth as 64-bit integers, with floats as values.
+pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    for at in [0, 1] {
+        if b.facts.elem(&node, at) == DataType::Int32 {
+            let wide = vec![int("to", DataType::Int64 as i64)];
+            node.input[at] = b.node("Cast", &[input(&node, at)?], wide);
+        }
     }
-    let all = b.facts.rank(&node, 0).zip(b.facts.ints(&node, 1)).zip(b.facts.ints(&node, 3));
-    let ((rank, pads), axes) = all.ok_or("its input axes is not constant")?;
-    if pads.len() != 2 * axes.len() {
-        return Err("its pads and its axes differ in length".to_owned());
-    }
-    let mut full = vec![0; 2 * rank];
-    for (at, axis) in axes.iter().enumerate() {
-        let axis = if *axis < 0 { axis + i64::try_from(rank).unwrap_or(0) } else { *axis };
-        let axis = usize::try_from(axis).ok().filter(|axis| *axis < rank);
-        let axis = axis.ok_or("its axes are beyond its input")?;
-        full[axis] = pads[at];
-        full[rank + axis] = pads[axes.len() + at];
-    }
-    reflects_within(b, &node, Some(&full))?;
-    let dims = [i64::try_from(full.len()).unwrap_or(0)];
-    node.input[1] = b.ints(&dims, &full);
-    node.input.truncate(3);
     b.keep(node);
     Ok(())
 }
 
-fn reflects_within(b: &Rewrite<'_>, node: &NodeProto, pads: Option<&[i64]>) -> Result<(), Refusal> {
-    if node.attr_str("mode") != Some("reflect") {
-        return Ok(());
+/// ONNX Runtime 1.32 has no kernels for the versions of opset 22.
+pub(super) fn before_22(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if b.facts.opset >= 22 {
+        return Err("ONNX Runtime takes it up to opset 21".to_owned());
     }
-    let known = pads.zip(b.facts.dims(input(node, 0)?));
-    let (pads, sizes) =
-        known.ok_or("it reflects, and its pads or the size of its input are unknown")?;
-    for (axis, size) in sizes.iter().enumerate() {
-        let (begin, end) = (pads.get(axis), pads.get(axis + sizes.len()));
-        let (begin, end) = (*begin.unwrap_or(&0), *end.unwrap_or(&0));
-        let left = size.and_then(|size| i64::try_from(size).ok()).unwrap_or(1);
-        let left = left + begin.min(0) + end.min(0);
-        if begin.max(end) > (left - 1).max(0) {
-            return Err(format!("it reflects {} of {left} elements", begin.max(end)));
-        }
-    }
+    b.keep(node);
     Ok(())
 }
 
 /// rten raises floats to floats only.
 pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let is_int = |elem: DataType| elem != DataType::Undefined && !elem.is_float();
-    if is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0)) {
+    let mixed = is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0));
+    lifted(b, &mut node)?;
+    if mixed {
         let exponent = b.node("Cast", &[input(&node, 1)?], vec![int("to", DataType::Float as i64)]);
         node.input[1] = exponent;
     }
@@ -304,91 +314,6 @@ pub(super) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(
     Ok(())
 }
 
-/// rten has the inverse only: the blocks are axes of their own, which go before or behind the channels.
-pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    let x = input(&node, 0)?;
-    let sizes = b.facts.dims(x).and_then(|dims| match *dims {
-        [_, Some(channels), Some(height), Some(width)] => Some([channels, height, width]),
-        _ => None,
-    });
-    let sizes = sizes.ok_or("the size of its input is not known")?;
-    let [channels, height, width] = sizes.map(|size| i64::try_from(size).unwrap_or(0));
-    let block = node.attr_int("blocksize").filter(|block| *block > 0);
-    let block = block.ok_or("it has no blocksize")?;
-    let (rows, columns) = (height / block, width / block);
-    let apart = b.ints(&[6], &[0, channels, rows, block, columns, block]);
-    let apart = b.node("Reshape", &[x, &apart], vec![]);
-    let channels_first = node.attr_str("mode") == Some("CRD");
-    let perm = if channels_first { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
-    let turned = b.node("Transpose", &[&apart], vec![ints("perm", &perm)]);
-    let joined = b.ints(&[4], &[0, channels * block * block, rows, columns]);
-    b.last(&node, "Reshape", &[&turned, &joined], vec![]);
-    Ok(())
-}
-
-/// Resize of opset 10 is what Upsample was before. What rten computes wrongly or not at all is a product
-/// with a matrix for each axis that changes.
-pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    let graph = Graph::new(b.facts.model, &Sizes::new());
-    if resizes(b, &node, graph.as_ref().ok()) {
-        if b.facts.opset == 10 {
-            node.op_type = Some("Upsample".to_owned());
-        }
-        node.attribute.retain(|a| {
-            !matches!(a.name.as_deref(), Some("cubic_coeff_a" | "extrapolation_value"))
-        });
-        b.keep(node);
-        return Ok(());
-    }
-    let graph = graph.map_err(|e| e.to_string())?;
-    let of = node.output.first().and_then(|name| graph.find(name));
-    let of = of.and_then(|value| graph.producer(value)).ok_or("its output is not known")?;
-    let steps = resampling(&graph, of).map_err(|e| e.to_string())?;
-    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
-    let mut x = input(&node, 0)?.to_owned();
-    for Resampling { axis, size, out, matrix } in steps {
-        // The axis comes last, where a matrix on the right changes it.
-        let mut perm: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
-        perm.swap(axis, rank - 1);
-        let turn = |b: &mut Rewrite<'_>, x: &str| match axis + 1 == rank {
-            true => x.to_owned(),
-            false => b.node("Transpose", &[x], vec![ints("perm", &perm)]),
-        };
-        let turned = turn(b, &x);
-        #[expect(clippy::cast_possible_truncation, reason = "rten computes in float32")]
-        let matrix = b.floats(&[out, size], matrix.into_iter().map(|weight| weight as f32));
-        let matrix = b.node("Transpose", &[&matrix], vec![ints("perm", &[1, 0])]);
-        let product = b.node("MatMul", &[&turned, &matrix], vec![]);
-        x = turn(b, &product);
-    }
-    b.last(&node, "Identity", &[&x], vec![]);
-    Ok(())
-}
-
-/// Whether rten resizes so: nearest or linear, the last two of at most four axes, and before opset 11
-/// nothing that gets smaller.
-fn resizes(b: &Rewrite<'_>, node: &NodeProto, graph: Option<&Graph>) -> bool {
-    let text = |name: &str| node.attr_str(name).unwrap_or_default();
-    let set = |name: &str| node.attr_int(name).unwrap_or(0) != 0;
-    let coordinates = ["", "align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel"];
-    let shape = |name: Option<&String>| graph?.fact(graph?.find(name?)?).shape.clone();
-    let sizes = shape(node.input.first()).zip(shape(node.output.first()));
-    let old = b.facts.opset < 11;
-    let fits = sizes.map_or(!old, |(from, to)| {
-        let front = from.len().saturating_sub(2);
-        let smaller = |(from, to): (&Dim, &Dim)| to.compare(*from).is_none_or(Ordering::is_lt);
-        from.get(..front) == to.get(..front)
-            && (from.len() <= 4 || from == to)
-            && !(old && from.iter().zip(&to).any(smaller))
-    });
-    fits && matches!(text("mode"), "" | "nearest" | "linear")
-        && matches!(text("keep_aspect_ratio_policy"), "" | "stretch")
-        && coordinates.contains(&text("coordinate_transformation_mode"))
-        && !set("antialias")
-        && !set("exclude_outside")
-        && node.attr_ints("axes").is_none()
-}
-
 /// rten's e^x overflows from 89 on: max(x, 0) + ln(1 + e^−|x|).
 pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
@@ -426,7 +351,10 @@ pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
 pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     match node.attr_int("size") {
         Some(size) if size % 2 == 0 => Err(format!("attribute size is {size}; it must be odd")),
-        _ => keep(b, node),
+        _ => {
+            b.keep(node);
+            Ok(())
+        }
     }
 }
 

@@ -116,22 +116,29 @@ pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
 
 pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
-    at_most_2d(&window)?;
     only_first_output(b, &mut node, "Indices")?;
-    if window.dilations.iter().any(|d| *d != 1) {
-        return dilated_pool(b, &node, &window);
+    if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
+        let y = sliced(b, &node, &window, input(&node, 0)?)?;
+        b.last(&node, "Identity", &[&y], vec![]);
+        return Ok(());
     }
     unset(&mut node, "dilations");
     widened(b, node, DataType::Float);
     Ok(())
 }
 
-/// rten's windows have no gaps: along each axis the taps are slices, of which the largest or the sum is
-/// taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
-fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<(), Refusal> {
+/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest
+/// or the sum is taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
+fn sliced(
+    b: &mut Rewrite<'_>,
+    node: &NodeProto,
+    window: &Window,
+    x: &str,
+) -> Result<String, Refusal> {
     let largest = node.op() == "MaxPool";
     let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
-    let sizes = sizes.ok_or("it has dilations, and the size of its input is unknown")?;
+    let sizes =
+        sizes.ok_or("it has dilations or three axes, and the size of its input is unknown")?;
     let include = node.attr_int("count_include_pad") == Some(1);
     let ceil = node.attr_int("ceil_mode") == Some(1);
     let pads = node.attr_ints("pads").unwrap_or_default();
@@ -153,7 +160,7 @@ fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Resul
     }
     let around = b.ints(&[i64::try_from(around.len()).unwrap_or(0)], &around);
     let fill = b.float(if largest { f32::MIN } else { 0.0 });
-    let mut x = b.node("Pad", &[input(node, 0)?, &around, &fill], vec![]);
+    let mut x = b.node("Pad", &[x, &around, &fill], vec![]);
     for (axis, &(size, begin, end, out)) in outs.iter().enumerate() {
         let (stride, dilation) = (window.strides[axis], window.dilations[axis]);
         let place = b.ints(&[1], &[i64::try_from(axis + 2).unwrap_or(0)]);
@@ -172,7 +179,7 @@ fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Resul
             });
         }
         x = pooled.ok_or("its window is empty")?;
-        if largest {
+        if node.op() != "AveragePool" {
             continue;
         }
         let (from, to) = if include { (-begin, size + end) } else { (0, size) };
@@ -186,21 +193,23 @@ fn dilated_pool(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Resul
         let shares = b.floats(&dims, shares);
         x = b.node("Mul", &[&x, &shares], vec![]);
     }
-    b.last(node, "Identity", &[&x], vec![]);
-    Ok(())
+    Ok(x)
 }
 
-/// Σ|x|^p over a window is the mean of the padded window times the number of its taps.
+/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, where rten has such a
+/// pool.
 pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let window = write_out(b, &mut node)?;
-    at_most_2d(&window)?;
-    if window.dilations.iter().any(|d| *d != 1) || node.attr_int("ceil_mode") == Some(1) {
-        return Err("it is an LpPool with dilations or ceil_mode".to_owned());
+    let powers = power.raise(b, input(&node, 0)?);
+    let dilated = window.dilations.iter().any(|d| *d != 1);
+    if window.kernel.len() > 2 || dilated || node.attr_int("ceil_mode") == Some(1) {
+        let sum = sliced(b, &node, &window, &powers)?;
+        power.root(b, &node, &sum);
+        return Ok(());
     }
     unset(&mut node, "dilations");
     set(&mut node, int("count_include_pad", 1));
-    let powers = power.raise(b, input(&node, 0)?);
     let mean = b.node("AveragePool", &[&powers], node.attribute.clone());
     #[expect(clippy::cast_precision_loss, reason = "the taps of a window")]
     let taps = b.float(window.kernel.iter().product::<i64>() as f32);
@@ -303,7 +312,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
 /// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
 /// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
 pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    if node.attr_int("ceil_mode") == Some(1) && no_further_window(b, &node) {
+    if node.attr_int("ceil_mode") == Some(1) && !without_idle_padding(b, &mut node) {
         unset(&mut node, "ceil_mode");
     }
     let same = node.attr_str("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
@@ -317,19 +326,31 @@ pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// Whether rounding up gives as many windows as rounding down.
-fn no_further_window(b: &Rewrite<'_>, node: &NodeProto) -> bool {
+/// Takes end padding away that no window reaches, along axes where rounding up adds no window; whether it adds
+/// one along another.
+fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
     let (Ok(window), Some(sizes)) = (Window::of(b, node), b.facts.spatial(node, 0)) else {
-        return false;
+        return true;
     };
     let count = window.kernel.len();
-    let pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
-    sizes.len() == count
-        && pads.len() == 2 * count
-        && window.axes().zip(sizes).enumerate().all(|(axis, ((stride, extent), size))| {
-            let size = i64::try_from(size).unwrap_or(0);
-            further(size, (pads[axis], pads[axis + count]), stride, extent) == 0
-        })
+    let mut pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
+    if sizes.len() != count || pads.len() != 2 * count {
+        return true;
+    }
+    let mut adds = false;
+    for (axis, (stride, extent)) in window.axes().enumerate() {
+        let size = i64::try_from(sizes[axis]).unwrap_or(0);
+        let (begin, end) = (pads[axis], pads[axis + count]);
+        if further(size, (begin, end), stride, extent) == 0 {
+            pads[axis + count] = (end - (size + begin + end - extent) % stride).max(0);
+        } else {
+            adds = true;
+        }
+    }
+    if adds && node.attr_ints("pads").is_some() {
+        set(node, ints("pads", &pads));
+    }
+    adds
 }
 
 /// The windows that rounding up adds along an axis: one where something is left over, unless that window

@@ -15,8 +15,17 @@ pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
     }
 }
 
+/// Whether a `Reduce*` node reduces all axes, however many there are.
+fn reduces_all(call: &Call) -> bool {
+    call.list(1, "axes").is_some_and(|axes| axes.is_none_or(|axes| axes.is_empty()))
+        && call.int("noop_with_empty_axes", 0) == 0
+}
+
 /// `Reduce*`.
 pub(super) fn reduce(call: &Call) -> Option<Dims> {
+    if reduces_all(call) && call.int("keepdims", 1) == 0 {
+        return Some(vec![]);
+    }
     Some(without(call.shape(0)?, &reduced_axes(call)?, call.int("keepdims", 1) != 0))
 }
 
