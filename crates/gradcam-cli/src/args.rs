@@ -8,14 +8,16 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
     Method,
-    engine::EngineKind,
     image::{
         Colormap, Filter, OverlayKind, Overrides,
         preprocess::{Channels, Fit, Layout},
     },
 };
 
-use crate::failure::{Failure, Result};
+use crate::{
+    engine::Asked,
+    failure::{Failure, Result},
+};
 
 /// Show where an ONNX image model looked
 ///
@@ -121,11 +123,12 @@ pub(crate) struct ExplainArgs {
 
     /// What runs the network
     ///
-    /// rten is built in. onnxruntime is a shared library that is looked for in ORT_DYLIB_PATH, in the
-    /// active Python environment (VIRTUAL_ENV) and in the system's folders.
-    #[arg(long, value_name = "ENGINE", default_value = EngineKind::default().name(),
-          value_parser = values::engines())]
-    pub(crate) engine: EngineKind,
+    /// rten is built in. onnxruntime is a shared library: the one that ORT_DYLIB_PATH names, else
+    /// that of the active Python environment (VIRTUAL_ENV) or of the system's folders. auto is
+    /// onnxruntime where ORT_DYLIB_PATH is set or the active environment has the package, and rten
+    /// otherwise and for the built-in model; --verbose and --json say which it was and why.
+    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = values::engines())]
+    pub(crate) engine: Asked,
 
     /// Threads of the engine [default: as many as cores]
     #[arg(long, value_name = "N", value_parser = values::threads)]

@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     args::ExplainArgs,
+    engine::Choice,
     failure::{Failure, Result},
     files, model, names, terminal,
 };
@@ -59,6 +60,7 @@ const MOST_PHOTOS: usize = 64;
 #[derive(Debug)]
 struct Job<'a> {
     args: &'a ExplainArgs,
+    engine: Choice,
     /// One for each method.
     explainers: Vec<Explainer>,
     targets: Vec<TargetSpec>,
@@ -71,7 +73,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     files::clean_up_on_interrupt();
     let started = Instant::now();
     let job = Job::new(&args)?;
-    let mut report = Report::new(&args, &job.explainers, started.elapsed())?;
+    let mut report = Report::new(&args, &job.engine, &job.explainers, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.
     let mut first = None;
     let count = match args.images.as_slice() {
@@ -139,6 +141,7 @@ fn progress(args: &ExplainArgs) -> ProgressBar {
 impl<'a> Job<'a> {
     fn new(args: &'a ExplainArgs) -> Result<Self> {
         let model = model::open(args.model.as_deref())?;
+        let engine = Choice::new(args.engine, args.model.is_none());
         let mut explainers: Vec<Explainer> = Vec::new();
         for method in &args.methods {
             if explainers.iter().any(|explainer| explainer.method() == *method) {
@@ -148,11 +151,8 @@ impl<'a> Job<'a> {
                 .layers(&args.layers)
                 .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
                 .method(*method)
-                .engine(args.engine)
                 .preprocess(args.prepare.overrides());
-            if let Some(threads) = args.threads {
-                builder = builder.threads(threads);
-            }
+            builder = engine.set(builder, args.threads);
             if let Some(bytes) = args.max_memory {
                 builder = builder.max_memory(bytes);
             }
@@ -168,7 +168,7 @@ impl<'a> Job<'a> {
         }
         let out = &args.output;
         let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
-        Ok(Self { args, explainers, targets, style })
+        Ok(Self { args, engine, explainers, targets, style })
     }
 
     fn files_per_item(&self) -> usize {

@@ -1,6 +1,7 @@
 //! The `gradcam` command: Grad-CAM for any ONNX image model, on the command line.
 
 mod args;
+mod engine;
 mod explain;
 mod failure;
 mod files;

@@ -1,8 +1,8 @@
 //! The model: a file, or the one that is built in.
 
-use std::{env, fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
-use gradcam::{ErrorKind, Explainer, ExplainerBuilder, Model, engine};
+use gradcam::{ErrorKind, Explainer, ExplainerBuilder, Model};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -34,8 +34,7 @@ pub(crate) fn name(path: Option<&Path>) -> String {
     path.map_or_else(|| BUILT_IN_NAME.to_owned(), |path| path.display().to_string())
 }
 
-/// An explainer of the model, with what the environment says of ONNX Runtime and the user of the model's inputs
-/// and outputs.
+/// An explainer of the model, with what the user says of its inputs and outputs.
 pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<ExplainerBuilder> {
     let mut builder = Explainer::builder(model);
     for (name, path) in &signature.inputs {
@@ -44,11 +43,7 @@ pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<Explain
     if let Some(name) = &signature.output_name {
         builder = builder.output(name);
     }
-    let environment = env::var_os("VIRTUAL_ENV");
-    Ok(builder.library_places(engine::library_places(
-        env::var_os("ORT_DYLIB_PATH").as_deref(),
-        environment.as_deref().map(Path::new),
-    )))
+    Ok(builder)
 }
 
 /// The SHA-256 of the model's file, in hexadecimal. External data is not part of it.

@@ -46,7 +46,7 @@ use onnx_grad::Model;
 
 pub use error::{EngineError, EngineErrorKind, Result};
 pub use lower::{REFUSED_FORMS, Support, support};
-pub use places::library_places;
+pub use places::{holds_library, library_places};
 pub use tensor::{Tensor, TensorView};
 pub use weights::half;
 

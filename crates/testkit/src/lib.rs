@@ -113,6 +113,33 @@ pub fn rule_cases() -> Vec<Case> {
     families.into_iter().flat_map(read).collect()
 }
 
+/// The library of ONNX Runtime: what `ORT_DYLIB_PATH` says, or the unpacked wheel below `target/`.
+///
+/// # Panics
+/// Where there is none: tests cannot go on without it.
+#[expect(clippy::panic, reason = "only tests call it")]
+pub fn onnxruntime() -> PathBuf {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
+        return path.into();
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/onnxruntime");
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if name.starts_with("libonnxruntime.") || name == "onnxruntime.dll" {
+                return entry.path();
+            }
+        }
+    }
+    panic!(
+        "the engine tests need ONNX Runtime: run `cargo xtask ci` once, it installs the wheel into \
+         target/onnxruntime, or set ORT_DYLIB_PATH"
+    );
+}
+
 /// The largest difference over the largest entry of `want`; the largest difference itself where
 /// `want` is all zero, infinite where lengths differ or a number is NaN.
 pub fn largest_error(got: &[f32], want: &[f64]) -> f64 {

@@ -16,6 +16,7 @@ use gradcam::{
 };
 
 use super::Format;
+use crate::engine::Asked;
 
 pub(super) const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -25,7 +26,7 @@ pub(super) const STYLES: Styles = Styles::styled()
 
 pub(super) const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
-    "\nengines: rten (built in), onnxruntime (a shared library, found when it is asked for)",
+    "\nengines: rten (built in), onnxruntime (a shared library, taken where there is one)",
     "\nbuilt-in model: EfficientNet-Lite0",
 );
 
@@ -112,8 +113,9 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
     }))
 }
 
-pub(super) fn engines() -> impl TypedValueParser<Value = EngineKind> {
-    one_of(plain(EngineKind::ALL.map(|engine| (engine.name(), engine))))
+pub(super) fn engines() -> impl TypedValueParser<Value = Asked> {
+    let named = EngineKind::ALL.map(|engine| (engine.name(), Asked::Named(engine)));
+    one_of(plain([("auto", Asked::Auto)].into_iter().chain(named)))
 }
 
 pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {

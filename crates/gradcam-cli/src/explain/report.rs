@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Item, Stages};
 use crate::{
     args::ExplainArgs,
+    engine::Choice,
     failure::Result,
     model, names,
     terminal::{self, Style},
@@ -27,6 +28,7 @@ const WIDEST: usize = 44;
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     args: &'a ExplainArgs,
+    engine_why: &'static str,
     model: String,
     digest: Option<String>,
     preprocess: Value,
@@ -39,6 +41,7 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn new(
         args: &'a ExplainArgs,
+        engine: &Choice,
         explainers: &[Explainer],
         opened: Duration,
     ) -> Result<Self> {
@@ -54,6 +57,7 @@ impl<'a> Report<'a> {
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
+            engine_why: engine.why,
             model,
             digest,
             preprocess,
@@ -73,7 +77,7 @@ impl<'a> Report<'a> {
         };
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
-        text += &line("engine", explainer.engine_name().to_owned());
+        text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine_why));
         if let (Ok(resolved), Value::Object(values)) = (explainer.preprocessing(), &self.preprocess)
         {
             let preprocess = &resolved.preprocess;
@@ -127,6 +131,7 @@ impl<'a> Report<'a> {
         if let (Some(layer), Some(layers)) = (layer, value["layers"].as_array()) {
             value["layers"] = layers.get(layer).cloned().into_iter().collect();
         }
+        value["engine_why"] = json!(self.engine_why);
         value["image"] = json!(image.display().to_string());
         value["index"] = json!(item.index);
         value["model"] = json!({ "name": self.model, "sha256": self.digest });

@@ -50,11 +50,23 @@ impl Folder {
 
     /// Runs `gradcam` here with something on standard input.
     pub(crate) fn gradcam_with(&self, args: &[&str], stdin: &[u8]) -> Ran {
+        self.gradcam_where(&[], args, stdin)
+    }
+
+    /// Runs `gradcam` here with variables of the environment; those that say where ONNX Runtime is are not
+    /// set otherwise.
+    pub(crate) fn gradcam_where(
+        &self,
+        variables: &[(&str, &str)],
+        args: &[&str],
+        stdin: &[u8],
+    ) -> Ran {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gradcam"))
             .args(args)
             .current_dir(&self.0)
             .env_remove("ORT_DYLIB_PATH")
             .env_remove("VIRTUAL_ENV")
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

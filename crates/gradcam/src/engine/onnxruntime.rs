@@ -101,7 +101,7 @@ fn load(places: &[PathBuf]) -> Result<Environment> {
     bail!(
         Unavailable,
         "the library of ONNX Runtime is not found; get it with `pip install onnxruntime`, or set \
-         ORT_DYLIB_PATH to the file; looked in:{}{tried}",
+         ORT_DYLIB_PATH to the file, or choose the engine rten; looked in:{}{tried}",
         list(&places)
     );
 }

@@ -8,21 +8,28 @@ use std::{
 
 /// The usual places of the ONNX Runtime library, for [`EngineOptions::library`].
 ///
-/// First the value of `ORT_DYLIB_PATH`, then the active Python environment (`VIRTUAL_ENV`), whose
-/// `onnxruntime` package carries the library, then system folders, then what the system's loader
-/// finds. This crate reads no environment variables, so the caller passes them.
+/// The value of `ORT_DYLIB_PATH` alone where it is set: who names a library wants no other. Else the
+/// active Python environment (`VIRTUAL_ENV`), whose `onnxruntime` package carries the library, then
+/// system folders, then what the system's loader finds. This crate reads no environment variables, so
+/// the caller passes them.
 ///
 /// [`EngineOptions::library`]: super::EngineOptions::library
 pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> =
-        ort_dylib_path.filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect();
-    places.extend(virtual_env.map(Path::to_owned));
+    if let Some(path) = ort_dylib_path.filter(|path| !path.is_empty()) {
+        return vec![path.into()];
+    }
+    let mut places: Vec<PathBuf> = virtual_env.map(Path::to_owned).into_iter().collect();
     if cfg!(unix) {
         places.extend(["/usr/local", "/opt/homebrew", "/usr"].map(PathBuf::from));
         places.push(format!("/usr/lib/{ARCH}-linux-gnu").into());
     }
     places.push(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}").into());
     places
+}
+
+/// Whether a place, such as a Python environment, holds a library of ONNX Runtime. It is not loaded.
+pub fn holds_library(place: &Path) -> bool {
+    candidates(place).iter().any(|file| file.is_file())
 }
 
 /// The files to try for one place: the place itself where it is no folder, else the libraries in it.
@@ -85,6 +92,7 @@ mod tests {
             fs::write(capi.join(name), "").unwrap();
         }
         for place in [&root, &package, &capi] {
+            assert!(holds_library(place), "{}", place.display());
             let found = candidates(place);
             assert_eq!(found.first(), Some(&capi.join(file("1.32.0"))), "{}", place.display());
             assert!(found.len() <= 2, "{found:?}");
@@ -92,6 +100,11 @@ mod tests {
         let one = capi.join(file("1.9.0"));
         assert_eq!(candidates(&one), [one.as_path()]);
         assert!(candidates(&root.join("nothing")).is_empty());
+        assert!(!holds_library(&root.join("nothing")));
+        assert!(
+            !holds_library(Path::new("libonnxruntime.so")),
+            "what the loader finds is not held"
+        );
         assert_eq!(candidates(Path::new("libonnxruntime.so")), [Path::new("libonnxruntime.so")]);
         fs::remove_dir_all(&root).unwrap();
     }

@@ -1,7 +1,6 @@
 //! Both engines, and small models written in ONNX messages.
 
 use std::{
-    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -23,27 +22,9 @@ pub(crate) fn engines() -> Vec<Box<dyn Engine>> {
     EngineKind::ALL.into_iter().map(|kind| engine_with(kind, 1)).collect()
 }
 
-/// Where the library of ONNX Runtime is: what `ORT_DYLIB_PATH` says, or the unpacked wheel.
+/// Where the library of ONNX Runtime is.
 pub(crate) fn library() -> Vec<PathBuf> {
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
-        return library_places(Some(&path), None);
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/onnxruntime");
-    let mut folders = vec![root];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else if name.starts_with("libonnxruntime.") || name == "onnxruntime.dll" {
-                return vec![entry.path()];
-            }
-        }
-    }
-    panic!(
-        "the engine tests need ONNX Runtime: run `cargo xtask ci` once, it installs the wheel into \
-         target/onnxruntime, or set ORT_DYLIB_PATH"
-    );
+    library_places(Some(testkit::onnxruntime().as_os_str()), None)
 }
 
 /// The model that the command line carries.

@@ -1,0 +1,66 @@
+//! Which engine runs the network, and why: what the flags and the environment say.
+
+use std::{
+    env,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use gradcam::{
+    ExplainerBuilder,
+    engine::{self, EngineKind},
+};
+
+/// The engine as a user writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// ONNX Runtime for those who have it, else the one that is built in.
+    Auto,
+    /// This one.
+    Named(EngineKind),
+}
+
+/// The engine that was chosen.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub(crate) kind: EngineKind,
+    /// What decided it.
+    pub(crate) why: &'static str,
+    library: Vec<PathBuf>,
+}
+
+impl Choice {
+    /// Decides. The built-in model is for a first look, and the built-in engine starts at once.
+    pub(crate) fn new(asked: Asked, built_in_model: bool) -> Self {
+        let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
+        let environment = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
+        let environment = environment.as_deref().map(Path::new);
+        let (kind, why) = match asked {
+            Asked::Named(kind) => (kind, "asked for with --engine"),
+            Asked::Auto if built_in_model => (EngineKind::Rten, "the model is the built-in one"),
+            Asked::Auto if path.is_some() => (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set"),
+            Asked::Auto if environment.is_some_and(engine::holds_library) => (
+                EngineKind::OnnxRuntime,
+                "the active virtual environment has the package onnxruntime",
+            ),
+            Asked::Auto => (
+                EngineKind::Rten,
+                "ORT_DYLIB_PATH is not set, and no active virtual environment has the package onnxruntime",
+            ),
+        };
+        Self { kind, why, library: engine::library_places(path.as_deref(), environment) }
+    }
+
+    /// Sets the engine of an explainer.
+    pub(crate) fn set(
+        &self,
+        builder: ExplainerBuilder,
+        threads: Option<NonZeroUsize>,
+    ) -> ExplainerBuilder {
+        let builder = builder.engine(self.kind).library_places(self.library.clone());
+        match threads {
+            Some(threads) => builder.threads(threads),
+            None => builder,
+        }
+    }
+}
