@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
     Method,
+    engine::Provider,
     image::{
         Colormap, Filter, OverlayKind, Overrides,
         preprocess::{Channels, Fit, Layout},
@@ -129,6 +130,13 @@ pub(crate) struct ExplainArgs {
     /// otherwise and for the built-in model; --verbose and --json say which it was and why.
     #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = values::engines())]
     pub(crate) engine: Asked,
+
+    /// What ONNX Runtime computes on, such as cuda or coreml [default: the processor]
+    ///
+    /// The library must have been built with it and find its device: if not, that is an error, which
+    /// lists what the library has. Operators that the provider lacks run on the processor.
+    #[arg(long, value_name = "NAME", value_parser = values::providers())]
+    pub(crate) provider: Option<Provider>,
 
     /// Threads of the engine [default: as many as cores]
     #[arg(long, value_name = "N", value_parser = values::threads)]

@@ -8,8 +8,10 @@ use std::{
 
 use gradcam::{
     ExplainerBuilder,
-    engine::{self, EngineKind},
+    engine::{self, EngineKind, Provider},
 };
+
+use crate::failure::{Failure, Result};
 
 /// The engine as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +28,32 @@ pub(crate) struct Choice {
     pub(crate) kind: EngineKind,
     /// What decided it.
     pub(crate) why: &'static str,
+    /// What ONNX Runtime computes on, where that was asked for.
+    pub(crate) provider: Option<Provider>,
     library: Vec<PathBuf>,
 }
 
 impl Choice {
-    /// Decides. The built-in model is for a first look, and the built-in engine starts at once.
-    pub(crate) fn new(asked: Asked, built_in_model: bool) -> Self {
+    /// Decides, for a provider of ONNX Runtime where one is asked for. The built-in model is for a first look, and the built-in engine starts at once.
+    pub(crate) fn new(
+        asked: Asked,
+        provider: Option<Provider>,
+        built_in_model: bool,
+    ) -> Result<Self> {
+        if let (Asked::Named(EngineKind::Rten), Some(provider)) = (asked, provider) {
+            return Err(Failure::Usage(format!(
+                "--provider {provider} is one of ONNX Runtime's, and --engine rten has none; choose \
+                 --engine onnxruntime, or leave --provider out"
+            )));
+        }
         let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
         let environment = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
         let environment = environment.as_deref().map(Path::new);
         let (kind, why) = match asked {
             Asked::Named(kind) => (kind, "asked for with --engine"),
+            Asked::Auto if provider.is_some() => {
+                (EngineKind::OnnxRuntime, "--provider names one of its providers")
+            }
             Asked::Auto if built_in_model => (EngineKind::Rten, "the model is the built-in one"),
             Asked::Auto if path.is_some() => (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set"),
             Asked::Auto if environment.is_some_and(engine::holds_library) => (
@@ -48,7 +65,8 @@ impl Choice {
                 "ORT_DYLIB_PATH is not set, and no active virtual environment has the package onnxruntime",
             ),
         };
-        Self { kind, why, library: engine::library_places(path.as_deref(), environment) }
+        let library = engine::library_places(path.as_deref(), environment);
+        Ok(Self { kind, why, provider, library })
     }
 
     /// Sets the engine of an explainer.
@@ -57,10 +75,13 @@ impl Choice {
         builder: ExplainerBuilder,
         threads: Option<NonZeroUsize>,
     ) -> ExplainerBuilder {
-        let builder = builder.engine(self.kind).library_places(self.library.clone());
-        match threads {
-            Some(threads) => builder.threads(threads),
-            None => builder,
+        let mut builder = builder.engine(self.kind).library_places(self.library.clone());
+        if let Some(provider) = self.provider {
+            builder = builder.provider(provider);
         }
+        if let Some(threads) = threads {
+            builder = builder.threads(threads);
+        }
+        builder
     }
 }

@@ -141,7 +141,7 @@ fn progress(args: &ExplainArgs) -> ProgressBar {
 impl<'a> Job<'a> {
     fn new(args: &'a ExplainArgs) -> Result<Self> {
         let model = model::open(args.model.as_deref())?;
-        let engine = Choice::new(args.engine, args.model.is_none());
+        let engine = Choice::new(args.engine, args.provider, args.model.is_none())?;
         let mut explainers: Vec<Explainer> = Vec::new();
         for method in &args.methods {
             if explainers.iter().any(|explainer| explainer.method() == *method) {

@@ -71,6 +71,43 @@ fn the_engine_and_why() {
     }
 }
 
+/// An execution provider is one that is there, or an error that says which are.
+#[test]
+fn execution_providers() {
+    let (folder, library, _) = prepared();
+    let variables = [("ORT_DYLIB_PATH", library.as_str())];
+    let explain = |args: &[&str]| {
+        let args = [&["explain", "a.png", "-m", "m.onnx", "-o", "out/"], args].concat();
+        folder.gradcam_where(&variables, &args, b"")
+    };
+    // Even the built-in model goes where the provider is.
+    for model in [&["-m", "m.onnx"][..], &[]] {
+        let args = [&["explain", "a.png", "-o", "out/", "--provider", "cpu"], model].concat();
+        let ran = folder.gradcam_where(&variables, &[&args[..], &["--json"]].concat(), b"");
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let value: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        assert_eq!((&value["engine"], &value["provider"]), (&"onnxruntime".into(), &"cpu".into()));
+        let ran = folder.gradcam_where(&variables, &[&args[..], &["-v"]].concat(), b"");
+        let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(text.contains("provider cpu\n"), "{text}");
+    }
+    fs::remove_dir_all(folder.path("out")).expect("a folder");
+    // No library has the providers of two vendors.
+    let both = ["cuda", "migraphx"].map(|name| (name, explain(&["--provider", name])));
+    let refused = both.iter().find(|(_, ran)| ran.code != Some(0)).expect("one is missing");
+    let (name, ran) = refused;
+    assert_eq!(ran.code, Some(1));
+    for phrase in [&format!("no execution provider \"{name}\""), "it has: ", "cpu", &library] {
+        assert!(ran.stderr.contains(phrase), "{phrase}: {}", ran.stderr);
+    }
+    let ran = explain(&["--provider", "cpu", "--engine", "rten"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("--engine rten has none"), "{}", ran.stderr);
+    let ran = explain(&["--provider", "abacus"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("coreml, cpu, cuda"), "{}", ran.stderr);
+}
+
 /// Whoever names a library does not get another, nor another engine.
 #[test]
 fn a_library_that_is_no_library_is_an_error_that_names_it() {

@@ -27,6 +27,7 @@ mod onnxruntime;
     allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
 )]
 mod places;
+mod provider;
 #[cfg(feature = "rten")]
 mod rten;
 #[cfg_attr(
@@ -47,6 +48,7 @@ use onnx_grad::Model;
 pub use error::{EngineError, EngineErrorKind, Result};
 pub use lower::{REFUSED_FORMS, Support, support};
 pub use places::{holds_library, library_places};
+pub use provider::Provider;
 pub use tensor::{Tensor, TensorView};
 pub use weights::half;
 
@@ -103,6 +105,8 @@ pub struct EngineOptions {
     /// Where to look for the library of ONNX Runtime, in this order: files, folders that hold it,
     /// or Python environments. [`library_places`] gives the usual list.
     pub library: Vec<PathBuf>,
+    /// What ONNX Runtime computes on; `None` is the processor. Other engines have no providers.
+    pub provider: Option<Provider>,
 }
 
 /// Something that runs ONNX graphs.
@@ -137,9 +141,18 @@ pub trait Session: Send + Sync {
 /// Sets up an engine.
 ///
 /// # Errors
-/// `Unavailable` where this build lacks the engine, or the library of ONNX Runtime is not found or
-/// too old.
+/// `Unavailable` where this build lacks the engine, the library of ONNX Runtime is not found or too old, or
+/// it lacks the execution provider.
 pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if let (EngineKind::Rten, Some(provider)) = (kind, options.provider) {
+        return Err(EngineError::new(
+            EngineErrorKind::Unavailable,
+            format!(
+                "the engine rten has no execution provider \"{provider}\", nor any other; leave the \
+                 provider out, or choose the engine onnxruntime"
+            ),
+        ));
+    }
     match kind {
         #[cfg(feature = "rten")]
         EngineKind::Rten => Ok(Box::new(rten::Rten::new(options))),

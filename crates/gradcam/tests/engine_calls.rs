@@ -14,7 +14,8 @@ use std::{path::Path, thread};
 use build::{int, ints, model, node, text, weights};
 use common::engines;
 use gradcam::engine::{
-    EngineErrorKind, EngineKind, EngineOptions, Session, Tensor, TensorView, engine, library_places,
+    EngineErrorKind, EngineKind, EngineOptions, Provider, Session, Tensor, TensorView, engine,
+    library_places,
 };
 use ndarray::{Array, ArrayD, ShapeBuilder};
 use onnx_grad::{
@@ -272,6 +273,28 @@ fn a_wrong_engine_name_gives_the_names() {
     for kind in EngineKind::ALL {
         assert_eq!(kind.to_string().parse::<EngineKind>().unwrap(), kind);
     }
+}
+
+#[test]
+fn execution_providers_are_those_of_the_library() {
+    let names = Provider::ALL.map(Provider::name);
+    assert!(names.is_sorted(), "they are listed by name");
+    let error = "abacus".parse::<Provider>().unwrap_err();
+    assert!(error.to_string().ends_with(&names.join(", ")), "{error}");
+    let mut options = EngineOptions::default();
+    options.library = common::library();
+    // No library has the providers of two vendors.
+    let errors = ["cuda", "migraphx"].map(|name| {
+        options.provider = Some(name.parse().unwrap());
+        engine(EngineKind::OnnxRuntime, &options).err()
+    });
+    let error = errors.into_iter().flatten().next().unwrap();
+    assert_eq!(error.kind(), EngineErrorKind::Unavailable);
+    assert!(error.to_string().contains("it has: "), "{error}");
+    options.provider = Some(Provider::Cpu);
+    engine(EngineKind::OnnxRuntime, &options).unwrap().compile(&two_inputs()).unwrap();
+    let error = engine(EngineKind::Rten, &options).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("rten has no execution provider \"cpu\""), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use clap::builder::{
 };
 use gradcam::{
     METHODS, Method,
-    engine::EngineKind,
+    engine::{EngineKind, Provider},
     image::{
         Colormap, Filter, OverlayKind,
         preprocess::{Channels, Fit, Layout},
@@ -116,6 +116,10 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
 pub(super) fn engines() -> impl TypedValueParser<Value = Asked> {
     let named = EngineKind::ALL.map(|engine| (engine.name(), Asked::Named(engine)));
     one_of(plain([("auto", Asked::Auto)].into_iter().chain(named)))
+}
+
+pub(super) fn providers() -> impl TypedValueParser<Value = Provider> {
+    one_of(plain(Provider::ALL.map(|provider| (provider.name(), provider))))
 }
 
 pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {

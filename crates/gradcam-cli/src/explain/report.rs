@@ -4,6 +4,7 @@ use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
     Class, Explainer, Explanation,
+    engine::Provider,
     image::preprocess::{Geometry, Resize},
 };
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ const WIDEST: usize = 44;
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     args: &'a ExplainArgs,
-    engine_why: &'static str,
+    engine: Choice,
     model: String,
     digest: Option<String>,
     preprocess: Value,
@@ -57,7 +58,7 @@ impl<'a> Report<'a> {
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
-            engine_why: engine.why,
+            engine: engine.clone(),
             model,
             digest,
             preprocess,
@@ -77,7 +78,10 @@ impl<'a> Report<'a> {
         };
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
-        text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine_why));
+        text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine.why));
+        if let Some(provider) = self.engine.provider {
+            text += &line("provider", provider.to_string());
+        }
         if let (Ok(resolved), Value::Object(values)) = (explainer.preprocessing(), &self.preprocess)
         {
             let preprocess = &resolved.preprocess;
@@ -131,7 +135,8 @@ impl<'a> Report<'a> {
         if let (Some(layer), Some(layers)) = (layer, value["layers"].as_array()) {
             value["layers"] = layers.get(layer).cloned().into_iter().collect();
         }
-        value["engine_why"] = json!(self.engine_why);
+        value["engine_why"] = json!(self.engine.why);
+        value["provider"] = json!(self.engine.provider.map(Provider::name));
         value["image"] = json!(image.display().to_string());
         value["index"] = json!(item.index);
         value["model"] = json!({ "name": self.model, "sha256": self.digest });

@@ -15,6 +15,7 @@ use onnx_grad::{
 };
 use ort::{
     environment::Environment,
+    ep::{self, ExecutionProvider, ExecutionProviderDispatch},
     logging::LogLevel,
     session::{
         OutputSelector, RunOptions, SessionInputValue,
@@ -25,7 +26,7 @@ use ort::{
 use prost::Message;
 
 use super::{
-    Engine, EngineError, EngineErrorKind, EngineOptions, Session,
+    Engine, EngineError, EngineErrorKind, EngineOptions, Provider, Session,
     error::{Result, bail},
     lower::{self, Dialect},
     places::candidates,
@@ -39,22 +40,66 @@ static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 pub(super) struct OnnxRuntime {
     environment: Environment,
     threads: Option<usize>,
+    /// What computes; the processor needs no word.
+    device: Option<Provider>,
 }
 
 impl OnnxRuntime {
     pub(super) fn new(options: &EngineOptions) -> Result<Self> {
-        let environment = load(&options.library)?;
-        Ok(Self { environment, threads: options.threads.map(NonZeroUsize::get) })
+        let (library, environment) = load(&options.library)?;
+        if let Some(wanted) = options.provider
+            && !has(wanted)
+        {
+            let there = Provider::ALL.into_iter().filter(|provider| has(*provider));
+            let there = there.map(Provider::name).collect::<Vec<_>>().join(", ");
+            bail!(
+                Unavailable,
+                "ONNX Runtime from {} has no execution provider \"{wanted}\"; it has: {there}; choose \
+                 one of these, or set ORT_DYLIB_PATH to a library that was built with it",
+                library.display()
+            );
+        }
+        let device = options.provider.filter(|provider| *provider != Provider::Cpu);
+        Ok(Self { environment, threads: options.threads.map(NonZeroUsize::get), device })
+    }
+}
+
+/// Whether the loaded library was built with a provider.
+fn has(provider: Provider) -> bool {
+    matches!(registry(provider).0(), Ok(true))
+}
+
+/// Whether a provider is there, and how it is set up.
+type Registry = (fn() -> ort::Result<bool>, fn() -> ExecutionProviderDispatch);
+
+fn registry(provider: Provider) -> Registry {
+    fn of<E: ExecutionProvider + Default + Into<ExecutionProviderDispatch>>() -> Registry {
+        (E::is_available, || E::default().into().error_on_failure())
+    }
+    match provider {
+        Provider::Cpu => of::<ep::CPU>(),
+        Provider::CoreMl => of::<ep::CoreML>(),
+        Provider::Cuda => of::<ep::CUDA>(),
+        Provider::DirectMl => of::<ep::DirectML>(),
+        Provider::MiGraphX => of::<ep::MIGraphX>(),
+        Provider::Nvrtx => of::<ep::NVRTX>(),
+        Provider::OneDnn => of::<ep::OneDNN>(),
+        Provider::OpenVino => of::<ep::OpenVINO>(),
+        Provider::Qnn => of::<ep::QNN>(),
+        Provider::Rocm => of::<ep::ROCm>(),
+        Provider::TensorRt => of::<ep::TensorRT>(),
+        Provider::WebGpu => of::<ep::WebGPU>(),
+        Provider::Xnnpack => of::<ep::XNNPACK>(),
     }
 }
 
 /// Loads the library from the first place that has a good one, or gives the one loaded before.
-fn load(places: &[PathBuf]) -> Result<Environment> {
+fn load(places: &[PathBuf]) -> Result<(PathBuf, Environment)> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let found: Vec<PathBuf> = places.iter().flat_map(|place| candidates(place)).collect();
     if let Some((path, environment)) = &*loaded {
         if found.iter().any(|other| same_file(path, other)) {
-            return Ok(environment.clone());
+            return Ok((path.clone(), environment.clone()));
         }
         bail!(
             Unavailable,
@@ -73,7 +118,7 @@ fn load(places: &[PathBuf]) -> Result<Environment> {
                     EngineError::new(EngineErrorKind::Unavailable, message).because(e)
                 })?;
                 *loaded = Some((path.clone(), environment.clone()));
-                return Ok(environment);
+                return Ok((path.clone(), environment));
             }
             Err(ort::LoadDynamicError::BadVersion { version_str, path }) => {
                 too_old = true;
@@ -121,6 +166,7 @@ impl Engine for OnnxRuntime {
         let recipe = Recipe {
             environment: self.environment.clone(),
             threads: self.threads,
+            device: self.device,
             model: model.clone(),
             proto,
         };
@@ -128,8 +174,12 @@ impl Engine for OnnxRuntime {
         // Each further session costs the weights once more in ONNX Runtime's own layout (155 MB for
         // ResNet-50; containers of prepacked weights do not change that), and more threads than
         // cores gain nothing.
+        // Nor do further sessions on one device, whose memory is small.
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let most = self.threads.map_or(1, |threads| cores.div_ceil(threads));
+        let most = match (self.threads, self.device) {
+            (Some(threads), None) => cores.div_ceil(threads),
+            _ => 1,
+        };
         let pool = Mutex::new(pool);
         Ok(Box::new(OnnxRuntimeSession { recipe, signature, most, pool, returned: Condvar::new() }))
     }
@@ -139,6 +189,7 @@ impl Engine for OnnxRuntime {
 struct Recipe {
     environment: Environment,
     threads: Option<usize>,
+    device: Option<Provider>,
     model: Model,
     proto: ModelProto,
 }
@@ -158,7 +209,8 @@ impl Recipe {
             builder.commit_from_memory(&message)
         };
         create().map_err(|e| {
-            let message = format!("ONNX Runtime cannot load the model: {e}");
+            let on = self.device.map(|device| format!(" on {device}")).unwrap_or_default();
+            let message = format!("ONNX Runtime cannot load the model{on}: {e}");
             EngineError::new(EngineErrorKind::Model, message).because(e)
         })
     }
@@ -169,6 +221,10 @@ impl Recipe {
             .with_inter_threads(1)?
             // What goes wrong is in the error; a library does not print it too.
             .with_log_level(LogLevel::Fatal)?;
+        let builder = match self.device {
+            Some(device) => builder.with_execution_providers([registry(device).1()])?,
+            None => builder,
+        };
         Ok(match self.threads {
             Some(threads) => builder.with_intra_threads(threads)?,
             None => builder,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Result,
-    engine::{self, EngineKind, EngineOptions, Tensor},
+    engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
     explanation::Warning,
     image::{
@@ -98,6 +98,13 @@ impl ExplainerBuilder {
     #[must_use]
     pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
         self.engine_options.library = places;
+        self
+    }
+
+    /// Sets what ONNX Runtime computes on; the processor where it is not called.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.engine_options.provider = Some(provider);
         self
     }
 
