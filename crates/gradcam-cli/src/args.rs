@@ -3,7 +3,7 @@
 
 mod values;
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
@@ -139,8 +139,18 @@ pub(crate) struct ExplainArgs {
     pub(crate) provider: Option<Provider>,
 
     /// Threads of the engine [default: as many as cores]
-    #[arg(long, value_name = "N", value_parser = values::threads)]
-    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    ///
+    /// One image has all of them. Of several images, as many are explained at once as there are threads,
+    /// with one thread each, which also read and draw them: that is faster than one after the other.
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Images of a run of the network [default: what the model fixes, or 1]
+    ///
+    /// Needs a model whose batch is open. One is fastest on most processors, because several runs are
+    /// made at once; a device that --provider names may want more.
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub(crate) batch: Option<NonZeroUsize>,
 
     /// Refuse a run that would need more memory than this, such as 2GiB or 500MB
     /// [default: half of the machine's]

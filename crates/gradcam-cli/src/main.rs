@@ -6,6 +6,7 @@ mod explain;
 mod failure;
 mod files;
 mod generate;
+mod in_order;
 mod layers;
 mod methods;
 mod model;

@@ -16,7 +16,7 @@ use onnx_grad::Model;
 pub use builder::ExplainerBuilder;
 pub use input::ImageInput;
 use inputs::Inputs;
-use run::{Compiled, Key};
+use run::{Compiled, Key, Slot};
 
 use crate::{
     Result,
@@ -48,7 +48,12 @@ pub struct Explainer {
     resolved: Result<Resolved, String>,
     limit: u64,
     compiled: Mutex<HashMap<Key, Arc<Compiled>>>,
+    /// Held while a graph is made.
+    making: Mutex<()>,
 }
+
+/// The most targets of one run; each has gradients of its own in the graph.
+const MOST_TARGETS: usize = 16;
 
 impl std::fmt::Debug for Explainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -146,7 +151,7 @@ impl Explainer {
         if let Some(batch) = self.inputs.image.batch() {
             shape[0] = batch;
         }
-        let key = Key { shape, kind: Kind::of(target) };
+        let key = Key { shape, kinds: vec![Kind::of(target)] };
         self.compiled(key, &mut Timings::default()).map(|_| ())
     }
 
@@ -209,8 +214,8 @@ impl Explainer {
         Ok(self.explain_all(x, targets)?.into_iter().flatten().collect())
     }
 
-    /// Explains a batch of images that are ready for the network, [N, …], for several targets; for each image
-    /// its explanations. Of `top:K` each image has its own classes.
+    /// Explains a batch of images that are ready for the network, [N, …], for several targets, in one run; for each
+    /// image its explanations. Of `top:K` each image has its own classes.
     ///
     /// # Errors
     /// As [`Explainer::explain_batch`].
@@ -220,25 +225,23 @@ impl Explainer {
         targets: &[TargetSpec],
     ) -> Result<Vec<Vec<Explanation>>> {
         let count = x.shape().first().copied().unwrap_or(0);
-        let mut all: Vec<Vec<Explanation>> = vec![Vec::new(); count];
-        let add = |all: &mut Vec<Vec<Explanation>>, targets: &[Target]| -> Result<()> {
-            let explanations = self.explain_batch(x.view(), targets)?;
-            all.iter_mut().zip(explanations).for_each(|(of_image, one)| of_image.push(one));
-            Ok(())
-        };
+        let mut wanted = Vec::new();
         for spec in targets {
             match spec {
-                TargetSpec::One(target) => add(&mut all, &vec![*target; count])?,
+                TargetSpec::One(target) => wanted.push(Slot::Each(vec![*target; count])),
                 TargetSpec::Top(best) => {
-                    let best = (*best).min(self.classes());
-                    add(&mut all, &vec![Target::Argmax; count])?;
-                    let last = |of_image: &Vec<Explanation>| of_image.last().map(|e| e.top(best));
-                    let tops: Vec<_> = all.iter().filter_map(last).collect();
-                    for rank in 1..best {
-                        let classes = tops.iter().map(|top| Target::Class(top[rank].index));
-                        add(&mut all, &classes.collect::<Vec<_>>())?;
-                    }
+                    wanted.push(Slot::Each(vec![Target::Argmax; count]));
+                    wanted.extend((1..(*best).min(self.classes())).map(Slot::Rank));
                 }
+            }
+        }
+        let mut all: Vec<Vec<Explanation>> = vec![Vec::new(); count];
+        for slots in wanted.chunks_mut(MOST_TARGETS) {
+            for slot in slots.iter_mut() {
+                slot.resolve(&all);
+            }
+            for of_slot in self.in_runs(x.view(), slots)? {
+                all.iter_mut().zip(of_slot).for_each(|(of_image, one)| of_image.push(one));
             }
         }
         Ok(all)
@@ -267,11 +270,19 @@ impl Explainer {
                 targets.len()
             );
         }
+        let explained = self.in_runs(x, &[Slot::Each(targets.to_vec())])?;
+        Ok(explained.into_iter().flatten().collect())
+    }
+
+    /// Explains a batch in as many runs as the model's batch asks for; for each slot its explanations.
+    fn in_runs(&self, x: ArrayViewD<'_, f32>, slots: &[Slot]) -> Result<Vec<Vec<Explanation>>> {
+        let count = self.inputs.image.check(x.shape())?;
         let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
-        let mut all = Vec::with_capacity(count);
+        let mut all: Vec<Vec<Explanation>> = slots.iter().map(|_| Vec::new()).collect();
         for start in (0..count).step_by(a_run) {
-            let explanations = self.run(x.view(), targets, start, a_run)?;
-            all.extend(explanations.into_iter().take(count - start));
+            for (all, some) in all.iter_mut().zip(self.run(x.view(), slots, start, a_run)?) {
+                all.extend(some.into_iter().take(count - start));
+            }
         }
         Ok(all)
     }

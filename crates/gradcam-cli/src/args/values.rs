@@ -165,7 +165,7 @@ pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
     ])
 }
 
-pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn number(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
 }
 

@@ -9,7 +9,7 @@ use gradcam::{
 };
 use serde_json::{Value, json};
 
-use super::{Item, Stages};
+use super::{Item, Stages, job::Job};
 use crate::{
     args::ExplainArgs,
     engine::Choice,
@@ -34,18 +34,19 @@ pub(super) struct Report<'a> {
     digest: Option<String>,
     preprocess: Value,
     style: Style,
-    said: HashSet<String>,
     /// What stands above all images.
     head: String,
 }
 
+/// What was said before.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    head: bool,
+    warnings: HashSet<String>,
+}
+
 impl<'a> Report<'a> {
-    pub(super) fn new(
-        args: &'a ExplainArgs,
-        engine: &Choice,
-        explainers: &[Explainer],
-        opened: Duration,
-    ) -> Result<Self> {
+    pub(super) fn new(args: &'a ExplainArgs, job: &Job<'_>, opened: Duration) -> Result<Self> {
         let out = &args.output;
         let as_json = out.json || out.formats.contains(&crate::args::Format::Json);
         let digest = as_json.then(|| model::digest(args.model.as_deref())).transpose()?;
@@ -54,19 +55,18 @@ impl<'a> Report<'a> {
         } else {
             Style::of(&io::stdout())
         };
-        let preprocess = explainers.first().map_or(Value::Null, preprocessing);
+        let preprocess = job.explainers.first().map_or(Value::Null, preprocessing);
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
-            engine: engine.clone(),
+            engine: job.engine.clone(),
             model,
             digest,
             preprocess,
             style,
-            said: HashSet::new(),
             head: String::new(),
         };
-        if let Some(explainer) = explainers.first().filter(|_| out.verbose) {
+        if let Some(explainer) = job.explainers.first().filter(|_| out.verbose) {
             report.head = report.verbose_head(explainer, opened);
         }
         Ok(report)
@@ -103,7 +103,8 @@ impl<'a> Report<'a> {
 
     /// What is to be said of one image, as text or as lines of JSON.
     pub(super) fn item(
-        &mut self,
+        &self,
+        said: &mut Said,
         image: &str,
         item: &Item,
         files: &[Vec<String>],
@@ -119,7 +120,7 @@ impl<'a> Report<'a> {
             });
             return lines.collect();
         }
-        self.text(item, image, files, stages)
+        self.text(said, item, image, files, stages)
     }
 
     /// One explanation as JSON; with `layer`, of that layer alone.
@@ -149,9 +150,17 @@ impl<'a> Report<'a> {
         value
     }
 
-    fn text(&mut self, item: &Item, image: &str, files: &[Vec<String>], stages: Stages) -> String {
+    fn text(
+        &self,
+        said: &mut Said,
+        item: &Item,
+        image: &str,
+        files: &[Vec<String>],
+        stages: Stages,
+    ) -> String {
         let style = self.style;
-        let mut text = std::mem::take(&mut self.head);
+        let mut text = if said.head { String::new() } else { self.head.clone() };
+        said.head = true;
         let image = if image == "-" { "standard input" } else { image };
         let name = match item.index {
             Some(index) => format!("{image} [{index}]"),
@@ -179,9 +188,9 @@ impl<'a> Report<'a> {
             text += &self.explanation(explanation, files);
         }
         for explanation in &item.explanations {
-            text += &self.warnings(explanation);
+            text += &self.warnings(said, explanation);
         }
-        self.said.retain(|text| ONCE.iter().any(|id| text.starts_with(id)));
+        said.warnings.retain(|text| ONCE.iter().any(|id| text.starts_with(id)));
         if self.args.output.verbose {
             let Stages { read, explain, write } = stages;
             text += &style.dim(format!(
@@ -250,11 +259,11 @@ impl<'a> Report<'a> {
         text
     }
 
-    fn warnings(&mut self, explanation: &Explanation) -> String {
+    fn warnings(&self, said: &mut Said, explanation: &Explanation) -> String {
         let mut text = String::new();
         for warning in &explanation.warnings {
             let line = format!("{}: {}", warning.id, terminal::printable(&warning.text));
-            if self.said.insert(line.clone()) {
+            if said.warnings.insert(line.clone()) {
                 text += &format!("  {}\n", self.style.yellow(format!("warning: {line}")));
             }
         }

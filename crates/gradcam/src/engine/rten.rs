@@ -6,6 +6,7 @@
 use std::{
     any::Any,
     collections::HashSet,
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -32,8 +33,27 @@ use super::{
 };
 
 pub(super) struct Rten {
-    pool: Option<Arc<ThreadPool>>,
+    /// `None` where rten's own pool, with all cores, will do.
+    pools: Option<Arc<Pools>>,
     families: Mutex<Families>,
+}
+
+/// Pools of threads. A run occupies its pool, so each of several callers has one of its own.
+struct Pools {
+    threads: NonZeroUsize,
+    idle: Mutex<Vec<Arc<ThreadPool>>>,
+}
+
+impl Pools {
+    fn with<T>(&self, work: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = idle().pop();
+        let pool =
+            pool.unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(self.threads.get())));
+        let done = work(pool.clone());
+        idle().push(pool);
+        done
+    }
 }
 
 /// Weights of graphs that descend from one model. rten takes each tensor as it is, and graphs that
@@ -150,8 +170,8 @@ impl Families {
 
 impl Rten {
     pub(super) fn new(options: &EngineOptions) -> Self {
-        let pool = options.threads.map(|n| Arc::new(ThreadPool::with_num_threads(n.get())));
-        Self { pool, families: Mutex::default() }
+        let pools = |threads| Arc::new(Pools { threads, idle: Mutex::default() });
+        Self { pools: options.threads.map(pools), families: Mutex::default() }
     }
 }
 
@@ -181,14 +201,14 @@ impl Engine for Rten {
         let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
         let family = self.families.lock().unwrap_or_else(PoisonError::into_inner).of(&wanted)?;
         let model = family.load(&wanted, proto.encode_to_vec())?;
-        Ok(Box::new(RtenSession { model, signature, pool: self.pool.clone(), _family: family }))
+        Ok(Box::new(RtenSession { model, signature, pools: self.pools.clone(), _family: family }))
     }
 }
 
 struct RtenSession {
     model: rten::Model,
     signature: Signature,
-    pool: Option<Arc<ThreadPool>>,
+    pools: Option<Arc<Pools>>,
     /// As long as a session lives, further graphs of its model find its weights.
     _family: Arc<Family>,
 }
@@ -215,8 +235,14 @@ impl Session for RtenSession {
         unique.sort_unstable();
         unique.dedup();
         let wanted = unique.iter().map(|name| self.node(name)).collect::<Result<Vec<_>>>()?;
-        let options = RunOptions::default().with_thread_pool(self.pool.clone());
-        let values = guarded(|| self.model.run(given, &wanted, Some(options)))?;
+        let run = |pool| {
+            let options = RunOptions::default().with_thread_pool(pool);
+            guarded(|| self.model.run(given, &wanted, Some(options)))
+        };
+        let values = match &self.pools {
+            Some(pools) => pools.with(|pool| run(Some(pool))),
+            None => run(None),
+        }?;
         let values = values.map_err(|e| run_error(&e))?;
         let values = values.into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
         let mut by_name: Vec<_> = unique.into_iter().zip(values.into_iter().map(Some)).collect();

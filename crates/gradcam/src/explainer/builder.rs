@@ -193,6 +193,7 @@ impl ExplainerBuilder {
             grid: self.grid,
             resolved,
             compiled: Mutex::default(),
+            making: Mutex::default(),
         })
     }
 

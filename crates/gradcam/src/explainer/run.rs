@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     sync::{Arc, PoisonError},
     time::Instant,
 };
 
-use ndarray::{ArrayViewD, Axis, CowArray};
+use ndarray::{Array1, ArrayD, ArrayViewD, Axis, CowArray};
 use onnx_grad::{
     Model, Want,
     builder::Builder,
@@ -28,14 +29,61 @@ use crate::{
     image::preprocess::{Channels, Layout},
     layer::{View, Views},
     memory,
-    target::{CLASS_INPUT, Kind, OTHER_INPUT, Target, emit, head},
+    target::{Asked, EmittedTarget, Kind, Target, class_input, emit, head, other_input},
 };
 
 /// What a compiled graph was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) shape: Vec<usize>,
-    pub(super) kind: Kind,
+    pub(super) kinds: Vec<Kind>,
+}
+
+/// One target for each image of a run.
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    /// Its own for each image.
+    Each(Vec<Target>),
+    /// For each image the class that has so many before it by score, one at least.
+    Rank(usize),
+}
+
+impl Slot {
+    /// Says the classes of a rank where the scores are known already, from explanations of the images.
+    pub(super) fn resolve(&mut self, known: &[Vec<Explanation>]) {
+        let Self::Rank(rank) = *self else { return };
+        let class = |explained: &Vec<Explanation>| {
+            let top = explained.first()?.top(rank + 1);
+            top.get(rank).map(|class| Target::Class(class.index))
+        };
+        if let Some(targets) = known.iter().map(class).collect() {
+            *self = Self::Each(targets);
+        }
+    }
+
+    /// The same for some of the images.
+    pub(super) fn rows(&self, images: &[usize]) -> Self {
+        match self {
+            Self::Each(targets) => Self::Each(images.iter().map(|at| targets[*at]).collect()),
+            Self::Rank(rank) => Self::Rank(*rank),
+        }
+    }
+
+    /// The kind of the targets of some images.
+    fn kind(&self, images: Range<usize>) -> Result<Kind> {
+        let targets = match self {
+            Self::Each(targets) => targets.get(images).unwrap_or_default(),
+            Self::Rank(rank) => return Ok(Kind::Rank(*rank)),
+        };
+        let kinds: HashSet<Kind> = targets.iter().map(|target| Kind::of(*target)).collect();
+        match kinds.iter().collect::<Vec<_>>().as_slice() {
+            [kind] => Ok(**kind),
+            _ => bail!(
+                Target,
+                "a batch has differences of classes for all of its images or for none"
+            ),
+        }
+    }
 }
 
 pub(super) struct Compiled {
@@ -48,7 +96,7 @@ struct Outputs {
     names: Vec<String>,
     /// The inputs that it reads.
     inputs: Vec<String>,
-    /// Whether the pixels of the class are among it.
+    /// Whether the pixels of the classes are among it.
     pixels: bool,
     /// Whether the method's overriding rules changed nothing, for want of a node that they are for.
     plain: bool,
@@ -58,51 +106,38 @@ struct Outputs {
 const KEPT: usize = 8;
 
 const SCORES: &str = "gradcam.scores";
-const CLASS: &str = "gradcam.explained";
-const PIXELS: &str = "gradcam.pixels";
 
 impl Explainer {
     /// Runs the images from `start` on, `a_run` at once; where images are missing, the last one stands in.
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
-        targets: &[Target],
+        slots: &[Slot],
         start: usize,
         a_run: usize,
-    ) -> Result<Vec<Explanation>> {
-        let count = targets.len();
-        let of_run = &targets[start..count.min(start + a_run)];
-        let kinds: HashSet<Kind> = of_run.iter().map(|target| Kind::of(*target)).collect();
-        let kind = match kinds.iter().collect::<Vec<_>>().as_slice() {
-            [kind] => **kind,
-            _ => bail!(
-                Target,
-                "a batch has differences of classes for all of its images or for none"
-            ),
-        };
+    ) -> Result<Vec<Vec<Explanation>>> {
+        let count = x.shape().first().copied().unwrap_or(0);
+        let of_run = start..count.min(start + a_run);
+        let kinds = slots.iter().map(|slot| slot.kind(of_run.clone())).collect::<Result<_>>()?;
         let mut shape = x.shape().to_vec();
         shape[0] = a_run;
         let mut timings = Timings::default();
-        let compiled = self.compiled(Key { shape, kind }, &mut timings)?;
+        let compiled = self.compiled(Key { shape, kinds }, &mut timings)?;
         // A batch of any size that a model declares is in memory only from here on, where the limit is checked.
         let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
-        let targets: Vec<Target> = images.iter().map(|at| targets[*at]).collect();
+        let slots: Vec<Slot> = slots.iter().map(|slot| slot.rows(&images)).collect();
         let x = match start + a_run > count {
             true => CowArray::from(x.select(Axis(0), &images)),
             false => CowArray::from(x.slice_axis(Axis(0), (start..start + a_run).into())),
         };
         let given = self.inputs.given.iter().map(|given| given.rows(&images, count));
         let given = given.collect::<Result<Vec<_>>>()?;
-        let (class, other) = self.class_inputs(&targets)?;
+        let classes = self.class_inputs(&slots)?;
         let integers = self.inputs.image.integers(&x.view())?;
         let images = integers.as_ref().map_or(TensorView::from(x.view()), |x| x.view().into());
-        let mut inputs = vec![
-            (self.inputs.image.name.as_str(), images),
-            (CLASS_INPUT, TensorView::from(class.view().into_dyn())),
-        ];
-        if kind == Kind::Difference {
-            inputs.push((OTHER_INPUT, TensorView::from(other.view().into_dyn())));
-        }
+        let mut inputs = vec![(self.inputs.image.name.as_str(), images)];
+        let classes = classes.iter().map(|(name, class)| (name.as_str(), class.view().into_dyn()));
+        inputs.extend(classes.map(|(name, class)| (name, TensorView::from(class))));
         let names = self.inputs.given.iter().map(|given| given.name.as_str());
         inputs.extend(names.zip(given.iter().map(Tensor::view)));
         // What only other outputs of the model are computed from is pruned.
@@ -111,13 +146,11 @@ impl Explainer {
         let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
         let outputs = compiled.session.run(&inputs, &names)?;
         timings.run = started.elapsed();
-        self.read(&compiled, outputs, &targets, x.shape(), timings)
+        self.read(&compiled, outputs, &slots, x.shape(), timings)
     }
 
-    fn class_inputs(
-        &self,
-        targets: &[Target],
-    ) -> Result<(ndarray::Array1<i64>, ndarray::Array1<i64>)> {
+    /// The classes of the targets, as inputs of the graph: −1 is the arg-max.
+    fn class_inputs(&self, slots: &[Slot]) -> Result<Vec<(String, Array1<i64>)>> {
         let classes = self.classes();
         let index = |class: usize| -> Result<i64> {
             match i64::try_from(class) {
@@ -136,13 +169,24 @@ impl Explainer {
                 Target::Difference(a, b) => Ok((index(*a)?, index(*b)?)),
             }
         };
-        let pairs = targets.iter().map(pair).collect::<Result<Vec<_>>>()?;
-        let (classes, others): (Vec<i64>, Vec<i64>) = pairs.into_iter().unzip();
-        Ok((classes.into(), others.into()))
+        let mut inputs = Vec::new();
+        for (slot, targets) in slots.iter().enumerate() {
+            let Slot::Each(targets) = targets else { continue };
+            let pairs = targets.iter().map(pair).collect::<Result<Vec<_>>>()?;
+            let (classes, others): (Vec<i64>, Vec<i64>) = pairs.into_iter().unzip();
+            inputs.push((class_input(slot), classes.into()));
+            inputs.push((other_input(slot), others.into()));
+        }
+        Ok(inputs)
     }
 
     pub(super) fn compiled(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = lock().get(&key) {
+            return Ok(compiled.clone());
+        }
+        // One caller makes a graph; the others wait for it and do not make it too.
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = lock().get(&key) {
             return Ok(compiled.clone());
         }
@@ -173,17 +217,22 @@ impl Explainer {
             .iter()
             .map(|(_, value)| graph.value(value))
             .collect::<Result<Vec<_>, _>>()?;
-        let class = graph.push_input(CLASS_INPUT, DataType::Int64, batch.clone())?;
-        let other = match key.kind {
-            Kind::Class => None,
-            Kind::Difference => Some(graph.push_input(OTHER_INPUT, DataType::Int64, batch)?),
-        };
+        let mut asked = Vec::new();
+        for (slot, kind) in key.kinds.iter().enumerate() {
+            let mut input = |name: String| graph.push_input(&name, DataType::Int64, batch.clone());
+            asked.push(match kind {
+                Kind::Class => Asked::Class(input(class_input(slot))?),
+                Kind::Difference => {
+                    Asked::Difference(input(class_input(slot))?, input(other_input(slot))?)
+                }
+                Kind::Rank(rank) => Asked::Rank(*rank),
+            });
+        }
         let method = self.method.info();
         let overridden = |id| method.overrides.iter().any(|row| row.is_for(&graph, id));
         let plain = !method.overrides.is_empty() && !graph.nodes().any(|(id, _)| overridden(id));
         let mut b = Builder::new(&mut graph, "cam");
-        let target = emit(&mut b, &head, class, other)?;
-        let seed = b.scalar(target.target, 1.0)?;
+        let emitted = emit(&mut b, &head, &asked)?;
         let views = Views::new(b.graph(), self.grid);
         let view = |layer: &ValueId| match views.of(b.graph(), *layer) {
             Some(view) => Ok(view),
@@ -199,22 +248,27 @@ impl Explainer {
         let want = |view: &View| if *view == View::Plain { method.want } else { Want::Full };
         let wanted: Vec<_> =
             layers.iter().zip(&views).map(|(layer, view)| (*layer, want(view))).collect();
-        let gradients = differentiate(&mut b, &[(target.target, seed)], &wanted, method.overrides)?;
-        b.set_scope("cam");
-        let mut emitted = Vec::new();
-        for ((layer, view), gradient) in layers.iter().zip(&views).zip(gradients) {
-            let a = view.emit(&mut b, *layer)?;
-            let mut gradient = view.emit(&mut b, gradient)?;
-            if method.want != want(view) {
-                gradient = spatial_sum(&mut b, gradient)?;
+        let activation = |(layer, view): (&ValueId, &View)| view.emit(&mut b, *layer);
+        let activations =
+            layers.iter().zip(&views).map(activation).collect::<Result<Vec<_>, _>>()?;
+        let mut named = vec![(SCORES.to_owned(), emitted.scores)];
+        for (slot, EmittedTarget { target, class, pixels }) in emitted.targets.iter().enumerate() {
+            named.push((format!("gradcam.explained.{slot}"), *class));
+            named.extend(pixels.map(|pixels| (format!("gradcam.pixels.{slot}"), pixels)));
+            let seed = b.scalar(*target, 1.0)?;
+            let gradients = differentiate(&mut b, &[(*target, seed)], &wanted, method.overrides)?;
+            b.set_scope("cam");
+            let each = activations.iter().zip(&views).zip(gradients);
+            for (index, ((a, view), gradient)) in each.enumerate() {
+                let mut gradient = view.emit(&mut b, gradient)?;
+                if method.want != want(view) {
+                    gradient = spatial_sum(&mut b, gradient)?;
+                }
+                let made = (method.emit)(&mut b, *a, gradient)?;
+                named.push((format!("gradcam.map.{slot}.{index}"), made.map));
+                let weights = made.weights;
+                named.extend(weights.map(|w| (format!("gradcam.weights.{slot}.{index}"), w)));
             }
-            emitted.push((method.emit)(&mut b, a, gradient)?);
-        }
-        let mut named = vec![(SCORES.to_owned(), target.scores), (CLASS.to_owned(), target.class)];
-        named.extend(target.pixels.map(|pixels| (PIXELS.to_owned(), pixels)));
-        for (index, made) in emitted.iter().enumerate() {
-            named.push((format!("gradcam.map.{index}"), made.map));
-            named.extend(made.weights.map(|weights| (format!("gradcam.weights.{index}"), weights)));
         }
         let mut outputs = Vec::new();
         let mut names = Vec::new();
@@ -226,7 +280,7 @@ impl Explainer {
             outputs.push(graph.alias(value, &name)?);
             names.push(name);
         }
-        let pixels = target.pixels.is_some();
+        let pixels = emitted.targets.iter().any(|target| target.pixels.is_some());
         let model = prune(&graph, &outputs)?;
         let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
         Ok((model, Outputs { names, inputs, pixels, plain }))
@@ -242,14 +296,15 @@ impl Explainer {
         self.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
     }
 
+    /// The explanations of each slot, from what the engine gave.
     fn read(
         &self,
         compiled: &Compiled,
         outputs: Vec<Tensor>,
-        targets: &[Target],
+        slots: &[Slot],
         shape: &[usize],
         timings: Timings,
-    ) -> Result<Vec<Explanation>> {
+    ) -> Result<Vec<Vec<Explanation>>> {
         let mut outputs = outputs.into_iter();
         #[expect(clippy::cast_precision_loss, reason = "a class number")]
         let mut floats = || match outputs.next() {
@@ -257,55 +312,75 @@ impl Explainer {
             Some(Tensor::I64(array)) => Ok(array.mapv(|class| class as f32)),
             None => bail!(Engine, "the engine gave fewer outputs than it was asked for"),
         };
-        let (scores, classes) = (floats()?, floats()?);
-        let pixels = if compiled.outputs.pixels { Some(floats()?) } else { None };
+        let scores = floats()?;
         let weighs = !self.method.info().is_of_input();
-        let mut map = || Ok((floats()?, if weighs { Some(floats()?) } else { None }));
-        let maps = self.chosen.iter().map(|_| map()).collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let classes = floats()?;
+            let pixels = if compiled.outputs.pixels { Some(floats()?) } else { None };
+            let mut map = || Ok((floats()?, if weighs { Some(floats()?) } else { None }));
+            let maps = self.chosen.iter().map(|_| map()).collect::<Result<Vec<_>>>()?;
+            let mut of_slot = Vec::with_capacity(classes.len());
+            for (item, explained) in classes.iter().enumerate() {
+                let scores = scores.index_axis(Axis(0), item).iter().copied().collect::<Vec<_>>();
+                let mut explanation = self.explanation(&scores, &maps, item, shape, timings);
+                let class = whole(*explained, &explanation.scores)?;
+                explanation.class = explanation.class_at(class);
+                explanation.target = match slot {
+                    Slot::Each(targets) => targets.get(item).copied().unwrap_or_default(),
+                    Slot::Rank(_) => Target::Class(class),
+                };
+                if let Target::Difference(_, other) = explanation.target {
+                    explanation.other = Some(explanation.class_at(other));
+                }
+                let pixels = pixels.as_ref().and_then(|pixels| pixels.iter().nth(item));
+                explanation.warnings = self.warnings(&explanation, pixels, compiled.outputs.plain);
+                of_slot.push(explanation);
+            }
+            all.push(of_slot);
+        }
+        Ok(all)
+    }
+
+    /// The explanation of one image of a batch, its target not said yet.
+    fn explanation(
+        &self,
+        scores: &[f32],
+        maps: &[(ArrayD<f32>, Option<ArrayD<f32>>)],
+        item: usize,
+        shape: &[usize],
+        timings: Timings,
+    ) -> Explanation {
         let space = match self.layout() {
             Layout::Nhwc => 1..shape.len().saturating_sub(1),
             Layout::Nchw => 2..shape.len(),
         };
-        let input_size = shape.get(space).unwrap_or_default();
-        let mut all = Vec::with_capacity(targets.len());
-        for (item, target) in targets.iter().enumerate() {
-            let row: Vec<f32> = scores.index_axis(Axis(0), item).iter().copied().collect();
-            let (scores, probabilities) = scores_of(&self.head, &row);
-            let layers =
-                self.chosen.iter().zip(&maps).map(|((layer, value), (map, weights))| LayerMap {
-                    layer: layer.clone(),
-                    value: value.clone(),
-                    map: map.index_axis(Axis(0), item).to_owned(),
-                    weights: weights.as_ref().map_or_else(Vec::new, |weights| {
-                        weights.index_axis(Axis(0), item).iter().copied().collect()
-                    }),
-                });
-            let mut explanation = Explanation {
-                layers: layers.collect(),
-                target: *target,
-                class: Class { index: 0, label: None, score: 0.0, probability: None },
-                other: None,
-                scores,
-                probabilities,
-                input_size: input_size.to_vec(),
-                method: self.method.id(),
-                engine: self.engine.name(),
-                warnings: Vec::new(),
-                timings,
-                labels: self.labels.clone(),
-                site: self.method.info().site,
-                channels: self.channels(),
-            };
-            let explained = classes.iter().nth(item).copied().unwrap_or(-1.0);
-            explanation.class = explanation.class_at(whole(explained, &explanation.scores)?);
-            if let Target::Difference(_, other) = target {
-                explanation.other = Some(explanation.class_at(*other));
-            }
-            let pixels = pixels.as_ref().and_then(|pixels| pixels.iter().nth(item));
-            explanation.warnings = self.warnings(&explanation, pixels, compiled.outputs.plain);
-            all.push(explanation);
+        let (scores, probabilities) = scores_of(&self.head, scores);
+        let layers =
+            self.chosen.iter().zip(maps).map(|((layer, value), (map, weights))| LayerMap {
+                layer: layer.clone(),
+                value: value.clone(),
+                map: map.index_axis(Axis(0), item).to_owned(),
+                weights: weights.as_ref().map_or_else(Vec::new, |weights| {
+                    weights.index_axis(Axis(0), item).iter().copied().collect()
+                }),
+            });
+        Explanation {
+            layers: layers.collect(),
+            target: Target::Argmax,
+            class: Class { index: 0, label: None, score: 0.0, probability: None },
+            other: None,
+            scores,
+            probabilities,
+            input_size: shape.get(space).unwrap_or_default().to_vec(),
+            method: self.method.id(),
+            engine: self.engine.name(),
+            warnings: Vec::new(),
+            timings,
+            labels: self.labels.clone(),
+            site: self.method.info().site,
+            channels: self.channels(),
         }
-        Ok(all)
     }
 
     fn warnings(

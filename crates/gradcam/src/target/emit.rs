@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Class,
     /// The difference of two classes.
     Difference,
+    /// The class that has so many classes before it by score, one at least; no input says it.
+    Rank(usize),
 }
 
 impl Kind {
@@ -26,67 +28,164 @@ impl Kind {
     }
 }
 
-/// What a target made.
+/// What a graph is asked to explain: a kind, and the inputs that say which classes, [N], int64.
 #[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    /// One class an image.
+    Class(ValueId),
+    /// The difference of two classes.
+    Difference(ValueId, ValueId),
+    /// The class of a rank.
+    Rank(usize),
+}
+
+/// What the targets of a graph are made of.
+#[derive(Debug)]
 pub(crate) struct Emitted {
-    /// The scalars that are differentiated, [N].
-    pub(crate) target: ValueId,
     /// The score of every class, [N, K]; one logit, [N, 1], for a binary model.
     pub(crate) scores: ValueId,
+    /// One for each that was asked for.
+    pub(crate) targets: Vec<EmittedTarget>,
+}
+
+/// What a target made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EmittedTarget {
+    /// The scalars that are differentiated, [N].
+    pub(crate) target: ValueId,
     /// The class that is explained, [N], int64.
     pub(crate) class: ValueId,
     /// For segmentations: the number of pixels whose class it is, [N].
     pub(crate) pixels: Option<ValueId>,
 }
 
-/// The names of the inputs that say which classes are explained, [N], int64.
-pub(crate) const CLASS_INPUT: &str = "gradcam.class";
-/// The second class of a difference.
-pub(crate) const OTHER_INPUT: &str = "gradcam.other";
+/// The name of the input that says which classes a target explains, [N], int64.
+pub(crate) fn class_input(target: usize) -> String {
+    format!("gradcam.class.{target}")
+}
 
-/// Emits the target of a kind. The inputs of the graph must have been added before.
-pub(crate) fn emit(
-    b: &mut Builder<'_>,
-    head: &Head,
-    class: ValueId,
-    other: Option<ValueId>,
-) -> Result<Emitted> {
+/// The second class of a difference.
+pub(crate) fn other_input(target: usize) -> String {
+    format!("gradcam.other.{target}")
+}
+
+/// Emits targets; what they share is emitted once. The inputs of the graph must have been added before.
+pub(crate) fn emit(b: &mut Builder<'_>, head: &Head, asked: &[Asked]) -> Result<Emitted> {
     let batch = b.shape(head.value)?[0];
     match head.form {
         Form::Classes(_) => {
             let width = b.shape(head.value)?[1];
             let scores = b.reshape(head.value, &[batch, width])?;
-            let class = or_argmax(b, class, scores)?;
-            let mut target = b.pick(scores, class)?;
-            if let Some(other) = other {
-                let less = b.pick(scores, other)?;
-                target = b.sub(target, less)?;
-            }
-            Ok(Emitted { target, scores, class, pixels: None })
+            let mut best = Best::of(scores, scores);
+            each(asked, scores, |asked| {
+                let class = best.class(b, asked)?;
+                let mut target = b.pick(scores, class)?;
+                if let Asked::Difference(_, other) = asked {
+                    let less = b.pick(scores, other)?;
+                    target = b.sub(target, less)?;
+                }
+                Ok(EmittedTarget { target, class, pixels: None })
+            })
         }
         Form::Binary => {
             let scores = b.reshape(head.value, &[batch, Dim::Fixed(1)])?;
             let logit = b.reshape(head.value, &[batch])?;
             let positive = b.above(logit, 0.0)?;
-            let class = chosen(b, class, positive)?;
-            let mut target = signed(b, logit, class)?;
-            if let Some(other) = other {
-                let less = signed(b, logit, other)?;
-                target = b.sub(target, less)?;
-            }
-            Ok(Emitted { target, scores, class, pixels: None })
+            each(asked, scores, |asked| {
+                let class = match asked {
+                    Asked::Class(class) | Asked::Difference(class, _) => {
+                        chosen(b, class, positive)?
+                    }
+                    // There are two classes.
+                    Asked::Rank(_) => {
+                        let unit = b.scalar(positive, 1.0)?;
+                        let other = b.sub(unit, positive)?;
+                        b.cast(other, DataType::Int64)?
+                    }
+                };
+                let mut target = signed(b, logit, class)?;
+                if let Asked::Difference(_, other) = asked {
+                    let less = signed(b, logit, other)?;
+                    target = b.sub(target, less)?;
+                }
+                Ok(EmittedTarget { target, class, pixels: None })
+            })
         }
-        Form::Pixels(_) => pixels(b, head.value, class, other),
-        Form::Anchors(_) => anchors(b, head.value, class, other),
+        Form::Pixels(_) => pixels(b, head.value, asked),
+        Form::Anchors(_) => anchors(b, head.value, asked),
     }
 }
 
-/// `index` where it is not negative, else the first largest of `scores` [N, K].
-fn or_argmax(b: &mut Builder<'_>, index: ValueId, scores: ValueId) -> Result<ValueId> {
-    let first = first_largest(b, scores)?;
-    let batch = b.shape(scores)?[0];
-    let first = b.reshape(first, &[batch])?;
-    chosen(b, index, first)
+fn each(
+    asked: &[Asked],
+    scores: ValueId,
+    emit: impl FnMut(Asked) -> Result<EmittedTarget>,
+) -> Result<Emitted> {
+    let targets = asked.iter().copied().map(emit).collect::<Result<_>>()?;
+    Ok(Emitted { scores, targets })
+}
+
+/// The best classes of each image, found as far as they are asked for.
+struct Best {
+    /// What the arg-max is of, [N, K].
+    votes: ValueId,
+    argmax: Option<ValueId>,
+    /// The scores without the classes that are found, [N, K] in float32.
+    left: ValueId,
+    /// The classes by score, [N, 1] as floats.
+    found: Vec<ValueId>,
+}
+
+impl Best {
+    fn of(votes: ValueId, scores: ValueId) -> Self {
+        Self { votes, argmax: None, left: scores, found: Vec::new() }
+    }
+
+    /// The class that is asked for, [N], int64; for a difference the first one.
+    fn class(&mut self, b: &mut Builder<'_>, asked: Asked) -> Result<ValueId> {
+        let batch = b.shape(self.votes)?[0];
+        match asked {
+            Asked::Class(class) | Asked::Difference(class, _) => {
+                let argmax = match self.argmax {
+                    Some(argmax) => argmax,
+                    None => {
+                        let first = first_largest(b, self.votes)?;
+                        b.reshape(first, &[batch])?
+                    }
+                };
+                self.argmax = Some(argmax);
+                chosen(b, class, argmax)
+            }
+            Asked::Rank(rank) => {
+                while self.found.len() <= rank {
+                    self.find(b)?;
+                }
+                let class = b.reshape(self.found[rank], &[batch])?;
+                b.cast(class, DataType::Int64)
+            }
+        }
+    }
+
+    /// Finds the next class. One after the other, because TopK breaks ties as it likes.
+    fn find(&mut self, b: &mut Builder<'_>) -> Result<()> {
+        self.left = b.cast(self.left, DataType::Float)?;
+        if let Some(last) = self.found.last() {
+            let count = b.size(self.left, 1)?;
+            let places = places(b, self.left, &[1, count])?;
+            let taken = b.equal(places, *last, self.left)?;
+            let below_all = b.scale(taken, f64::from(f32::MIN) / 2.0)?;
+            self.left = b.add(self.left, below_all)?;
+        }
+        self.found.push(first_largest(b, self.left)?);
+        Ok(())
+    }
+}
+
+/// 0, 1, 2, … along the one axis of `dims` that is not 1, in the type of `like`.
+fn places(b: &mut Builder<'_>, like: ValueId, dims: &[i64]) -> Result<ValueId> {
+    #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
+    let places: Vec<f64> = (0..dims.iter().product()).map(|place: i64| place as f64).collect();
+    b.floats(like, dims, &places)
 }
 
 /// `index` [N] where it is not negative, else `fallback` [N], whole numbers written as floats.
@@ -110,9 +209,7 @@ fn first_largest(b: &mut Builder<'_>, scores: ValueId) -> Result<ValueId> {
     let hit = b.equal(scores, largest, scores)?;
     let mut dims = vec![1; rank];
     dims[1] = count;
-    #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
-    let places: Vec<f64> = (0..count).map(|place| place as f64).collect();
-    let places = b.floats(scores, &dims, &places)?;
+    let places = places(b, scores, &dims)?;
     #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
     let ahead = b.scale(hit, -(count as f64))?;
     let ranked = b.add(places, ahead)?;
@@ -134,44 +231,33 @@ fn signed(b: &mut Builder<'_>, logit: ValueId, class: ValueId) -> Result<ValueId
 
 /// A segmentation [N, K, H, W]: Σ out[k]·[arg-max = k] with the mask held constant; over all pixels
 /// where none is of class k. The arg-max of the image is its most frequent class.
-fn pixels(
-    b: &mut Builder<'_>,
-    out: ValueId,
-    class: ValueId,
-    other: Option<ValueId>,
-) -> Result<Emitted> {
+fn pixels(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted> {
     let shape = b.shape(out)?;
-    let count = b.size(out, 1)?;
     let winner = first_largest(b, out)?;
-    #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
-    let places: Vec<f64> = (0..count).map(|place| place as f64).collect();
-    let places = b.floats(out, &[1, count, 1, 1], &places)?;
+    let places = places(b, out, &[1, b.size(out, 1)?, 1, 1])?;
     let won = b.equal(winner, places, out)?;
     let frequency = b.sum(won, &[2, 3])?;
     let frequency = b.reshape(frequency, &shape[..2])?;
     let scores = b.sum(out, &[2, 3])?;
     let scores = b.reshape(scores, &shape[..2])?;
-    let class = or_argmax(b, class, frequency)?;
-    let (mut target, pixels) = masked(b, out, winner, class)?;
-    if let Some(other) = other {
-        let (less, _) = masked(b, out, winner, other)?;
-        target = b.sub(target, less)?;
-    }
-    Ok(Emitted { target, scores, class, pixels: Some(pixels) })
+    let mut best = Best::of(frequency, scores);
+    each(asked, scores, |asked| {
+        let class = best.class(b, asked)?;
+        let (mut target, pixels) = masked(b, out, winner, class)?;
+        if let Asked::Difference(_, other) = asked {
+            let (less, _) = masked(b, out, winner, other)?;
+            target = b.sub(target, less)?;
+        }
+        Ok(EmittedTarget { target, class, pixels: Some(pixels) })
+    })
 }
 
 /// A detector's scores [N, K, A]: the score of class k is that of its highest anchor, of equal ones the first.
-fn anchors(
-    b: &mut Builder<'_>,
-    out: ValueId,
-    class: ValueId,
-    other: Option<ValueId>,
-) -> Result<Emitted> {
+fn anchors(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted> {
     let shape = b.shape(out)?;
     let (classes, anchors) = (b.size(out, 1)?, b.size(out, 2)?);
     let scores = b.max(out, &[2])?;
     let scores = b.reshape(scores, &shape[..2])?;
-    let class = or_argmax(b, class, scores)?;
     // float16 cannot count them.
     let places = b.transpose(out, &[0, 2, 1])?;
     let places = b.cast(places, DataType::Float)?;
@@ -187,12 +273,16 @@ fn anchors(
         let index = b.add(row, place)?;
         b.pick(flat, index)
     };
-    let mut target = highest(b, class)?;
-    if let Some(other) = other {
-        let less = highest(b, other)?;
-        target = b.sub(target, less)?;
-    }
-    Ok(Emitted { target, scores, class, pixels: None })
+    let mut best = Best::of(scores, scores);
+    each(asked, scores, |asked| {
+        let class = best.class(b, asked)?;
+        let mut target = highest(b, class)?;
+        if let Asked::Difference(_, other) = asked {
+            let less = highest(b, other)?;
+            target = b.sub(target, less)?;
+        }
+        Ok(EmittedTarget { target, class, pixels: None })
+    })
 }
 
 /// Σ out[n, class[n]]·mask and the number of pixels in the mask, each [N].
@@ -211,9 +301,7 @@ fn masked(
     // An empty mask becomes a full one: no division, no branch.
     let empty = b.below(count, 0.5)?;
     let mask = b.add(mask, empty)?;
-    #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
-    let places: Vec<f64> = (0..b.size(out, 1)?).map(|place| place as f64).collect();
-    let places = b.floats(out, &[1, b.size(out, 1)?, 1, 1], &places)?;
+    let places = places(b, out, &[1, b.size(out, 1)?, 1, 1])?;
     let channel = b.equal(places, column, out)?;
     let selected = b.mul(mask, channel)?;
     let shown = b.mul(out, selected)?;

@@ -1,0 +1,298 @@
+//! The work on images: they are read, explained and drawn, by any number of callers at once.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gradcam::{
+    Explainer, Explanation, Grid, TargetSpec,
+    image::{OverlayStyle, Photo},
+    ndarray::{ArrayD, Axis, Slice},
+};
+
+use super::{
+    Drawn, Item, Stages, draw,
+    input::{self, Image},
+    place,
+    report::Report,
+};
+use crate::{
+    args::ExplainArgs,
+    engine::Choice,
+    failure::{Failure, Result},
+    model, names,
+};
+
+/// The most photos that are held for a run, whatever batch a model declares.
+const MOST_PHOTOS: usize = 64;
+
+/// What is the same for all images.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    args: &'a ExplainArgs,
+    pub(super) engine: Choice,
+    /// One for each method.
+    pub(super) explainers: Vec<Explainer>,
+    targets: Vec<TargetSpec>,
+    style: OverlayStyle,
+}
+
+/// A photo of a run: its place among the paths, its path, and how long it took to read.
+struct Read<'a> {
+    at: usize,
+    path: &'a Path,
+    photo: Photo,
+    took: Duration,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(args: &'a ExplainArgs) -> Result<Self> {
+        let model = model::open(args.model.as_deref())?;
+        // One image has all threads; of several each has one, and as many are explained at once.
+        let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
+        let engine = Choice::new(args.engine, args.provider, args.model.is_none())?;
+        let mut explainers: Vec<Explainer> = Vec::new();
+        for method in &args.methods {
+            if explainers.iter().any(|explainer| explainer.method() == *method) {
+                continue;
+            }
+            let mut builder = model::builder(model.clone(), &args.signature)?
+                .layers(&args.layers)
+                .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
+                .method(*method)
+                .preprocess(args.prepare.overrides());
+            builder = engine.set(builder, threads);
+            if let Some(bytes) = args.max_memory {
+                builder = builder.max_memory(bytes);
+            }
+            explainers.push(builder.build()?);
+        }
+        let fixed = explainers.first().and_then(|explainer| explainer.image_input().batch());
+        if let (Some(asked), Some(fixed)) = (args.batch, fixed)
+            && asked.get() != fixed
+        {
+            return Err(Failure::Usage(format!(
+                "--batch {asked}: the model takes {fixed} images a run and no other number; leave --batch out, or \
+                 export the model with an open batch"
+            )));
+        }
+        let mut targets = Vec::new();
+        for (text, explainer) in args.targets.iter().zip(explainers.first().into_iter().cycle()) {
+            // Two ways to name one target, such as a number and its label, are one map.
+            let target = explainer.parse_target(text)?;
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        let out = &args.output;
+        let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
+        Ok(Self { args, engine, explainers, targets, style })
+    }
+
+    pub(super) fn files_per_item(&self) -> usize {
+        let Some(explainer) = self.explainers.first() else { return 0 };
+        let targets = self.targets.iter().map(|target| match target {
+            TargetSpec::One(_) => 1,
+            TargetSpec::Top(count) => (*count).min(explainer.classes()),
+        });
+        let maps = targets.sum::<usize>() * explainer.layers().count() * self.explainers.len();
+        place::files_for(maps, &self.args.output.formats)
+    }
+
+    /// Images of a run: what was asked for, or as many as the model fixes; one where it leaves that open, to keep
+    /// memory small.
+    pub(super) fn images_of_a_run(&self) -> usize {
+        let fixed = self.explainers.first().and_then(|explainer| explainer.image_input().batch());
+        let usual = || fixed.unwrap_or(1).clamp(1, MOST_PHOTOS);
+        self.args.batch.map_or_else(usual, NonZeroUsize::get)
+    }
+
+    /// How many runs are made at once: as many as there are threads, which is as many as cores.
+    pub(super) fn callers(&self) -> usize {
+        if alone(self.args) {
+            return 1;
+        }
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.args.threads.unwrap_or_else(cores).get()
+    }
+
+    pub(super) fn load(&self, path: &Path) -> Result<Image> {
+        let Some(explainer) = self.explainers.first() else { return Err(Failure::Said) };
+        input::load(path, explainer.image_input()).map_err(Failure::Failed)
+    }
+
+    /// Explains the images of one run and draws their files; for each path, in order, those of its images.
+    pub(super) fn explain(
+        &self,
+        paths: &[PathBuf],
+        first: &Mutex<Option<(Image, Duration)>>,
+        report: &Report<'_>,
+    ) -> Vec<Result<Vec<Drawn>>> {
+        let mut photos = Vec::new();
+        let mut done = Vec::new();
+        for (at, path) in paths.iter().enumerate() {
+            let started = Instant::now();
+            let loaded = match first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(loaded) => Ok(loaded),
+                None => self.load(path).map(|image| (image, started.elapsed())),
+            };
+            match loaded {
+                Ok((Image::Photo(photo), took)) => photos.push(Read { at, path, photo, took }),
+                Ok((Image::Tensor(x), took)) => {
+                    done.push((at, self.tensor(path, &x, took, report)));
+                }
+                Err(failure) => done.push((at, Err(failure))),
+            }
+        }
+        done.extend(self.photos(photos, report));
+        done.sort_by_key(|(at, _)| *at);
+        done.into_iter().map(|(_, drawn)| drawn).collect()
+    }
+
+    /// Explains photos in one run and draws their files.
+    fn photos(
+        &self,
+        photos: Vec<Read<'_>>,
+        report: &Report<'_>,
+    ) -> Vec<(usize, Result<Vec<Drawn>>)> {
+        let started = Instant::now();
+        match self.explained(&photos) {
+            Ok(items) => {
+                let explain = started.elapsed() / u32::try_from(photos.len().max(1)).unwrap_or(1);
+                let each = photos.iter().zip(items).map(|(Read { at, path, took, .. }, item)| {
+                    let stages = Stages { read: *took, explain, write: Duration::ZERO };
+                    (*at, self.draw(path, item, stages, report).map(|drawn| vec![drawn]))
+                });
+                each.collect()
+            }
+            // One of them is at fault, and the others are done.
+            Err(error) if photos.len() > 1 && model::is_about_the_image(error.kind()) => {
+                photos.into_iter().flat_map(|one| self.photos(vec![one], report)).collect()
+            }
+            Err(error) => {
+                let each = photos.iter().map(|one| (one.at, Err(failure(one.path, &error))));
+                each.collect()
+            }
+        }
+    }
+
+    fn explained(&self, photos: &[Read<'_>]) -> gradcam::Result<Vec<Item>> {
+        let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
+        let mut items: Vec<Item> =
+            photos.iter().map(|read| Item::new(names::stem(read.path))).collect();
+        if pictures.is_empty() {
+            return Ok(items);
+        }
+        for explainer in &self.explainers {
+            let explained = explainer.explain_photos(&pictures, &self.targets)?;
+            for ((item, photo), (some, placement)) in items.iter_mut().zip(&pictures).zip(explained)
+            {
+                item.explanations.extend(some);
+                item.photo = Some(((*photo).clone(), placement));
+            }
+        }
+        Ok(items)
+    }
+
+    /// Explains the images of a tensor and draws their files.
+    fn tensor(
+        &self,
+        path: &Path,
+        x: &ArrayD<f32>,
+        read: Duration,
+        report: &Report<'_>,
+    ) -> Result<Vec<Drawn>> {
+        let started = Instant::now();
+        let count = x.len_of(Axis(0));
+        let stem = names::stem(path);
+        let item = |index: usize| match count {
+            1 => Item::new(stem.clone()),
+            _ => Item { index: Some(index), ..Item::new(format!("{stem}.{index}")) },
+        };
+        let mut items: Vec<Item> = (0..count).map(item).collect();
+        // An input with a row for each image goes with the whole batch.
+        let a_run =
+            if self.args.signature.inputs.is_empty() { self.images_of_a_run() } else { count };
+        for explainer in &self.explainers {
+            for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
+                let range = Slice::from(start..start + items.len());
+                let explained = explainer.explain_all(x.slice_axis(Axis(0), range), &self.targets);
+                for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?)
+                {
+                    item.explanations.extend(some);
+                }
+            }
+        }
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let (read, explain) = (read / count, started.elapsed() / count);
+        let stages = Stages { read, explain, write: Duration::ZERO };
+        items.into_iter().map(|item| self.draw(path, item, stages, report)).collect()
+    }
+
+    /// Draws the files of an image.
+    fn draw(
+        &self,
+        image: &Path,
+        item: Item,
+        mut stages: Stages,
+        report: &Report<'_>,
+    ) -> Result<Drawn> {
+        let started = Instant::now();
+        let mut all = Vec::new();
+        for explanation in &item.explanations {
+            let mut files = Vec::new();
+            for layer in 0..explanation.layers.len() {
+                let name = self.name(&item, explanation, layer);
+                for format in &self.args.output.formats {
+                    let json = || report.json(image, &item, explanation, Some(layer), &[]);
+                    let parts = draw::parts(*format, &item, explanation, layer, &self.style, json)
+                        .map_err(|failure| failure.about(&image.display().to_string()))?;
+                    let named = |(extension, bytes)| (format!("{name}.{extension}"), bytes);
+                    files.extend(parts.into_iter().map(named));
+                }
+            }
+            all.push(files);
+        }
+        stages.write = started.elapsed();
+        Ok(Drawn { item, files: all, stages })
+    }
+
+    /// The name of a map's files: image, target, and what else there are several of.
+    fn name(&self, item: &Item, explanation: &Explanation, layer: usize) -> String {
+        let mut name = format!("{}.{}", item.stem, names::target(explanation));
+        if let [_, _, ..] = explanation.layers.as_slice() {
+            name += &format!(".{}", layer_name(explanation, layer));
+        }
+        if self.explainers.len() > 1 {
+            name += &format!(".{}", explanation.method);
+        }
+        name
+    }
+}
+
+/// Whether there is one image, or one run.
+fn alone(args: &ExplainArgs) -> bool {
+    args.images.len() <= args.batch.map_or(1, NonZeroUsize::get)
+}
+
+/// An error about one image, or one that would be the same for every image.
+fn failure(path: &Path, error: &gradcam::Error) -> Failure {
+    if model::is_about_the_image(error.kind()) {
+        Failure::Failed(format!("{}: {error}", path.display()))
+    } else {
+        Failure::Stop(error.to_string())
+    }
+}
+
+/// A layer's name in a file name, with its number where another layer would be called the same.
+fn layer_name(explanation: &Explanation, layer: usize) -> String {
+    let this = &explanation.layers[layer];
+    let safe = names::layer(&this.layer);
+    let same =
+        |other: &gradcam::LayerMap| names::layer(&other.layer) == safe && other.value != this.value;
+    if explanation.layers[..layer].iter().any(same) { format!("{safe}-{layer}") } else { safe }
+}
