@@ -5,8 +5,11 @@
 use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use gradcam::{Explainer, Model, engine::EngineKind};
-use gradcam::{Target, engine};
+use gradcam::{
+    Target,
+    engine::{self, EngineKind},
+    measure::{Spread, peak_memory},
+};
 
 /// How a child process loads the model: `gradcam` or the engine by itself.
 const HOW: [&str; 2] = ["gradcam", "engine"];
@@ -21,8 +24,7 @@ pub(crate) fn compare(path: &Path, kind: EngineKind, times: usize) -> Result<()>
     }
     let [ours, own] = figures.map(|figures| {
         let column = |at: usize| -> f64 {
-            let mut column: Vec<f64> = figures.iter().map(|figure: &[f64; 2]| figure[at]).collect();
-            crate::quantile(&mut column, 0.5)
+            Spread::of(figures.iter().map(|figure: &[f64; 2]| figure[at]).collect()).median
         };
         [column(0), column(1)]
     });
@@ -65,20 +67,17 @@ pub(crate) fn here(path: &Path, kind: EngineKind, how: &str) -> Result<()> {
         }
         _ => None,
     };
-    let places = engine::library_places(Some(&library), None);
     if how == "gradcam" && kind == EngineKind::OnnxRuntime {
         let mut options = engine::EngineOptions::default();
-        options.library.clone_from(&places);
+        options.library = engine::library_places(Some(&library), None);
         drop(engine::engine(kind, &options)?);
     }
     let started = Instant::now();
     let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
     match (how, kind, ort) {
         ("gradcam", ..) => {
-            let builder =
-                Explainer::builder(Model::open(path)?).engine(kind).library_places(places);
-            let explainer = builder.build()?;
-            explainer.warm_up(crate::image(&explainer)?.shape(), Target::Argmax)?;
+            let explainer = crate::builder(path, kind, None, None)?.build()?;
+            explainer.warm_up(explainer.example()?.shape(), Target::Argmax)?;
             kept.push(Box::new(explainer));
         }
         (_, EngineKind::OnnxRuntime, Some(environment)) => {
@@ -92,9 +91,8 @@ pub(crate) fn here(path: &Path, kind: EngineKind, how: &str) -> Result<()> {
         _ => bail!("no engine {kind}"),
     }
     let time = started.elapsed();
-    let status = std::fs::read_to_string("/proc/self/status").context("peak memory needs Linux")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-    let kilobytes: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
-    println!("{} {}", time.as_secs_f64() * 1e3, kilobytes / 1024.0);
+    let bytes = peak_memory().context("the system does not say the peak of memory")?;
+    let megabytes = bytes as f64 / f64::from(1 << 20);
+    println!("{} {megabytes}", time.as_secs_f64() * 1e3);
     Ok(())
 }

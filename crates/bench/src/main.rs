@@ -15,21 +15,14 @@ mod load;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use gradcam::{
-    Explainer, Model, Target,
-    engine::{self, EngineKind, EngineOptions, TensorView},
-    ndarray::ArrayD,
-    onnx_grad::{
-        self, DeclaredDim, Dim,
-        graph::{Graph, Sizes},
-        prune,
-    },
+    Explainer, ExplainerBuilder, Model,
+    engine::{self, EngineKind},
+    measure::Cost,
 };
 use testkit::NETWORKS;
 
@@ -45,6 +38,9 @@ struct Args {
     /// Layers to explain; the default layer where none is named.
     #[arg(long)]
     layer: Vec<String>,
+    /// What is explained, such as top:5.
+    #[arg(long, default_value = "argmax")]
+    target: Vec<String>,
     /// Interleaved pairs to count.
     #[arg(long, default_value_t = 31)]
     pairs: usize,
@@ -60,10 +56,6 @@ struct Args {
     #[arg(long)]
     at_most: Option<f64>,
 }
-
-/// Threads of ONNX Runtime spin for about 27 ms after a run. Each run begins when those of the other
-/// session are asleep.
-const PAUSE: Duration = Duration::from_millis(45);
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -112,107 +104,40 @@ fn found(path: &Path) -> Result<PathBuf> {
 }
 
 fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
-    let model = Model::open(path)?;
-    let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
-    let mut builder = Explainer::builder(model.clone()).engine(kind).library_places(places.clone());
-    if let Some(layer) = layer {
-        builder = builder.layer(layer);
-    }
-    if let Some(threads) = args.threads {
-        builder = builder.threads(threads);
-    }
-    let explainer = builder.build()?;
-    let x = image(&explainer)?;
-    let shape: Vec<Dim> = x
-        .shape()
-        .iter()
-        .map(|&size| i64::try_from(size).map(Dim::Fixed))
-        .collect::<Result<_, _>>()?;
-
-    let input = gradcam::onnx_grad::inputs(&model)[0].name.clone();
-    let graph = Graph::new(&model, &Sizes::from([(input.clone(), shape)]))?;
-    let output = graph.outputs()[0];
-    let mut options = EngineOptions::default();
-    options.threads = args.threads;
-    options.library = places;
-    let plain = engine::engine(kind, &options)?.compile(&prune(&graph, &[output])?)?;
-
-    let infer = || -> Result<Duration> {
-        thread::sleep(PAUSE);
-        let started = Instant::now();
-        plain.run(&[(&input, TensorView::from(&x))], &[graph.name(output)])?;
-        Ok(started.elapsed())
-    };
-    let explain = || -> Result<Duration> {
-        thread::sleep(PAUSE);
-        let started = Instant::now();
-        explainer.explain_batch(x.view(), &[Target::Argmax])?;
-        Ok(started.elapsed())
-    };
-    let first = explainer.explain_batch(x.view(), &[Target::Argmax])?;
-    let differentiate = first.first().map(|e| e.timings.differentiate).unwrap_or_default();
-    for _ in 0..3 {
-        infer()?;
-        explain()?;
-    }
-    let (mut plain_ms, mut explained_ms, mut ratios) = (vec![], vec![], vec![]);
-    for pair in 0..args.pairs {
-        // Who comes first alternates, so that neither always finds the other's caches.
-        let (a, b) = if pair % 2 == 0 {
-            let a = infer()?;
-            (a, explain()?)
-        } else {
-            let b = explain()?;
-            (infer()?, b)
-        };
-        plain_ms.push(a.as_secs_f64() * 1e3);
-        explained_ms.push(b.as_secs_f64() * 1e3);
-        ratios.push(b.as_secs_f64() / a.as_secs_f64());
-    }
+    let explainer = builder(path, kind, layer, args.threads)?.build()?;
+    let x = explainer.example()?;
+    let targets = args.target.iter().map(|text| explainer.parse_target(text));
+    let targets = targets.collect::<Result<Vec<_>, _>>()?;
+    let first = explainer.explain_all(x.view(), &targets)?;
+    let differentiate = first.iter().flatten().next().map(|e| e.timings.differentiate);
+    let Cost { plain, explained, ratio, .. } = explainer.cost(x.view(), &targets, args.pairs)?;
     let layers: Vec<_> = explainer.layers().map(|(layer, _)| layer.to_owned()).collect();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let ratio = quantile(&mut ratios, 0.5);
     println!(
-        "{name}, {kind}, {}: {:.1}, {:.1}, {ratio:.3} [{:.3}, {:.3}]; {:.1}",
+        "{name}, {kind}, {}: {:.1}, {:.1}, {:.3} [{:.3}, {:.3}]; {:.1}",
         layers.join(" "),
-        quantile(&mut plain_ms, 0.5),
-        quantile(&mut explained_ms, 0.5),
-        quantile(&mut ratios, 0.25),
-        quantile(&mut ratios, 0.75),
-        differentiate.as_secs_f64() * 1e3,
+        plain.median,
+        explained.median,
+        ratio.median,
+        ratio.low,
+        ratio.high,
+        differentiate.unwrap_or_default().as_secs_f64() * 1e3,
     );
-    Ok(ratio)
+    Ok(ratio.median)
 }
 
-/// An input of the model's size with values in −1…1 from a formula. Axes that the model leaves open are those of a
-/// photo, and one image is a batch.
-fn image(explainer: &Explainer) -> Result<ArrayD<f32>> {
-    let geometry = explainer.preprocessing().ok().map(|found| &found.preprocess.geometry);
-    let (width, height) = geometry.and_then(|geometry| geometry.output()).unwrap_or((224, 224));
-    let photo = [1, 3, i64::from(height), i64::from(width)];
-    let inputs = onnx_grad::inputs(explainer.model());
-    let size = |(axis, dim): (usize, &DeclaredDim)| match dim {
-        DeclaredDim::Size(size) => *size,
-        _ => photo.get(axis).copied().unwrap_or(1),
-    };
-    let dims =
-        inputs.first().and_then(|input| input.dims.as_ref()).context("the model has no input")?;
-    let sizes = dims.iter().enumerate().map(size).map(usize::try_from);
-    let shape = sizes.collect::<Result<Vec<usize>, _>>()?;
-    let last = shape.len().saturating_sub(1);
-    Ok(ArrayD::from_shape_fn(shape, |at| {
-        let step = (at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17;
-        f32::from(u8::try_from(step).unwrap_or(0)) / 8.0 - 1.0
-    }))
-}
-
-/// The value below which that share of the numbers lies, with the nearest rank.
-fn quantile(numbers: &mut [f64], share: f64) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let count = u32::try_from(numbers.len().saturating_sub(1)).unwrap_or(0);
-    let rank = (f64::from(count) * share).round();
-    (0u32..)
-        .zip(numbers.iter())
-        .find(|(place, _)| f64::from(*place) >= rank)
-        .map_or(f64::NAN, |(_, n)| *n)
+/// An explainer of a file, on ONNX Runtime from `ORT_DYLIB_PATH`.
+fn builder(
+    path: &Path,
+    kind: EngineKind,
+    layer: Option<&str>,
+    threads: Option<NonZeroUsize>,
+) -> Result<ExplainerBuilder> {
+    let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
+    let builder = Explainer::builder(Model::open(path)?).engine(kind).library_places(places);
+    let builder = builder.layers(layer);
+    Ok(match threads {
+        Some(threads) => builder.threads(threads),
+        None => builder,
+    })
 }

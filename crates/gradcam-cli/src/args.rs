@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// List the layers of a model: those that can be explained, and the default
     #[command(after_long_help = values::LAYERS_EXAMPLES)]
     Layers(LayersArgs),
+    /// Measure what an explanation costs over plain inference, with a model of yours on this machine
+    #[command(after_long_help = values::BENCH_EXAMPLES)]
+    Bench(BenchArgs),
     /// List the methods: what each computes, and where it was published
     #[command(after_long_help = values::METHODS_EXAMPLES)]
     Methods(MethodsArgs),
@@ -326,6 +329,42 @@ pub(crate) struct LayersArgs {
     pub(crate) signature: SignatureArgs,
 
     /// Print one JSON object instead of the tree
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `gradcam bench` was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The ONNX model [default: the built-in EfficientNet-Lite0]
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+
+    /// What runs the network; several are measured one after the other [default: auto]
+    #[arg(long = "engine", value_name = "ENGINE", value_parser = values::engines())]
+    pub(crate) engines: Vec<Asked>,
+
+    /// The layer to explain; several are measured one after the other [default: as of explain]
+    #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
+    pub(crate) layers: Vec<String>,
+
+    /// Pairs of inference and explanation, which are run in turn
+    #[arg(long, value_name = "N", default_value = "31", value_parser = values::number)]
+    pub(crate) pairs: NonZeroUsize,
+
+    /// Threads of the engine [default: as many as cores]
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// What ONNX Runtime computes on, such as cuda or coreml [default: the processor]
+    #[arg(long, value_name = "NAME", value_parser = values::providers())]
+    pub(crate) provider: Option<Provider>,
+
+    /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) size: Option<(u32, u32)>,
+
+    /// Print one JSON object a line instead of the table
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,7 +1,7 @@
 //! Which engine runs the network, and why: what the flags and the environment say.
 
 use std::{
-    env,
+    env, fmt,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -20,6 +20,15 @@ pub(crate) enum Asked {
     Auto,
     /// This one.
     Named(EngineKind),
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Named(kind) => kind.fmt(f),
+        }
+    }
 }
 
 /// The engine that was chosen.

@@ -1,6 +1,7 @@
 //! The `gradcam` command: Grad-CAM for any ONNX image model, on the command line.
 
 mod args;
+mod bench;
 mod engine;
 mod explain;
 mod failure;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
 fn run(command: args::Command) -> Result<(), failure::Failure> {
     match command {
         args::Command::Explain(args) => explain::run(*args),
+        args::Command::Bench(args) => bench::run(&args),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),
         args::Command::Completions { shell } => generate::completions(shell),

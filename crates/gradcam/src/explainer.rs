@@ -1,6 +1,7 @@
 //! Explains a model: finds the layer, emits target and method into the graph, runs it.
 
 mod builder;
+mod cost;
 mod input;
 mod inputs;
 mod run;
@@ -14,6 +15,7 @@ use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
 use onnx_grad::Model;
 
 pub use builder::ExplainerBuilder;
+pub use cost::Inference;
 pub use input::ImageInput;
 use inputs::Inputs;
 use run::{Compiled, Key, Slot};

@@ -7,13 +7,14 @@ mod explainer;
 mod explanation;
 pub mod image;
 mod layer;
+pub mod measure;
 mod memory;
 mod method;
 mod network;
 mod target;
 
 pub use error::{Error, ErrorKind, Result};
-pub use explainer::{Explainer, ExplainerBuilder, ImageInput, grad_cam};
+pub use explainer::{Explainer, ExplainerBuilder, ImageInput, Inference, grad_cam};
 pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};

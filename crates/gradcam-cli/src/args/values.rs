@@ -70,6 +70,19 @@ Examples:
   gradcam layers resnet50.onnx --json | jq '.layers[] | select(.candidate) | .path'
       The names alone, for scripts.";
 
+pub(super) const BENCH_EXAMPLES: &str = "\
+Examples:
+  gradcam bench resnet50.onnx
+      Plain inference, explanation and their ratio, with the time of each stage.
+  gradcam bench resnet50.onnx --engine rten --engine onnxruntime --layer layer3 --layer layer4
+      One line for each engine and layer, each from a process of its own.
+  gradcam bench resnet50.onnx --json | jq .ratio
+      The median ratio; ratio_iqr is the distance of its quartiles.
+
+Inference and explanation are run in turn, and the ratio is taken pair by pair. Measure on a machine that has
+nothing else to do. load: reading the model; differentiate, compile, first run: what the first explanation
+takes; post: the heatmap; peak: the memory of the process after the first explanation.";
+
 pub(super) const METHODS_EXAMPLES: &str = "\
 Examples:
   gradcam methods

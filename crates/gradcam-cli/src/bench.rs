@@ -1,0 +1,190 @@
+//! `gradcam bench`: plain inference against explanation, with the user's model on the user's machine.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use gradcam::{
+    Explainer, Target, TargetSpec, engine::Provider, image::Overrides, measure, measure::Spread,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::BenchArgs,
+    engine::{Asked, Choice},
+    failure::{Failure, Result, failed},
+    model,
+    terminal::{self, Style},
+};
+
+/// Measures each engine and layer, in a process of its own: memory that one has used is not counted for the
+/// next, and no engine's threads disturb another.
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let engines = if args.engines.is_empty() { &[Asked::Auto][..] } else { &args.engines };
+    let layers: Vec<Option<&str>> = match args.layers.as_slice() {
+        [] => vec![None],
+        layers => layers.iter().map(|layer| Some(layer.as_str())).collect(),
+    };
+    if let ([engine], [layer]) = (engines, layers.as_slice()) {
+        let row = measured(args, *engine, *layer)?;
+        return say(args, &row, true);
+    }
+    let mut head = true;
+    let mut all_done = true;
+    for engine in engines {
+        for layer in &layers {
+            match in_a_process(args, *engine, *layer)? {
+                Some(row) => {
+                    say(args, &row, head)?;
+                    head = false;
+                }
+                None => all_done = false,
+            }
+        }
+    }
+    if all_done { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// Runs the same command for one engine and layer; none where it failed, which it has said.
+fn in_a_process(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Option<Value>> {
+    let mut words: Vec<OsString> = vec!["bench".into(), "--json".into()];
+    words.extend([format!("--engine={engine}"), format!("--pairs={}", args.pairs)].map(Into::into));
+    words.extend(layer.map(|layer| format!("--layer={layer}").into()));
+    words.extend(args.threads.map(|threads| format!("--threads={threads}").into()));
+    words.extend(args.provider.map(|provider| format!("--provider={provider}").into()));
+    words.extend(args.size.map(|(width, height)| format!("--size={width}x{height}").into()));
+    words.extend(args.model.iter().flat_map(|path| ["--".into(), path.as_os_str().to_owned()]));
+    let again = |error: io::Error| failed(format!("cannot run gradcam again: {error}"));
+    let mut child = Command::new(env::current_exe().map_err(again)?);
+    let output = child.args(words).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(again)?;
+    match output.status.code() {
+        Some(0) => serde_json::from_slice(&output.stdout).map(Some).map_err(failed),
+        // A mistake on the command line is one for every row.
+        Some(2) => Err(Failure::Usage("nothing was measured".to_owned())),
+        Some(_) => Ok(None),
+        None => Err(failed("the measurement was interrupted")),
+    }
+}
+
+/// Measures one engine and layer, here.
+fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Value> {
+    let choice = Choice::new(engine, args.provider, args.model.is_none())?;
+    let started = Instant::now();
+    let builder = Explainer::builder(model::open(args.model.as_deref())?)
+        .layers(layer)
+        .preprocess(Overrides { size: args.size, imagenet: true, ..Overrides::default() });
+    let explainer = choice.set(builder, args.threads).build()?;
+    let load = started.elapsed();
+    let x = explainer.example()?;
+    let targets = [TargetSpec::One(Target::Argmax)];
+    let first = explainer.explain_all(x.view(), &targets)?;
+    // Before the model alone is there too.
+    let peak = measure::peak_memory();
+    let Some(explanation) = first.iter().flatten().next() else {
+        return Err(failed("the engine gave no explanation"));
+    };
+    let post = (0..args.pairs.get()).map(|_| {
+        let started = Instant::now();
+        explanation.heatmap(0).map(|_| ms(started.elapsed()))
+    });
+    let post = Spread::of(post.collect::<gradcam::Result<_>>()?);
+    let cost = explainer.cost(x.view(), &targets, args.pairs.get())?;
+    let quartiles = |spread: Spread| [spread.low, spread.high].map(rounded);
+    let layers: Vec<&str> = explainer.layers().map(|(layer, _)| layer).collect();
+    Ok(json!({
+        "schema": 1,
+        "model": model::name(args.model.as_deref()),
+        "engine": explainer.engine_name(),
+        "engine_why": choice.why,
+        "provider": choice.provider.map(Provider::name),
+        "threads": args.threads,
+        "layer": layers.join(", "),
+        "input": x.shape(),
+        "pairs": args.pairs,
+        "plain_ms": rounded(cost.plain.median),
+        "plain_quartiles_ms": quartiles(cost.plain),
+        "explain_ms": rounded(cost.explained.median),
+        "explain_quartiles_ms": quartiles(cost.explained),
+        "ratio": rounded(cost.ratio.median),
+        "ratio_iqr": rounded(cost.ratio.iqr()),
+        "ratio_quartiles": quartiles(cost.ratio),
+        "load_ms": rounded(ms(load)),
+        "differentiate_ms": rounded(ms(explanation.timings.differentiate)),
+        "compile_ms": rounded(ms(explanation.timings.compile)),
+        "first_run_ms": rounded(ms(explanation.timings.run)),
+        "post_ms": rounded(post.median),
+        "peak_mb": peak.map(|bytes| rounded(bytes as f64 / 1e6)),
+    }))
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1e4).round() / 1e4
+}
+
+/// Prints a row, under the names of its columns where it is the first.
+fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
+    if args.json {
+        return terminal::print(format!("{row}\n"));
+    }
+    let style = Style::of(&io::stdout());
+    let mut text = String::new();
+    if head {
+        let model = terminal::printable(row["model"].as_str().unwrap_or_default());
+        text +=
+            &format!("{}  {}\n", style.bold(model), style.dim(format!("{} pairs", row["pairs"])));
+        text += &style.dim(line(
+            &[
+                "engine",
+                "layer",
+                "plain ms",
+                "explain ms",
+                "ratio",
+                "quartiles",
+                "load",
+                "different.",
+                "compile",
+                "first run",
+                "post",
+                "peak MB",
+            ]
+            .map(str::to_owned),
+        ));
+    }
+    let word = |key: &str| terminal::printable(row[key].as_str().unwrap_or_default());
+    let number = |value: &Value, digits: usize| match value.as_f64() {
+        Some(number) => format!("{number:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let quartiles = &row["ratio_quartiles"];
+    text += &line(&[
+        word("engine"),
+        word("layer"),
+        number(&row["plain_ms"], 2),
+        number(&row["explain_ms"], 2),
+        number(&row["ratio"], 3),
+        format!("{}-{}", number(&quartiles[0], 3), number(&quartiles[1], 3)),
+        number(&row["load_ms"], 1),
+        number(&row["differentiate_ms"], 1),
+        number(&row["compile_ms"], 1),
+        number(&row["first_run_ms"], 1),
+        number(&row["post_ms"], 2),
+        number(&row["peak_mb"], 0),
+    ]);
+    terminal::print(text)
+}
+
+/// A line of the table.
+fn line(cells: &[String; 12]) -> String {
+    let [engine, layer, numbers @ ..] = cells;
+    let numbers: String = numbers.iter().map(|number| format!(" {number:>11}")).collect();
+    format!("{engine:11} {layer:16}{numbers}\n")
+}

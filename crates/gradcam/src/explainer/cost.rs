@@ -1,0 +1,100 @@
+//! What an explanation costs: it is measured against the model alone, on the same engine.
+
+use ndarray::{ArrayD, ArrayViewD};
+use onnx_grad::{graph::Graph, prune};
+
+use super::Explainer;
+use crate::{
+    Result,
+    engine::{Session, Tensor, TensorView},
+    error::bail,
+    measure::Cost,
+    target::TargetSpec,
+};
+
+/// The model alone, on the engine of an explainer, for inputs of one shape.
+pub struct Inference<'a> {
+    explainer: &'a Explainer,
+    session: Box<dyn Session>,
+    inputs: Vec<String>,
+    output: String,
+}
+
+impl Inference<'_> {
+    /// Computes the scores of a batch of images.
+    ///
+    /// # Errors
+    /// `Engine`, and `Input` where the shape is another than the model was prepared for.
+    pub fn run(&self, x: ArrayViewD<'_, f32>) -> Result<Tensor> {
+        let inputs = &self.explainer.inputs;
+        let count = x.shape().first().copied().unwrap_or(0);
+        let rows: Vec<usize> = (0..count).collect();
+        let given = inputs.given.iter().map(|given| given.rows(&rows, count));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        let mut named = vec![(inputs.image.name.as_str(), TensorView::from(x.view()))];
+        let names = inputs.given.iter().map(|given| given.name.as_str());
+        named.extend(names.zip(given.iter().map(Tensor::view)));
+        named.retain(|(name, _)| self.inputs.iter().any(|kept| kept == name));
+        match self.session.run(&named, &[&self.output])?.pop() {
+            Some(scores) => Ok(scores),
+            None => bail!(Engine, "the engine gave no scores"),
+        }
+    }
+}
+
+impl Explainer {
+    /// Prepares the model alone, as it would be run without explanations, for inputs of a shape. Its first
+    /// output is computed.
+    ///
+    /// # Errors
+    /// `Input` where the shape does not fit, `Model`, `Engine`.
+    pub fn inference(&self, shape: &[usize]) -> Result<Inference<'_>> {
+        self.inputs.image.check(shape)?;
+        let graph = Graph::new(&self.model, &self.inputs.sizes(shape))?;
+        let Some(output) = graph.outputs().first().copied() else {
+            bail!(Model, "the model has no output")
+        };
+        let model = prune(&graph, &[output])?;
+        let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
+        let session = self.engine.compile(&model)?;
+        let output = graph.name(output).to_owned();
+        Ok(Inference { explainer: self, session, inputs, output })
+    }
+
+    /// An input for a run of one image, or of as many as the model fixes, of the usual size, with numbers
+    /// between −1 and 1 from a formula.
+    ///
+    /// # Errors
+    /// `Input` where the model does not say how many axes its input has.
+    pub fn example(&self) -> Result<ArrayD<f32>> {
+        let image = &self.inputs.image;
+        let preprocess = self.resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
+        let sizes = self.inputs.default_sizes(preprocess);
+        let size = |dim: &onnx_grad::Dim| usize::try_from(dim.fixed()?).ok();
+        let shape: Option<Vec<usize>> =
+            sizes.get(&image.name).and_then(|dims| dims.iter().map(size).collect());
+        let Some(shape) = shape.filter(|shape| shape.len() > 1) else {
+            bail!(Input, "the model does not say what sizes its input \"{}\" has", image.name)
+        };
+        let last = shape.len() - 1;
+        Ok(ArrayD::from_shape_fn(shape, |at| {
+            let step = (at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17;
+            f32::from(u8::try_from(step).unwrap_or(0)) / 8.0 - 1.0
+        }))
+    }
+
+    /// Measures explanations of a batch against plain inference, in turn, so many times.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain_batch`].
+    pub fn cost(
+        &self,
+        x: ArrayViewD<'_, f32>,
+        targets: &[TargetSpec],
+        pairs: usize,
+    ) -> Result<Cost> {
+        let inference = self.inference(x.shape())?;
+        let plain = || inference.run(x.view()).map(drop);
+        Cost::of(pairs, plain, || self.explain_all(x.view(), targets).map(drop))
+    }
+}
