@@ -27,6 +27,7 @@ use crate::{
     explanation::{Explanation, Timings, Warning},
     image::{Photo, Placement, Resolved},
     layer::{Grid, LayerInfo},
+    memory::Budget,
     method::Method,
     target::{Head, Kind, Target, TargetSpec},
 };
@@ -48,7 +49,7 @@ pub struct Explainer {
     warnings: Vec<Warning>,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
-    limit: u64,
+    memory: Budget,
     compiled: Mutex<HashMap<Key, Arc<Compiled>>>,
     /// Held while a graph is made.
     making: Mutex<()>,

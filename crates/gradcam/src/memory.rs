@@ -2,7 +2,10 @@
 //!
 //! It must be refused beforehand, because an engine that fails to allocate ends the process.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Condvar, Mutex, PoisonError},
+};
 
 use onnx_grad::{
     Model,
@@ -37,15 +40,53 @@ pub(crate) fn default_limit() -> u64 {
     half().unwrap_or(4 << 30)
 }
 
-/// Refuses graphs whose values take more than `limit` bytes together, weights not counted.
+/// Refuses graphs whose values take more than `limit` bytes together, weights not counted, and gives the
+/// bytes of the others.
 ///
 /// The graphs must declare their values. The sum is an upper bound: engines reuse memory.
-pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64) -> Result<()> {
+pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64) -> Result<u64> {
     let mut total = 0u64;
     for model in models {
         add(model, limit, &mut total)?;
     }
-    Ok(())
+    Ok(total)
+}
+
+/// The limit for all runs that are made at the same time: one that does not fit in waits for others to end.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) limit: u64,
+    taken: Mutex<u64>,
+    freed: Condvar,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, taken: Mutex::new(0), freed: Condvar::new() }
+    }
+
+    /// Takes the bytes of a run, no more than the limit, until what it gives is dropped.
+    pub(crate) fn take(&self, bytes: u64) -> Taken<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |taken: &mut u64| taken.saturating_add(bytes) > self.limit && *taken > 0;
+        let taken = self.freed.wait_while(taken, full);
+        *taken.unwrap_or_else(PoisonError::into_inner) += bytes;
+        Taken { budget: self, bytes }
+    }
+}
+
+/// Bytes of a run that is being made.
+pub(crate) struct Taken<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let taken = self.budget.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        self.budget.freed.notify_all();
+    }
 }
 
 fn add(model: &Model, limit: u64, total: &mut u64) -> Result<()> {
@@ -108,4 +149,38 @@ fn human(bytes: u64) -> String {
         unit += 1;
     }
     format!("{scaled} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn runs_that_do_not_fit_in_wait() {
+        let budget = Budget::new(100);
+        let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for caller in 0..6u64 {
+                let (budget, now, most) = (&budget, &now, &most);
+                scope.spawn(move || {
+                    for step in 0..50 {
+                        let bytes = 1 + (caller * 37 + step * 53) % 100;
+                        let _taken = budget.take(bytes);
+                        let held = now.fetch_add(bytes, Ordering::SeqCst) + bytes;
+                        most.fetch_max(held, Ordering::SeqCst);
+                        thread::yield_now();
+                        now.fetch_sub(bytes, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(most.into_inner() <= 100);
+        // All is given back.
+        let _all = budget.take(100);
+    }
 }

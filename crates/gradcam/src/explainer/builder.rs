@@ -21,7 +21,7 @@ use crate::{
         preprocess::{Numbers, Origin},
     },
     layer::{Grid, LayerInfo, Layers},
-    memory,
+    memory::{self, Budget},
     method::Method,
     target::head,
 };
@@ -108,8 +108,9 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the bytes that a run may take, weights not counted; half of the machine's memory where it
-    /// is not called.
+    /// Sets the bytes that runs may take, all that are made at the same time together, weights not counted;
+    /// half of the machine's memory where it is not called. A run that needs more is refused, one that does
+    /// not fit in beside the others waits for them.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = Some(bytes);
@@ -183,7 +184,7 @@ impl ExplainerBuilder {
             list: layers.list(&graph, input.rows_of(&graph)),
             labels: labels.map(Arc::new),
             warnings,
-            limit: self.max_memory.unwrap_or_else(memory::default_limit),
+            memory: Budget::new(self.max_memory.unwrap_or_else(memory::default_limit)),
             model: self.model,
             method: self.method,
             engine,

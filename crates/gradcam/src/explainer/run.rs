@@ -89,6 +89,8 @@ impl Slot {
 pub(super) struct Compiled {
     session: Box<dyn Session>,
     outputs: Outputs,
+    /// The memory of a run.
+    bytes: u64,
 }
 
 /// What the graph gives.
@@ -142,6 +144,7 @@ impl Explainer {
         inputs.extend(names.zip(given.iter().map(Tensor::view)));
         // What only other outputs of the model are computed from is pruned.
         inputs.retain(|(name, _)| compiled.outputs.inputs.iter().any(|kept| kept == name));
+        let _taken = self.memory.take(compiled.bytes);
         let started = Instant::now();
         let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
         let outputs = compiled.session.run(&inputs, &names)?;
@@ -193,11 +196,11 @@ impl Explainer {
         let started = Instant::now();
         let (model, outputs) = self.differentiated(&key)?;
         timings.differentiate = started.elapsed();
-        memory::check([&model], self.limit)?;
+        let bytes = memory::check([&model], self.memory.limit)?;
         let started = Instant::now();
         let session = self.engine.compile(&model)?;
         timings.compile = started.elapsed();
-        let compiled = Arc::new(Compiled { session, outputs });
+        let compiled = Arc::new(Compiled { session, outputs, bytes });
         let mut kept = lock();
         if kept.len() >= KEPT {
             kept.clear();
