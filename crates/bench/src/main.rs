@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod load;
+mod worker;
 
 use std::{
     num::NonZeroUsize,
@@ -20,11 +21,12 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use gradcam::{
-    Explainer, ExplainerBuilder, Model,
+    Explainer, ExplainerBuilder, Model, TargetSpec,
     engine::{self, EngineKind},
     measure::Cost,
 };
 use testkit::NETWORKS;
+use worker::Work;
 
 /// Times an explanation against plain inference.
 #[derive(Parser)]
@@ -52,6 +54,9 @@ struct Args {
     load: bool,
     #[arg(long, hide = true)]
     load_child: Option<String>,
+    /// Instead: answer to numbers of runs on standard input, for the first engine and layer.
+    #[arg(long)]
+    worker: Option<Work>,
     /// Exit with 1 where the median ratio is larger.
     #[arg(long)]
     at_most: Option<f64>,
@@ -63,6 +68,13 @@ fn main() -> Result<()> {
         (&args.load_child, args.engine.as_slice(), args.models.as_slice())
     {
         return load::here(path, *kind, how);
+    }
+    if let (Some(work), [kind, ..], [path, ..]) =
+        (args.worker, args.engine.as_slice(), args.models.as_slice())
+    {
+        let layer = args.layer.first().map(String::as_str);
+        let explainer = builder(&found(path)?, *kind, layer, args.threads)?.build()?;
+        return worker::serve(&explainer, &parsed(&args, &explainer)?, work);
     }
     if args.load {
         for path in &args.models {
@@ -106,8 +118,7 @@ fn found(path: &Path) -> Result<PathBuf> {
 fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
     let explainer = builder(path, kind, layer, args.threads)?.build()?;
     let x = explainer.example()?;
-    let targets = args.target.iter().map(|text| explainer.parse_target(text));
-    let targets = targets.collect::<Result<Vec<_>, _>>()?;
+    let targets = parsed(args, &explainer)?;
     let first = explainer.explain_all(x.view(), &targets)?;
     let differentiate = first.iter().flatten().next().map(|e| e.timings.differentiate);
     let Cost { plain, explained, ratio, .. } = explainer.cost(x.view(), &targets, args.pairs)?;
@@ -124,6 +135,11 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
         differentiate.unwrap_or_default().as_secs_f64() * 1e3,
     );
     Ok(ratio.median)
+}
+
+fn parsed(args: &Args, explainer: &Explainer) -> Result<Vec<TargetSpec>> {
+    let targets = args.target.iter().map(|text| explainer.parse_target(text));
+    Ok(targets.collect::<gradcam::Result<_>>()?)
 }
 
 /// An explainer of a file, on ONNX Runtime from `ORT_DYLIB_PATH`.

@@ -1,0 +1,425 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["torch==2.15.0", "torchvision==0.29.2", "grad-cam==1.5.7", "torchcam==0.5.0", "captum==0.9.0", "onnx==1.23.2", "onnxruntime==1.32.0", "numpy", "pillow"]
+# ///
+"""Compares gradcam with what people use instead, and writes docs/performance.md.
+
+uv run crates/bench/compare.py [--models resnet18,…] [--rounds N] [--runs N] [--check] [--output FILE]
+
+Needs `cargo build --release -p gradcam-cli -p bench` and a machine that has nothing else to do. Each system is a process of its
+own, which lives as long as its model is measured and answers to "so many runs"; they are asked in turn, each after a pause, so
+that only one computes at a time and all see the machine at the same speed. A ratio is taken within a round. Networks are
+torchvision's, with weights from a seed; an input is 1x3x224x224.
+
+--check exits with 1 where a bound of BOUNDS is missed.
+"""
+
+import argparse
+import importlib.metadata as metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASE = ROOT / "target" / "release"
+# Threads of ONNX Runtime spin for about 27 ms after a run.
+PAUSE = 0.045
+
+# The last stage as PyTorch names it: what gradcam takes by itself.
+LAST = {
+    "resnet18": "layer4",
+    "resnet50": "layer4",
+    "mobilenet_v2": "features.18",
+    "efficientnet_b0": "features.8",
+    "vgg16": "features.29",
+    "densenet121": "features.norm5",
+    "convnext_tiny": "features.7",
+}
+EARLY = [
+    ("resnet50", "layer3"),
+    ("resnet50", "layer1"),
+    ("vgg16", "features.22"),
+    ("vgg16", "features.8"),
+    ("mobilenet_v2", "features.2"),
+    ("efficientnet_b0", "features.2"),
+]
+ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
+PYTHON = {
+    "onnxruntime": "ONNX Runtime inference",
+    "torch": "torch inference",
+    "torchcam": "TorchCAM",
+    "captum": "captum LayerGradCam",
+    "pytorch-grad-cam": "pytorch-grad-cam",
+}
+
+# The most that a ratio may be, over plain inference of the same engine; the least that others take of our time.
+AT_MOST = {("last", model): 1.05 for model in LAST} | {("top:5", "resnet50"): 1.1} | {
+    ("layer3", "resnet50"): 1.3,
+    ("layer1", "resnet50"): 2.15,
+    ("features.22", "vgg16"): 1.3,
+    ("features.8", "vgg16"): 2.0,
+    ("features.2", "mobilenet_v2"): 3.6,
+    ("features.2", "efficientnet_b0"): 3.6,
+}
+AT_LEAST = (
+    {("onnxruntime", "torchcam", model): 1.25 for model in LAST}
+    | {("onnxruntime", "torchcam", model): 3.0 for model in ("mobilenet_v2", "efficientnet_b0")}
+    | {("onnxruntime", "torchcam", "convnext_tiny"): 1.15}
+    | {("onnxruntime", "pytorch-grad-cam", model): 4.0 for model in LAST}
+    | {("onnxruntime", "pytorch-grad-cam", "convnext_tiny"): 3.6}
+    | {("rten", "pytorch-grad-cam", model): 2.0 for model in LAST}
+)
+COLD_TIME, COLD_MEMORY, COLD_SIZE = 20, 8, 50
+
+
+# Workers.
+
+
+def network(name):
+    import torch
+    import torchvision
+
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None).eval()
+
+
+def export(name, path):
+    import torch
+
+    x = torch.zeros(1, 3, 224, 224)
+    torch.onnx.export(network(name), x, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["logits"])
+
+
+def serve(run):
+    """Answers to numbers of runs with the milliseconds of each."""
+    run()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        times = []
+        for _ in range(int(line)):
+            started = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - started) * 1e3)
+        print(*times, flush=True)
+
+
+def work(system, name, path):
+    """A worker in Python."""
+    if system == "onnxruntime":
+        import numpy
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        data = {"input": numpy.random.default_rng(0).uniform(-1, 1, (1, 3, 224, 224)).astype("float32")}
+        return serve(lambda: session.run(None, data))
+    import torch
+
+    net = network(name)
+    layer = net.get_submodule(LAST[name])
+    x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    if system == "torch":
+
+        def run():
+            with torch.inference_mode():
+                net(x)
+
+    elif system == "torchcam":
+        from torchcam.methods import GradCAM
+
+        extractor = GradCAM(net, target_layer=layer)
+
+        def run():
+            scores = net(x)
+            extractor(scores.squeeze(0).argmax().item(), scores)
+
+    elif system == "captum":
+        from captum.attr import LayerGradCam
+
+        method = LayerGradCam(net, layer)
+        best = net(x).argmax().item()
+
+        def run():
+            method.attribute(x, target=best)
+
+    else:
+        from pytorch_grad_cam import GradCAM
+
+        method = GradCAM(model=net, target_layers=[layer])
+
+        def run():
+            method(input_tensor=x)
+
+    serve(run)
+
+
+class Worker:
+    def __init__(self, command):
+        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+        assert self.process.stdout.readline() == "ready\n", f"does not start: {command}"
+
+    def median(self, runs):
+        time.sleep(PAUSE)
+        self.process.stdin.write(f"{runs}\n")
+        self.process.stdin.flush()
+        return quantile([float(word) for word in self.process.stdout.readline().split()], 0.5)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def environment():
+    import onnxruntime
+
+    library = sorted(Path(onnxruntime.__file__).parent.glob("capi/*onnxruntime.*"))
+    library = [path for path in library if re.match(r"(lib)?onnxruntime\.(so|\d|dll)", path.name)]
+    return os.environ | {"ORT_DYLIB_PATH": str(library[-1])}
+
+
+def python(system, name, path):
+    return [sys.executable, __file__, "--worker", system, name, path]
+
+
+def ours(engine, work, path, *more):
+    return [RELEASE / "bench", path, "--engine", engine, "--worker", work, *more]
+
+
+def measure(commands, rounds, runs):
+    """Milliseconds of each system in each round."""
+    workers = {key: Worker(command) for key, command in commands.items()}
+    times = {key: [] for key in workers}
+    for turn in range(-1, rounds):
+        order = list(workers)
+        # Nobody always follows the same neighbour; the first round warms up.
+        for key in order[turn % len(order) :] + order[: turn % len(order)]:
+            took = workers[key].median(runs)
+            if turn >= 0:
+                times[key].append(took)
+    for worker in workers.values():
+        worker.close()
+    return times
+
+
+# Numbers and tables.
+
+
+def quantile(numbers, share):
+    numbers = sorted(numbers)
+    return numbers[int(share * (len(numbers) - 1) + 0.5)]
+
+
+def ratio(above, below):
+    pairs = [a / b for a, b in zip(above, below)]
+    return [quantile(pairs, share) for share in (0.5, 0.25, 0.75)]
+
+
+def shown(spread):
+    return f"{spread[0]:.2f} [{spread[1]:.2f}, {spread[2]:.2f}]"
+
+
+def table(head, rows):
+    return ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+class Report:
+    def __init__(self):
+        self.lines, self.missed = [], []
+
+    def at_most(self, what, got, bound):
+        if bound is not None and got > bound:
+            self.missed.append(f"{what}: {got:.3f}, at most {bound}")
+
+    def at_least(self, what, got, bound):
+        if bound is not None and got < bound:
+            self.missed.append(f"{what}: {got:.3f}, at least {bound}")
+
+
+def last_stage(report, models, folder, rounds, runs):
+    speeds, ratios = [], []
+    for name in models:
+        path = folder / f"{name}.onnx"
+        commands = {("python", system): python(system, name, path) for system in PYTHON}
+        for engine in ENGINES:
+            commands |= {(engine, kind): ours(engine, kind, path) for kind in ("plain", "explain")}
+        times = measure(commands, rounds, runs)
+        median = {key: f"{quantile(numbers, 0.5):.1f}" for key, numbers in times.items()}
+        print(name, {" ".join(key): value for key, value in median.items()}, file=sys.stderr)
+        speeds.append([name] + [median["python", system] for system in PYTHON] + [median[engine, kind] for engine in ENGINES for kind in ("plain", "explain")])
+        row = [name]
+        for engine in ENGINES:
+            over = ratio(times[engine, "explain"], times[engine, "plain"])
+            report.at_most(f"{name}, last stage on {engine}", over[0], AT_MOST.get(("last", name)))
+            row.append(shown(over))
+        for engine in ENGINES:
+            for system in ("torchcam", "captum", "pytorch-grad-cam"):
+                over = ratio(times["python", system], times[engine, "explain"])
+                report.at_least(f"{name}, {system} over {engine}", over[0], AT_LEAST.get((engine, system, name)))
+                row.append(shown(over))
+        ratios.append(row)
+    report.lines += ["## Grad-CAM at the last stage", "", "Median milliseconds of one image.", ""]
+    columns = [f"{label}{suffix}" for label in ENGINES.values() for suffix in (" in gradcam, inference", ", **gradcam**")]
+    report.lines += table(["network", *PYTHON.values(), *columns], speeds)
+    report.lines += ["An explanation, which holds the prediction, over plain inference of the same engine; then how much longer others take than gradcam. Medians of ratios within a round, and their quartiles.", ""]
+    others = [f"{system} / {label}" for label in ENGINES.values() for system in ("TorchCAM", "captum", "pytorch-grad-cam")]
+    report.lines += table(["network", *(f"over inference, {label}" for label in ENGINES.values()), *others], ratios)
+
+
+def deeper(report, models, folder, rounds, runs):
+    rows = []
+    for name, layer, target in [(name, layer, "argmax") for name, layer in EARLY] + [(name, None, "top:5") for name in LAST]:
+        if name not in models:
+            continue
+        path = folder / f"{name}.onnx"
+        at = ["--layer", layer] if layer else []
+        # Five classes are measured against one.
+        below = ("explain", "--target", "argmax") if layer is None else ("plain",)
+        commands = {}
+        for engine in ENGINES:
+            commands[engine, "above"] = [*ours(engine, "explain", path), *at, "--target", target]
+            commands[engine, "below"] = ours(engine, below[0], path, *below[1:])
+        times = measure(commands, rounds, runs)
+        row = [name, layer or "last stage, five classes over one"]
+        for engine in ENGINES:
+            over = ratio(times[engine, "above"], times[engine, "below"])
+            bound = AT_MOST.get((layer, name)) if layer else AT_MOST.get(("top:5", name))
+            report.at_most(f"{name}, {row[1]} on {engine}", over[0], bound)
+            row.append(shown(over))
+        print(*row, file=sys.stderr)
+        rows.append(row)
+    report.lines += ["## Early layers, and five classes at once", "", "An explanation over plain inference of the same engine; the five best classes over the best one.", ""]
+    report.lines += table(["network", "layer", *ENGINES.values()], rows)
+
+
+COLD = """
+import numpy, torch, torchvision
+from PIL import Image
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.image import show_cam_on_image
+net = torchvision.models.efficientnet_b0(weights=None)
+net.load_state_dict(torch.load({weights!r}))
+net.eval()
+photo = Image.open({photo!r}).convert("RGB").resize((224, 224))
+pixels = numpy.asarray(photo, dtype=numpy.float32) / 255
+x = torch.from_numpy(((pixels - 0.5) / 0.5).transpose(2, 0, 1)[None])
+heat = GradCAM(model=net, target_layers=[net.features[-1]])(input_tensor=x)[0]
+Image.fromarray(show_cam_on_image(pixels, heat, use_rgb=True)).save({picture!r})
+"""
+
+
+def process(command):
+    """Seconds and megabytes of a process."""
+    started = time.perf_counter()
+    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0, command
+    return time.perf_counter() - started, usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
+
+
+def installed(names):
+    """Megabytes of Python packages with all that they need."""
+    seen, open_names, size = set(), list(names), 0
+    while open_names:
+        name = re.sub(r"[-_.]+", "-", open_names.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        for file in found.files or []:
+            at = found.locate_file(file)
+            size += at.stat().st_size if at.is_file() else 0
+        open_names += [re.match(r"[\w.-]+", need)[0] for need in found.requires or [] if "extra ==" not in need]
+    return size / 1e6
+
+
+def cold(report, folder, rounds):
+    import torch
+    import torchvision
+
+    weights, photo = folder / "weights.pt", ROOT / "crates/gradcam-cli/assets/cat_beside_coffee.png"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.efficientnet_b0(weights=None).state_dict(), weights)
+    script = folder / "cold.py"
+    script.write_text(COLD.format(weights=str(weights), photo=str(photo), picture=str(folder / "cold.png")))
+    commands = {"ours": [RELEASE / "gradcam", "explain", photo, "-o", folder / "ours.png"], "theirs": [sys.executable, script]}
+    figures = {key: [] for key in commands}
+    for turn in range(-1, rounds):
+        for key, command in commands.items():
+            took = process(command)
+            if turn >= 0:
+                figures[key].append(took)
+    seconds = {key: [figure[0] for figure in of] for key, of in figures.items()}
+    memory = {key: [figure[1] for figure in of] for key, of in figures.items()}
+    size = {"ours": (RELEASE / "gradcam").stat().st_size / 1e6, "theirs": installed(["torch", "torchvision", "grad-cam"])}
+    rows = []
+    for what, values, digits, bound in (("seconds", seconds, 3, COLD_TIME), ("peak of memory, MB", memory, 0, COLD_MEMORY)):
+        over = ratio(values["theirs"], values["ours"])
+        report.at_least(f"cold start, {what}", over[0], bound)
+        rows.append([what, *(f"{quantile(values[key], 0.5):.{digits}f}" for key in ("ours", "theirs")), shown(over)])
+    over = size["theirs"] / size["ours"]
+    report.at_least("installed size", over, COLD_SIZE)
+    rows.append(["installed, MB", f"{size['ours']:.0f}", f"{size['theirs']:.0f}", f"{over:.0f}"])
+    report.lines += ["## One photo, from the command line to the file", "", "`gradcam explain` with its built-in model, EfficientNet-Lite0, against a script of pytorch-grad-cam with EfficientNet-B0; the model included in the size of gradcam, not in that of the packages.", ""]
+    report.lines += table(["", "gradcam", "pytorch-grad-cam", "ratio"], rows)
+
+
+def machine():
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "torchcam", "captum", "grad-cam", "onnxruntime"))
+    rten = re.search(r'name = "rten"\nversion = "(.+)"', (ROOT / "Cargo.lock").read_text())[1]
+    rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, cwd=ROOT).stdout.split()[1]
+    return [
+        f"Machine: {cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}.",
+        f"Versions: gradcam {gradcam_version()}, rten {rten}, Rust {rust}; Python {platform.python_version()}, {versions}.",
+    ]
+
+
+def gradcam_version():
+    return subprocess.run([RELEASE / "gradcam", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Compares gradcam with what people use instead.")
+    parser.add_argument("--models", default=",".join(LAST))
+    parser.add_argument("--rounds", type=int, default=15, help="blocks of each system (at least 9 for a claim)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of a block")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a bound is missed")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--worker", nargs=3, metavar=("SYSTEM", "NETWORK", "FILE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return work(*args.worker)
+    models = args.models.split(",")
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for name in models:
+            # In a process of its own, so that this one stays small and idle.
+            subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import compare; compare.export({name!r}, {str(folder / (name + '.onnx'))!r})"], check=True, capture_output=True)
+        last_stage(report, models, folder, args.rounds, args.runs)
+        deeper(report, models, folder, args.rounds, args.runs)
+        cold(report, folder, args.rounds)
+    command = f"crates/bench/compare.py --models {args.models} --rounds {args.rounds} --runs {args.runs}"
+    head = [
+        "# Performance",
+        "",
+        f"Written by `{command}`; with `--check` it fails where a bound in that file is missed. Each system runs in a process of its own and all are asked in turn, {args.rounds} times for {args.runs} runs. Networks of torchvision with weights from a seed, 1x3x224x224, as many threads as cores.",
+        "",
+        *machine(),
+        "",
+    ]
+    args.output.write_text("\n".join(head + report.lines).rstrip() + "\n")
+    for missed in report.missed:
+        print("missed:", missed, file=sys.stderr)
+    return 1 if args.check and report.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
