@@ -340,6 +340,9 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
+
     /// What runs the network; several are measured one after the other [default: auto]
     #[arg(long = "engine", value_name = "ENGINE", value_parser = values::engines())]
     pub(crate) engines: Vec<Asked>,

@@ -8,13 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gradcam::{
-    Explainer, Target, TargetSpec, engine::Provider, image::Overrides, measure, measure::Spread,
-};
+use gradcam::{Target, TargetSpec, engine::Provider, image::Overrides, measure, measure::Spread};
 use serde_json::{Value, json};
 
 use crate::{
-    args::BenchArgs,
+    args::{BenchArgs, SignatureArgs},
     engine::{Asked, Choice},
     failure::{Failure, Result, failed},
     model,
@@ -57,6 +55,13 @@ fn in_a_process(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<
     words.extend(args.threads.map(|threads| format!("--threads={threads}").into()));
     words.extend(args.provider.map(|provider| format!("--provider={provider}").into()));
     words.extend(args.size.map(|(width, height)| format!("--size={width}x{height}").into()));
+    let SignatureArgs { inputs, output_name } = &args.signature;
+    for (name, path) in inputs {
+        let mut word = OsString::from(format!("--input={name}="));
+        word.push(path);
+        words.push(word);
+    }
+    words.extend(output_name.iter().map(|name| format!("--output-name={name}").into()));
     words.extend(args.model.iter().flat_map(|path| ["--".into(), path.as_os_str().to_owned()]));
     let again = |error: io::Error| failed(format!("cannot run gradcam again: {error}"));
     let mut child = Command::new(env::current_exe().map_err(again)?);
@@ -75,7 +80,7 @@ fn in_a_process(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<
 fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Value> {
     let choice = Choice::new(engine, args.provider, args.model.is_none())?;
     let started = Instant::now();
-    let builder = Explainer::builder(model::open(args.model.as_deref())?)
+    let builder = model::builder(model::open(args.model.as_deref())?, &args.signature)?
         .layers(layer)
         .preprocess(Overrides { size: args.size, imagenet: true, ..Overrides::default() });
     let explainer = choice.set(builder, args.threads).build()?;

@@ -1,9 +1,12 @@
 //! What an explanation costs: it is measured against the model alone, on the same engine.
 
 use ndarray::{ArrayD, ArrayViewD};
-use onnx_grad::{graph::Graph, prune};
+use onnx_grad::{
+    graph::{Graph, ValueId},
+    prune,
+};
 
-use super::Explainer;
+use super::{Explainer, input::range};
 use crate::{
     Result,
     engine::{Session, Tensor, TensorView},
@@ -31,7 +34,9 @@ impl Inference<'_> {
         let rows: Vec<usize> = (0..count).collect();
         let given = inputs.given.iter().map(|given| given.rows(&rows, count));
         let given = given.collect::<Result<Vec<_>>>()?;
-        let mut named = vec![(inputs.image.name.as_str(), TensorView::from(x.view()))];
+        let integers = inputs.image.integers(&x)?;
+        let images = integers.as_ref().map_or(TensorView::from(x.view()), |x| x.view().into());
+        let mut named = vec![(inputs.image.name.as_str(), images)];
         let names = inputs.given.iter().map(|given| given.name.as_str());
         named.extend(names.zip(given.iter().map(Tensor::view)));
         named.retain(|(name, _)| self.inputs.iter().any(|kept| kept == name));
@@ -43,16 +48,21 @@ impl Inference<'_> {
 }
 
 impl Explainer {
-    /// Prepares the model alone, as it would be run without explanations, for inputs of a shape. Its first
-    /// output is computed.
+    /// Prepares the model alone, as it would be run without explanations, for inputs of a shape. The output
+    /// that holds the scores is computed.
     ///
     /// # Errors
     /// `Input` where the shape does not fit, `Model`, `Engine`.
     pub fn inference(&self, shape: &[usize]) -> Result<Inference<'_>> {
         self.inputs.image.check(shape)?;
         let graph = Graph::new(&self.model, &self.inputs.sizes(shape))?;
-        let Some(output) = graph.outputs().first().copied() else {
-            bail!(Model, "the model has no output")
+        let floats = |output: &&ValueId| graph.fact(**output).elem.is_float();
+        let output = match &self.output {
+            Some(name) => graph.value(name)?,
+            None => match graph.outputs().iter().find(floats) {
+                Some(output) => *output,
+                None => bail!(Model, "the model has no output of floats"),
+            },
         };
         let model = prune(&graph, &[output])?;
         let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
@@ -62,7 +72,7 @@ impl Explainer {
     }
 
     /// An input for a run of one image, or of as many as the model fixes, of the usual size, with numbers
-    /// between −1 and 1 from a formula.
+    /// between −1 and 1 from a formula, or small whole ones where the model takes those.
     ///
     /// # Errors
     /// `Input` where the model does not say how many axes its input has.
@@ -77,9 +87,15 @@ impl Explainer {
             bail!(Input, "the model does not say what sizes its input \"{}\" has", image.name)
         };
         let last = shape.len() - 1;
+        let whole = range(image.elem);
         Ok(ArrayD::from_shape_fn(shape, |at| {
-            let step = (at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17;
-            f32::from(u8::try_from(step).unwrap_or(0)) / 8.0 - 1.0
+            let step = u8::try_from((at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17);
+            let step = step.unwrap_or_default();
+            match whole {
+                // Booleans are numbers up to 1.
+                Some((_, most)) => f32::from(if most > 1 { step } else { step % 2 }),
+                None => f32::from(step) / 8.0 - 1.0,
+            }
         }))
     }
 
