@@ -152,7 +152,7 @@ def work(system, name, path):
         method = GradCAM(model=net, target_layers=[layer])
 
         def run():
-            method(input_tensor=x)
+            method(input_tensor=x, targets=None)
 
     serve(run)
 
@@ -306,7 +306,7 @@ net.eval()
 photo = Image.open({photo!r}).convert("RGB").resize((224, 224))
 pixels = numpy.asarray(photo, dtype=numpy.float32) / 255
 x = torch.from_numpy(((pixels - 0.5) / 0.5).transpose(2, 0, 1)[None])
-heat = GradCAM(model=net, target_layers=[net.features[-1]])(input_tensor=x)[0]
+heat = GradCAM(model=net, target_layers=[net.features[-1]])(input_tensor=x, targets=None)[0]
 Image.fromarray(show_cam_on_image(pixels, heat, use_rgb=True)).save({picture!r})
 """
 
