@@ -131,7 +131,7 @@ fn command_lines() {
             row("explain photo.png -o out.jpg", 2, &["written as PNG", ".png"]),
             row("explain photo.png --frobnicate", 2, &["--frobnicate"]),
             row("frobnicate", 2, &["frobnicate"]),
-            row("man frobnicate", 2, &["explain, layers, methods"]),
+            row("man frobnicate", 2, &["explain, layers, bench, methods"]),
             row(
                 "explain photo.png -o no/such/x.png",
                 1,

@@ -10,7 +10,7 @@ use std::{
 
 use gradcam::{
     Explainer, Explanation, Grid, TargetSpec,
-    image::{OverlayStyle, Photo},
+    image::{OverlayStyle, Photo, Placement},
     ndarray::{ArrayD, Axis, Slice},
 };
 
@@ -136,7 +136,9 @@ impl<'a> Job<'a> {
         let mut done = Vec::new();
         for (at, path) in paths.iter().enumerate() {
             let started = Instant::now();
-            let loaded = match first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The lock is not held while an image is read.
+            let before = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let loaded = match before {
                 Some(loaded) => Ok(loaded),
                 None => self.load(path).map(|image| (image, started.elapsed())),
             };
@@ -159,15 +161,21 @@ impl<'a> Job<'a> {
         photos: Vec<Read<'_>>,
         report: &Report<'_>,
     ) -> Vec<(usize, Result<Vec<Drawn>>)> {
+        if photos.is_empty() {
+            return Vec::new();
+        }
         let started = Instant::now();
         match self.explained(&photos) {
-            Ok(items) => {
-                let explain = started.elapsed() / u32::try_from(photos.len().max(1)).unwrap_or(1);
-                let each = photos.iter().zip(items).map(|(Read { at, path, took, .. }, item)| {
-                    let stages = Stages { read: *took, explain, write: Duration::ZERO };
-                    (*at, self.draw(path, item, stages, report).map(|drawn| vec![drawn]))
-                });
-                each.collect()
+            Ok(explained) => {
+                let explain = started.elapsed() / u32::try_from(photos.len()).unwrap_or(u32::MAX);
+                let draw = |(read, (explanations, placement)): (Read<'_>, _)| {
+                    let photo = Some((read.photo, placement));
+                    let item = Item { photo, explanations, ..Item::new(names::stem(read.path)) };
+                    let stages = Stages { read: read.took, explain, write: Duration::ZERO };
+                    let drawn = self.draw(read.path, item, stages, report);
+                    (read.at, drawn.map(|drawn| vec![drawn]))
+                };
+                photos.into_iter().zip(explained).map(draw).collect()
             }
             // One of them is at fault, and the others are done.
             Err(error) if photos.len() > 1 && model::is_about_the_image(error.kind()) => {
@@ -180,22 +188,24 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn explained(&self, photos: &[Read<'_>]) -> gradcam::Result<Vec<Item>> {
+    /// The explanations of photos by every method, and the parts of them that the network saw.
+    fn explained(
+        &self,
+        photos: &[Read<'_>],
+    ) -> gradcam::Result<Vec<(Vec<Explanation>, Placement)>> {
         let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
-        let mut items: Vec<Item> =
-            photos.iter().map(|read| Item::new(names::stem(read.path))).collect();
-        if pictures.is_empty() {
-            return Ok(items);
-        }
+        let mut all: Vec<(Vec<Explanation>, Placement)> = Vec::new();
         for explainer in &self.explainers {
             let explained = explainer.explain_photos(&pictures, &self.targets)?;
-            for ((item, photo), (some, placement)) in items.iter_mut().zip(&pictures).zip(explained)
-            {
-                item.explanations.extend(some);
-                item.photo = Some(((*photo).clone(), placement));
+            if all.is_empty() {
+                all = explained;
+                continue;
+            }
+            for ((all, _), (some, _)) in all.iter_mut().zip(explained) {
+                all.extend(some);
             }
         }
-        Ok(items)
+        Ok(all)
     }
 
     /// Explains the images of a tensor and draws their files.
