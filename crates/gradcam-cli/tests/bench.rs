@@ -36,7 +36,8 @@ fn one_line_for_each_engine_and_layer() {
     let folder = prepared();
     let several =
         ["--engine", "rten", "--engine", "onnxruntime", "--layer", "act", "--layer", "conv"];
-    let rows: [(&[&str], &[(&str, &str)]); 4] = [
+    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let rows: [Row<'_>; 4] = [
         (&["m.onnx"], &[("onnxruntime", "act")]),
         (&["m.onnx", "--engine", "rten", "--layer", "-1"], &[("rten", "act")]),
         (&[], &[("rten", "bn2")]),
