@@ -174,11 +174,9 @@ class Worker:
 
 
 def environment():
-    import onnxruntime
-
-    library = sorted(Path(onnxruntime.__file__).parent.glob("capi/*onnxruntime.*"))
-    library = [path for path in library if re.match(r"(lib)?onnxruntime\.(so|\d|dll)", path.name)]
-    return os.environ | {"ORT_DYLIB_PATH": str(library[-1])}
+    folder = metadata.distribution("onnxruntime").locate_file("onnxruntime/capi")
+    library = [path for path in Path(folder).iterdir() if re.match(r"(lib)?onnxruntime\.(so|\d|dll)", path.name)]
+    return os.environ | {"ORT_DYLIB_PATH": str(max(library))}
 
 
 def python(system, name, path):
@@ -339,13 +337,21 @@ def installed(names):
     return size / 1e6
 
 
-def cold(report, folder, rounds):
+def save_weights(name, path):
     import torch
-    import torchvision
 
+    torch.save(network(name).state_dict(), path)
+
+
+def elsewhere(call):
+    """Calls a function of this file in a process of its own: this one stays small, because a process that it starts has its peak of memory at first."""
+    path = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); sys.dont_write_bytecode = True; import compare; compare.{call}"], check=True, capture_output=True)
+
+
+def cold(report, folder, rounds):
     weights, photo = folder / "weights.pt", ROOT / "crates/gradcam-cli/assets/cat_beside_coffee.png"
-    torch.manual_seed(0)
-    torch.save(torchvision.models.efficientnet_b0(weights=None).state_dict(), weights)
+    elsewhere(f"save_weights('efficientnet_b0', {str(weights)!r})")
     script = folder / "cold.py"
     script.write_text(COLD.format(weights=str(weights), photo=str(photo), picture=str(folder / "cold.png")))
     commands = {"ours": [RELEASE / "gradcam", "explain", photo, "-o", folder / "ours.png"], "theirs": [sys.executable, script]}
@@ -401,8 +407,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for name in models:
-            # In a process of its own, so that this one stays small and idle.
-            subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import compare; compare.export({name!r}, {str(folder / (name + '.onnx'))!r})"], check=True, capture_output=True)
+            elsewhere(f"export({name!r}, {str(folder / (name + '.onnx'))!r})")
         last_stage(report, models, folder, args.rounds, args.runs)
         deeper(report, models, folder, args.rounds, args.runs)
         cold(report, folder, args.rounds)
