@@ -1,6 +1,6 @@
 //! How sessions are called, and what they say when they are called wrongly.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 #[path = "engine/build.rs"]
 #[allow(dead_code, reason = "each test binary uses a part")]
