@@ -87,7 +87,10 @@ impl Layers {
         let reaching = automatic::active(graph, graph.inputs(), output);
         let default = automatic::last_feature_map(graph, &views, images, output);
         let scopes = Scopes::new(graph);
-        Self { modules: modules(graph, &scopes), scopes, views, reaching, default }
+        let shows = |value| reaching.contains(&value) && views.of(graph, value).is_some();
+        let modules = modules(graph, &scopes, |value| default == Some(value));
+        let default = default.map(|value| leaving_a_module(graph, &modules, value, shows));
+        Self { modules, scopes, views, reaching, default }
     }
 
     /// The value of the layer that is taken where none is named.
@@ -157,6 +160,11 @@ impl Layers {
             let nodes = graph.producer(value).into_iter().collect();
             return Ok(Found { path: name.to_owned(), value, nodes });
         }
+        if let Some(id) = folded::into(graph, &self.scopes, name)
+            && let Some(value) = graph.node_outputs(id).first().copied().flatten()
+        {
+            return Ok(Found { path: name.to_owned(), value, nodes: vec![id] });
+        }
         let fits = |module: &&Module| {
             let outer = module.path.strip_suffix(name);
             outer.is_some_and(|outer| outer.ends_with(['.', '/']))
@@ -179,15 +187,25 @@ impl Layers {
                 "layer \"{name}\" gives no value that the rest of the model reads; name a value inside it"
             );
         }
+        let list = match graph.model().path() {
+            Some(path) => format!("gradcam layers {}", path.display()),
+            None => "gradcam layers".to_owned(),
+        };
+        if let Some((parent, _)) =
+            name.rsplit_once('.').filter(|(parent, _)| self.is_module(parent))
+        {
+            bail!(
+                Layer,
+                "no layer named \"{name}\"; a dropout, an identity and a norm that was folded into a convolution \
+                 leave nothing in the file. \"{parent}\" has: {}; list all with: {list}",
+                self.parts(parent)
+            );
+        }
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
         let closest = match closest(name, names.chain(values)).as_slice() {
             [] => String::new(),
             names => format!("; closest: {}", names.join(", ")),
-        };
-        let list = match graph.model().path() {
-            Some(path) => format!("gradcam layers {}", path.display()),
-            None => "gradcam layers".to_owned(),
         };
         bail!(Layer, "no layer named \"{name}\"{closest}; list them with: {list}")
     }
@@ -205,6 +223,14 @@ impl Layers {
             Some(found(value, graph.producer(value).into_iter().collect()))
         };
         module.map(Module::found).or_else(by_node).or_else(by_value)
+    }
+
+    /// The names of the modules directly inside one.
+    fn parts(&self, parent: &str) -> String {
+        let inside = self.modules.iter().filter_map(|module| {
+            module.path.strip_prefix(parent)?.strip_prefix('.').filter(|rest| !rest.contains('.'))
+        });
+        inside.collect::<Vec<_>>().join(", ")
     }
 
     fn counted(&self, graph: &Graph, number: i64) -> Result<ValueId> {
@@ -248,18 +274,21 @@ impl Layers {
     }
 }
 
-/// Every module, outer modules before their parts; every node where the file names no modules.
-fn modules(graph: &Graph, scopes: &Scopes) -> Vec<Module> {
-    if graph.nodes().all(|(id, _)| scopes.of(id).is_none()) {
-        let each = graph.nodes().filter_map(|(id, node)| {
-            let value = graph.node_outputs(id).first().copied().flatten()?;
-            let path = graph.name(value).to_owned();
-            let (value, _) = quantised::shown(graph, value);
-            let kind = node.op().to_owned();
-            Some(Module { path, value, kind, outer: false, folded: false, nodes: vec![id] })
-        });
-        return each.collect();
-    }
+/// Every module, outer modules before their parts; every node where the file names no modules. A node
+/// outside the modules of a file that has some, such as a function that `forward` itself calls, is
+/// there where `listed` says so of its value.
+fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> Vec<Module> {
+    let bare = graph.nodes().all(|(id, _)| scopes.of(id).is_none());
+    let alone = graph.nodes().filter(|(id, _)| scopes.of(*id).is_none());
+    let alone = alone.filter_map(|(id, node)| {
+        let made = graph.node_outputs(id).first().copied().flatten()?;
+        let path = graph.name(made).to_owned();
+        let (value, _) = quantised::shown(graph, made);
+        let kind = node.op().to_owned();
+        let module = Module { path, value, kind, outer: false, folded: false, nodes: vec![id] };
+        (bare || listed(value)).then_some(module)
+    });
+    let mut found: Vec<Module> = alone.collect();
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
     let mut with_parts: HashSet<&str> = HashSet::new();
@@ -279,7 +308,7 @@ fn modules(graph: &Graph, scopes: &Scopes) -> Vec<Module> {
             }
         }
     }
-    let found = order.into_iter().filter_map(|path| {
+    found.extend(order.into_iter().filter_map(|path| {
         let nodes = &members[path];
         let last = *leaving(graph, nodes).last()?;
         let (value, _) = quantised::shown(graph, last);
@@ -287,8 +316,10 @@ fn modules(graph: &Graph, scopes: &Scopes) -> Vec<Module> {
         let outer = with_parts.contains(path);
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
         Some(Module { path: path.to_owned(), value, kind, outer, folded, nodes: nodes.clone() })
-    });
-    found.collect()
+    }));
+    // An outer module begins with the node with which its first part begins, and stays before it.
+    found.sort_by_key(|module| module.nodes.first().copied());
+    found
 }
 
 /// The values that a set of nodes makes and others read, in node order.
@@ -300,6 +331,27 @@ pub(crate) fn leaving(graph: &Graph, nodes: &[NodeId]) -> Vec<ValueId> {
             || graph.consumers(*value).iter().any(|reader| !inside.contains(reader))
     };
     outputs.copied().filter(escapes).collect()
+}
+
+/// The same numbers where a module's output is called so: its last operator may move them about.
+fn leaving_a_module(
+    graph: &Graph,
+    modules: &[Module],
+    value: ValueId,
+    shows: impl Fn(ValueId) -> bool,
+) -> ValueId {
+    let mut at = value;
+    loop {
+        if modules.iter().any(|module| module.value == at && module.path != graph.name(at)) {
+            return at;
+        }
+        let [reader] = graph.consumers(at) else { return value };
+        let moved = graph.node_outputs(*reader).first().copied().flatten();
+        match moved.filter(|moved| attention::moves(graph.node(*reader)) && shows(*moved)) {
+            Some(moved) => at = moved,
+            None => return value,
+        }
+    }
 }
 
 /// A module of one node is that operator, a larger one the number of its nodes.

@@ -28,11 +28,11 @@ fn modules_of_both_exporters() {
     let rows: &[(&str, Option<&str>, &str, &[&str])] = &[
         // Layer; operator in torch's older exporter and in the newer one, warnings of both.
         ("conv1", Some("Conv 0"), "Conv 0", FOLDED),
-        ("bn1", None, "Conv 0", &[]),
+        ("bn1", Some("Conv 0"), "Conv 0", &[]),
         ("act", Some("Mul 0"), "Mul 0", &[]),
         ("layer1.0.conv1", Some("Conv 1"), "Conv 1", FOLDED),
         ("layer1.0.conv2", Some("Conv 2"), "Conv 2", FOLDED),
-        ("layer1.0.bn2", None, "Conv 2", &[]),
+        ("layer1.0.bn2", Some("Conv 2"), "Conv 2", &[]),
         ("layer1.0", Some("Relu 1"), "Relu 1", &[]),
         ("layer1", Some("Relu 3"), "Relu 3", &[]),
         ("layer1.1", Some("Relu 3"), "Relu 3", &[]),

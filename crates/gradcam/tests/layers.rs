@@ -95,6 +95,8 @@ fn the_automatic_layer() {
     for (name, path, value, why) in DEFAULTS {
         let explainer = Explainer::builder(network(name).0).build().expect("an explainer");
         assert_eq!(explainer.layers().next(), Some((path, value)), "{name}: {why}");
+        let listed = explainer.layer_list().iter().filter(|layer| layer.default);
+        assert_eq!(listed.map(|layer| layer.path.as_str()).collect::<Vec<_>>(), [path], "{name}");
     }
     let demo =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets/efficientnet_lite0.onnx");

@@ -3,7 +3,10 @@
 
 use std::collections::HashSet;
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    graph::{Graph, NodeId, ValueId},
+    proto::NodeProto,
+};
 
 /// Operators that move elements about.
 const LAYOUT: &[&str] = &[
@@ -23,6 +26,11 @@ const LAYOUT: &[&str] = &[
     "Transpose",
     "Unsqueeze",
 ];
+
+/// Whether a node moves elements about and does no more.
+pub(super) fn moves(node: &NodeProto) -> bool {
+    LAYOUT.contains(&node.op())
+}
 
 /// The value that the last attention reads, where no convolution comes behind it.
 pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<ValueId> {
@@ -53,7 +61,8 @@ fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
                 let inputs = graph.node_inputs(reader).iter().flatten();
                 return inputs.filter(|input| active.contains(input)).count() == 2;
             }
-            if LAYOUT.contains(&op) {
+            // Torch's newer exporter replaces the weights of a row that is masked as a whole.
+            if LAYOUT.contains(&op) || op == "Where" {
                 open.extend(graph.node_outputs(reader).iter().flatten());
             }
         }

@@ -62,6 +62,12 @@ impl Axis {
         self.atoms.iter().any(|atom| matches!(atom.meaning, Meaning::Space(_)))
     }
 
+    /// Whether it has channels and positions.
+    fn is_mixed(&self) -> bool {
+        self.has_space()
+            && self.atoms.iter().any(|atom| atom.meaning == Meaning::Channel && atom.size > 1)
+    }
+
     /// Appends a faster atom; two that were split are one again.
     fn push(&mut self, atom: Atom) {
         match self.atoms.last_mut() {
@@ -87,6 +93,9 @@ pub(super) type Axes = Vec<Axis>;
 /// Follows the network, in the order of its nodes.
 pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
     let mut known: HashMap<ValueId, Axes> = HashMap::new();
+    // What the axes of `known` are made of where channels are joined with positions, for the reshape that
+    // undoes it: a group norm is written as one of instances between two reshapes.
+    let mut mixed: HashMap<ValueId, Axes> = HashMap::new();
     for &input in graph.inputs() {
         if let Some(sizes) = graph.fact(input).sizes().filter(|sizes| sizes.len() >= 3) {
             known.insert(input, of_image(&sizes));
@@ -96,7 +105,12 @@ pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
         for (place, output) in graph.node_outputs(id).iter().enumerate() {
             let Some(output) = output else { continue };
             let Some(sizes) = graph.fact(*output).sizes() else { continue };
-            let axes = of_output(graph, &known, id, place, &sizes);
+            let joined = joined_of_output(graph, &known, &mixed, id, &sizes);
+            let pure = joined.as_ref().filter(|axes| !axes.iter().any(Axis::is_mixed)).cloned();
+            let axes = pure.or_else(|| of_output(graph, &known, id, place, &sizes));
+            if let Some(joined) = joined.filter(|axes| axes.iter().any(Axis::is_mixed)) {
+                mixed.insert(*output, joined);
+            }
             // A rule that was led astray does not get the sizes right.
             let fits = |axes: &Axes| {
                 let whole = axes.iter().map(|axis| axis.before + axis.inside() + axis.behind);
@@ -133,6 +147,33 @@ pub(super) fn channels_first(sizes: &[i64]) -> Axes {
     sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
 }
 
+/// The axes of a reshape, or of what computes position by position behind one, with all of their atoms.
+fn joined_of_output(
+    graph: &Graph,
+    known: &HashMap<ValueId, Axes>,
+    mixed: &HashMap<ValueId, Axes>,
+    id: NodeId,
+    sizes: &[i64],
+) -> Option<Axes> {
+    let input = graph.node_inputs(id).first().copied().flatten()?;
+    match graph.node(id).op() {
+        "Reshape" | "Flatten" => regrouped(mixed.get(&input).or_else(|| known.get(&input))?, sizes),
+        "InstanceNormalization"
+        | "LayerNormalization"
+        | "BatchNormalization"
+        | "Cast"
+        | "Identity"
+        | "Add"
+        | "Sub"
+        | "Mul"
+        | "Div" => mixed
+            .get(&input)
+            .filter(|_| graph.fact(input).sizes().as_deref() == Some(sizes))
+            .cloned(),
+        _ => None,
+    }
+}
+
 fn of_output(
     graph: &Graph,
     known: &HashMap<ValueId, Axes>,
@@ -159,7 +200,9 @@ fn of_output(
             let perm = node.attr_ints("perm").map_or_else(reversed, <[i64]>::to_vec);
             perm.iter().map(|axis| from.get(usize::try_from(*axis).ok()?).cloned()).collect()
         }
-        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => regrouped(first()?, sizes),
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
+            Some(regrouped(first()?, sizes)?.into_iter().map(unmixed).collect())
+        }
         "MatMul" | "Gemm" | "MatMulInteger" | "QLinearMatMul" => {
             let mut axes = first()?.clone();
             let last = axes.last_mut()?;
@@ -285,7 +328,7 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
                 return None;
             }
         }
-        axes.push(unmixed(axis));
+        axes.push(axis);
     }
     Some(axes)
 }

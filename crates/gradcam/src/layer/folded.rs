@@ -15,13 +15,61 @@ pub(super) fn by_weights(graph: &Graph, path: &str) -> Option<ValueId> {
     graph.node_outputs(id).first().copied().flatten()
 }
 
+/// The convolution that a norm of this path was folded into, whose output is the norm's: the one before it in a
+/// sequence, the one with its number (`conv2`, `bn2`), or the only one beside it that no other norm follows.
+pub(super) fn into(graph: &Graph, scopes: &Scopes, path: &str) -> Option<NodeId> {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let beside = |scope: &str| {
+        let (outer, name) = scope.rsplit_once('.').unwrap_or(("", scope));
+        (outer == parent).then(|| name.to_owned())
+    };
+    let holding: Vec<(NodeId, String)> = graph
+        .nodes()
+        .filter(|(id, _)| is_folded(graph, *id))
+        .filter_map(|(id, _)| Some((id, beside(scopes.of(id)?)?)))
+        .collect();
+    if let Some(place) = name.parse::<usize>().ok().and_then(|place| place.checked_sub(1)) {
+        return holding.iter().find(|(_, name)| *name == place.to_string()).map(|(id, _)| *id);
+    }
+    if !is_norm(name) {
+        return None;
+    }
+    let number = |name: &str| name.trim_start_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let same =
+        |(_, conv): &&(NodeId, String)| conv.contains("conv") && number(conv) == number(name);
+    if let [(id, _)] = holding.iter().filter(same).collect::<Vec<_>>().as_slice() {
+        return Some(*id);
+    }
+    // The activation of a norm that has one is in the norm's scope.
+    let followed = |id: NodeId| {
+        let outputs = graph.node_outputs(id).iter().flatten();
+        let mut readers = outputs.flat_map(|value| graph.consumers(*value));
+        readers.any(|reader| {
+            let scope = scopes.of(*reader).unwrap_or_default();
+            let below = scope.strip_prefix(parent).unwrap_or_default().trim_start_matches('.');
+            is_norm(below.split('.').next().unwrap_or_default())
+        })
+    };
+    let mut alone = holding.iter().filter(|(id, _)| !followed(*id));
+    alone.next().filter(|_| alone.next().is_none()).map(|(id, _)| *id)
+}
+
+fn is_norm(name: &str) -> bool {
+    name.contains("bn") || name.contains("norm")
+}
+
+/// Whether torch's older exporter gave a convolution new weights, as it does to fold a norm.
+fn is_folded(graph: &Graph, id: NodeId) -> bool {
+    let weights = graph.node_inputs(id).get(1).copied().flatten();
+    weights.is_some_and(|weights| graph.name(weights).starts_with("onnx::Conv"))
+}
+
 /// What a user should know who asked for a convolution and gets the norm behind it.
 pub(super) fn note(graph: &Graph, scopes: &Scopes, path: &str, value: ValueId) -> Option<String> {
     let id = graph.producer(value)?;
-    let weights = graph.name(graph.node_inputs(id).get(1).copied().flatten()?);
     let own = if let Some(path) = scopes.folded(id) {
         path
-    } else if weights.starts_with("onnx::Conv") {
+    } else if is_folded(graph, id) {
         scopes.of(id)?
     } else {
         // Files that were simplified have lost the note, but a norm's value keeps its name, of a tuple's item.

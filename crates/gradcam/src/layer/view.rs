@@ -43,6 +43,8 @@ pub(crate) struct Views {
     axes: HashMap<ValueId, Axes>,
     /// Whether the model takes pictures [N, C, H, W], so that three axes may be tokens.
     pictures: bool,
+    /// The number of images of a run.
+    batch: Option<i64>,
     grid: Grid,
 }
 
@@ -50,7 +52,10 @@ impl Views {
     pub(crate) fn new(graph: &Graph, grid: Grid) -> Self {
         let rank = |value: &ValueId| graph.fact(*value).rank();
         let pictures = graph.inputs().iter().any(|input| rank(input) == Some(4));
-        Self { axes: of_values(graph), pictures, grid }
+        let sizes = graph.inputs().iter().find(|input| rank(input) == Some(4));
+        let sizes = sizes.and_then(|input| graph.fact(*input).sizes());
+        let batch = sizes.and_then(|sizes| sizes.first().copied());
+        Self { axes: of_values(graph), pictures, batch, grid }
     }
 
     /// The view of a value, if it shows a picture: floats with more than one position.
@@ -74,6 +79,9 @@ impl Views {
             return self.axes.values().any(same).then_some(axes);
         };
         let (batch, tokens, channels) = (*batch, *tokens, *channels);
+        if Some(batch) != self.batch {
+            return None; // Not one row of tokens for each image, as inside TNT's patches.
+        }
         let side =
             |count: i64| count.checked_isqrt().filter(|side| side.saturating_mul(*side) == count);
         let (rows, columns, prefix) = match (self.grid.size, self.grid.prefix) {
