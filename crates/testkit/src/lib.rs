@@ -11,6 +11,7 @@ mod networks;
 mod operators;
 mod quantized;
 mod weights;
+mod zoo;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -24,6 +25,7 @@ pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
 pub use quantized::{Quantized, QuantizedCases, quantized};
 pub use weights::{splitmix64, uniform, weights};
+pub use zoo::{ZooModel, zoo};
 
 /// A tensor of a fixture, in float64.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,0 +1,60 @@
+//! Small members of the families of image models, as both of torch's exporters write them: the default layer,
+//! and raw maps there and at an early module against float64 PyTorch.
+
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
+#[path = "engine/common.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
+mod common;
+
+use gradcam::{Explainer, Method, Model, Target, engine::EngineKind};
+use ndarray::ArrayD;
+use testkit::{ZooModel, largest_error, zoo};
+
+/// Ten times what torch's own float32 is from its float64, which the generator checks.
+const BOUND: f64 = 1e-4;
+
+fn check(model: &ZooModel, kind: EngineKind) {
+    let name = &model.name;
+    let file = Model::open(model.path()).expect("a model");
+    let x = ArrayD::from_shape_vec(model.input.clone(), model.image()).expect("an image");
+    for method in ["gradcam", "hirescam"] {
+        let layers: Vec<&String> = model.layers.keys().collect();
+        let method: Method = method.parse().expect("a method");
+        let builder = Explainer::builder(file.clone()).layers(layers.iter().copied());
+        let builder = match kind {
+            EngineKind::OnnxRuntime => builder.engine(kind).library_places(common::library()),
+            _ => builder.engine(kind),
+        };
+        let explainer = builder.method(method).build().expect("an explainer");
+        let target = [Target::Class(model.class)];
+        let explained = explainer.explain_batch(x.view(), &target).expect("an explanation");
+        for (place, layer) in layers.into_iter().enumerate() {
+            let got = &explained[0].layers[place].map;
+            let want = &model.layers[layer][&method.to_string()];
+            assert_eq!(got.shape(), &want.shape[1..], "{name} {layer}");
+            let got: Vec<f32> = got.iter().copied().collect();
+            let error = largest_error(&got, &want.data);
+            assert!(error <= BOUND, "{name} {layer} {method} on {kind}: {error:.1e}");
+        }
+    }
+}
+
+#[test]
+fn every_family_equals_float64_pytorch() {
+    let models = zoo();
+    assert!(models.len() >= 30, "{} models", models.len());
+    for model in &models {
+        EngineKind::ALL.iter().for_each(|kind| check(model, *kind));
+    }
+}
+
+#[test]
+fn the_default_layer_of_every_family() {
+    for model in zoo() {
+        let file = Model::open(model.path()).expect("a model");
+        let explainer = Explainer::builder(file).build().expect("an explainer");
+        let default = explainer.layers().next().map(|(path, _)| path.to_owned());
+        assert_eq!(default.as_deref(), Some(&*model.default), "{}: {}", model.name, model.why);
+    }
+}

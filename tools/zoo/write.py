@@ -1,0 +1,106 @@
+"""docs/models.md from the rows of the comparison."""
+
+import json
+from pathlib import Path
+
+ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
+BOUND = 1e-3
+
+
+def allowed(row, which):
+    """A thousandth of the largest entry, or three times what float32 of the framework itself is from its float64."""
+    return max(BOUND, 3 * row["framework_f32"].get(which, 0))
+
+
+def verdict(row, engine):
+    """True, or why the row does not agree on this engine."""
+    found = row["engines"].get(engine, {})
+    for which in ("default", "early"):
+        value = found.get(which)
+        if isinstance(value, str):
+            return f"{which} layer: {short(value)}"
+        if value is not None and value > allowed(row, which):
+            return f"{which} layer: {value:.1e} from the framework, whose float32 is {row['framework_f32'][which]:.1e} from its float64"
+    return True if found.get("default") is not None else "no layer was explained"
+
+
+def short(text):
+    text = " ".join(text.replace("gradcam: ", "").replace("|", "/").split())
+    return text if len(text) <= 220 else text[:217] + "…"
+
+
+def number(value):
+    return "–" if value is None else "refused" if isinstance(value, str) else f"{value:.0e}"
+
+
+def table(rows):
+    yield "| model | exporter | nodes | default layer | scores | default | early layer | early | float32 |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        both = lambda key: " / ".join(number(row["engines"].get(engine, {}).get(key)) for engine in ENGINES)
+        own = " / ".join(number(row["framework_f32"].get(which)) for which in ("default", "early"))
+        cells = [row["model"], row["exporter"], str(row["nodes"]), f"`{row['default_layer']}`", both("forward"), both("default"), f"`{row['early_layer']}`", both("early"), own]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def families():
+    from zoo.tiny import TINY
+
+    yield "| family | default layer of a small one | why |"
+    yield "|---|---|---|"
+    for _, family, why, _, _, default, *_ in TINY:
+        name = default if isinstance(default, str) else default["legacy"]
+        yield f"| {family} | `{name}` | {why} |"
+
+
+def write(files):
+    rows = [json.loads(line) for file in files for line in Path(file).read_text().splitlines()]
+    rows.sort(key=lambda row: (row["source"], row["model"], row["exporter"]))
+    failed = [row for row in rows if row.get("export_error")]
+    unrun = [row for row in rows if row.get("runtime_error")]
+    counted = [row for row in rows if row not in failed and row not in unrun]
+    agree = {engine: [row for row in counted if verdict(row, engine) is True] for engine in ENGINES}
+    refused = [row for row in counted if verdict(row, "rten") is not True and "cannot run" in verdict(row, "rten")]
+    share = lambda engine: f"{len(agree[engine])} ({100 * len(agree[engine]) / len(counted):.1f} %)"
+    lines = [
+        "<!-- Written by `python tools/model_zoo.py write`; the rows come from `model_zoo.py run`, `zoo_keras.py` and `zoo_yolo.py`. -->",
+        "# Models that were tried",
+        "",
+        f"{len(rows)} files of {len({(row['source'], row['model']) for row in rows})} models, each with random weights from a seed. "
+        f"{len(failed)} are not exported by their exporter and {len(unrun)} do not run in ONNX Runtime; {len(counted)} count. "
+        f"The raw maps of Grad-CAM and HiResCAM, at the default layer and at an early one, agree with the float64 gradients of the framework in {share('onnxruntime')} of them on ONNX Runtime and in {share('rten')} on rten, "
+        f"which refuses {len(refused)} by name. Why the others do not is said below.",
+        "",
+        "A row agrees where the larger of the two maps' differences is at most 0.001 of the map's largest entry, or three times what the framework's own float32 is from its float64. "
+        "*scores*, *default* and *early* are the differences on ONNX Runtime / rten; *float32* is that of the framework at the default / early layer, the largest of three images that differ in the last bit. "
+        "The early layer is the block a third of the way in, addressed by the framework's own name for it; its input image is the first of eight at which changes of some millionths flip few rectifiers.",
+        "",
+        "Random weights make this harder than trained ones: maps are noise, and a single rectifier whose input is within rounding of zero can move an early map by a hundredth of its largest entry. Such rows are among those that do not agree.",
+        "",
+        "Torch 2.15 itself computes a wrong gradient of a batch norm in evaluation mode from a cotangent with transposed strides, on a CPU, in float32 and float64: finite differences of its own forward pass and gradcam agree with each other there. "
+        "The comparison gives batch norms contiguous cotangents, which puts it right.",
+        "",
+        "## Default layers",
+        "",
+        "Without `--layer` the map is made at:",
+        "",
+        *families(),
+        "",
+        "The tests explain these small models, as both exporters of torch write them, at the default layer and at an early one.",
+        "",
+        "## What does not agree",
+        "",
+        "| model | exporter | engine | why |",
+        "|---|---|---|---|",
+    ]
+    for row in counted:
+        for engine, name in ENGINES.items():
+            why = verdict(row, engine)
+            if why is not True:
+                lines.append(f"| {row['model']} | {row['exporter']} | {name} | {why} |")
+    lines += ["", "## What is not exported, or does not run", "", "| model | exporter | what the exporter or ONNX Runtime says |", "|---|---|---|"]
+    for row in failed + unrun:
+        lines.append(f"| {row['model']} | {row['exporter']} | {short(row.get('export_error') or row['runtime_error'])} |")
+    for source in sorted({row["source"] for row in counted}):
+        lines += ["", f"## {source}", "", *table([row for row in counted if row["source"] == source])]
+    return "\n".join(lines) + "\n"
