@@ -67,7 +67,13 @@ impl Views {
             Some(axes) => axes.clone(),
             None => self.guessed(&sizes)?,
         };
-        view(&axes, &sizes)
+        let view = view(&axes, &sizes)?;
+        let rows = match &view {
+            View::Plain => sizes.first().copied(),
+            View::Regrouped { sizes, .. } => sizes.first().copied(),
+        };
+        // Inside TNT's patches each patch is a row: no picture of the image.
+        Some(view).filter(|_| self.batch.is_none_or(|batch| rows == Some(batch)))
     }
 
     /// For values behind an operator that does not say what its axes are. Tokens [N, T, C] have the grid that
@@ -79,9 +85,6 @@ impl Views {
             return self.axes.values().any(same).then_some(axes);
         };
         let (batch, tokens, channels) = (*batch, *tokens, *channels);
-        if Some(batch) != self.batch {
-            return None; // Not one row of tokens for each image, as inside TNT's patches.
-        }
         let side =
             |count: i64| count.checked_isqrt().filter(|side| side.saturating_mul(*side) == count);
         let (rows, columns, prefix) = match (self.grid.size, self.grid.prefix) {
