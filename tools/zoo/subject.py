@@ -161,12 +161,16 @@ class Subject:
         return found[best], max(oracle.apart(a, b) for single in singles for a, b in zip(single[best], double[best]))
 
 
+def first_line(error):
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
 def row(subject, gradcam, source, name, exporter, path):
     found = {"source": source, "model": name, "exporter": exporter, "export_error": None, "early_layer": subject.early, "engines": {}, "framework_f32": {}}
     try:
         export(subject.model, subject.x, path, EXPORTERS[exporter])
     except Exception as error:
-        found["export_error"] = f"{type(error).__name__}: " + (str(error).strip().splitlines() or [""])[0][:200]
+        found["export_error"] = "; ".join(f"{type(e).__name__}: {first_line(e)}" for e in (error, error.__cause__) if e)
         return found
     proto = onnx.load(path, load_external_data=False)
     found["nodes"], found["opset"] = len(proto.graph.node), next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))

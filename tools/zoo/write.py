@@ -1,6 +1,7 @@
 """docs/models.md from the rows of the comparison."""
 
 import json
+import re
 from pathlib import Path
 
 ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
@@ -25,6 +26,7 @@ def verdict(row, engine):
 
 
 def short(text):
+    text = re.sub(r"\x1b\[\d*m", "", text)
     text = " ".join(text.replace("gradcam: ", "").replace("|", "/").split())
     return text if len(text) <= 220 else text[:217] + "…"
 

@@ -191,23 +191,22 @@ impl Layers {
             Some(path) => format!("gradcam layers {}", path.display()),
             None => "gradcam layers".to_owned(),
         };
-        if let Some((parent, _)) =
-            name.rsplit_once('.').filter(|(parent, _)| self.is_module(parent))
-        {
-            bail!(
-                Layer,
-                "no layer named \"{name}\"; a dropout, an identity and a norm that was folded into a convolution \
-                 leave nothing in the file. \"{parent}\" has: {}; list all with: {list}",
-                self.parts(parent)
-            );
-        }
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
         let closest = match closest(name, names.chain(values)).as_slice() {
             [] => String::new(),
             names => format!("; closest: {}", names.join(", ")),
         };
-        bail!(Layer, "no layer named \"{name}\"{closest}; list them with: {list}")
+        let parent = name.rsplit_once('.').map(|(parent, _)| parent);
+        let inside = match parent.filter(|parent| self.is_module(parent)) {
+            Some(parent) => format!(
+                "; \"{parent}\" has {} (a dropout, an identity and a norm that was folded into a convolution leave \
+                 nothing in a file)",
+                self.parts(parent)
+            ),
+            None => String::new(),
+        };
+        bail!(Layer, "no layer named \"{name}\"{closest}{inside}; list them with: {list}")
     }
 
     fn named(&self, graph: &Graph, name: &str) -> Option<Found> {
