@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its user")]
 
 mod ci;
+mod counts;
 mod docs;
 mod fuzz;
 mod proto;
@@ -23,6 +24,9 @@ usage: cargo xtask COMMAND
   tools           install what `ci` needs under target/: ONNX Runtime and cargo-deny
   fuzz [TARGET] [SECONDS]
                   run a target of fuzz/, or all, each for that long; 600 where it is not said
+  counts [--write]
+                  count instructions from opening a model to its compiled graph, and compare them with
+                  crates/bench/instructions.json, or write that; needs valgrind
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -47,6 +51,8 @@ fn command() -> Result<()> {
         ["tidy"] => tidy::check(),
         ["tools"] => tools::install(),
         ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
+        ["counts"] => counts::compare(),
+        ["counts", "--write"] => counts::write(),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -108,7 +108,7 @@ fn version_of_pip(python: &Path) -> Option<String> {
 }
 
 /// What a program answers to `--version`; `None` where it does not run.
-fn version(command: &mut Command) -> Option<String> {
+pub(crate) fn version(command: &mut Command) -> Option<String> {
     let output = command.arg("--version").stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

@@ -11,7 +11,8 @@ use gradcam::{
     measure::{Spread, peak_memory},
 };
 
-/// How a child process loads the model: `gradcam` or the engine by itself.
+/// How a child process loads the model: `gradcam` or the engine by itself. `cargo xtask counts` asks for `open`
+/// too: `gradcam` without differentiating and compiling.
 const HOW: [&str; 2] = ["gradcam", "engine"];
 
 /// Runs both ways `times` times in turn, and prints medians and their ratios.
@@ -75,9 +76,12 @@ pub(crate) fn here(path: &Path, kind: EngineKind, how: &str) -> Result<()> {
     let started = Instant::now();
     let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
     match (how, kind, ort) {
-        ("gradcam", ..) => {
+        ("gradcam" | "open", ..) => {
             let explainer = crate::builder(path, kind, None, None)?.build()?;
-            explainer.warm_up(explainer.example()?.shape(), Target::Argmax)?;
+            let example = explainer.example()?;
+            if how == "gradcam" {
+                explainer.warm_up(example.shape(), Target::Argmax)?;
+            }
             kept.push(Box::new(explainer));
         }
         (_, EngineKind::OnnxRuntime, Some(environment)) => {
