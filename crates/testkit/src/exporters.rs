@@ -13,7 +13,7 @@ pub struct Exported {
     pub input: Tensor,
     /// The class that is explained.
     pub class: usize,
-    /// The logits, [K].
+    /// The logits, `[K]`.
     pub scores: Tensor,
     /// Raw maps, [h, w], by layer and method.
     pub maps: BTreeMap<String, BTreeMap<String, Tensor>>,
