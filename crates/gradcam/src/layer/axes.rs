@@ -101,6 +101,7 @@ pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
             known.insert(input, of_image(&sizes));
         }
     }
+    let images = graph.inputs().iter().find_map(|input| known.get(input)).map(rows);
     for (id, _) in graph.nodes() {
         for (place, output) in graph.node_outputs(id).iter().enumerate() {
             let Some(output) = output else { continue };
@@ -111,10 +112,11 @@ pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
             if let Some(joined) = joined.filter(|axes| axes.iter().any(Axis::is_mixed)) {
                 mixed.insert(*output, joined);
             }
-            // A rule that was led astray does not get the sizes right.
+            // A rule that was led astray does not get the sizes right, or the number of images: a convolution
+            // inside TNT's patches has a row for each patch.
             let fits = |axes: &Axes| {
                 let whole = axes.iter().map(|axis| axis.before + axis.inside() + axis.behind);
-                whole.eq(sizes.iter().copied())
+                whole.eq(sizes.iter().copied()) && images.is_none_or(|images| images == rows(axes))
             };
             if let Some(axes) = axes.filter(fits) {
                 known.insert(*output, axes);
@@ -122,6 +124,12 @@ pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
         }
     }
     known
+}
+
+/// The number of images that a value has rows for.
+fn rows(axes: &Axes) -> i64 {
+    let atoms = axes.iter().flat_map(|axis| &axis.atoms);
+    product(atoms.filter(|atom| atom.meaning == Meaning::Batch))
 }
 
 /// An image, [N, C, …] or [N, …, C].
