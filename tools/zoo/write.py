@@ -64,6 +64,10 @@ def write(files):
     agree = {engine: [row for row in counted if verdict(row, engine) is True] for engine in ENGINES}
     refused = [row for row in counted if verdict(row, "rten") is not True and "cannot run" in verdict(row, "rten")]
     share = lambda engine: f"{len(agree[engine])} ({100 * len(agree[engine]) / len(counted):.1f} %)"
+    from zoo.names import MODELS
+
+    tried = {(row["source"], row["model"]) for row in rows}
+    missing = [name for source, name in MODELS if (source, name) not in tried]
     lines = [
         "<!-- Written by `python tools/model_zoo.py write`; the rows come from `model_zoo.py run`, `zoo_keras.py` and `zoo_yolo.py`. -->",
         "# Models that were tried",
@@ -75,7 +79,7 @@ def write(files):
         "",
         "A row agrees where the larger of the two maps' differences is at most 0.001 of the map's largest entry, or three times what the framework's own float32 is from its float64. "
         "*scores*, *default* and *early* are the differences on ONNX Runtime / rten; *float32* is that of the framework at the default / early layer, the largest of three images that differ in the last bit. "
-        "The early layer is the block a third of the way in, addressed by the framework's own name for it; its input image is the first of eight at which changes of some millionths flip few rectifiers.",
+        "The early layer is the block a third of the way in, addressed by the framework's own name for it; its input image is the first of eight at which changes of some millionths flip few rectifiers (some rows are older, and theirs is the first of four at which the last bit flips few).",
         "",
         "Random weights make this harder than trained ones: maps are noise, and a single rectifier whose input is within rounding of zero can move an early map by a hundredth of its largest entry. Such rows are among those that do not agree.",
         "",
@@ -103,6 +107,8 @@ def write(files):
     lines += ["", "## What is not exported, or does not run", "", "| model | exporter | what the exporter or ONNX Runtime says |", "|---|---|---|"]
     for row in failed + unrun:
         lines.append(f"| {row['model']} | {row['exporter']} | {short(row.get('export_error') or row['runtime_error'])} |")
+    if missing:
+        lines += ["", f"Of the pinned list {len(missing)} models have not been compared yet: {', '.join(missing)}."]
     for source in sorted({row["source"] for row in counted}):
         lines += ["", f"## {source}", "", *table([row for row in counted if row["source"] == source])]
     return "\n".join(lines) + "\n"
