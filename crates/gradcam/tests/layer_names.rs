@@ -28,11 +28,9 @@ fn modules_of_both_exporters() {
     let rows: &[(&str, Option<&str>, &str, &[&str])] = &[
         // Layer; operator in torch's older exporter and in the newer one, warnings of both.
         ("conv1", Some("Conv 0"), "Conv 0", FOLDED),
-        ("bn1", Some("Conv 0"), "Conv 0", &[]),
         ("act", Some("Mul 0"), "Mul 0", &[]),
         ("layer1.0.conv1", Some("Conv 1"), "Conv 1", FOLDED),
         ("layer1.0.conv2", Some("Conv 2"), "Conv 2", FOLDED),
-        ("layer1.0.bn2", Some("Conv 2"), "Conv 2", &[]),
         ("layer1.0", Some("Relu 1"), "Relu 1", &[]),
         ("layer1", Some("Relu 3"), "Relu 3", &[]),
         ("layer1.1", Some("Relu 3"), "Relu 3", &[]),
@@ -52,6 +50,17 @@ fn modules_of_both_exporters() {
                 (got, wanted) => assert_eq!(format!("{got:?}"), format!("{wanted:?}"), "{layer}"),
             }
         }
+    }
+}
+
+/// A norm that left nothing in the older exporter's file is the output of its convolution, and that is said.
+#[test]
+fn norms_inside_convolutions() {
+    for (norm, conv) in [("bn1", "Conv 0"), ("layer1.0.bn2", "Conv 2")] {
+        let script = explained("torch_script", norm).expect("its convolution");
+        assert_eq!(script, (conv.to_owned(), vec!["folded-norm"]), "{norm}");
+        let export = explained("torch_export", norm).expect("the norm's own scope");
+        assert_eq!(export, (conv.to_owned(), Vec::new()), "{norm}");
     }
 }
 

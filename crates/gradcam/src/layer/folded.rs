@@ -64,7 +64,8 @@ fn is_folded(graph: &Graph, id: NodeId) -> bool {
     weights.is_some_and(|weights| graph.name(weights).starts_with("onnx::Conv"))
 }
 
-/// What a user should know who asked for a convolution and gets the norm behind it.
+/// What a user should know who asked for a convolution and gets the norm behind it, or for a name that left nothing
+/// and gets the convolution that seems to hold it.
 pub(super) fn note(graph: &Graph, scopes: &Scopes, path: &str, value: ValueId) -> Option<String> {
     let id = graph.producer(value)?;
     let own = if let Some(path) = scopes.folded(id) {
@@ -79,6 +80,12 @@ pub(super) fn note(graph: &Graph, scopes: &Scopes, path: &str, value: ValueId) -
         });
         module_of_weights(graph, id).filter(|_| is_norm)?
     };
+    if own != path && into(graph, scopes, path) == Some(id) {
+        return Some(format!(
+            "nothing in the file is called \"{path}\"; the map is of the output of the convolution \"{own}\", into which \
+             the exporter folded a batch norm"
+        ));
+    }
     (own == path).then(|| {
         format!(
             "the exporter folded a batch norm into the convolution \"{path}\", so the map is of the norm's \
