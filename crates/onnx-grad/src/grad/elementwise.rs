@@ -278,7 +278,7 @@ pub(super) fn leaky_relu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// Clip, y = min(max(x, lo), hi). dx = g·[lo < y]·[y < hi]; 0 at both bounds, as PyTorch's relu6 and
 /// hardtanh. <https://onnx.ai/onnx/operators/onnx__Clip.html> Bounds are attributes before 11.
 pub(super) fn clip(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (y, mut g) = (n.y(), n.cot(b)?);
+    let (y, g) = (n.y(), n.cot(b)?);
     let bound = |b: &mut Builder<'_>, name: &str, input: usize, open: f64| -> Result<_> {
         match n.optional(input) {
             Some(bound) => Ok(Some(bound)),
@@ -290,15 +290,13 @@ pub(super) fn clip(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         }
     };
     let (lo, hi) = (bound(b, "min", 1, f64::MIN)?, bound(b, "max", 2, f64::MAX)?);
-    if let Some(lo) = lo {
-        let mask = b.greater(y, lo)?;
-        g = b.mul(g, mask)?;
-    }
-    if let Some(hi) = hi {
-        let mask = b.less(y, hi)?;
-        g = b.mul(g, mask)?;
-    }
-    one(g)
+    let mask = match (lo, hi) {
+        (Some(lo), Some(hi)) => b.between(y, lo, hi)?,
+        (Some(lo), None) => b.greater(y, lo)?,
+        (None, Some(hi)) => b.less(y, hi)?,
+        (None, None) => return one(g),
+    };
+    one(b.mul(g, mask)?)
 }
 
 /// Sigmoid, y = 1/(1 + e^−x). dx = g·y·(1 − y).
@@ -326,8 +324,8 @@ pub(super) fn hard_sigmoid(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let alpha = n.attrs().float_or("alpha", f64::from(0.2f32));
     n.attrs().ignore(&["beta"]);
     let (g, y) = (n.cot(b)?, n.y());
-    let (above, below) = (b.above(y, 0.0)?, b.below(y, 1.0)?);
-    let inside = b.mul(above, below)?;
+    let (low, high) = (b.scalar(y, 0.0)?, b.scalar(y, 1.0)?);
+    let inside = b.between(y, low, high)?;
     let slope = b.scale(inside, alpha)?;
     one(b.mul(g, slope)?)
 }

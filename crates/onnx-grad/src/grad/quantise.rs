@@ -102,12 +102,11 @@ pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         b.floats(x, &dims, &numbers.collect::<Vec<_>>())
     };
     let (low, high) = (bound(b, low)?, bound(b, high)?);
-    let (above, below) = (b.greater(x, low)?, b.less(x, high)?);
     let g = n.cot(b)?;
     let elem = b.elem(x);
     let (g, scale) = (b.cast(g, elem)?, b.cast(scale, elem)?);
     let over = b.div(g, scale)?;
-    let inside = b.mul(above, below)?;
+    let inside = b.between(x, low, high)?;
     one(b.mul(over, inside)?)
 }
 

@@ -135,8 +135,8 @@ impl Near {
             (None, _) => None,
         };
         if !self.border {
-            let (low, high) = (b.above(at, -0.5)?, b.below(at, self.size - 0.5)?);
-            let seen = b.mul(low, high)?;
+            let (low, high) = (b.scalar(at, -0.5)?, b.scalar(at, self.size - 0.5)?);
+            let seen = b.between(at, low, high)?;
             weight = Some(match weight {
                 Some(weight) => b.mul(weight, seen)?,
                 None => seen,
