@@ -100,7 +100,8 @@ impl FromStr for EngineKind {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// Threads that one run may use; `None` leaves the choice to the engine (the physical cores).
+    /// Threads that one run may use; `None` leaves the choice to the engine (the physical cores). Where that is every core that
+    /// the process may use, each thread stays on one.
     pub threads: Option<NonZeroUsize>,
     /// Where to look for the library of ONNX Runtime, in this order: files, folders that hold it,
     /// or Python environments. [`library_places`] gives the usual list.

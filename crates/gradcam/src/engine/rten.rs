@@ -3,13 +3,15 @@
 //! rten keeps float32, int32, int8 and uint8. int64 becomes int32, float16 and float64 become
 //! float32 when a model is loaded; what an input does not fit into is an error.
 
+mod cores;
+
 use std::{
     any::Any,
     collections::HashSet,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Once, PoisonError, Weak,
         mpsc::{self, Receiver, RecvError, Sender},
     },
     thread,
@@ -48,8 +50,11 @@ impl Pools {
     fn with<T>(&self, work: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = idle().pop();
-        let pool =
-            pool.unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(self.threads.get())));
+        let pool = pool.unwrap_or_else(|| {
+            let pool = ThreadPool::with_num_threads(self.threads.get());
+            cores::spread(&pool);
+            Arc::new(pool)
+        });
         let done = work(pool.clone());
         idle().push(pool);
         done
@@ -170,6 +175,10 @@ impl Families {
 
 impl Rten {
     pub(super) fn new(options: &EngineOptions) -> Self {
+        static COMMON: Once = Once::new();
+        if options.threads.is_none() {
+            COMMON.call_once(|| cores::spread(rten::thread_pool()));
+        }
         let pools = |threads| Arc::new(Pools { threads, idle: Mutex::default() });
         Self { pools: options.threads.map(pools), families: Mutex::default() }
     }
