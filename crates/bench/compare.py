@@ -8,8 +8,8 @@ uv run crates/bench/compare.py [--models resnet18,…] [--rounds N] [--runs N] [
 
 Needs `cargo build --release -p gradcam-cli -p bench` and a machine that has nothing else to do. Each system is a process of its
 own, which lives as long as its model is measured and answers to "so many runs"; they are asked in turn, each after a pause, so
-that only one computes at a time and all see the machine at the same speed. A ratio is taken within a round. Networks are
-torchvision's, with weights from a seed; an input is 1x3x224x224.
+that only one computes at a time and all see the machine at the same speed. A ratio is taken within a round; plain inference and
+explanations of one engine are asked of one process, because a process has its own luck with memory and cores. Networks are torchvision's, with weights from a seed; an input is 1x3x224x224.
 
 --check exits with 1 where a bound of BOUNDS is missed.
 """
@@ -40,14 +40,21 @@ LAST = {
     "densenet121": "features.norm5",
     "convnext_tiny": "features.7",
 }
-EARLY = [
-    ("resnet50", "layer3"),
-    ("resnet50", "layer1"),
-    ("vgg16", "features.22"),
-    ("vgg16", "features.8"),
-    ("mobilenet_v2", "features.2"),
-    ("efficientnet_b0", "features.2"),
-]
+# The most that an explanation may be over plain inference of the same engine.
+LAST_STAGE, FIVE_CLASSES = 1.05, 1.1
+EARLY = {
+    ("resnet50", "layer3"): 1.3,
+    ("resnet50", "layer1"): 2.15,
+    ("vgg16", "features.22"): 1.3,
+    ("vgg16", "features.8"): 2.0,
+    ("mobilenet_v2", "features.2"): 3.6,
+    ("efficientnet_b0", "features.2"): 3.6,
+}
+# Network, layer, and the most that opening it may be over the engine's own load: time and peak of memory.
+OPENING = [("resnet50", None, 1.3, 1.3), ("resnet50", "layer1", None, 2.3)]
+PHOTOS = ["mobilenet_v2", "resnet50"]
+# The least of inference's speed that explanations of many photos keep, and the most that many images take of the memory of few.
+MANY_PHOTOS, MEMORY_OF_MANY = 0.95, 1.1
 ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
 PYTHON = {
     "onnxruntime": "ONNX Runtime inference",
@@ -57,15 +64,7 @@ PYTHON = {
     "pytorch-grad-cam": "pytorch-grad-cam",
 }
 
-# The most that a ratio may be, over plain inference of the same engine; the least that others take of our time.
-AT_MOST = {("last", model): 1.05 for model in LAST} | {("top:5", "resnet50"): 1.1} | {
-    ("layer3", "resnet50"): 1.3,
-    ("layer1", "resnet50"): 2.15,
-    ("features.22", "vgg16"): 1.3,
-    ("features.8", "vgg16"): 2.0,
-    ("features.2", "mobilenet_v2"): 3.6,
-    ("features.2", "efficientnet_b0"): 3.6,
-}
+# The least of our time that others take.
 AT_LEAST = (
     {("onnxruntime", "torchcam", model): 1.25 for model in LAST}
     | {("onnxruntime", "torchcam", model): 3.0 for model in ("mobilenet_v2", "efficientnet_b0")}
@@ -96,12 +95,12 @@ def export(name, path):
 
 
 def serve(run):
-    """Answers to numbers of runs with the milliseconds of each."""
+    """Answers to lines, what to run and how often, with the milliseconds of each run."""
     run()
     print("ready", flush=True)
     for line in sys.stdin:
         times = []
-        for _ in range(int(line)):
+        for _ in range(int(line.split()[1])):
             started = time.perf_counter()
             run()
             times.append((time.perf_counter() - started) * 1e3)
@@ -162,9 +161,9 @@ class Worker:
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
         assert self.process.stdout.readline() == "ready\n", f"does not start: {command}"
 
-    def median(self, runs):
+    def median(self, what, runs):
         time.sleep(PAUSE)
-        self.process.stdin.write(f"{runs}\n")
+        self.process.stdin.write(f"{what} {runs}\n")
         self.process.stdin.flush()
         return quantile([float(word) for word in self.process.stdout.readline().split()], 0.5)
 
@@ -183,21 +182,21 @@ def python(system, name, path):
     return [sys.executable, __file__, "--worker", system, name, path]
 
 
-def ours(engine, work, path, *more):
-    return [RELEASE / "bench", path, "--engine", engine, "--worker", work, *more]
+def ours(engine, path, *more):
+    return [RELEASE / "bench", path, "--engine", engine, "--worker", *more]
 
 
 def measure(commands, rounds, runs):
-    """Milliseconds of each system in each round."""
-    workers = {key: Worker(command) for key, command in commands.items()}
-    times = {key: [] for key in workers}
+    """Milliseconds in each round of what each system is asked for: system to its command and its questions."""
+    workers = {system: Worker(command) for system, (command, _) in commands.items()}
+    order = [(system, what) for system, (_, questions) in commands.items() for what in questions]
+    times = {key: [] for key in order}
     for turn in range(-1, rounds):
-        order = list(workers)
         # Nobody always follows the same neighbour; the first round warms up.
-        for key in order[turn % len(order) :] + order[: turn % len(order)]:
-            took = workers[key].median(runs)
+        for system, what in order[turn % len(order) :] + order[: turn % len(order)]:
+            took = workers[system].median(what, runs)
             if turn >= 0:
-                times[key].append(took)
+                times[system, what].append(took)
     for worker in workers.values():
         worker.close()
     return times
@@ -238,59 +237,124 @@ class Report:
 
 
 def last_stage(report, models, folder, rounds, runs):
-    speeds, ratios = [], []
+    speeds, ratios, five = [], [], []
     for name in models:
         path = folder / f"{name}.onnx"
-        commands = {("python", system): python(system, name, path) for system in PYTHON}
-        for engine in ENGINES:
-            commands |= {(engine, kind): ours(engine, kind, path) for kind in ("plain", "explain")}
+        commands = {system: (python(system, name, path), ["run"]) for system in PYTHON}
+        commands |= {("gradcam", engine): (ours(engine, path), ["plain", "argmax", "top:5"]) for engine in ENGINES}
         times = measure(commands, rounds, runs)
         median = {key: f"{quantile(numbers, 0.5):.1f}" for key, numbers in times.items()}
-        print(name, {" ".join(key): value for key, value in median.items()}, file=sys.stderr)
-        speeds.append([name] + [median["python", system] for system in PYTHON] + [median[engine, kind] for engine in ENGINES for kind in ("plain", "explain")])
-        row = [name]
+        print(name, {" ".join(map(str, key)): value for key, value in median.items()}, file=sys.stderr)
+        speeds.append([name] + [median[system, "run"] for system in PYTHON] + [median[("gradcam", engine), what] for engine in ENGINES for what in ("plain", "argmax")])
+        row, several = [name], [name]
         for engine in ENGINES:
-            over = ratio(times[engine, "explain"], times[engine, "plain"])
-            report.at_most(f"{name}, last stage on {engine}", over[0], AT_MOST.get(("last", name)))
+            mine = ("gradcam", engine)
+            over = ratio(times[mine, "argmax"], times[mine, "plain"])
+            report.at_most(f"{name}, last stage on {engine}", over[0], LAST_STAGE)
             row.append(shown(over))
+            over = ratio(times[mine, "top:5"], times[mine, "argmax"])
+            report.at_most(f"{name}, five classes on {engine}", over[0], FIVE_CLASSES)
+            several.append(shown(over))
         for engine in ENGINES:
             for system in ("torchcam", "captum", "pytorch-grad-cam"):
-                over = ratio(times["python", system], times[engine, "explain"])
+                over = ratio(times[system, "run"], times[("gradcam", engine), "argmax"])
                 report.at_least(f"{name}, {system} over {engine}", over[0], AT_LEAST.get((engine, system, name)))
                 row.append(shown(over))
         ratios.append(row)
+        five.append(several)
     report.lines += ["## Grad-CAM at the last stage", "", "Median milliseconds of one image.", ""]
     columns = [f"{label}{suffix}" for label in ENGINES.values() for suffix in (" in gradcam, inference", ", **gradcam**")]
     report.lines += table(["network", *PYTHON.values(), *columns], speeds)
     report.lines += ["An explanation, which holds the prediction, over plain inference of the same engine; then how much longer others take than gradcam. Medians of ratios within a round, and their quartiles.", ""]
     others = [f"{system} / {label}" for label in ENGINES.values() for system in ("TorchCAM", "captum", "pytorch-grad-cam")]
     report.lines += table(["network", *(f"over inference, {label}" for label in ENGINES.values()), *others], ratios)
+    report.lines += ["The maps of the five best classes in one run, over that of the best.", ""]
+    report.lines += table(["network", *ENGINES.values()], five)
 
 
 def deeper(report, models, folder, rounds, runs):
     rows = []
-    for name, layer, target in [(name, layer, "argmax") for name, layer in EARLY] + [(name, None, "top:5") for name in LAST]:
+    for name, layer in EARLY:
         if name not in models:
             continue
         path = folder / f"{name}.onnx"
-        at = ["--layer", layer] if layer else []
-        # Five classes are measured against one.
-        below = ("explain", "--target", "argmax") if layer is None else ("plain",)
-        commands = {}
+        times = measure({engine: (ours(engine, path, "--layer", layer), ["plain", "argmax"]) for engine in ENGINES}, rounds, runs)
+        row = [name, layer]
         for engine in ENGINES:
-            commands[engine, "above"] = [*ours(engine, "explain", path), *at, "--target", target]
-            commands[engine, "below"] = ours(engine, below[0], path, *below[1:])
-        times = measure(commands, rounds, runs)
-        row = [name, layer or "last stage, five classes over one"]
-        for engine in ENGINES:
-            over = ratio(times[engine, "above"], times[engine, "below"])
-            bound = AT_MOST.get((layer, name)) if layer else AT_MOST.get(("top:5", name))
-            report.at_most(f"{name}, {row[1]} on {engine}", over[0], bound)
+            over = ratio(times[engine, "argmax"], times[engine, "plain"])
+            report.at_most(f"{name}, {layer} on {engine}", over[0], EARLY[name, layer])
             row.append(shown(over))
         print(*row, file=sys.stderr)
         rows.append(row)
-    report.lines += ["## Early layers, and five classes at once", "", "An explanation over plain inference of the same engine; the five best classes over the best one.", ""]
+    report.lines += ["## Early layers", "", "An explanation over plain inference of the same engine.", ""]
     report.lines += table(["network", "layer", *ENGINES.values()], rows)
+
+
+def opening(report, models, folder, rounds):
+    """Open, differentiate and compile, over the engine's own load of the plain file."""
+    rows = []
+    for name, layer, most_time, most_memory in OPENING:
+        if name not in models:
+            continue
+        for engine, label in ENGINES.items():
+            command = [RELEASE / "bench", folder / f"{name}.onnx", "--engine", engine, "--load", "--pairs", str(rounds)]
+            command += ["--layer", layer] if layer else []
+            line = subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
+            print(line.strip(), file=sys.stderr)
+            numbers = re.search(r"([\d.]+) ms and ([\d.]+) MB for an explanation, ([\d.]+) ms and ([\d.]+) MB .* ratios ([\d.]+) and ([\d.]+)", line).groups()
+            what = f"{name}, {layer or 'last stage'} on {engine}"
+            report.at_most(f"opening {what}, time", float(numbers[4]), most_time)
+            report.at_most(f"opening {what}, memory", float(numbers[5]), most_memory)
+            rows.append([name, layer or "last stage", label, *numbers])
+    report.lines += ["## Opening a model", "", "Read, differentiated and compiled, over the engine's own load of the plain file; each in a process of its own.", ""]
+    report.lines += table(["network", "layer", "engine", "ms", "peak MB", "engine's own ms", "peak MB", "ratio of times", "of memory"], rows)
+
+
+def photos(report, models, folder):
+    """Many photos through the command line, over reading, preparing and inferring them without an explanation."""
+    import random
+
+    from PIL import Image
+
+    noise = random.Random(0)
+    # Files of a name of their own, because each gets a result of its own; the same few photos, many times.
+    paths = [folder / f"{number}.jpg" for number in range(10000)]
+    source = Image.open(ROOT / "crates/gradcam-cli/assets/cat_beside_coffee.png").convert("RGB")
+    for path in paths[:8]:
+        box = [noise.randrange(0, 60) for _ in range(2)]
+        source.crop((*box, *(at + 380 for at in box))).resize((640, 480)).save(path, quality=90)
+    for number, path in enumerate(paths[8:]):
+        os.link(paths[number % 8], path)
+    for kind in ("json", "png"):
+        (folder / kind).mkdir()
+    rows = []
+    for name in [name for name in PHOTOS if name in models]:
+        for engine, label in ENGINES.items():
+            model = folder / f"{name}.onnx"
+            many = paths[:200]
+            explain = [RELEASE / "gradcam", "explain", *many, "-m", model, "--engine", engine, "-q", "-o"]
+            commands = {
+                "plain": [RELEASE / "bench", model, "--engine", engine, "--photos", *many],
+                "json": [*explain, folder / "json", "--format", "json"],
+                "png": [*explain, folder / "png"],
+            }
+            times = {what: [] for what in commands}
+            for _ in range(5):
+                for what, command in commands.items():
+                    times[what].append(process(command)[0])
+            speed = [f"{len(many) / quantile(times[what], 0.5):.1f}" for what in commands]
+            numbers, pictures = (ratio(times["plain"], times[what]) for what in ("json", "png"))
+            report.at_least(f"200 photos, {name} on {engine}", numbers[0], MANY_PHOTOS)
+            rows.append([name, label, *speed, shown(numbers), shown(pictures)])
+            print(*rows[-1], file=sys.stderr)
+    report.lines += ["## Many photos", "", "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same reading, preparing and inferring without an explanation. With `--format json` what is measured is the explanation; pictures are drawn at the photo's size and compressed besides.", ""]
+    report.lines += table(["network", "engine", "inference alone", "explained", "and drawn", "explained over inference", "drawn over inference"], rows)
+    if rows:
+        few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", folder / "json"])[1] for count in (100, 10000))
+        over = many / few
+        report.at_most("memory of 10,000 images over that of 100", over, MEMORY_OF_MANY)
+        report.lines += [f"10,000 images in one command take {many:.0f} MB at the peak, 100 of them {few:.0f} MB: {over:.2f}.", ""]
+        print("memory", few, many, file=sys.stderr)
 
 
 COLD = """
@@ -312,9 +376,9 @@ Image.fromarray(show_cam_on_image(pixels, heat, use_rgb=True)).save({picture!r})
 def process(command):
     """Seconds and megabytes of a process."""
     started = time.perf_counter()
-    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, command
+    assert status == 0, f"fails: {' '.join(map(str, command))[:400]}"
     return time.perf_counter() - started, usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
 
 
@@ -410,6 +474,8 @@ def main():
             elsewhere(f"export({name!r}, {str(folder / (name + '.onnx'))!r})")
         last_stage(report, models, folder, args.rounds, args.runs)
         deeper(report, models, folder, args.rounds, args.runs)
+        opening(report, models, folder, args.rounds)
+        photos(report, models, folder)
         cold(report, folder, args.rounds)
     command = f"crates/bench/compare.py --models {args.models} --rounds {args.rounds} --runs {args.runs}"
     head = [

@@ -16,11 +16,16 @@ use gradcam::{
 const HOW: [&str; 2] = ["gradcam", "engine"];
 
 /// Runs both ways `times` times in turn, and prints medians and their ratios.
-pub(crate) fn compare(path: &Path, kind: EngineKind, times: usize) -> Result<()> {
+pub(crate) fn compare(
+    path: &Path,
+    kind: EngineKind,
+    layer: Option<&str>,
+    times: usize,
+) -> Result<()> {
     let mut figures = [vec![], vec![]];
     for _ in 0..times {
         for (how, figures) in HOW.iter().zip(&mut figures) {
-            figures.push(child(path, kind, how)?);
+            figures.push(child(path, kind, layer, how)?);
         }
     }
     let [ours, own] = figures.map(|figures| {
@@ -31,8 +36,9 @@ pub(crate) fn compare(path: &Path, kind: EngineKind, times: usize) -> Result<()>
     });
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     println!(
-        "{name}, {kind}: {:.0} ms and {:.0} MB for an explanation, {:.0} ms and {:.0} MB for the engine's own \
+        "{name}, {kind}, {}: {:.0} ms and {:.0} MB for an explanation, {:.0} ms and {:.0} MB for the engine's own \
          load, ratios {:.2} and {:.2}",
+        layer.unwrap_or("last stage"),
         ours[0],
         ours[1],
         own[0],
@@ -43,15 +49,11 @@ pub(crate) fn compare(path: &Path, kind: EngineKind, times: usize) -> Result<()>
     Ok(())
 }
 
-fn child(path: &Path, kind: EngineKind, how: &str) -> Result<[f64; 2]> {
-    let me = std::env::current_exe()?;
-    let output = Command::new(me)
-        .arg("--load-child")
-        .arg(how)
-        .arg("--engine")
-        .arg(kind.name())
-        .arg(path)
-        .output()?;
+fn child(path: &Path, kind: EngineKind, layer: Option<&str>, how: &str) -> Result<[f64; 2]> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--load-child", how, "--engine", kind.name()]).arg(path);
+    command.args(layer.iter().flat_map(|layer| ["--layer", layer]));
+    let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
@@ -60,7 +62,7 @@ fn child(path: &Path, kind: EngineKind, how: &str) -> Result<[f64; 2]> {
 
 /// Loads in this process, and prints milliseconds and the peak of resident memory in megabytes. The
 /// library of ONNX Runtime is loaded before the clock starts.
-pub(crate) fn here(path: &Path, kind: EngineKind, how: &str) -> Result<()> {
+pub(crate) fn here(path: &Path, kind: EngineKind, layer: Option<&str>, how: &str) -> Result<()> {
     let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default();
     let ort = match (how, kind) {
         ("engine", EngineKind::OnnxRuntime) => {
@@ -77,7 +79,7 @@ pub(crate) fn here(path: &Path, kind: EngineKind, how: &str) -> Result<()> {
     let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
     match (how, kind, ort) {
         ("gradcam" | "open", ..) => {
-            let explainer = crate::builder(path, kind, None, None)?.build()?;
+            let explainer = crate::builder(path, kind, layer, None)?.build()?;
             let example = explainer.example()?;
             if how == "gradcam" {
                 explainer.warm_up(example.shape(), Target::Argmax)?;

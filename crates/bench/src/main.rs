@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod load;
+mod photos;
 mod worker;
 
 use std::{
@@ -26,7 +27,6 @@ use gradcam::{
     measure::Cost,
 };
 use testkit::NETWORKS;
-use worker::Work;
 
 /// Times an explanation against plain inference.
 #[derive(Parser)]
@@ -54,9 +54,12 @@ struct Args {
     load: bool,
     #[arg(long, hide = true)]
     load_child: Option<String>,
-    /// Instead: answer to numbers of runs on standard input, for the first engine and layer.
+    /// Instead: answer to lines on standard input, such as "argmax 3", for the first engine and layer.
     #[arg(long)]
-    worker: Option<Work>,
+    worker: bool,
+    /// Instead: read, prepare and infer these photos, without an explanation.
+    #[arg(long, num_args = 1..)]
+    photos: Vec<PathBuf>,
     /// Exit with 1 where the median ratio is larger.
     #[arg(long)]
     at_most: Option<f64>,
@@ -64,22 +67,24 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    let layer = args.layer.first().map(String::as_str);
     if let (Some(how), [kind], [path]) =
         (&args.load_child, args.engine.as_slice(), args.models.as_slice())
     {
-        return load::here(path, *kind, how);
+        return load::here(path, *kind, layer, how);
     }
-    if let (Some(work), [kind, ..], [path, ..]) =
-        (args.worker, args.engine.as_slice(), args.models.as_slice())
-    {
-        let layer = args.layer.first().map(String::as_str);
-        let explainer = builder(&found(path)?, *kind, layer, args.threads)?.build()?;
-        return worker::serve(&explainer, &parsed(&args, &explainer)?, work);
+    if let ([kind, ..], [path, ..]) = (args.engine.as_slice(), args.models.as_slice()) {
+        if args.worker {
+            return worker::serve(&builder(&found(path)?, *kind, layer, args.threads)?.build()?);
+        }
+        if !args.photos.is_empty() {
+            return photos::infer(&found(path)?, *kind, &args.photos);
+        }
     }
     if args.load {
         for path in &args.models {
             for kind in &args.engine {
-                load::compare(&found(path)?, *kind, args.pairs)?;
+                load::compare(&found(path)?, *kind, layer, args.pairs)?;
             }
         }
         return Ok(());

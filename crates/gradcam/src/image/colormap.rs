@@ -40,8 +40,16 @@ impl Colormap {
 
     /// Red, green and blue of a value in 0..1; entry `trunc(255 · value)` of the table, as with OpenCV.
     pub fn color(self, value: f32) -> [u8; 3] {
-        // Float to integer casts saturate; a NaN becomes entry 0.
-        let entry = (255.0 * value) as u8;
+        self.entry(Self::entry_of(value))
+    }
+
+    /// The entry of a value in 0..1. Float to integer casts saturate; a NaN becomes entry 0.
+    pub(super) fn entry_of(value: f32) -> u8 {
+        (255.0 * value) as u8
+    }
+
+    /// The colour of an entry of the table.
+    pub(super) fn entry(self, entry: u8) -> [u8; 3] {
         let table = match self {
             Self::Jet => &tables::JET,
             Self::JetMpl => &tables::JET_MPL,

@@ -72,19 +72,20 @@ pub fn overlay(
     let rows: Vec<Option<Tap>> = (0..photo.height())
         .map(|y| tap(y, placement.y, placement.height, placement.network_height))
         .collect();
+    let heatmap = heatmap.as_standard_layout();
+    let heat: Vec<&[f32]> = heatmap.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+    let mixer = Mixer::new(style);
     // What a pixel of the photo becomes, 0..1, or `None` where the network did not see it.
-    let mixed = |row: &Option<Tap>, column: &Option<Tap>, photo: [f32; 3]| {
+    let mixed = |row: &Option<Tap>, column: &Option<Tap>, photo: &[u8]| {
         let (row, column) = (row.as_ref()?, column.as_ref()?);
         let line = |row: usize| {
-            heatmap[[row, column.before]] * (1.0 - column.share)
-                + heatmap[[row, column.after]] * column.share
+            heat[row][column.before] * (1.0 - column.share) + heat[row][column.after] * column.share
         };
         let heat = line(row.before) * (1.0 - row.share) + line(row.after) * row.share;
-        Some(mix(photo, heat, style))
+        Some(mixer.mix(photo, heat))
     };
     let lines = || rows.iter().zip(photo.rgb().chunks_exact(3 * columns.len()));
-    let pixels =
-        |line| columns.iter().zip(<[u8]>::chunks_exact(line, 3)).map(|(c, p)| (c, unit(p)));
+    let pixels = |line| columns.iter().zip(<[u8]>::chunks_exact(line, 3));
 
     let largest = if style.kind == OverlayKind::PytorchGradCam {
         let mixed =
@@ -93,35 +94,61 @@ pub fn overlay(
     } else {
         0.0
     };
-    let mut rgb = Vec::with_capacity(photo.rgb().len());
-    for (row, line) in lines() {
-        for (column, pixel) in pixels(line) {
-            rgb.extend(match mixed(row, column, pixel) {
-                None => pixel.map(|value| (255.0 * UNSEEN * value).round() as u8),
+    let unseen = by_byte(|value| rounded(255.0 * UNSEEN * unit(value)));
+    let mut rgb = vec![0; photo.rgb().len()];
+    for ((row, line), drawn) in lines().zip(rgb.chunks_exact_mut(3 * columns.len())) {
+        for ((column, pixel), drawn) in pixels(line).zip(drawn.chunks_exact_mut(3)) {
+            drawn.copy_from_slice(&match mixed(row, column, pixel) {
+                None => [pixel[0], pixel[1], pixel[2]].map(|value| unseen[usize::from(value)]),
                 // The library cuts to integers, and divides first.
                 Some(color) if largest > 0.0 => {
                     color.map(|value| (255.0 * (value / largest)) as u8)
                 }
-                Some(color) => color.map(|value| (255.0 * value).round() as u8),
+                Some(color) => color.map(|value| rounded(255.0 * value)),
             });
         }
     }
     Photo::from_rgb8(photo.width(), photo.height(), rgb)
 }
 
-fn unit(pixel: &[u8]) -> [f32; 3] {
-    [pixel[0], pixel[1], pixel[2]].map(|value| f32::from(value) / 255.0)
+/// `f32::round` of what is in 0..256, without the call that it is on processors without an instruction for it; the sum is
+/// exact in 64 bits.
+fn rounded(value: f32) -> u8 {
+    (f64::from(value) + 0.5) as u8
 }
 
-fn mix(photo: [f32; 3], heat: f32, style: &OverlayStyle) -> [f32; 3] {
-    let color = style.colormap.color(heat).map(|value| f32::from(value) / 255.0);
-    let share = match style.kind {
-        OverlayKind::Fade => style.alpha * f64::from(heat),
-        OverlayKind::Alpha | OverlayKind::PytorchGradCam => style.alpha,
-    };
-    // The shares are rounded to f32 one by one, as numpy does with Python's floats.
-    let (share, rest) = (share as f32, (1.0 - share) as f32);
-    std::array::from_fn(|c| share * color[c] + rest * photo[c])
+fn unit(value: u8) -> f32 {
+    f32::from(value) / 255.0
+}
+
+/// What becomes of each value of a byte.
+fn by_byte<T>(of: impl Fn(u8) -> T) -> Vec<T> {
+    (0..=u8::MAX).map(of).collect()
+}
+
+/// Mixes photo and heat; what depends on a byte alone is computed once.
+struct Mixer<'a> {
+    style: &'a OverlayStyle,
+    photo: Vec<f32>,
+    heat: Vec<[f32; 3]>,
+}
+
+impl<'a> Mixer<'a> {
+    fn new(style: &'a OverlayStyle) -> Self {
+        let heat = by_byte(|entry| style.colormap.entry(entry).map(unit));
+        Self { style, photo: by_byte(unit), heat }
+    }
+
+    fn mix(&self, photo: &[u8], heat: f32) -> [f32; 3] {
+        let color = self.heat[usize::from(Colormap::entry_of(heat))];
+        let share = match self.style.kind {
+            OverlayKind::Fade => self.style.alpha * f64::from(heat),
+            OverlayKind::Alpha | OverlayKind::PytorchGradCam => self.style.alpha,
+        };
+        // The shares are rounded to f32 one by one, as numpy does with Python's floats.
+        let (share, rest) = (share as f32, (1.0 - share) as f32);
+        std::array::from_fn(|c| share * color[c] + rest * self.photo[usize::from(photo[c])])
+    }
 }
 
 /// The two pixels of the network around a pixel of the photo, along one axis, and the share of the second.
