@@ -19,6 +19,7 @@ import importlib.metadata as metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -325,8 +326,7 @@ def photos(report, models, folder):
         source.crop((*box, *(at + 380 for at in box))).resize((640, 480)).save(path, quality=90)
     for number, path in enumerate(paths[8:]):
         os.link(paths[number % 8], path)
-    for kind in ("json", "png"):
-        (folder / kind).mkdir()
+    results = folder / "results"
     rows = []
     for name in [name for name in PHOTOS if name in models]:
         for engine, label in ENGINES.items():
@@ -335,22 +335,24 @@ def photos(report, models, folder):
             explain = [RELEASE / "gradcam", "explain", *many, "-m", model, "--engine", engine, "-q", "-o"]
             commands = {
                 "plain": [RELEASE / "bench", model, "--engine", engine, "--photos", *many],
-                "json": [*explain, folder / "json", "--format", "json"],
-                "png": [*explain, folder / "png"],
+                "json": [*explain, results, "--format", "json"],
+                "png": [*explain, results],
             }
             times = {what: [] for what in commands}
             for _ in range(5):
                 for what, command in commands.items():
+                    shutil.rmtree(results, ignore_errors=True)
+                    results.mkdir()
                     times[what].append(process(command)[0])
             speed = [f"{len(many) / quantile(times[what], 0.5):.1f}" for what in commands]
-            numbers, pictures = (ratio(times["plain"], times[what]) for what in ("json", "png"))
+            numbers, drawn = (ratio(times["plain"], times[what]) for what in ("json", "png"))
             report.at_least(f"200 photos, {name} on {engine}", numbers[0], MANY_PHOTOS)
-            rows.append([name, label, *speed, shown(numbers), shown(pictures)])
+            rows.append([name, label, *speed, shown(numbers), shown(drawn)])
             print(*rows[-1], file=sys.stderr)
-    report.lines += ["## Many photos", "", "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same reading, preparing and inferring without an explanation. With `--format json` what is measured is the explanation; pictures are drawn at the photo's size and compressed besides.", ""]
+    report.lines += ["## Many photos", "", "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same reading, preparing and inferring without an explanation. *explained* writes a file of JSON for each photo; *drawn* the usual picture, at the photo's size and compressed.", ""]
     report.lines += table(["network", "engine", "inference alone", "explained", "and drawn", "explained over inference", "drawn over inference"], rows)
     if rows:
-        few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", folder / "json"])[1] for count in (100, 10000))
+        few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", results])[1] for count in (100, 10000))
         over = many / few
         report.at_most("memory of 10,000 images over that of 100", over, MEMORY_OF_MANY)
         report.lines += [f"10,000 images in one command take {many:.0f} MB at the peak, 100 of them {few:.0f} MB: {over:.2f}.", ""]
