@@ -19,7 +19,6 @@ import importlib.metadata as metadata
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,7 +52,8 @@ EARLY = {
 }
 # Network, layer, and the most that opening it may be over the engine's own load: time and peak of memory.
 OPENING = [("resnet50", None, 1.3, 1.3), ("resnet50", "layer1", None, 2.3)]
-PHOTOS = ["mobilenet_v2", "resnet50"]
+BUILT_IN = "the built-in model"
+PHOTOS = {BUILT_IN: ["rten"], "mobilenet_v2": ["onnxruntime", "rten"], "resnet50": ["onnxruntime", "rten"]}
 # The least of inference's speed that explanations of many photos keep, and the most that many images take of the memory of few.
 MANY_PHOTOS, MEMORY_OF_MANY = 0.95, 1.1
 ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
@@ -326,37 +326,35 @@ def photos(report, models, folder):
         source.crop((*box, *(at + 380 for at in box))).resize((640, 480)).save(path, quality=90)
     for number, path in enumerate(paths[8:]):
         os.link(paths[number % 8], path)
-    results = folder / "results"
     rows = []
-    for name in [name for name in PHOTOS if name in models]:
-        for engine, label in ENGINES.items():
-            model = folder / f"{name}.onnx"
+    for name in [name for name in PHOTOS if name in [BUILT_IN, *models]]:
+        for engine in PHOTOS[name]:
+            model = ROOT / "crates/gradcam-cli/assets/efficientnet_lite0.onnx" if name == BUILT_IN else folder / f"{name}.onnx"
             many = paths[:200]
             explain = [RELEASE / "gradcam", "explain", *many, "-m", model, "--engine", engine, "-q", "-o"]
             commands = {
                 "plain": [RELEASE / "bench", model, "--engine", engine, "--photos", *many],
-                "json": [*explain, results, "--format", "json"],
-                "png": [*explain, results],
+                "json": [*explain, "RESULTS", "--format", "json"],
+                "png": [*explain, "RESULTS"],
             }
             times = {what: [] for what in commands}
             for _ in range(5):
                 for what, command in commands.items():
-                    shutil.rmtree(results, ignore_errors=True)
-                    results.mkdir()
-                    times[what].append(process(command)[0])
+                    # A new folder: a file system is slow where files were just deleted.
+                    results = tempfile.mkdtemp(dir=folder)
+                    times[what].append(process([results if word == "RESULTS" else word for word in command])[0])
             speed = [f"{len(many) / quantile(times[what], 0.5):.1f}" for what in commands]
             numbers, drawn = (ratio(times["plain"], times[what]) for what in ("json", "png"))
             report.at_least(f"200 photos, {name} on {engine}", numbers[0], MANY_PHOTOS)
-            rows.append([name, label, *speed, shown(numbers), shown(drawn)])
+            rows.append([name, ENGINES[engine], *speed, shown(numbers), shown(drawn)])
             print(*rows[-1], file=sys.stderr)
     report.lines += ["## Many photos", "", "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same reading, preparing and inferring without an explanation. *explained* writes a file of JSON for each photo; *drawn* the usual picture, at the photo's size and compressed.", ""]
     report.lines += table(["network", "engine", "inference alone", "explained", "and drawn", "explained over inference", "drawn over inference"], rows)
-    if rows:
-        few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", results])[1] for count in (100, 10000))
-        over = many / few
-        report.at_most("memory of 10,000 images over that of 100", over, MEMORY_OF_MANY)
-        report.lines += [f"10,000 images in one command take {many:.0f} MB at the peak, 100 of them {few:.0f} MB: {over:.2f}.", ""]
-        print("memory", few, many, file=sys.stderr)
+    few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", tempfile.mkdtemp(dir=folder)])[1] for count in (100, 10000))
+    over = many / few
+    report.at_most("memory of 10,000 images over that of 100", over, MEMORY_OF_MANY)
+    report.lines += [f"10,000 images in one command take {many:.0f} MB at the peak, 100 of them {few:.0f} MB: {over:.2f}.", ""]
+    print("memory", few, many, file=sys.stderr)
 
 
 COLD = """
