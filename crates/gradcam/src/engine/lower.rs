@@ -169,6 +169,7 @@ impl Dialect {
                 node.attr_int("left_window_size").is_some()
                     || node.attr_int("right_window_size").is_some()
             }
+            "BatchNormalization" => node.attr_int("training_mode") == Some(1),
             // rten is wrong where it has pads and zero points.
             "ConvInteger" | "Swish" => true,
             // Engines differ in what the dots may stand for.

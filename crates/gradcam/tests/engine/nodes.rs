@@ -30,7 +30,7 @@ pub(crate) fn normalised() -> Vec<Case> {
     let branch = |name| {
         graph(name, vec![node("Softmax", &["x"], &["inner"], vec![int("axis", 1)])], "inner")
     };
-    let norm = |opset, attributes| {
+    let norm_of = |opset, outputs: &[&str], attributes| {
         let constants = vec![
             f32s("scale", &[2], &[1.0, 0.5]),
             f32s("bias", &[2], &[0.0, -1.0]),
@@ -42,8 +42,14 @@ pub(crate) fn normalised() -> Vec<Case> {
             opset,
             &[1, 2, 2, 2],
             constants,
-            node("BatchNormalization", &inputs, &["y"], attributes),
+            node("BatchNormalization", &inputs, outputs, attributes),
         )
+    };
+    let norm = |opset, attributes| norm_of(opset, &["y"], attributes);
+    let training = |outputs| {
+        let attributes =
+            vec![int("training_mode", 1), float("epsilon", 0.01), float("momentum", 0.8)];
+        norm_of(15, outputs, attributes)
     };
     vec![
         // As many images as channels: the evaluator counts the ones for the others.
@@ -84,6 +90,9 @@ pub(crate) fn normalised() -> Vec<Case> {
             reference: Some(norm(15, vec![float("epsilon", 0.01)])),
             ..case("batch norm 7", norm(7, vec![float("momentum", 0.8), float("epsilon", 0.01)]))
         },
+        case("batch norm training", training(&["y", "m", "v"])),
+        case("batch norm running mean", training(&["n", "y", "v"])),
+        case("batch norm running var", training(&["n", "m", "y"])),
         case("dropout 7", soft("Dropout", 7, vec![float("ratio", 0.5)])),
         case(
             "dropout 13",

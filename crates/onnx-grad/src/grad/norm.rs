@@ -25,6 +25,32 @@ pub(super) fn batch_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
+/// BatchNormalization in training mode: mean and population variance over all axes but the channels', and
+/// the running ones, r·momentum + (1 − momentum)·now, of shape [C]. Exporters standardise weights with it.
+pub(super) fn batch_definition(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+    if !n.attrs().flag("training_mode") {
+        bail!(Unsupported, "attribute training_mode is 0; its definition here is that of 1");
+    }
+    let x = n.x(0)?;
+    let axes: Vec<usize> = (0..b.rank(x)?).filter(|&axis| axis != 1).collect();
+    let normal = normal(b, x, &axes, epsilon(n))?;
+    let momentum = n.attrs().float_or("momentum", f64::from(0.9f32));
+    let mut outputs = vec![per_channel(b, n, normal.x)?];
+    if n.output(1).is_some() || n.output(2).is_some() {
+        let apart = b.sub(x, normal.mean)?;
+        let square = b.mul(apart, apart)?;
+        let variance = b.mean(square, &axes)?;
+        for (input, now) in [(3, normal.mean), (4, variance)] {
+            let shape = b.shape(n.x(input)?)?;
+            let now = b.reshape(now, &shape)?;
+            let kept = b.scale(n.x(input)?, momentum)?;
+            let now = b.scale(now, 1.0 - momentum)?;
+            outputs.push(b.add(kept, now)?);
+        }
+    }
+    Ok(outputs)
+}
+
 /// scale/√(var + ε), of shape [C].
 fn factor(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
     n.attrs().ignore(&["momentum"]);

@@ -73,7 +73,11 @@ pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<()
     Ok(())
 }
 
+/// In training mode it was written by its definition, where that fits.
 pub(super) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    if node.attr_int("training_mode") == Some(1) {
+        return Err("in training mode the rank of its input must be known".to_owned());
+    }
     only_first_output(b, &mut node, "training")?;
     b.keep(node);
     Ok(())

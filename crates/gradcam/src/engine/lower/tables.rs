@@ -91,8 +91,14 @@ pub(super) const ONNX_RUNTIME: &[Row] = &[
 
 /// What some forms of are written by their definition; see [`lacks`](super::Dialect::lacks).
 pub(super) const ONNX_RUNTIME_DEFINED: &[&str] = &["Einsum", "LRN", "Swish"];
-pub(super) const RTEN_DEFINED: &[&str] =
-    &["Attention", "ConvInteger", "Einsum", "GridSample", "LayerNormalization"];
+pub(super) const RTEN_DEFINED: &[&str] = &[
+    "Attention",
+    "BatchNormalization",
+    "ConvInteger",
+    "Einsum",
+    "GridSample",
+    "LayerNormalization",
+];
 
 /// The types of tensors that rten 0.27 loads, and bfloat16, which is widened before.
 pub(super) const RTEN_TYPES: &[DataType] = &[
@@ -124,7 +130,7 @@ pub(super) const RTEN: &[Row] = &[
     row("Atanh", ""),
     row("Attention", "is_causal kv_num_heads q_num_heads qk_matmul_output_mode scale softcap softmax_precision"),
     rewritten("AveragePool", "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides", pool),
-    rewritten("BatchNormalization", "epsilon ~is_test ~momentum spatial=1 training_mode=0", batch_norm).refusing(&["its training output is not supported"]),
+    rewritten("BatchNormalization", "epsilon ~is_test ~momentum spatial=1 training_mode", batch_norm).refusing(&["its training output is not supported", "in training mode the rank of its input must be known"]),
     row("BitCast", "to=1|2|3|6"),
     rewritten("Cast", "round_mode=up saturate=1 to=1|2|3|6|7|9|10|11|16", cast),
     row("CastLike", "round_mode=up saturate=1"),
