@@ -16,6 +16,7 @@ run side by side. `fixtures` writes the small members of the families (`zoo/tiny
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -61,6 +62,8 @@ def run(options):
             with rows.open("a") as file:
                 file.write(json.dumps(found) + "\n")
             print(f"{time.time() - began:6.1f} s", json.dumps(found), flush=True)
+        if not options.cache:
+            shutil.rmtree(folder)
 
 
 def small(options):

@@ -1,7 +1,10 @@
 """What torch says: maps of a module's output, or of the tensor that has a value's numbers."""
 
+import copy
+
 import numpy as np
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.build import scores
@@ -115,6 +118,37 @@ def roundings(x, scale=2**-24):
     for seed in (1, 2):
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed))
         yield x * (1 + (2 * noise - 1) * scale)
+
+
+def folded(model, x):
+    """The model with every batch norm behind a convolution folded into its weights, as exporters and engines do, in the model's own precision.
+
+    The norms stay in their place and do nothing, so that names mean what they meant.
+    """
+    model = copy.deepcopy(model)
+    made, pairs, calls = {}, [], {}
+
+    def called(module, inputs, output):
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(module, nn.Conv2d):
+            made[id(output)] = module, output  # which keeps it alive, and its id its own
+        elif id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], module))
+
+    handles = [module.register_forward_hook(called) for module in model.modules() if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
+    with torch.no_grad():
+        model(x)
+        for conv, norm in pairs:
+            if calls[conv] > 1 or calls[norm] > 1 or norm.running_mean is None:
+                continue
+            conv.weight, conv.bias = nn.utils.fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            norm.eps = 0.0
+            for tensor, number in ((norm.running_mean, 0), (norm.running_var, 1), (norm.weight, 1), (norm.bias, 0)):
+                if tensor is not None:
+                    tensor.fill_(number)
+    for handle in handles:
+        handle.remove()
+    return model
 
 
 def layouts(tensor, shape, model):
