@@ -29,7 +29,7 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
-SIDE, CLASSES, SEEDS, STILL = 128, 10, 6, 1e-4
+SIDE, CLASSES, SEEDS, STILL, FOLDS = 128, 10, 6, 1e-4, 1e-9
 # Model: its last feature map, and an early layer.
 MODELS = {
     "ConvNeXtTiny": ("convnext_tiny_stage_3_block_2_identity", "convnext_tiny_stage_1_block_2_identity"),
@@ -68,6 +68,40 @@ def fill(model):
             elif variable.path.endswith(("/beta", "/bias")):
                 variable.assign(rng.uniform(-0.2, 0.4, variable.shape))
     model(tf.constant(images(rng, 8)), training=True)
+
+
+def folded(model, copy):
+    """Gives a copy the model's weights, with every batch norm behind a convolution folded into its kernel, as exporters do, in the copy's precision.
+
+    The norms keep only the shift.
+    """
+    copy.set_weights(model.get_weights())
+    for norm in copy.layers:
+        if not isinstance(norm, keras.layers.BatchNormalization):
+            continue
+        conv = norm.input._keras_history.operation
+        if not isinstance(conv, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)):
+            continue
+        deviation = np.sqrt(norm.moving_variance.numpy() + np.asarray(norm.epsilon, norm.compute_dtype))
+        factor = (norm.gamma.numpy() if norm.scale else 1) / deviation
+        shift = (norm.beta.numpy() if norm.center else 0) - norm.moving_mean.numpy() * factor
+        if conv.use_bias:
+            shift = shift + conv.bias.numpy() * factor
+            conv.bias.assign(np.zeros_like(conv.bias.numpy()))
+        if isinstance(conv, keras.layers.SeparableConv2D):
+            conv.pointwise_kernel.assign(conv.pointwise_kernel.numpy() * factor)
+        elif isinstance(conv, keras.layers.DepthwiseConv2D):
+            conv.kernel.assign(conv.kernel.numpy() * factor.reshape(conv.kernel.shape[2:]))
+        else:
+            conv.kernel.assign(conv.kernel.numpy() * factor)
+        norm.epsilon = 0.0
+        norm.moving_mean.assign(-shift)
+        norm.moving_variance.assign(np.ones_like(deviation))
+        if norm.scale:
+            norm.gamma.assign(np.ones_like(deviation))
+        if norm.center:
+            norm.beta.assign(np.zeros_like(deviation))
+    return copy
 
 
 def images(rng, count):
@@ -171,6 +205,7 @@ def measure(name, gradcam, folder):
     single, double = build(name, "float32", None), build(name, "float64", None)
     single.set_weights(model.get_weights())
     double.set_weights(model.get_weights())
+    holds = {floats: folded(model, build(name, floats, None)) for floats in ("float32", "float64")}
     best = None
     for seed in range(SEEDS):
         # The image on which rounding changes the maps least: that of float32, and of images as near as rounding.
@@ -185,6 +220,16 @@ def measure(name, gradcam, folder):
         if moved < STILL:
             break
     moved, own, x, scores, target, truth = best
+    # float32 has many answers: images that differ in the last bit, and kernels that hold the norms behind them. The last count
+    # only where they give the same maps in float64.
+    near = [(x * (1 + 2.0**-24 * np.random.default_rng(seed).uniform(-1, 1, x.shape))).astype(np.float32) for seed in (1, 2)]
+    runs = [maps(single, [last, early], image)[2] for image in near]
+    same = maps(holds["float64"], [last, early], x)[2]
+    if all(worst(s, w) <= FOLDS for s, w in zip(same, truth)):
+        runs += [maps(holds["float32"], [last, early], image)[2] for image in [x, *near]]
+    else:
+        print(f"{name}: folded norms give other maps in float64", file=sys.stderr)
+    own = [max([o] + [worst(run[place], truth[place]) for run in runs]) for place, o in enumerate(own)]
     np.save(folder / "image.npy", x)
     for exporter, write in exports(model, folder).items():
         row = {"source": "keras", "model": name, "exporter": exporter, "export_error": None, "nodes": None, "opset": None, "default_layer": None, "early_layer": early}
