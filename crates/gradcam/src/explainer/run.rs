@@ -447,3 +447,44 @@ fn whole(class: f32, scores: &[f32]) -> Result<usize> {
     }
     bail!(Engine, "the model's scores are not numbers, so no class is the largest")
 }
+
+#[cfg(test)]
+mod tests {
+    use onnx_grad::graph::Sizes;
+    use testkit::zoo;
+
+    use super::*;
+
+    /// Exporters write thousands of nodes that compute sizes and indices: what is left for the engine is the
+    /// way of the class, one number for each image, to its row.
+    #[test]
+    fn transformers_run_without_arithmetic_of_shapes() {
+        let mut count = 0;
+        for small in zoo() {
+            if !["swin", "vit"].contains(&small.name.split('.').next().unwrap()) {
+                continue;
+            }
+            count += 1;
+            let file = Model::open(small.path()).unwrap();
+            let explainer = Explainer::builder(file).build().unwrap();
+            let key = Key { shape: small.input.clone(), kinds: vec![Kind::Class] };
+            let (model, _) = explainer.differentiated(&key).unwrap();
+            let graph = Graph::new(&model, &Sizes::new()).unwrap();
+            let whole = |id| matches!(graph.fact(id).elem, DataType::Int64 | DataType::Int32);
+            let single =
+                |id| graph.fact(id).sizes().is_some_and(|s| s.iter().product::<i64>() == 1);
+            let mut classes = HashSet::from([graph.value(&class_input(0)).unwrap()]);
+            for (id, node) in graph.nodes() {
+                let made: Vec<_> = graph.node_outputs(id).iter().flatten().copied().collect();
+                let mut read = graph.node_inputs(id).iter().flatten();
+                if node.op() != "Shape" && read.any(|value| classes.contains(value)) {
+                    classes.extend(made.iter().copied().filter(|&value| single(value)));
+                }
+                let stray =
+                    made.into_iter().find(|value| whole(*value) && !classes.contains(value));
+                assert_eq!(stray, None, "{}: {} {}", small.name, node.op(), node.label());
+            }
+        }
+        assert_eq!(count, 4, "two families, two exporters");
+    }
+}
