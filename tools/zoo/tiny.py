@@ -27,6 +27,11 @@ def beit():
     return timm_module("beit").Beit(**settings)
 
 
+def coat(**extra):
+    settings = {"img_size": 64, "patch_size": 4, "embed_dims": (16, 16, 16, 16), "serial_depths": (1, 1, 1, 2), "num_heads": 2, "mlp_ratios": (2, 2, 2, 2), "num_classes": 10, "crpe_window": {3: 1, 5: 1}, **extra}
+    return timm_module("coat").CoaT(**settings)
+
+
 def swin():
     settings = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 8, "depths": (2, 2), "num_heads": (2, 2), "num_classes": 10}
     return timm_module("swin_transformer").SwinTransformer(**settings)
@@ -135,6 +140,8 @@ TINY = [
     ("vit_mean", "ViT without a class token, its tokens averaged", FIRST_NORM, (32, 32), lambda: vit(class_token=False, global_pool="avg"), "blocks.2.norm1"),
     ("deit", "DeiT, with a token of distillation", FIRST_NORM, (32, 32), deit, "blocks.2.norm1"),
     ("beit", "BEiT", FIRST_NORM, (32, 32), beit, "blocks.2.norm1"),
+    ("coat_lite", "CoaT-Lite, with convolutions beside its attention", FIRST_NORM, (64, 64), coat, "serial_blocks4.1.norm1"),
+    ("coat", "CoaT, whose class tokens of three scales are joined", "the first norm of the last block, at the coarsest scale", (64, 64), lambda: coat(parallel_depth=2), "parallel_blocks.1.norm14"),
     ("swin", "Swin", FIRST_NORM, (32, 32), swin, "layers.1.blocks.1.norm1"),
     ("swin_v2", "Swin v2", "what the attention of the last block reads: the norms stand behind attention and MLP", (32, 32), swin_v2, "features.3.0", "features.1.0"),
     ("maxvit", "MaxViT", "the first norm of the last block's grid attention, its windows put back in place", (32, 32), maxvit, "blocks.1.layers.0.layers.grid_attention.attn_layer.0", "blocks.0.layers.0.layers.window_attention"),

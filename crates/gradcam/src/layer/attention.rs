@@ -32,23 +32,36 @@ pub(super) fn moves(node: &NodeProto) -> bool {
     LAYOUT.contains(&node.op())
 }
 
-/// The value that the last attention reads, where no convolution comes behind it.
+/// The value that the last attention reads, where no convolution of a picture works on what it gives: those beside
+/// it (CoaT's positions) and those that join class tokens do not count.
 pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<ValueId> {
     let is_active = |id: &NodeId| {
         let outputs = graph.node_outputs(*id).iter().flatten();
         outputs.into_iter().any(|value| active.contains(value))
     };
-    let mut nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(is_active).collect();
-    nodes.reverse();
-    for id in nodes {
-        match graph.node(id).op() {
-            "Conv" | "ConvTranspose" => return None,
-            "Attention" | "MultiHeadAttention" => return read(graph, active, id),
-            "Softmax" if weighs(graph, active, id) => return read(graph, active, id),
-            _ => {}
+    let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(is_active).collect();
+    let last = nodes.iter().rposition(|id| match graph.node(*id).op() {
+        "Attention" | "MultiHeadAttention" => true,
+        "Softmax" => weighs(graph, active, *id),
+        _ => false,
+    })?;
+    let mut given: HashSet<ValueId> =
+        graph.node_outputs(nodes[last]).iter().flatten().copied().collect();
+    for &id in &nodes[last + 1..] {
+        if graph.node_inputs(id).iter().flatten().any(|value| given.contains(value)) {
+            let rank = graph
+                .node_outputs(id)
+                .first()
+                .copied()
+                .flatten()
+                .and_then(|y| graph.fact(y).rank());
+            if matches!(graph.node(id).op(), "Conv" | "ConvTranspose") && rank != Some(3) {
+                return None;
+            }
+            given.extend(graph.node_outputs(id).iter().flatten());
         }
     }
-    None
+    read(graph, active, nodes[last])
 }
 
 /// Whether the weights that a node makes are multiplied with what depends on the picture too.
