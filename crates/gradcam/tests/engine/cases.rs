@@ -8,7 +8,7 @@ use onnx_grad::proto::{
 };
 
 use crate::{
-    build::{int, ints, model, node, ramp, text, weights},
+    build::{f32s, int, ints, model, node, ramp, text, weights},
     nodes::{excluded, normalised, shaped, typed},
 };
 
@@ -57,7 +57,26 @@ fn windows() -> Vec<Case> {
         let attributes = vec![padding, ints("dilations", &[2, 2]), ints("kernel_shape", &[3, 3])];
         one(13, &[1, 1, 6, 6], square(), node("Conv", &["x", "w"], &["y"], attributes))
     };
+    let solid = |kernel: &[i64], attributes| {
+        let constants = vec![
+            weights("w", &[&[4, 1], kernel].concat()),
+            f32s("b", &[4], &[0.5, -1.0, 0.0, 2.0]),
+        ];
+        one(13, &[2, 2, 3, 4, 5], constants, node("Conv", &["x", "w", "b"], &["y"], attributes))
+    };
     vec![
+        case(
+            "conv 3-d flat",
+            solid(&[3, 3, 1], vec![int("group", 2), ints("pads", &[1, 1, 0, 1, 0, 0])]),
+        ),
+        case(
+            "conv 3-d flat in the middle",
+            solid(&[2, 1, 3], vec![int("group", 2), ints("strides", &[1, 1, 2])]),
+        ),
+        case(
+            "conv 3-d flat first",
+            solid(&[1, 2, 2], vec![int("group", 2), ints("dilations", &[1, 2, 3])]),
+        ),
         case("conv same upper", conv(vec![same("SAME_UPPER"), ints("strides", &[2, 1])])),
         case("conv same lower", conv(vec![same("SAME_LOWER"), ints("strides", &[2, 1])])),
         case("conv valid", conv(vec![same("VALID"), ints("strides", &[2, 2])])),

@@ -108,10 +108,65 @@ fn at_most_2d(window: &Window) -> Result<(), Refusal> {
 
 pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
+    if window.kernel.len() == 3 && flat(b, &node, &window)? {
+        return Ok(());
+    }
     at_most_2d(&window)?;
     set(&mut node, ints("dilations", &window.dilations));
     b.keep(node);
     Ok(())
+}
+
+/// Writes a convolution of three axes whose window has size 1 along one of them as one of two: the positions on
+/// that axis join the images. Whether it is such a one, of sizes that are known.
+fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, Refusal> {
+    let pads = node.attr_ints("pads").unwrap_or_default();
+    let plain = |&axis: &usize| {
+        let still = [window.kernel[axis], window.strides[axis]] == [1, 1];
+        still && [pads[axis], pads[axis + 3]] == [0, 0]
+    };
+    let sizes = |at: usize, from: usize| -> Option<Vec<i64>> {
+        let dims = b.facts.dims(node.input.get(at)?)?.get(from..)?.iter();
+        dims.map(|dim| i64::try_from((*dim)?).ok()).collect()
+    };
+    let axis = (0..3).find(plain);
+    let (Some(axis), Some(from), Some(weights)) = (axis, sizes(0, 1), sizes(1, 0)) else {
+        return Ok(false);
+    };
+    let (&[channels, _, _, _], &[made, ..]) = (from.as_slice(), weights.as_slice()) else {
+        return Ok(false);
+    };
+    let (one, other) = if axis == 0 { (1, 2) } else { (0, 3 - axis) };
+    let two = |of: &[i64]| [of[one], of[other]];
+    let place = |axis: usize| i64::try_from(axis + 2).unwrap_or(0);
+    let outs = window.axes().enumerate().map(|(axis, (stride, extent))| {
+        (from[axis + 1] + pads[axis] + pads[axis + 3] - extent) / stride + 1
+    });
+    let outs: Vec<i64> = outs.collect();
+    let perm = [0, place(axis), 1, place(one), place(other)];
+    let x = b.node("Transpose", &[input(node, 0)?], vec![ints("perm", &perm)]);
+    let shape = b.ints(&[4], &[-1, channels, from[one + 1], from[other + 1]]);
+    let x = b.node("Reshape", &[&x, &shape], vec![]);
+    let shape = b.ints(&[4], &[&[0, 0], two(&window.kernel).as_slice()].concat());
+    let weights = b.node("Reshape", &[input(node, 1)?, &shape], vec![]);
+    let attributes = vec![
+        ints("kernel_shape", &two(&window.kernel)),
+        ints("strides", &two(&window.strides)),
+        ints("dilations", &two(&window.dilations)),
+        ints("pads", &[pads[one], pads[other], pads[one + 3], pads[other + 3]]),
+        int("group", node.attr_int("group").unwrap_or(1)),
+    ];
+    let bias = node.input.get(2).map(String::as_str);
+    let read: Vec<&str> = [x.as_str(), &weights].into_iter().chain(bias).collect();
+    let y = b.node("Conv", &read, attributes);
+    let shape = b.ints(&[5], &[-1, from[axis + 1], made, outs[one], outs[other]]);
+    let y = b.node("Reshape", &[&y, &shape], vec![]);
+    let mut perm = [0, 2, 0, 0, 0];
+    for (at, axis) in [(1, axis), (3, one), (4, other)] {
+        perm[axis + 2] = at;
+    }
+    b.last(node, "Transpose", &[&y], vec![ints("perm", &perm)]);
+    Ok(true)
 }
 
 pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
