@@ -29,6 +29,8 @@ from torch import nn
 ROWS, sys.stdout = sys.stdout, sys.stderr  # ultralytics prints
 from ultralytics import YOLO
 
+from zoo import oracle
+
 SIDE, SEEDS, STILL = 128, 6, 1e-4
 # Model: an early block, the last map that all scores come from.
 MODELS = {
@@ -127,6 +129,12 @@ def measure(name, program, folder):
         if moved < STILL:
             break
     moved, own, x, scores, target, truth = best
+    with torch.no_grad():
+        holds, same = oracle.folded(single, x), oracle.folded(double, x.double())
+    of = lambda model, image: maps(model, [last, early], image)[2]
+    sound = all(worst(found, want) <= oracle.FOLDS for found, want in zip(of(same, x), truth))
+    singles = oracle.singles(of, single, holds if sound else None, x)
+    own = [max(worst(run[place], truth[place]) for run in singles) for place in range(2)]
     np.save(folder / "image.npy", x.numpy())
     for exporter, simplify in (("ultralytics", False), ("ultralytics simplify", True)):
         row = {"source": "ultralytics", "model": name, "exporter": exporter, "export_error": None, "nodes": None, "opset": None, "default_layer": None, "early_layer": early}

@@ -9,6 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.build import scores
 
+# How near the float64 maps of a model with folded norms must be to its own: rounding alone moves them.
+FOLDS = 1e-9
+
 
 class Recorded(TorchFunctionMode):
     """Every tensor that a function returns, in order; in-place functions get a copy of their input first."""
@@ -149,6 +152,14 @@ def folded(model, x):
     for handle in handles:
         handle.remove()
     return model
+
+
+def singles(of, model, holds, x):
+    """What `of(model, x)` is in torch's float32, which has many answers: with other last bits of the image, with other kernels, and with the norms in the weights."""
+    found = [of(model, image) for image in roundings(x)]
+    with torch.backends.mkldnn.flags(enabled=False):
+        found.append(of(model, x))
+    return found + [of(holds, image) for image in roundings(x) if holds is not None]
 
 
 def layouts(tensor, shape, model):
