@@ -39,7 +39,7 @@ MODELS = {
     "InceptionV3": ("mixed10", "mixed2"),
     "MobileNet": ("conv_pw_13_relu", "conv_pw_4_relu"),
     "MobileNetV2": ("out_relu", "block_6_expand_relu"),
-    "MobileNetV3Small": ("activation_17", "expanded_conv_3_add"),
+    "MobileNetV3Small": ("activation_17", "expanded_conv_4_add"),
     "NASNetMobile": ("activation_187", "normal_concat_2"),
     "ResNet50": ("conv5_block3_out", "conv2_block3_out"),
     "ResNet50V2": ("post_relu", "conv3_block2_out"),
