@@ -7,11 +7,12 @@
 uv run crates/bench/compare.py [--models resnet18,…] [--rounds N] [--runs N] [--check] [--output FILE]
 
 Needs `cargo build --release -p gradcam-cli -p bench` and a machine that has nothing else to do. Each system is a process of its
-own, which lives as long as its model is measured and answers to "so many runs"; they are asked in turn, each after a pause, so
+own, which lives as long as its model is measured and answers to "so many runs of that"; they are asked in turn, each after a pause, so
 that only one computes at a time and all see the machine at the same speed. A ratio is taken within a round; plain inference and
-explanations of one engine are asked of one process, because a process has its own luck with memory and cores. Networks are torchvision's, with weights from a seed; an input is 1x3x224x224.
+explanations of one engine are asked of one process, because a process has its own luck with memory and cores. Networks are
+torchvision's, with weights from a seed; an input is 1x3x224x224.
 
---check exits with 1 where a bound of BOUNDS is missed.
+--check exits with 1 where a bound that stands below is missed.
 """
 
 import argparse

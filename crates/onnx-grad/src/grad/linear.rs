@@ -184,12 +184,16 @@ pub(super) fn spread(
         let count = b.size(value, axis)?;
         shape.insert(axis + 1, Dim::Fixed(1));
         let apart = b.reshape(value, &shape)?;
-        // Not Pad, for which engines copy element by element.
-        let zero = b.scalar(value, 0.0)?;
-        let zeros = b.expand_like(zero, apart)?;
-        let mut columns = vec![apart];
-        columns.extend((1..stride).map(|_| zeros));
-        let apart = b.concat(&columns, axis + 1)?;
+        // Not Pad where Expand exists: engines copy element by element for it.
+        let apart = if b.graph().opset() < 8 {
+            b.pad_axis(apart, axis + 1, 0, stride - 1)?
+        } else {
+            let zero = b.scalar(value, 0.0)?;
+            let zeros = b.expand_like(zero, apart)?;
+            shape[axis + 1] = Dim::Fixed(stride - 1);
+            let zeros = b.expand(zeros, &shape)?;
+            b.concat(&[apart, zeros], axis + 1)?
+        };
         shape.remove(axis + 1);
         shape[axis] = Dim::Fixed(product([count, stride])?);
         spread = b.reshape(apart, &shape)?;
