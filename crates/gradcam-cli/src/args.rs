@@ -141,6 +141,12 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "NAME", value_parser = values::providers())]
     pub(crate) provider: Option<Provider>,
 
+    /// An entry of ONNX Runtime's session configuration, such as session.x64quantprecision=1
+    ///
+    /// May be given several times. ONNX Runtime ignores keys that it does not know.
+    #[arg(long = "session-config", value_name = "KEY=VALUE", value_parser = values::entry)]
+    pub(crate) session_config: Vec<(String, String)>,
+
     /// Threads of the engine [default: as many as cores]
     ///
     /// One image has all of them. Of several images, as many are explained at once as there are threads,
@@ -242,6 +248,9 @@ pub(crate) struct OutputArgs {
     pub(crate) quiet: bool,
 
     /// Print also where the preprocessing came from, the engine, and the time of each stage
+    ///
+    /// Of a quantized model also what a program shows that runs it in ONNX Runtime, where that differs on this
+    /// processor.
     #[arg(short, long, conflicts_with = "json", action = ArgAction::SetTrue)]
     pub(crate) verbose: bool,
 }
@@ -362,6 +371,10 @@ pub(crate) struct BenchArgs {
     /// What ONNX Runtime computes on, such as cuda or coreml [default: the processor]
     #[arg(long, value_name = "NAME", value_parser = values::providers())]
     pub(crate) provider: Option<Provider>,
+
+    /// An entry of ONNX Runtime's session configuration, such as session.x64quantprecision=1
+    #[arg(long = "session-config", value_name = "KEY=VALUE", value_parser = values::entry)]
+    pub(crate) session_config: Vec<(String, String)>,
 
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
     #[arg(long, value_name = "SIZE", value_parser = values::size)]

@@ -39,20 +39,29 @@ pub(crate) struct Choice {
     pub(crate) why: &'static str,
     /// What ONNX Runtime computes on, where that was asked for.
     pub(crate) provider: Option<Provider>,
+    /// Entries of ONNX Runtime's session configuration.
+    session_config: Vec<(String, String)>,
     library: Vec<PathBuf>,
 }
 
 impl Choice {
-    /// Decides, for a provider of ONNX Runtime where one is asked for. The built-in model is for a first look, and the built-in engine starts at once.
+    /// Decides, for a provider and entries of ONNX Runtime where they are asked for. The built-in model is for a first look, and the built-in engine starts at once.
     pub(crate) fn new(
         asked: Asked,
         provider: Option<Provider>,
+        session_config: &[(String, String)],
         built_in_model: bool,
     ) -> Result<Self> {
         if let (Asked::Named(EngineKind::Rten), Some(provider)) = (asked, provider) {
             return Err(Failure::Usage(format!(
                 "--provider {provider} is one of ONNX Runtime's, and --engine rten has none; choose \
                  --engine onnxruntime, or leave --provider out"
+            )));
+        }
+        if let (Asked::Named(EngineKind::Rten), Some((key, _))) = (asked, session_config.first()) {
+            return Err(Failure::Usage(format!(
+                "--session-config {key} is an entry of ONNX Runtime's, and --engine rten has none; choose --engine \
+                 onnxruntime, or leave --session-config out"
             )));
         }
         let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
@@ -62,6 +71,9 @@ impl Choice {
             Asked::Named(kind) => (kind, "asked for with --engine"),
             Asked::Auto if provider.is_some() => {
                 (EngineKind::OnnxRuntime, "--provider names one of its providers")
+            }
+            Asked::Auto if !session_config.is_empty() => {
+                (EngineKind::OnnxRuntime, "--session-config is one of its entries")
             }
             Asked::Auto if built_in_model => (EngineKind::Rten, "the model is the built-in one"),
             Asked::Auto if path.is_some() => (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set"),
@@ -75,7 +87,7 @@ impl Choice {
             ),
         };
         let library = engine::library_places(path.as_deref(), environment);
-        Ok(Self { kind, why, provider, library })
+        Ok(Self { kind, why, provider, session_config: session_config.to_vec(), library })
     }
 
     /// Sets the engine of an explainer.
@@ -90,6 +102,9 @@ impl Choice {
         }
         if let Some(threads) = threads {
             builder = builder.threads(threads);
+        }
+        for (key, value) in &self.session_config {
+            builder = builder.session_config(key, value);
         }
         builder
     }

@@ -27,6 +27,11 @@ mod onnxruntime;
     allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
 )]
 mod places;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod processor;
 mod provider;
 #[cfg(feature = "rten")]
 mod rten;
@@ -108,6 +113,9 @@ pub struct EngineOptions {
     pub library: Vec<PathBuf>,
     /// What ONNX Runtime computes on; `None` is the processor. Other engines have no providers.
     pub provider: Option<Provider>,
+    /// Entries of ONNX Runtime's session configuration, key and value, such as `session.intra_op.allow_spinning` and `0`.
+    /// Other engines have none.
+    pub session_config: Vec<(String, String)>,
 }
 
 /// Something that runs ONNX graphs.
@@ -124,6 +132,22 @@ pub trait Engine: Send + Sync {
     /// `Unsupported` with all nodes that this engine cannot run, `Model` where the model is broken or
     /// its weights cannot be read.
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>>;
+
+    /// As [`Engine::compile`], with the products of 8-bit integers that the engine takes by default, which saturate on
+    /// some processors: what a program computes that gives the file to the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::compile`].
+    fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
+        self.compile(model)
+    }
+
+    /// The nodes whose products of 8-bit integers can saturate in a program that gives the file to the engine, on this
+    /// processor.
+    fn saturating_nodes(&self, model: &Model) -> Vec<String> {
+        let _ = model;
+        Vec::new()
+    }
 }
 
 /// A graph that is ready to run, by any number of callers at once.
@@ -151,6 +175,15 @@ pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engin
             format!(
                 "the engine rten has no execution provider \"{provider}\", nor any other; leave the \
                  provider out, or choose the engine onnxruntime"
+            ),
+        ));
+    }
+    if let (EngineKind::Rten, Some((key, _))) = (kind, options.session_config.first()) {
+        return Err(EngineError::new(
+            EngineErrorKind::Unavailable,
+            format!(
+                "the engine rten has no session configuration, so no entry \"{key}\"; leave it out, or choose the \
+                 engine onnxruntime"
             ),
         ));
     }

@@ -47,6 +47,8 @@ pub struct Explainer {
     labels: Option<Arc<Vec<String>>>,
     /// What is to be said of every explanation.
     warnings: Vec<Warning>,
+    /// Whether what the engine's defaults give is computed too.
+    compare_deployed: bool,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
     memory: Budget,

@@ -1,6 +1,6 @@
 //! What an explanation is made of.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use ndarray::{Array2, ArrayD, ArrayView, ArrayView2, Dimension, Ix3, IxDyn, ShapeError};
 use serde_json::{Value, json};
@@ -57,6 +57,18 @@ impl Warning {
     }
 }
 
+/// What a program gives that runs the file with the engine's defaults, whose products of 8-bit integers saturate on
+/// this processor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployed {
+    /// The class with the largest score.
+    pub best: Class,
+    /// The class that is explained.
+    pub class: Class,
+    /// The largest difference from the scores here, over the largest of these.
+    pub error: f32,
+}
+
 /// How long the parts of an explanation took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
@@ -89,6 +101,8 @@ pub struct Explanation {
     pub method: &'static str,
     /// The engine.
     pub engine: &'static str,
+    /// What a program gives that runs the file with the engine's defaults, where that was asked for and can differ.
+    pub deployed: Option<Deployed>,
     /// What a user should know.
     pub warnings: Vec<Warning>,
     /// How long it took.
@@ -202,6 +216,20 @@ impl Explanation {
         order.into_iter().take(count).map(|index| self.class_at(index)).collect()
     }
 
+    /// Compares the scores with those of the engine's defaults.
+    pub(crate) fn compare(&mut self, scores: Vec<f32>, probabilities: Vec<f32>) {
+        let largest = self.scores.iter().fold(0.0, |most: f32, score| most.max(score.abs()));
+        let pairs = self.scores.iter().zip(&scores);
+        let apart = pairs.fold(0.0, |most: f32, (here, there)| most.max((here - there).abs()));
+        let error = if largest > 0.0 { apart / largest } else { apart };
+        let here = [(&mut self.scores, scores), (&mut self.probabilities, probabilities)]
+            .map(|(here, there)| mem::replace(here, there));
+        let class = self.class_at(self.class.index);
+        let best = self.top(1).pop().unwrap_or_else(|| class.clone());
+        [self.scores, self.probabilities] = here;
+        self.deployed = Some(Deployed { best, class, error });
+    }
+
     pub(crate) fn class_at(&self, index: usize) -> Class {
         Class {
             index,
@@ -244,6 +272,9 @@ impl Explanation {
             "top": self.top(top).iter().map(class).collect::<Vec<_>>(),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
             "input_size": self.input_size,
+            "deployed": self.deployed.as_ref().map(|deployed| json!({
+                "best": class(&deployed.best), "class": class(&deployed.class), "error": deployed.error,
+            })),
             "warnings": warnings.collect::<Vec<_>>(),
             "timings_ms": {
                 "differentiate": ms(self.timings.differentiate),

@@ -15,7 +15,7 @@ mod target;
 
 pub use error::{Error, ErrorKind, Result};
 pub use explainer::{Explainer, ExplainerBuilder, ImageInput, Inference, grad_cam};
-pub use explanation::{Class, Explanation, LayerMap, Timings, Warning};
+pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings, Warning};
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
 pub use ndarray;

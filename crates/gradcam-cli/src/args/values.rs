@@ -221,6 +221,14 @@ pub(super) fn input(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
+/// An entry of a configuration: `session.x64quantprecision=1`.
+pub(super) fn entry(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=').filter(|(key, _)| !key.is_empty()) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("expected KEY=VALUE such as session.x64quantprecision=1".to_owned()),
+    }
+}
+
 /// A mean.
 pub(super) fn finite(text: &str) -> Result<f32, String> {
     let number = text.trim().parse::<f32>().ok().filter(|number| number.is_finite());

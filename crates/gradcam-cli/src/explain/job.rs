@@ -54,7 +54,8 @@ impl<'a> Job<'a> {
         let model = model::open(args.model.as_deref())?;
         // One image has all threads; of several each has one, and as many are explained at once.
         let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
-        let engine = Choice::new(args.engine, args.provider, args.model.is_none())?;
+        let engine =
+            Choice::new(args.engine, args.provider, &args.session_config, args.model.is_none())?;
         let mut explainers: Vec<Explainer> = Vec::new();
         for method in &args.methods {
             if explainers.iter().any(|explainer| explainer.method() == *method) {
@@ -64,6 +65,7 @@ impl<'a> Job<'a> {
                 .layers(&args.layers)
                 .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
                 .method(*method)
+                .compare_deployed(args.output.verbose)
                 .preprocess(args.prepare.overrides());
             builder = engine.set(builder, threads);
             if let Some(bytes) = args.max_memory {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Explainer, Explanation,
+    Class, Deployed, Explainer, Explanation,
     engine::Provider,
     image::preprocess::{Geometry, Resize},
 };
@@ -19,8 +19,14 @@ use crate::{
 };
 
 /// Warnings that are about the model, and so are said once.
-const ONCE: [&str; 5] =
-    ["folded-norm", "labels-left-out", "no-relu", "preprocessing-guessed", "softmax-output"];
+const ONCE: [&str; 6] = [
+    "folded-norm",
+    "labels-left-out",
+    "no-relu",
+    "preprocessing-guessed",
+    "saturating-kernels",
+    "softmax-output",
+];
 
 /// Widest label; longer ones are cut.
 const WIDEST: usize = 44;
@@ -252,11 +258,34 @@ impl<'a> Report<'a> {
         };
         let how = format!("{} at {layers}, {took}", explanation.method);
         let mut text = format!("  target {}, {}\n", style.bold(target), style.dim(how));
+        text +=
+            &explanation.deployed.as_ref().map_or_else(String::new, |there| self.deployed(there));
         for file in files {
             let file = if file == "-" { "standard output" } else { file };
             text += &format!("    wrote {}\n", style.green(terminal::printable(file)));
         }
         text
+    }
+
+    /// What a program shows that runs the file with the engine's defaults.
+    fn deployed(&self, there: &Deployed) -> String {
+        let shown = |class: &Class| {
+            let amount = class.probability.map_or_else(
+                || format!("{:.4}", class.score),
+                |probability| format!("{:.1} %", probability * 100.0),
+            );
+            format!("{} {}: {amount}", class.index, label(class))
+        };
+        let best = match there.best.index == there.class.index {
+            true => String::new(),
+            false => format!(", its best is {}", shown(&there.best)),
+        };
+        let error = there.error * 100.0;
+        let text = format!(
+            "a program that runs the file in ONNX Runtime shows {}{best}; scores differ by up to {error:.2} % of the largest",
+            shown(&there.class)
+        );
+        format!("    {}\n", self.style.yellow(text))
     }
 
     fn warnings(&self, said: &mut Said, explanation: &Explanation) -> String {

@@ -9,6 +9,7 @@ mod facts;
 mod layout;
 mod nodes;
 mod rewrite;
+mod saturation;
 mod tables;
 mod windows;
 
@@ -23,11 +24,15 @@ use onnx_grad::{
 use super::{
     EngineKind,
     error::{EngineError, EngineErrorKind, Result},
+    processor::{onnxruntime_saturates, rten_saturates},
     tensor::type_of,
 };
 use facts::Facts;
 use rewrite::Rewrite;
 use tables::Row;
+
+#[cfg(feature = "onnxruntime")]
+pub(super) use saturation::saturating_nodes;
 
 /// The language of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +177,7 @@ impl Dialect {
             "BatchNormalization" => node.attr_int("training_mode") == Some(1),
             // rten is wrong where it has pads and zero points.
             "ConvInteger" | "Swish" => true,
+            "MatMulInteger" => facts.saturates,
             // Engines differ in what the dots may stand for.
             "Einsum" => node.attr_str("equation").is_some_and(|text| text.contains("...")),
             "GridSample" => {
@@ -187,9 +193,21 @@ impl Dialect {
     }
 
     fn row(self, node: &NodeProto) -> Option<&'static Row> {
-        let table = self.table();
+        let table = match (self, node.op_domain()) {
+            (_, "") => self.table(),
+            (Self::OnnxRuntime, "com.microsoft") => tables::MICROSOFT,
+            _ => return None,
+        };
         let at = table.binary_search_by(|row| row.op.cmp(node.op())).ok()?;
-        table.get(at).filter(|_| node.op_domain().is_empty())
+        table.get(at)
+    }
+
+    /// Whether the engine's products of 8-bit integers saturate on this processor.
+    fn saturates(self) -> bool {
+        match self {
+            Self::Rten => rten_saturates(),
+            Self::OnnxRuntime => onnxruntime_saturates(),
+        }
     }
 
     /// Whether tensors of this type can be loaded.
@@ -201,16 +219,26 @@ impl Dialect {
     }
 }
 
+/// What becomes of products of 8-bit integers that saturate on this processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saturation {
+    /// They are written in other words, and are exact.
+    Repaired,
+    /// They stay, as in a program that runs the file with the engine's defaults.
+    AsDeployed,
+}
+
 /// Writes a model in the language of an engine.
 ///
 /// # Errors
 /// `Unsupported` with every node that cannot be written so.
-pub(super) fn lower(model: &Model, dialect: Dialect) -> Result<ModelProto> {
+pub(super) fn lower(model: &Model, dialect: Dialect, saturation: Saturation) -> Result<ModelProto> {
+    let saturates = saturation == Saturation::Repaired && dialect.saturates();
     // Where a definition does not fit, or a size is open, the node stays and is refused by name.
-    let facts = Facts::of(model);
+    let facts = Facts::of(model, saturates);
     let expanded = onnx_grad::expand(model, &|node| dialect.lacks(&facts, node));
     let model = expanded.as_ref().unwrap_or(model);
-    let facts = Facts::of(model);
+    let facts = Facts::of(model, saturates);
     let mut pass = Pass { dialect, facts: &facts, refused: Vec::new(), fresh: 0 };
     let mut proto = model.proto().clone();
     if facts.opset > dialect.newest_opset() {

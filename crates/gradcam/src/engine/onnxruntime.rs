@@ -28,7 +28,7 @@ use prost::Message;
 use super::{
     Engine, EngineError, EngineErrorKind, EngineOptions, Provider, Session,
     error::{Result, bail},
-    lower::{self, Dialect},
+    lower::{self, Dialect, Saturation},
     places::candidates,
     tensor::{Signature, Tensor, TensorView, contiguous, elements},
     weights::{set_location, visit_tensors, widen},
@@ -37,11 +37,16 @@ use super::{
 /// The library of this process. ONNX Runtime is loaded once and cannot be exchanged.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
+/// The entry that makes products of 8-bit integers exact where they saturate, at the price of time.
+const EXACT: (&str, &str) = ("session.x64quantprecision", "1");
+
 pub(super) struct OnnxRuntime {
     environment: Environment,
     threads: Option<usize>,
     /// What computes; the processor needs no word.
     device: Option<Provider>,
+    /// Entries of the session configuration.
+    config: Vec<(String, String)>,
 }
 
 impl OnnxRuntime {
@@ -60,7 +65,8 @@ impl OnnxRuntime {
             );
         }
         let device = options.provider.filter(|provider| *provider != Provider::Cpu);
-        Ok(Self { environment, threads: options.threads.map(NonZeroUsize::get), device })
+        let threads = options.threads.map(NonZeroUsize::get);
+        Ok(Self { environment, threads, device, config: options.session_config.clone() })
     }
 }
 
@@ -161,12 +167,36 @@ impl Engine for OnnxRuntime {
     }
 
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        let proto = lower::lower(model, Dialect::OnnxRuntime)?;
+        // Kernels of other devices are their own, and some take signed integers only.
+        let on_processor = self.device.is_none();
+        self.compiled(
+            model,
+            if on_processor { Saturation::Repaired } else { Saturation::AsDeployed },
+        )
+    }
+
+    fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
+        self.compiled(model, Saturation::AsDeployed)
+    }
+
+    fn saturating_nodes(&self, model: &Model) -> Vec<String> {
+        let exact = self.config.iter().any(|(key, value)| key == EXACT.0 && value == EXACT.1);
+        match self.device {
+            None if !exact => lower::saturating_nodes(model),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl OnnxRuntime {
+    fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
+        let proto = lower::lower(model, Dialect::OnnxRuntime, saturation)?;
         let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
         let recipe = Recipe {
             environment: self.environment.clone(),
             threads: self.threads,
             device: self.device,
+            config: self.config.clone(),
             model: model.clone(),
             proto,
         };
@@ -190,6 +220,7 @@ struct Recipe {
     environment: Environment,
     threads: Option<usize>,
     device: Option<Provider>,
+    config: Vec<(String, String)>,
     model: Model,
     proto: ModelProto,
 }
@@ -216,11 +247,14 @@ impl Recipe {
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {
-        let builder = SessionBuilder::new(&self.environment)?
+        let mut builder = SessionBuilder::new(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_inter_threads(1)?
             // What goes wrong is in the error; a library does not print it too.
             .with_log_level(LogLevel::Fatal)?;
+        for (key, value) in &self.config {
+            builder = builder.with_config_entry(key, value)?;
+        }
         let builder = match self.device {
             Some(device) => builder.with_execution_providers([registry(device).1()])?,
             None => builder,

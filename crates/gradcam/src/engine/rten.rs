@@ -29,7 +29,7 @@ use rten_tensor::Layout;
 use super::{
     Engine, EngineError, EngineErrorKind, EngineOptions, Session,
     error::{Result, bail},
-    lower::{self, Dialect},
+    lower::{self, Dialect, Saturation},
     tensor::{Signature, Tensor, TensorView, contiguous, elements},
     weights::{set_location, visit_tensors, widen},
 };
@@ -190,7 +190,17 @@ impl Engine for Rten {
     }
 
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        let mut proto = lower::lower(model, Dialect::Rten)?;
+        self.compiled(model, Saturation::Repaired)
+    }
+
+    fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
+        self.compiled(model, Saturation::AsDeployed)
+    }
+}
+
+impl Rten {
+    fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
+        let mut proto = lower::lower(model, Dialect::Rten, saturation)?;
         let mut wanted = Vec::new();
         visit_tensors(&mut proto, &mut |tensor| {
             if let Some(weight) = model.weight_of(tensor) {

@@ -39,6 +39,7 @@ pub struct ExplainerBuilder {
     grid: Grid,
     inputs: Vec<(String, Tensor)>,
     output: Option<String>,
+    compare_deployed: bool,
 }
 
 impl ExplainerBuilder {
@@ -54,6 +55,7 @@ impl ExplainerBuilder {
             grid: Grid::default(),
             inputs: Vec::new(),
             output: None,
+            compare_deployed: false,
         }
     }
 
@@ -105,6 +107,22 @@ impl ExplainerBuilder {
     #[must_use]
     pub fn provider(mut self, provider: Provider) -> Self {
         self.engine_options.provider = Some(provider);
+        self
+    }
+
+    /// Adds an entry to ONNX Runtime's session configuration, such as `session.intra_op.allow_spinning` and `0`; other
+    /// engines have none.
+    #[must_use]
+    pub fn session_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.engine_options.session_config.push((key.into(), value.into()));
+        self
+    }
+
+    /// Computes also what a program gives that runs the file with the engine's defaults, where that can differ on this
+    /// processor: [`Explanation::deployed`](crate::Explanation). It costs a further run of the model alone.
+    #[must_use]
+    pub fn compare_deployed(mut self, compare: bool) -> Self {
+        self.compare_deployed = compare;
         self
     }
 
@@ -179,6 +197,9 @@ impl ExplainerBuilder {
             chosen_layers(&graph, &layers, &self.layers, &mut warnings)?
         };
         let engine = engine::engine(self.engine, &self.engine_options)?;
+        let saturation = saturation_warning(&engine.saturating_nodes(&self.model));
+        let compare_deployed = self.compare_deployed && saturation.is_some();
+        warnings.extend(saturation);
         Ok(Explainer {
             chosen,
             list: layers.list(&graph, input.rows_of(&graph)),
@@ -190,6 +211,7 @@ impl ExplainerBuilder {
             engine,
             head,
             output: self.output,
+            compare_deployed,
             inputs,
             grid: self.grid,
             resolved,
@@ -342,6 +364,22 @@ fn chosen_layers(
         }
     }
     Ok(chosen)
+}
+
+/// What a user should know of a file whose numbers depend on the processor where it is deployed.
+fn saturation_warning(nodes: &[String]) -> Option<Warning> {
+    let first = nodes.first()?;
+    let which = match nodes.len() {
+        1 => format!("node \"{first}\""),
+        count => format!("{count} nodes, \"{first}\" first,"),
+    };
+    let text = format!(
+        "a program that runs this file in ONNX Runtime gets other scores on this processor: by default its kernels add \
+         pairs of 8-bit products in 16 bits, which {which} can overflow; the scores here are those that the file \
+         says. Quantize with reduce_range=True or to uint8 weights, or set the session entry \
+         session.x64quantprecision to 1"
+    );
+    Some(Warning::new("saturating-kernels", text))
 }
 
 /// Refuses what ONNX Runtime writes at its highest level of optimisation: channels in blocks as wide as the

@@ -36,6 +36,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) shape: Vec<usize>,
+    /// Of the targets; none for the scores alone, as a program gets them that runs the file with the engine's defaults.
     pub(super) kinds: Vec<Kind>,
 }
 
@@ -142,14 +143,38 @@ impl Explainer {
         inputs.extend(classes.map(|(name, class)| (name, TensorView::from(class))));
         let names = self.inputs.given.iter().map(|given| given.name.as_str());
         inputs.extend(names.zip(given.iter().map(Tensor::view)));
-        // What only other outputs of the model are computed from is pruned.
-        inputs.retain(|(name, _)| compiled.outputs.inputs.iter().any(|kept| kept == name));
-        let _taken = self.memory.take(compiled.bytes);
         let started = Instant::now();
-        let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
-        let outputs = compiled.session.run(&inputs, &names)?;
+        let outputs = self.outputs(&compiled, &inputs)?;
         timings.run = started.elapsed();
-        self.read(&compiled, outputs, &slots, x.shape(), timings)
+        let mut explained = self.read(&compiled, outputs, &slots, x.shape(), timings)?;
+        if self.compare_deployed {
+            let key = Key { shape: x.shape().to_vec(), kinds: Vec::new() };
+            let compiled = self.compiled(key, &mut Timings::default())?;
+            let scores = self.outputs(&compiled, &inputs)?.pop().and_then(Tensor::into_f32);
+            let rows = scores.iter().flat_map(|scores| scores.axis_iter(Axis(0)).enumerate());
+            for (item, row) in rows {
+                let row: Vec<f32> = row.iter().copied().collect();
+                let (scores, probabilities) = scores_of(&self.head, &row);
+                for explanation in explained.iter_mut().filter_map(|of_slot| of_slot.get_mut(item))
+                {
+                    explanation.compare(scores.clone(), probabilities.clone());
+                }
+            }
+        }
+        Ok(explained)
+    }
+
+    /// Runs a compiled graph on those of the inputs that it reads.
+    fn outputs(
+        &self,
+        compiled: &Compiled,
+        inputs: &[(&str, TensorView<'_>)],
+    ) -> Result<Vec<Tensor>> {
+        let reads = |name: &str| compiled.outputs.inputs.iter().any(|kept| kept == name);
+        let inputs: Vec<_> = inputs.iter().filter(|(name, _)| reads(name)).cloned().collect();
+        let _taken = self.memory.take(compiled.bytes);
+        let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
+        Ok(compiled.session.run(&inputs, &names)?)
     }
 
     /// The classes of the targets, as inputs of the graph: −1 is the arg-max.
@@ -198,7 +223,10 @@ impl Explainer {
         timings.differentiate = started.elapsed();
         let bytes = memory::check([&model], self.memory.limit)?;
         let started = Instant::now();
-        let session = self.engine.compile(&model)?;
+        let session = match key.kinds.as_slice() {
+            [] => self.engine.compile_as_deployed(&model)?,
+            _ => self.engine.compile(&model)?,
+        };
         timings.compile = started.elapsed();
         let compiled = Arc::new(Compiled { session, outputs, bytes });
         let mut kept = lock();
@@ -378,6 +406,7 @@ impl Explainer {
             input_size: shape.get(space).unwrap_or_default().to_vec(),
             method: self.method.id(),
             engine: self.engine.name(),
+            deployed: None,
             warnings: Vec::new(),
             timings,
             labels: self.labels.clone(),

@@ -105,6 +105,11 @@ impl Call {
         Ok(())
     }
 
+    /// Whether its gradient is wanted; else its definition is emitted to be run.
+    pub(crate) fn is_differentiated(&self) -> bool {
+        self.wanted.contains(&true)
+    }
+
     /// The model's opset.
     pub(crate) fn opset(&self) -> i64 {
         self.opset

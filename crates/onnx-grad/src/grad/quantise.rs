@@ -135,26 +135,97 @@ pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangen
 /// <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>
 pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (x, w) = (difference(b, n, 0, None)?, difference(b, n, 1, Some(0))?);
-    let sum = b.conv("Conv", x, w, n.attrs().all())?;
-    Ok(vec![b.cast(sum, b.elem(n.y()))?])
+    let whole = b.elem(n.y());
+    let groups = n.attrs().int_or("group", 1);
+    let taps = b.shape(w)?.iter().skip(2).map(|dim| dim.fixed()).product::<Option<i64>>();
+    let channels = b.shape(w)?.get(1).and_then(|dim| dim.fixed());
+    // A kernel of more taps than fit is rounded to float32, as any Conv is.
+    let longest = taps.map(|taps| (longest_sum(b, n) / taps.max(1)).max(1));
+    let (channels, longest) = match channels.zip(longest) {
+        Some((channels, longest)) if !n.is_differentiated() && channels > longest => {
+            (channels, longest)
+        }
+        _ => {
+            let sum = b.conv("Conv", x, w, n.attrs().all())?;
+            return Ok(vec![b.cast(sum, whole)?]);
+        }
+    };
+    // Each group has its own channels: [n, g, c, …].
+    let shape = b.shape(x)?;
+    let split = [&[shape[0], Dim::Fixed(groups), Dim::Fixed(channels)], &shape[2..]].concat();
+    let x = b.reshape(x, &split)?;
+    let mut product = |b: &mut Builder<'_>, start: i64, count: i64| {
+        let part = b.slice(x, 2, start, count, 1)?;
+        let joined = [&[shape[0], Dim::Fixed(groups * count)], &shape[2..]].concat();
+        let (part, kernel) = (b.reshape(part, &joined)?, b.slice(w, 1, start, count, 1)?);
+        b.conv("Conv", part, kernel, n.attrs().all())
+    };
+    Ok(vec![sum_of_blocks(b, (channels, longest), whole, &mut product)?])
 }
 
 /// MatMulInteger: the MatMul of a − z and b − v, as integers.
 /// <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>
 pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
-    let rows = b.rank(n.x(0)?)?.checked_sub(2);
-    let columns = b.rank(n.x(1)?)?.checked_sub(1);
+    let ranks = (b.rank(n.x(0)?)?, b.rank(n.x(1)?)?);
+    let (rows, columns) = (ranks.0.checked_sub(2), ranks.1.checked_sub(1));
     let (left, right) = (difference(b, n, 0, rows)?, difference(b, n, 1, columns)?);
-    let sum = b.matmul(left, right)?;
-    Ok(vec![b.cast(sum, b.elem(n.y()))?])
+    let whole = b.elem(n.y());
+    let (inner, outer) = (ranks.0.saturating_sub(1), ranks.1.saturating_sub(2));
+    let length = b.shape(right)?.get(outer).and_then(|dim| dim.fixed());
+    let longest = longest_sum(b, n);
+    let Some(length) = length.filter(|length| !n.is_differentiated() && *length > longest) else {
+        let sum = b.matmul(left, right)?;
+        return Ok(vec![b.cast(sum, whole)?]);
+    };
+    let mut product = |b: &mut Builder<'_>, start: i64, count: i64| {
+        let left = b.slice(left, inner, start, count, 1)?;
+        let right = b.slice(right, outer, start, count, 1)?;
+        b.matmul(left, right)
+    };
+    Ok(vec![sum_of_blocks(b, (length, longest), whole, &mut product)?])
 }
 
-/// An input without its zero point, which is the second input behind it; several lie along an axis.
+/// The most products of two differences of 8-bit integers whose sum float32 holds exactly: it holds every whole
+/// number up to 2²⁴.
+fn longest_sum(b: &Builder<'_>, n: &Call) -> i64 {
+    let centered = |zero| b.fact(zero).ints().is_some_and(|zeros| zeros.iter().all(|&z| z == 0));
+    let signed = n.optional(1).is_some_and(|weights| b.elem(weights) == DataType::Int8);
+    let largest = if signed && n.optional(3).is_none_or(centered) { 128 } else { 255 };
+    ((1 << 24) - 1) / (255 * largest)
+}
+
+/// The sum of the products of blocks that are short enough to be exact, added as integers.
+fn sum_of_blocks(
+    b: &mut Builder<'_>,
+    (length, longest): (i64, i64),
+    whole: DataType,
+    product: &mut dyn FnMut(&mut Builder<'_>, i64, i64) -> Result<ValueId>,
+) -> Result<ValueId> {
+    let mut total: Option<ValueId> = None;
+    let mut start = 0;
+    while start < length {
+        let block = product(b, start, longest.min(length - start))?;
+        let block = b.cast(block, whole)?;
+        total = Some(match total {
+            Some(total) => b.add(total, block)?,
+            None => block,
+        });
+        start += longest;
+    }
+    match total {
+        Some(total) => Ok(total),
+        None => bail!(Shape, "it adds up nothing"),
+    }
+}
+
+/// An input without its zero point, which is the second input behind it; several lie along an axis, or have as many
+/// axes as the input.
 fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) -> Result<ValueId> {
     let x = b.cast(n.x(input)?, COTANGENT)?;
     let Some(zero) = n.optional(input + 2) else { return Ok(x) };
     let zero = b.cast(zero, COTANGENT)?;
-    let zero = along(b, zero, x, axis)?;
+    let placed = b.rank(zero)? > 1 && b.rank(zero)? == b.rank(x)?;
+    let zero = if placed { zero } else { along(b, zero, x, axis)? };
     b.sub(x, zero)
 }
 

@@ -18,20 +18,32 @@ pub(super) struct Facts<'a> {
     pub(super) opset: i64,
     pub(super) proto: &'a ModelProto,
     pub(super) model: &'a Model,
+    /// Whether products of 8-bit integers would saturate, and are to be written in other words.
+    pub(super) saturates: bool,
     types: HashMap<&'a str, Type>,
     constants: HashMap<&'a str, &'a TensorProto>,
     used: HashSet<&'a str>,
+    /// Whether there is a QuantizeLinear.
+    pub(super) quantizes: bool,
+    /// What QuantizeLinear nodes make, with their zero point.
+    quantized: HashMap<&'a str, &'a str>,
+    /// What somebody reads that is no DequantizeLinear, or what a graph gives.
+    read_as_integers: HashSet<&'a str>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(model: &'a Model) -> Self {
+    pub(super) fn of(model: &'a Model, saturates: bool) -> Self {
         let mut facts = Self {
             opset: model.opset(),
             proto: model.proto(),
             model,
+            saturates,
             types: HashMap::new(),
             constants: HashMap::new(),
             used: HashSet::new(),
+            quantizes: false,
+            quantized: HashMap::new(),
+            read_as_integers: HashSet::new(),
         };
         facts.graph(model.graph());
         facts
@@ -42,9 +54,19 @@ impl<'a> Facts<'a> {
             self.types.insert(value.name.as_deref().unwrap_or_default(), type_of(value));
         }
         self.used.extend(graph.output.iter().filter_map(|value| value.name.as_deref()));
+        self.read_as_integers.extend(graph.output.iter().filter_map(|value| value.name.as_deref()));
         graph.initializer.iter().for_each(|tensor| self.constant(tensor.label(), tensor));
         for node in &graph.node {
             self.used.extend(node.input.iter().map(String::as_str));
+            let standard = node.op_domain().is_empty();
+            self.quantizes |= node.op().ends_with("QuantizeLinear");
+            match (node.op(), node.input.as_slice(), node.output.as_slice()) {
+                ("QuantizeLinear", [_, _, zero], [output]) if standard => {
+                    self.quantized.insert(output, zero);
+                }
+                ("DequantizeLinear", ..) if standard => {}
+                (_, inputs, _) => self.read_as_integers.extend(inputs.iter().map(String::as_str)),
+            }
             if let (true, [output], Some(value)) =
                 (node.op() == "Constant", node.output.as_slice(), node.attr("value"))
                 && let Some(tensor) = &value.t
@@ -99,6 +121,13 @@ impl<'a> Facts<'a> {
             DataType::Bool => Some(bytes.into_iter().map(i64::from).collect()),
             _ => None,
         }
+    }
+
+    /// Whether a value is signed, made by a QuantizeLinear with a zero point and read by DequantizeLinear only.
+    pub(super) fn is_signed_pair(&self, value: &str) -> bool {
+        let zero = self.quantized.get(value).and_then(|zero| self.types.get(zero));
+        zero.is_some_and(|(elem, _)| *elem == DataType::Int8)
+            && !self.read_as_integers.contains(value)
     }
 
     /// Whether somebody reads this output of a node.

@@ -58,6 +58,11 @@ impl<'a> Rewrite<'a> {
         self.tensor(dims, DataType::Int64, raw)
     }
 
+    /// A 32-bit integer without axes.
+    pub(super) fn int32(&mut self, number: i32) -> String {
+        self.tensor(&[], DataType::Int32, number.to_le_bytes().to_vec())
+    }
+
     /// A constant without axes.
     pub(super) fn float(&mut self, number: f32) -> String {
         self.floats(&[], [number])

@@ -11,6 +11,7 @@ use super::{
         scatter_elements, sign, softmax, softplus,
     },
     rewrite::Rewrite,
+    saturation,
     windows::{conv, conv_transpose, global_lp_pool, lp_pool, new_global_lp_pool, odd_same, pool},
 };
 
@@ -54,8 +55,10 @@ const fn until_21(op: &'static str) -> Row {
 }
 
 const fn until_27(op: &'static str) -> Row {
-    unchecked(op, before_28).refusing(&["ONNX Runtime takes it up to opset 27"])
+    unchecked(op, before_28).refusing(UNTIL_27)
 }
+
+const UNTIL_27: &[&str] = &["ONNX Runtime takes it up to opset 27"];
 
 /// The newest opset of ONNX Runtime 1.32.
 pub(super) const ONNX_RUNTIME_OPSET: i64 = 28;
@@ -68,18 +71,20 @@ pub(super) const ONNX_RUNTIME: &[Row] = &[
     unchecked("AveragePool", odd_same),
     until_21("Bernoulli"),
     unchecked("Conv", odd_same),
-    until_27("DequantizeLinear"),
+    unchecked("ConvInteger", saturation::product),
+    unchecked("DequantizeLinear", saturation::dequantize).refusing(UNTIL_27),
     unchecked("GlobalLpPool", new_global_lp_pool),
     unchecked("ImageDecoder", absent).refusing(&["ONNX Runtime has no ImageDecoder"]),
     unchecked("LRN", odd_size).refusing(&["attribute size is …; it must be odd"]),
     unchecked("LpPool", odd_same),
+    unchecked("MatMulInteger", saturation::product),
     unchecked("MaxPool", odd_same),
     until_21("Multinomial"),
     unchecked("OneHot", one_hot),
     until_27("OptionalGetElement"),
     until_27("OptionalHasElement"),
     unchecked("Pad", wide_axes),
-    until_27("QuantizeLinear"),
+    unchecked("QuantizeLinear", saturation::quantize).refusing(UNTIL_27),
     until_21("RandomNormal"),
     until_21("RandomNormalLike"),
     until_21("RandomUniform"),
@@ -87,6 +92,16 @@ pub(super) const ONNX_RUNTIME: &[Row] = &[
     unchecked("Resize", resize_of_two_axes),
     until_21("RoiAlign"),
     unchecked("SwiGLU", absent).refusing(&["ONNX Runtime has no SwiGLU"]),
+];
+
+/// The operators of ONNX Runtime's own domain that multiply 8-bit integers and have no words in the standard.
+pub(super) const MICROSOFT: &[Row] = &[
+    unchecked("DynamicQuantizeLSTM", saturation::product),
+    unchecked("DynamicQuantizeMatMul", saturation::product),
+    unchecked("MatMulIntegerToFloat", saturation::product),
+    unchecked("QAttention", saturation::product),
+    unchecked("QGemm", saturation::product),
+    unchecked("QLinearConv", saturation::product),
 ];
 
 /// What some forms of are written by their definition; see [`lacks`](super::Dialect::lacks).
@@ -98,6 +113,7 @@ pub(super) const RTEN_DEFINED: &[&str] = &[
     "Einsum",
     "GridSample",
     "LayerNormalization",
+    "MatMulInteger",
 ];
 
 /// The types of tensors that rten 0.27 loads, and bfloat16, which is widened before.
@@ -273,5 +289,6 @@ mod tests {
     fn tables_are_sorted() {
         assert!(RTEN.is_sorted_by(|a, b| a.op < b.op));
         assert!(ONNX_RUNTIME.is_sorted_by(|a, b| a.op < b.op));
+        assert!(MICROSOFT.is_sorted_by(|a, b| a.op < b.op));
     }
 }

@@ -94,6 +94,12 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
     if let Some(pads) = node.attr_ints("pads").filter(|pads| pads.iter().any(|pad| *pad < 0)) {
         return Err(format!("attribute pads is {pads:?}; negative pads are not supported"));
     }
+    // A release build of rten would go on with what is left of their sum.
+    if let Some(pads) =
+        node.attr_ints("pads").filter(|pads| pads.iter().any(|pad| *pad > i32::MAX.into()))
+    {
+        return Err(format!("attribute pads is {pads:?}, which no memory holds"));
+    }
     set(node, ints("kernel_shape", &window.kernel));
     set(node, ints("strides", &window.strides));
     Ok(window)
