@@ -1,16 +1,12 @@
 //! `cargo xtask ci`: every check, in the order of their cost.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::{
-    docs,
-    run::{cargo, members, run},
+    cpu, dependencies, package,
+    run::{cargo, compile, members, run},
     tidy, tools,
 };
 
@@ -19,21 +15,22 @@ type Step = (&'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", || run(&mut cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::check),
-    ("generated documents", docs::check),
     ("tools", tools::install),
     ("clippy", || {
-        run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        run(compile(["clippy", "--workspace", "--all-targets", "--features", MODELS])
+            .args(["--", "-D", "warnings"]))
     }),
     ("each feature alone", features),
     ("fuzz targets", fuzz_targets),
     ("tests", tests),
+    ("tests as a Haswell", cpu::as_haswell),
     ("documentation", documentation),
-    ("packages", packages),
-    ("dependencies", dependencies),
+    ("packages", package::check),
+    ("dependencies", dependencies::check),
 ];
 
-/// The registry refuses larger packages.
-const MAX_PACKAGE_BYTES: u64 = 10 * 1024 * 1024;
+/// With it this program is tested whole.
+const MODELS: &str = "xtask/models";
 
 /// Runs the steps and stops at the first that fails.
 pub(crate) fn ci() -> Result<()> {
@@ -66,10 +63,10 @@ fn features() -> Result<()> {
         let base = ["clippy", "--package", &member.name, "--no-default-features"];
         let deny = ["--", "-D", "warnings"];
         if !member.features.is_empty() {
-            run(cargo(base).args(deny))?;
+            run(compile(base).args(deny))?;
         }
         for feature in &member.features {
-            run(cargo(base).args(["--features", feature]).args(deny))?;
+            run(compile(base).args(["--features", feature]).args(deny))?;
         }
     }
     Ok(())
@@ -77,47 +74,19 @@ fn features() -> Result<()> {
 
 /// They are a workspace of their own. libFuzzer itself takes a C++ compiler and is not needed to check them.
 fn fuzz_targets() -> Result<()> {
-    let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"];
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
     run(&mut cargo(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
-    run(cargo(["clippy", "--locked"])
+    run(compile(["clippy", "--locked"])
         .args(manifest)
         .args(["--", "-D", "warnings"])
         .env("CUSTOM_LIBFUZZER_PATH", "target/fuzz/libfuzzer.a"))
 }
 
 fn tests() -> Result<()> {
-    run(cargo(["test", "--workspace"]).env("ORT_DYLIB_PATH", tools::onnxruntime_library()?))
+    run(compile(["test", "--workspace", "--features", MODELS])
+        .env("ORT_DYLIB_PATH", tools::onnxruntime_library()?))
 }
 
 fn documentation() -> Result<()> {
-    run(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-/// Packages what is published and builds it from the packages, together, so that crates find each
-/// other although no registry has them.
-fn packages() -> Result<()> {
-    let mut published = members()?;
-    published.retain(|member| member.published);
-    let mut package = cargo(["package", "--allow-dirty", "--target-dir", "target"]);
-    for member in &published {
-        package.args(["--package", &member.name]);
-    }
-    run(&mut package)?;
-    for member in &published {
-        let file = format!("{}-{}.crate", member.name, env!("CARGO_PKG_VERSION"));
-        let bytes = fs::metadata(Path::new("target/package").join(&file))?.len();
-        println!("{file}: {bytes} bytes");
-        ensure!(
-            bytes <= MAX_PACKAGE_BYTES,
-            "{file} has {bytes} bytes; a package may have {MAX_PACKAGE_BYTES}: leave files out with \
-             `exclude` in its Cargo.toml"
-        );
-    }
-    Ok(())
-}
-
-fn dependencies() -> Result<()> {
-    run(tools::cargo_deny()
-        .args(["check", "--hide-inclusion-graph"])
-        .args(["bans", "licenses", "sources"]))
+    run(compile(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }

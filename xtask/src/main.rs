@@ -3,9 +3,13 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its user")]
 
 mod ci;
+#[cfg(feature = "models")]
 mod counts;
-mod docs;
+mod cpu;
+mod dependencies;
+#[cfg(feature = "models")]
 mod fuzz;
+mod package;
 mod proto;
 mod run;
 mod tidy;
@@ -19,14 +23,17 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   ci              everything that must pass before a change is merged
-  docs [--check]  write the documents that are generated from tables, or compare them
+  docs            write the documents that are generated from tables; a test compares them
   tidy            the rules about files that no other tool knows
-  tools           install what `ci` needs under target/: ONNX Runtime and cargo-deny
+  tools           install what `ci` needs under target/: ONNX Runtime
   fuzz [TARGET] [SECONDS]
                   run a target of fuzz/, or all, each for that long; 600 where it is not said
   counts [--write]
                   count instructions from opening a model to its compiled graph, and compare them with
                   crates/bench/instructions.json, or write that; needs valgrind
+  cpu NAME [TEST]... [-- ARGUMENTS]
+                  run tests (quantized, rules, …; lib for those inside the crates; all where none is named) as
+                  the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem; needs qemu-user
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -46,13 +53,23 @@ fn command() -> Result<()> {
     env::set_current_dir(run::root()?)?;
     match args[..] {
         ["ci"] => ci::ci(),
-        ["docs"] => docs::write(),
-        ["docs", "--check"] => docs::check(),
+        ["docs"] => run::run(
+            run::compile(["test", "--quiet", "--workspace", "--test", "documents"])
+                .env("GRADCAM_WRITE_DOCUMENTS", "1"),
+        ),
         ["tidy"] => tidy::check(),
         ["tools"] => tools::install(),
+        #[cfg(feature = "models")]
         ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
+        #[cfg(not(feature = "models"))]
+        ["fuzz", ..] => run::again("models", &args),
+        #[cfg(feature = "models")]
         ["counts"] => counts::compare(),
+        #[cfg(feature = "models")]
         ["counts", "--write"] => counts::write(),
+        #[cfg(not(feature = "models"))]
+        ["counts", ..] => run::again("models", &args),
+        ["cpu", name, ref tests @ ..] => cpu::test(name, tests),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -5,9 +5,7 @@ use anyhow::Result;
 /// Starts this program again with the feature that the generator needs.
 #[cfg(not(feature = "proto"))]
 pub(crate) fn generate() -> Result<()> {
-    use crate::run::{cargo, run};
-
-    run(&mut cargo(["run", "--quiet", "--package", "xtask", "--features", "proto", "--", "proto"]))
+    crate::run::again("proto", &["proto"])
 }
 
 /// Writes crates/onnx-grad/src/proto/onnx.rs from the definition in the Python package of ONNX.

@@ -20,6 +20,22 @@ pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
+/// A command of cargo that compiles, as all checks do: dependencies as in a release build, our crates quickly and with
+/// assertions. Commands that compile otherwise would compile everything again.
+pub(crate) fn compile<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut args = args.into_iter();
+    let mut command = cargo(args.next());
+    command.args(["--release", "--config", ".cargo/checks.toml"]).args(args);
+    command
+}
+
+/// Starts this program again with one of its features.
+#[cfg(not(all(feature = "models", feature = "proto")))]
+pub(crate) fn again(feature: &str, args: &[&str]) -> Result<()> {
+    let start = ["run", "--quiet", "--package", "xtask", "--features", feature, "--"];
+    run(compile(start).args(args))
+}
+
 /// Prints the command line, runs it and waits; an error unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
@@ -30,7 +46,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// The command as one would type it, with the variables that it is given.
-fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words: Vec<String> = command
         .get_envs()

@@ -8,48 +8,36 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::run::{cargo, run};
+#[cfg(feature = "models")]
+use crate::run::cargo;
+use crate::run::run;
 
-const CARGO_DENY: &str = "0.20.2";
+#[cfg(feature = "models")]
 const CARGO_FUZZ: &str = "0.13.1";
 const ONNXRUNTIME: &str = "1.32.0";
 
-/// Installs ONNX Runtime and cargo-deny where they are not there yet.
+/// Installs ONNX Runtime where it is not there yet.
 pub(crate) fn install() -> Result<()> {
     if onnxruntime_library().is_err() {
         python_package("onnxruntime", ONNXRUNTIME)?;
     }
     println!("ONNX Runtime {ONNXRUNTIME}: {}", onnxruntime_library()?.display());
-
-    println!("cargo-deny {CARGO_DENY}: {}", cargo_tool("cargo-deny", CARGO_DENY)?.display());
     Ok(())
 }
 
-/// The cargo-deny of `install`.
-pub(crate) fn cargo_deny() -> Command {
-    Command::new(tool("cargo-deny"))
-}
-
-/// cargo-fuzz, which only `cargo xtask fuzz` needs.
+/// cargo-fuzz, which only `cargo xtask fuzz` needs, installed where that version is not there yet.
+#[cfg(feature = "models")]
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
-    cargo_tool("cargo-fuzz", CARGO_FUZZ)
-}
-
-/// A program from the registry, installed where that version is not there yet.
-fn cargo_tool(name: &str, wanted: &str) -> Result<PathBuf> {
-    let program = tool(name);
+    let program =
+        Path::new("target/tools/bin").join(format!("cargo-fuzz{}", std::env::consts::EXE_SUFFIX));
     let shown = version(&mut Command::new(&program));
-    if shown.as_deref() != Some(&format!("{name} {wanted}")) {
-        // They take seconds even without optimisation, an optimised build takes minutes.
-        run(cargo(["install", name, "--version", wanted, "--locked", "--debug"])
+    if shown.as_deref() != Some(&format!("cargo-fuzz {CARGO_FUZZ}")) {
+        // It takes seconds even without optimisation, an optimised build takes minutes.
+        run(cargo(["install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked", "--debug"])
             .args(["--force", "--root", "target/tools"])
             .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
     }
     Ok(program)
-}
-
-fn tool(name: &str) -> PathBuf {
-    Path::new("target/tools/bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The shared library in the Python package of ONNX Runtime.

@@ -1,0 +1,64 @@
+//! `cargo xtask cpu`: tests as another processor, which QEMU's user mode plays.
+//!
+//! Kernels differ by instruction set, so what passes here may fail elsewhere: products of 8-bit integers saturate on
+//! processors with AVX2 and without VNNI, such as Haswell, and are exact on older ones, such as Nehalem.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    run::{compile, run},
+    tools,
+};
+
+const QEMU: &str = "qemu-x86_64";
+
+/// Where kernels saturate, as a processor without what QEMU has not, which it would say of every process.
+const HASWELL: &str = "Haswell-noTSX,-invpcid,-pcid,-x2apic,-tsc-deadline";
+
+/// The tests of engines, rules and quantized models.
+const OF_ENGINES: &[&str] = &["lib", "engine", "engine_calls", "processors", "quantized", "rules"];
+
+/// Runs tests as a processor that QEMU knows by `name`: those named, or all that are no examples in documentation.
+pub(crate) fn test(name: &str, tests: &[&str]) -> Result<()> {
+    ensure!(is_there(), "this needs {QEMU}, which Debian and Ubuntu have in the package qemu-user");
+    run(&mut command(if name == "Haswell" { HASWELL } else { name }, tests)?)
+}
+
+fn command(name: &str, tests: &[&str]) -> Result<Command> {
+    let mut command = compile(["test", "--workspace", "--features", "xtask/models"]);
+    // Programs that are built for this machine, whatever its target is called.
+    command.arg(format!("--config=target.'cfg(all())'.runner=['{QEMU}', '-cpu', '{name}']"));
+    let (tests, args) = match tests.iter().position(|word| *word == "--") {
+        Some(place) => tests.split_at(place),
+        None => (tests, &[][..]),
+    };
+    if tests.is_empty() {
+        command.arg("--tests");
+    }
+    for test in tests {
+        match *test {
+            "lib" => command.arg("--lib"),
+            test => command.args(["--test", test]),
+        };
+    }
+    command.args(args).env("ORT_DYLIB_PATH", tools::onnxruntime_library()?);
+    Ok(command)
+}
+
+/// Runs the tests of engines as a Haswell, rules at their newest opsets, or says that they are not run.
+pub(crate) fn as_haswell() -> Result<()> {
+    if !is_there() {
+        println!(
+            "NOT RUN: there is no {QEMU} (Debian and Ubuntu have it in the package qemu-user); products of 8-bit \
+             integers were tested on this processor alone"
+        );
+        return Ok(());
+    }
+    run(command(HASWELL, OF_ENGINES)?.env("GRADCAM_NEWEST_OPSETS", "1"))
+}
+
+fn is_there() -> bool {
+    cfg!(target_arch = "x86_64") && tools::version(&mut Command::new(QEMU)).is_some()
+}
