@@ -31,11 +31,10 @@ const PRODUCTS: &[(&str, &[(usize, usize)])] = &[
     ("QAttention", &[(1, 7)]),
     ("QGemm", &[(3, 5)]),
     ("QLinearConv", &[(3, 5)]),
-    ("QLinearMatMul", &[(3, 5)]),
 ];
 
-fn weights_of(op: &str) -> &'static [(usize, usize)] {
-    PRODUCTS.iter().find(|(product, _)| *product == op).map_or(&[], |(_, weights)| weights)
+fn operands_of(op: &str) -> &'static [(usize, usize)] {
+    PRODUCTS.iter().find(|(product, _)| *product == op).map_or(&[], |(_, operands)| operands)
 }
 
 /// The value of a QuantizeLinear that only DequantizeLinear nodes read becomes unsigned.
@@ -56,10 +55,12 @@ pub(super) fn dequantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(),
     before_28(b, node)
 }
 
-/// An operator of [`PRODUCTS`].
+/// An operator of [`PRODUCTS`]. A product of two signed operands is exact as it is; most operators have no kernel for one
+/// that is signed on the left alone.
 pub(super) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    if b.facts.saturates {
-        for &places in weights_of(node.op()) {
+    let signed = b.facts.elem(&node, 0) == DataType::Int8 && node.op() != "ConvInteger";
+    if b.facts.saturates && !signed {
+        for &places in operands_of(node.op()) {
             operand(b, &mut node, places, None)?;
         }
     }
@@ -187,7 +188,9 @@ impl<'a> Sources<'a> {
                     |tensor: &&TensorProto| node.op() == "Conv" && tensor.dims.get(1) == Some(&1);
                 weights.filter(|tensor| !depthwise(tensor)).into_iter().collect()
             }
-            op => weights_of(op).iter().filter_map(|(at, _)| signed(node.input.get(*at))).collect(),
+            op => {
+                operands_of(op).iter().filter_map(|(at, _)| signed(node.input.get(*at))).collect()
+            }
         }
     }
 }
