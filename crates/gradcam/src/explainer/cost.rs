@@ -88,8 +88,14 @@ impl Explainer {
         };
         let last = shape.len() - 1;
         let whole = range(image.elem);
-        Ok(ArrayD::from_shape_fn(shape, |at| {
-            let step = u8::try_from((at[1] * 7 + at[last - 1] * 3 + at[last] * 5) % 17);
+        let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>().max(1);
+        let (channel, row) = (stride(1), stride(last - 1));
+        let mut place = 0..;
+        Ok(ArrayD::from_shape_simple_fn(shape.clone(), || {
+            let place = place.next().unwrap_or(0);
+            let at = |axis: usize, stride: usize| place / stride % shape[axis];
+            let step =
+                u8::try_from((at(1, channel) * 7 + at(last - 1, row) * 3 + at(last, 1) * 5) % 17);
             let step = step.unwrap_or_default();
             match whole {
                 // Booleans are numbers up to 1.
