@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["matplotlib==3.11.2", "numpy==2.4.6", "opencv-python-headless==5.0.0.93"]
 # ///
-"""Write crates/gradcam/src/image/colormap/tables.rs from OpenCV's and matplotlib's own tables.
+"""Write crates/gradcam-image/src/colormap/tables.rs from OpenCV's and matplotlib's own tables.
 
 Run from the root of the repository: uv run tools/make_colormaps.py
 """
@@ -13,7 +13,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-OUT = pathlib.Path("crates/gradcam/src/image/colormap/tables.rs")
+OUT = pathlib.Path("crates/gradcam-image/src/colormap/tables.rs")
 
 
 def opencv(colormap):

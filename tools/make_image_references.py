@@ -5,7 +5,7 @@
 #     "torch==2.15.0", "torchvision==0.29.2", "matplotlib==3.11.2",
 # ]
 # ///
-"""Write crates/gradcam/tests/data/image: what Pillow, torchvision, PyTorch and pytorch-grad-cam make of
+"""Write crates/gradcam-image/tests/data: what Pillow, torchvision, PyTorch and pytorch-grad-cam make of
 small pictures and maps. Large results are kept as SHA-256 digests of their little-endian bytes.
 
 Run from the root of the repository: uv run tools/make_image_references.py
@@ -27,7 +27,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import scale_cam_image, show_cam_on_image
 from torchvision.transforms import InterpolationMode
 
-OUT = pathlib.Path("crates/gradcam/tests/data/image")
+OUT = pathlib.Path("crates/gradcam-image/tests/data")
 ASSETS = pathlib.Path("crates/gradcam-cli/assets")
 FILTERS = {name: Image.Resampling[name.upper()]
            for name in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]}

@@ -22,9 +22,9 @@ const TARGETS: &[&str] = &["load", "differentiate", "image", "preprocess"];
 /// Folders with pictures.
 const PICTURES: &[&str] = &[
     "crates/gradcam-cli/assets",
-    "crates/gradcam/tests/data/image/bad",
-    "crates/gradcam/tests/data/image/exif",
-    "crates/gradcam/tests/data/image/modes",
+    "crates/gradcam-image/tests/data/bad",
+    "crates/gradcam-image/tests/data/exif",
+    "crates/gradcam-image/tests/data/modes",
     "crates/testkit/fixtures/networks",
 ];
 

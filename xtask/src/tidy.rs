@@ -59,7 +59,9 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let (kind, path, name) = (entry.file_type()?, entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let made = name.starts_with('.') && ![".cargo", ".ci"].contains(&name.as_ref())
-            || ["target", "__pycache__", "node_modules"].contains(&name.as_ref())
+            || ["__pycache__", "node_modules"].contains(&name.as_ref())
+            // Cargo says so in the folders that it builds in.
+            || path.join("CACHEDIR.TAG").exists()
             || path.join("pyvenv.cfg").exists();
         if kind.is_file() {
             files.push(path);

@@ -29,7 +29,7 @@ use crate::{
     layer::{Grid, LayerInfo},
     memory::Budget,
     method::Method,
-    target::{Head, Kind, Target, TargetSpec},
+    targets::{Head, Kind, Target, TargetSpec},
 };
 
 /// Explains images with one model. Any number of threads may use it at once.

@@ -10,7 +10,7 @@ use crate::{
     error::bail,
     image::{self, OverlayStyle, Photo, Placement, preprocess::Channels},
     method::{Drawn, Site},
-    target::{Activation, Head, Target},
+    targets::{Activation, Head, Target},
 };
 
 /// A class of the model.
@@ -329,7 +329,7 @@ pub(crate) fn gradient_warning(map: &LayerMap) -> Option<Warning> {
 
 /// Scores as [K] and their probabilities; a binary model's logit z becomes [−z, z].
 pub(crate) fn scores_of(head: &Head, row: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    use crate::target::Form;
+    use crate::targets::Form;
     let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
     match (head.form, head.activation) {
         (Form::Binary, _) => {

@@ -1,21 +1,21 @@
 //! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
 #![doc = include_str!("../README.md")]
 
-pub mod engine;
 mod error;
 mod explainer;
 mod explanation;
-pub mod image;
 mod layer;
 pub mod measure;
 mod memory;
 mod method;
 mod network;
-mod target;
+mod targets;
 
 pub use error::{Error, ErrorKind, Result};
 pub use explainer::{Explainer, ExplainerBuilder, ImageInput, Inference, grad_cam};
 pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings, Warning};
+pub use gradcam_engine as engine;
+pub use gradcam_image as image;
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
 pub use ndarray;
@@ -25,7 +25,7 @@ pub use network::{
 };
 pub use onnx_grad;
 pub use onnx_grad::Model;
-pub use target::{Target, TargetSpec};
+pub use targets::{Target, TargetSpec};
 
 /// The examples of the project's README run as tests.
 #[cfg(doctest)]

@@ -28,7 +28,7 @@ fn generated_documents_are_up_to_date() {
 fn operators() -> String {
     let mut text = format!(
         "<!-- Written by `cargo xtask docs` from the tables in crates/onnx-grad/src/grad/table.rs \
-         and crates/gradcam/src/engine/lower/tables.rs. -->\n\
+         and crates/gradcam-engine/src/lower/tables.rs. -->\n\
          # Operators\n\
          \n\
          Every operator of the ONNX standard, for models of opset {} to {}.\n\

@@ -3,14 +3,10 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 
-#[path = "engine/build.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared by several tests")]
-mod build;
-#[path = "engine/common.rs"]
+#[path = "../../gradcam-engine/tests/engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
-use build::{f32s, int, node};
 use gradcam::{
     ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Model, Target,
     engine::EngineKind,
@@ -22,6 +18,7 @@ use gradcam::{
 use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, array};
 use onnx_grad::proto::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
+use testkit::build::{self, f32s, int, node};
 use testkit::{GUIDED_NETWORKS, guided, largest_error};
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "tests may panic")]
 
-#[path = "engine/common.rs"]
+#[path = "../../gradcam-engine/tests/engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 #[path = "hooks/rules.rs"]

@@ -2,18 +2,15 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 
-#[path = "engine/build.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared by several tests")]
-mod build;
-#[path = "engine/common.rs"]
+#[path = "../../gradcam-engine/tests/engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
-use build::{f32s, i64s, int, ints, model, node, text, weights};
 use gradcam::{Explainer, Explanation, Grid, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
+use testkit::build::{f32s, i64s, int, ints, model, node, text, weights};
 
 const F32: DataType = DataType::Float;
 

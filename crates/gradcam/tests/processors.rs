@@ -4,14 +4,10 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 
-#[path = "engine/build.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared by several tests")]
-mod build;
-#[path = "engine/common.rs"]
+#[path = "../../gradcam-engine/tests/engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
-use build::{constant, int, ints, model, node};
 use gradcam::{
     Explainer, ExplainerBuilder, Model, Target,
     engine::{self, EngineKind, Session, Tensor, TensorView},
@@ -19,6 +15,7 @@ use gradcam::{
 use ndarray::ArrayD;
 use onnx_grad::proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
+use testkit::build::{constant, int, ints, model, node};
 use testkit::{fixture, quantized};
 
 /// Integers of 8 bits with a shape.

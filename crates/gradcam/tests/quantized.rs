@@ -2,18 +2,15 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 
-#[path = "engine/build.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared by several tests")]
-mod build;
-#[path = "engine/common.rs"]
+#[path = "../../gradcam-engine/tests/engine/common.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
-use build::{f32s, int, model, node};
 use gradcam::{Explainer, ExplainerBuilder, Explanation, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
 use onnx_grad::{ErrorKind, Options, gradient, proto::tensor_proto::DataType};
 use prost::Message;
+use testkit::build::{f32s, int, model, node};
 use testkit::{QuantizedCases, Tensor, fixture, largest_error, quantized};
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.

@@ -3,6 +3,7 @@
 //! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
 
 mod base64;
+pub mod build;
 mod exporters;
 mod guided;
 mod hooks;

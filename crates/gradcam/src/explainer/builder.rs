@@ -23,7 +23,7 @@ use crate::{
     layer::{Grid, LayerInfo, Layers},
     memory::{self, Budget},
     method::Method,
-    target::head,
+    targets::head,
 };
 
 /// Says how a model is to be explained; [`Explainer::builder`] makes one.

@@ -12,7 +12,7 @@ use crate::{
     engine::{Session, Tensor, TensorView},
     error::bail,
     measure::Cost,
-    target::TargetSpec,
+    targets::TargetSpec,
 };
 
 /// The model alone, on the engine of an explainer, for inputs of one shape.

@@ -29,7 +29,7 @@ use crate::{
     image::preprocess::{Channels, Layout},
     layer::{View, Views},
     memory,
-    target::{Asked, EmittedTarget, Kind, Target, class_input, emit, head, other_input},
+    targets::{Asked, EmittedTarget, Kind, Target, class_input, emit, head, other_input},
 };
 
 /// What a compiled graph was made for.

@@ -1,0 +1,204 @@
+//! Engines run ONNX graphs: rten, embedded, and ONNX Runtime, loaded from a shared library.
+//!
+//! An engine knows nothing of images or of class-activation maps. It gets a [`Model`], writes in
+//! other words what it lacks or computes wrongly, refuses the rest by name before anything runs, and
+//! gives a [`Session`] that any number of threads may call at once.
+//!
+//! ```no_run
+//! use gradcam_engine::{EngineKind, EngineOptions, TensorView, engine};
+//!
+//! let model = onnx_grad::Model::open("resnet50.onnx")?;
+//! let session = engine(EngineKind::Rten, &EngineOptions::default())?.compile(&model)?;
+//! let photo = ndarray::Array4::<f32>::zeros((1, 3, 224, 224)).into_dyn();
+//! let outputs = session.run(&[("input", TensorView::from(&photo))], &["logits"])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod lower;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod places;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod processor;
+mod provider;
+#[cfg(feature = "rten")]
+mod rten;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod tensor;
+#[cfg_attr(
+    not(all(feature = "rten", feature = "onnxruntime")),
+    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+)]
+mod weights;
+
+use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
+
+use onnx_grad::Model;
+
+pub use error::{EngineError, EngineErrorKind, Result};
+pub use lower::{REFUSED_FORMS, Support, support};
+pub use places::{holds_library, library_places};
+pub use provider::Provider;
+pub use tensor::{Tensor, TensorView};
+pub use weights::half;
+
+/// The engines that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineKind {
+    /// [rten](https://github.com/robertknight/rten), pure Rust, a part of this crate.
+    #[default]
+    Rten,
+    /// [ONNX Runtime](https://onnxruntime.ai), from a shared library that is found at run time.
+    OnnxRuntime,
+}
+
+impl EngineKind {
+    /// All engines, in the order in which they are listed to users.
+    pub const ALL: [Self; 2] = [Self::Rten, Self::OnnxRuntime];
+
+    /// The engine's name, as it is written on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rten => "rten",
+            Self::OnnxRuntime => "onnxruntime",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            EngineError::new(
+                EngineErrorKind::Unavailable,
+                format!("no engine named \"{text}\"; there are: {names}"),
+            )
+        })
+    }
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// Threads that one run may use; `None` leaves the choice to the engine (the physical cores). Where that is every core that
+    /// the process may use, each thread stays on one.
+    pub threads: Option<NonZeroUsize>,
+    /// Where to look for the library of ONNX Runtime, in this order: files, folders that hold it,
+    /// or Python environments. [`library_places`] gives the usual list.
+    pub library: Vec<PathBuf>,
+    /// What ONNX Runtime computes on; `None` is the processor. Other engines have no providers.
+    pub provider: Option<Provider>,
+    /// Entries of ONNX Runtime's session configuration, key and value, such as `session.intra_op.allow_spinning` and `0`.
+    /// Other engines have none.
+    pub session_config: Vec<(String, String)>,
+}
+
+/// Something that runs ONNX graphs.
+pub trait Engine: Send + Sync {
+    /// The engine's name, as in [`EngineKind::name`].
+    fn name(&self) -> &'static str;
+
+    /// Makes a graph ready to run.
+    ///
+    /// Graphs that share weights with a model compiled before do not cost their memory again.
+    /// Everything that the engine cannot run is refused here.
+    ///
+    /// # Errors
+    /// `Unsupported` with all nodes that this engine cannot run, `Model` where the model is broken or
+    /// its weights cannot be read.
+    fn compile(&self, model: &Model) -> Result<Box<dyn Session>>;
+
+    /// As [`Engine::compile`], with the products of 8-bit integers that the engine takes by default, which saturate on
+    /// some processors: what a program computes that gives the file to the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::compile`].
+    fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
+        self.compile(model)
+    }
+
+    /// The nodes whose products of 8-bit integers can saturate in a program that gives the file to the engine, on this
+    /// processor.
+    fn saturating_nodes(&self, model: &Model) -> Vec<String> {
+        let _ = model;
+        Vec::new()
+    }
+}
+
+/// A graph that is ready to run, by any number of callers at once.
+pub trait Session: Send + Sync {
+    /// Runs the graph on its inputs, by name, and gives the named outputs in that order.
+    ///
+    /// Only outputs that the model declares can be asked for. Integers of all widths and booleans
+    /// are [`Tensor::I64`], floats of all widths [`Tensor::F32`].
+    ///
+    /// # Errors
+    /// `InvalidInput` where an input is missing, unknown, or has the wrong type or shape;
+    /// `UnknownOutput`; `Run` where the engine fails.
+    fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>>;
+}
+
+/// Sets up an engine.
+///
+/// # Errors
+/// `Unavailable` where this build lacks the engine, the library of ONNX Runtime is not found or too old, or
+/// it lacks the execution provider.
+pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if let (EngineKind::Rten, Some(provider)) = (kind, options.provider) {
+        return Err(EngineError::new(
+            EngineErrorKind::Unavailable,
+            format!(
+                "the engine rten has no execution provider \"{provider}\", nor any other; leave the \
+                 provider out, or choose the engine onnxruntime"
+            ),
+        ));
+    }
+    if let (EngineKind::Rten, Some((key, _))) = (kind, options.session_config.first()) {
+        return Err(EngineError::new(
+            EngineErrorKind::Unavailable,
+            format!(
+                "the engine rten has no session configuration, so no entry \"{key}\"; leave it out, or choose the \
+                 engine onnxruntime"
+            ),
+        ));
+    }
+    match kind {
+        #[cfg(feature = "rten")]
+        EngineKind::Rten => Ok(Box::new(rten::Rten::new(options))),
+        #[cfg(feature = "onnxruntime")]
+        EngineKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntime::new(options)?)),
+        #[cfg(not(all(feature = "rten", feature = "onnxruntime")))]
+        absent => {
+            let _ = options;
+            Err(EngineError::new(
+                EngineErrorKind::Unavailable,
+                format!("this build has no engine {absent}: the cargo feature \"{absent}\" is off"),
+            ))
+        }
+    }
+}

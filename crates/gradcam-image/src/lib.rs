@@ -1,0 +1,43 @@
+//! Photos: decode, orient, resize, normalise into a network's input; maps: heatmap, colours, overlay.
+//!
+//! This half knows nothing of models, engines or methods. A [`Photo`] goes through [`Preprocess::apply`], which
+//! also returns the [`Placement`]: the part of the photo that the network saw. A raw map comes back through
+//! [`heatmap()`] and is drawn at the photo's own size by [`overlay()`]. [`resolve`] finds out how a model
+//! wants its photos prepared.
+//!
+//! ```
+//! use gradcam_image::{Overrides, OverlayStyle, Photo, heatmap, overlay, preprocess::Numbers, resolve};
+//!
+//! # fn main() -> Result<(), gradcam_image::ImageError> {
+//! let photo = Photo::from_rgb8(4, 2, vec![128; 24])?;
+//! let input_shape = [None, Some(3), Some(8), Some(8)];
+//! let resolved = resolve(&Overrides::default(), &[], None, &input_shape, Numbers::Floats)?;
+//! let (input, placement) = resolved.preprocess.apply(&photo)?;
+//! assert_eq!(input.shape(), [1, 3, 8, 8]);
+//!
+//! let map = ndarray::arr2(&[[0.0, 1.0], [0.0, -1.0]]); // from the network
+//! let heat = heatmap(&[map.view()], (8, 8))?;
+//! let picture = overlay(&photo, heat.view(), &placement, &OverlayStyle::default())?;
+//! assert_eq!((picture.width(), picture.height()), (4, 2));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod colormap;
+mod error;
+mod files;
+pub mod gradient;
+pub mod heatmap;
+pub mod overlay;
+pub mod photo;
+pub mod preprocess;
+pub mod resize;
+
+pub use colormap::Colormap;
+pub use error::{ImageError, ImageErrorKind};
+pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
+pub use heatmap::{heatmap, heatmap_nd};
+pub use overlay::{OverlayKind, OverlayStyle, overlay};
+pub use photo::{Limits, Photo};
+pub use preprocess::{Overrides, Placement, Preprocess, Resolved, resolve};
+pub use resize::{Filter, resize, resize_map};

@@ -1,0 +1,103 @@
+//! Names of classes, from the forms in which people write them down.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::json;
+use crate::{ImageError, files};
+
+/// Most bytes of a file of labels or of JSON beside a model.
+pub(super) const MAX_BYTES: u64 = 16 << 20;
+
+/// Labels from a list, or from a dict of index to label (`{"0": "tench", …}`, keys as strings).
+pub(super) fn from_value(place: &str, value: &Value) -> Result<Vec<String>, ImageError> {
+    let text = |index: usize, value: &Value| {
+        value.as_str().map(str::to_owned).ok_or_else(|| {
+            let got = json::brief(value);
+            json::metadata(format!(
+                "{place}: the label of class {index} is {got}; expected a string"
+            ))
+        })
+    };
+    match value {
+        Value::Array(labels) => {
+            labels.iter().enumerate().map(|(i, label)| text(i, label)).collect()
+        }
+        Value::Object(map) => (0..map.len())
+            .map(|index| match map.get(&index.to_string()) {
+                Some(label) => text(index, label),
+                None => Err(json::metadata(format!(
+                    "{place}: {} labels, but none for class {index}; expected every class from 0",
+                    map.len()
+                ))),
+            })
+            .collect(),
+        other => Err(json::metadata(format!(
+            "{place}: {}; expected a list of labels or an object of index to label",
+            json::brief(other)
+        ))),
+    }
+}
+
+/// Labels from a file: JSON by its extension, else one label per line.
+pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
+    let place = path.display().to_string();
+    let bytes = files::read(path, MAX_BYTES)?;
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        return from_value(&place, &json::value(&place, &bytes)?);
+    }
+    from_lines(&place, &bytes)
+}
+
+/// One label per line, in the order of the classes; WordNet ids before a label are left out.
+pub(super) fn from_lines(place: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        json::metadata(format!("{place}: not UTF-8 text: {error}")).caused_by(error)
+    })?;
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    if text.is_empty() {
+        return Err(json::metadata(format!("{place}: no labels; expected one per line")));
+    }
+    Ok(text.lines().map(|line| without_synset(line.trim()).to_owned()).collect())
+}
+
+/// `n01440764 tench, Tinca tinca` without its WordNet id; an id alone stays.
+fn without_synset(line: &str) -> &str {
+    match line.split_once(char::is_whitespace) {
+        Some((id, label)) if is_synset(id) => label.trim_start(),
+        _ => line,
+    }
+}
+
+fn is_synset(word: &str) -> bool {
+    word.len() == 9 && word.starts_with('n') && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_lines;
+
+    #[test]
+    fn lines() {
+        for (text, labels) in [
+            ("cat\ndog\n", vec!["cat", "dog"]),
+            ("\u{feff}cat\r\ndog\r\n\r\n", vec!["cat", "dog"]),
+            ("cat\n\ndog", vec!["cat", "", "dog"]),
+            ("n01440764 tench, Tinca tinca\nn01443537", vec!["tench, Tinca tinca", "n01443537"]),
+            ("new car\nnéé12345 x", vec!["new car", "néé12345 x"]),
+        ] {
+            assert_eq!(
+                from_lines("labels.txt", text.as_bytes()).ok(),
+                Some(labels.iter().map(|l| l.to_string()).collect()),
+                "{text:?}"
+            );
+        }
+        for (bytes, complaint) in [
+            (&b" \n"[..], "labels.txt: no labels; expected one per line"),
+            (b"caf\xe9", "labels.txt: not UTF-8 text: incomplete utf-8 byte sequence from index 3"),
+        ] {
+            assert_eq!(from_lines("labels.txt", bytes).unwrap_err().to_string(), complaint);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Metadata inside the ONNX file: our own `gradcam.*`, ultralytics' keys, and `Image.*` of the ONNX specification.
+
+use super::json::{self, Fields};
+use super::resolve::Partial;
+use super::{Channels, Geometry, hugging_face, labels, literal};
+use crate::{Filter, ImageError};
+
+/// The model's `metadata_props`.
+#[derive(Clone, Copy)]
+pub(super) struct Props<'a>(pub(super) &'a [(String, String)]);
+
+impl<'a> Props<'a> {
+    fn get(self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// A key of the ONNX specification, whose case does not matter.
+    fn get_any_case(self, key: &str) -> Option<&'a str> {
+        let found = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// `gradcam.preprocess`: a JSON object with the keys of Hugging Face, and `channel_order` and `data_format`.
+    pub(super) fn gradcam(self) -> Result<Option<Partial>, ImageError> {
+        let Some(text) = self.get("gradcam.preprocess") else {
+            return Ok(None);
+        };
+        let place = "metadata gradcam.preprocess";
+        let map = json::object(place, text.as_bytes())?;
+        hugging_face::preprocess(Fields { place, map: &map }).map(Some)
+    }
+
+    /// `gradcam.labels`: a JSON array of strings.
+    pub(super) fn gradcam_labels(self) -> Result<Option<Vec<String>>, ImageError> {
+        let place = "metadata gradcam.labels";
+        let value = self.get("gradcam.labels").map(|text| json::value(place, text.as_bytes()));
+        value.map(|value| labels::from_value(place, &value?)).transpose()
+    }
+
+    /// What ultralytics' exporter writes: `task`, `names` and `imgsz`, as Python literals.
+    ///
+    /// Classification takes a centre crop of the resized photo in 0..1. The other tasks take a letterbox with
+    /// grey borders, which ultralytics resizes with OpenCV (no antialiasing) and we with Pillow's filter.
+    pub(super) fn ultralytics(
+        self,
+        size: Option<(u32, u32)>,
+    ) -> Result<Option<Partial>, ImageError> {
+        let (Some(task), Some(_)) = (self.get("task"), self.get("names")) else {
+            return Ok(None);
+        };
+        let size = match size {
+            Some(size) => Some(size),
+            None => self.imgsz()?,
+        };
+        let geometry = size.map(|(width, height)| match task {
+            "classify" => Geometry::center(width, height, 1.0),
+            _ => Geometry::pad(width, height, [114; 3]),
+        });
+        Ok(Some(Partial {
+            geometry,
+            filter: Some(Filter::Bilinear),
+            rescale: Some(1.0 / 255.0),
+            mean: Some(vec![0.0]),
+            std: Some(vec![1.0]),
+            layout: None,
+            channels: None,
+        }))
+    }
+
+    /// `imgsz` ([height, width] or one number) as [width, height].
+    fn imgsz(self) -> Result<Option<(u32, u32)>, ImageError> {
+        let Some(text) = self.get("imgsz") else {
+            return Ok(None);
+        };
+        let wrong = |why: &str| {
+            json::metadata(format!("metadata imgsz: {text:?}: {why}; expected [height, width]"))
+        };
+        let value = literal::parse(text).map_err(|why| wrong(&why))?;
+        let sides: Option<Vec<u32>> = match &value {
+            serde_json::Value::Array(sides) => sides.iter().map(json::side).collect(),
+            side => json::side(side).map(|side| vec![side]),
+        };
+        match sides.as_deref() {
+            Some([side]) => Ok(Some((*side, *side))),
+            Some([height, width]) => Ok(Some((*width, *height))),
+            _ => Err(wrong("not two sizes")),
+        }
+    }
+
+    /// `names` of ultralytics.
+    pub(super) fn ultralytics_labels(self) -> Result<Option<Vec<String>>, ImageError> {
+        let (Some(_), Some(names)) = (self.get("task"), self.get("names")) else {
+            return Ok(None);
+        };
+        let value = literal::parse(names).map_err(|why| {
+            json::metadata(format!("metadata names: not a Python literal: {why}"))
+        })?;
+        labels::from_value("metadata names", &value).map(Some)
+    }
+
+    /// `Image.BitmapPixelFormat` and `Image.NominalPixelRange`.
+    /// <https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md>
+    pub(super) fn onnx_image(self) -> Result<Option<Partial>, ImageError> {
+        let format = self.get_any_case("Image.BitmapPixelFormat");
+        let range = self.get_any_case("Image.NominalPixelRange");
+        let unknown = |key: &str, value: &str, known: &str| {
+            json::metadata(format!("metadata {key} is {value:?}; supported: {known}"))
+        };
+        let channels = match format.map(str::to_ascii_lowercase).as_deref() {
+            None => None,
+            Some("gray8") => Some(Channels::Grey),
+            Some("rgb8") => Some(Channels::Rgb),
+            Some("bgr8") => Some(Channels::Bgr),
+            Some(other) => {
+                return Err(unknown("Image.BitmapPixelFormat", other, "Gray8, Rgb8, Bgr8"));
+            }
+        };
+        // value · rescale, minus mean, divided by std
+        let scale = match range.map(str::to_ascii_lowercase).as_deref() {
+            None => None,
+            Some("nominalrange_0_255") => Some((1.0, 0.0, 1.0)),
+            Some("normalized_0_1") => Some((1.0 / 255.0, 0.0, 1.0)),
+            Some("normalized_1_1") => Some((1.0 / 255.0, 0.5, 0.5)),
+            Some("nominalrange_16_235") => Some((219.0 / 255.0, -16.0, 1.0)),
+            Some(other) => {
+                let known =
+                    "NominalRange_0_255, Normalized_0_1, Normalized_1_1, NominalRange_16_235";
+                return Err(unknown("Image.NominalPixelRange", other, known));
+            }
+        };
+        Ok((channels.is_some() || scale.is_some()).then(|| Partial {
+            rescale: scale.map(|(rescale, _, _)| rescale),
+            mean: scale.map(|(_, mean, _)| vec![mean]),
+            std: scale.map(|(_, _, std)| vec![std]),
+            channels,
+            ..Partial::default()
+        }))
+    }
+}

@@ -1,0 +1,194 @@
+//! What may say how photos are prepared: the model's input shape, and the files beside the model.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::json::{self, Fields};
+use super::metadata::Props;
+use super::resolve::{Origin, Partial};
+use super::{Channels, Layout, hugging_face, labels, timm};
+use crate::{ImageError, ImageErrorKind, files};
+
+/// What the shape of the model's input says.
+pub(super) struct Shape {
+    pub(super) layout: Option<Layout>,
+    pub(super) channels: Option<Channels>,
+    /// [width, height] where both are fixed.
+    pub(super) size: Option<(u32, u32)>,
+}
+
+impl Shape {
+    /// NCHW unless the last axis alone can be the channels, or the caller says otherwise.
+    pub(super) fn read(shape: &[Option<i64>], layout: Option<Layout>) -> Result<Self, ImageError> {
+        let text = || {
+            let sides: Vec<String> = shape
+                .iter()
+                .map(|side| side.map_or("?".to_owned(), |side| side.to_string()))
+                .collect();
+            format!("[{}]", sides.join(", "))
+        };
+        let invalid = |why: &str| {
+            let message = format!("the model's input has shape {}; {why}", text());
+            ImageError::new(ImageErrorKind::Invalid, message)
+        };
+        let [_, second, third, fourth] = *shape else {
+            return Err(invalid(
+                "photos need [N, C, H, W] or [N, H, W, C]. If the model decodes or crops pictures itself, \
+                 use the model inside it",
+            ));
+        };
+        let is_channels = |side: Option<i64>| matches!(side, Some(1 | 3));
+        let found = match (is_channels(second), is_channels(fourth)) {
+            (true, _) => Some(Layout::Nchw),
+            (false, true) => Some(Layout::Nhwc),
+            (false, false) => None,
+        };
+        let (channels, height, width) = match layout.or(found) {
+            Some(Layout::Nhwc) => (fourth, second, third),
+            _ => (second, third, fourth),
+        };
+        let channels = match channels {
+            None => None,
+            Some(1) => Some(Channels::Grey),
+            Some(3) => Some(Channels::Rgb),
+            Some(_) => return Err(invalid("photos have 1 or 3 channels")),
+        };
+        let side = |side: i64| u32::try_from(side).ok().filter(|side| *side > 0);
+        let size = match (width, height) {
+            (Some(width), Some(height)) => {
+                let size = side(width).zip(side(height));
+                Some(size.ok_or_else(|| invalid("its height and width must be positive"))?)
+            }
+            _ => None,
+        };
+        Ok(Self { layout: layout.or(found), channels, size })
+    }
+}
+
+/// Where a JSON object was found, for messages, and the object.
+type JsonFile = (String, Map<String, Value>);
+
+/// The JSON files beside a model that are about photos and labels.
+#[derive(Default)]
+pub(super) struct Sidecars {
+    model: Option<PathBuf>,
+    processor: Option<JsonFile>,
+    config: Option<JsonFile>,
+}
+
+impl Sidecars {
+    /// Reads them from the model's folder or, for `onnx/model.onnx` (optimum's layout), the folder above.
+    pub(super) fn read(model: Option<&Path>) -> Result<Self, ImageError> {
+        let Some(model) = model else {
+            return Ok(Self::default());
+        };
+        let folder = model.parent().unwrap_or(Path::new(""));
+        let mut folders = vec![folder];
+        if folder.file_name() == Some(OsStr::new("onnx")) {
+            folders.extend(folder.parent());
+        }
+        let read = |name: &str| -> Result<Option<JsonFile>, ImageError> {
+            for folder in &folders {
+                let path = folder.join(name);
+                if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
+                    let place = path.display().to_string();
+                    let map = json::object(&place, &bytes)?;
+                    return Ok(Some((place, map)));
+                }
+            }
+            Ok(None)
+        };
+        let mut processor = read("preprocessor_config.json")?;
+        if processor.is_none() {
+            // Newer processors nest the same keys in another file.
+            processor = match read("processor_config.json")? {
+                Some((place, mut map)) => match map.remove("image_processor") {
+                    Some(Value::Object(inner)) => {
+                        Some((format!("{place}: image_processor"), inner))
+                    }
+                    _ => None,
+                },
+                None => None,
+            };
+        }
+        Ok(Self { model: Some(model.to_owned()), processor, config: read("config.json")? })
+    }
+
+    fn config(&self) -> Option<Fields<'_>> {
+        self.config.as_ref().map(|(place, map)| Fields { place, map })
+    }
+
+    /// `preprocessor_config.json`, unless it only points to timm's file.
+    pub(super) fn hugging_face(&self) -> Result<Option<Partial>, ImageError> {
+        let Some((place, map)) = &self.processor else {
+            return Ok(None);
+        };
+        let fields = Fields { place, map };
+        if fields.text("image_processor_type")?.is_some_and(|name| name.starts_with("TimmWrapper"))
+        {
+            return Ok(None);
+        }
+        hugging_face::preprocess(fields).map(Some)
+    }
+
+    /// timm's `config.json`.
+    pub(super) fn timm(&self, size: Option<(u32, u32)>) -> Result<Option<Partial>, ImageError> {
+        let config = self.config().filter(|config| timm::is_timm(*config));
+        config.map(|config| timm::preprocess(config, size)).transpose()
+    }
+
+    /// Labels of `config.json`, whoever wrote it.
+    fn config_labels(&self) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+        let Some(config) = self.config() else {
+            return Ok(None);
+        };
+        if let Some(labels) = hugging_face::labels(config)? {
+            return Ok(Some((Origin::HuggingFaceConfig, labels)));
+        }
+        if !timm::is_timm(config) {
+            return Ok(None);
+        }
+        Ok(timm::labels(config)?.map(|labels| (Origin::TimmConfig, labels)))
+    }
+
+    /// Labels of text files beside the model.
+    fn text_labels(&self) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+        let Some(model) = &self.model else {
+            return Ok(None);
+        };
+        for (origin, path) in [
+            (Origin::ModelLabelsTxt, model.with_extension("labels.txt")),
+            (Origin::LabelsTxt, model.with_file_name("labels.txt")),
+            (Origin::SynsetTxt, model.with_file_name("synset.txt")),
+        ] {
+            if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
+                let labels = labels::from_lines(&path.display().to_string(), &bytes)?;
+                return Ok(Some((origin, labels)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The labels of the first source that has any.
+    pub(super) fn labels(
+        &self,
+        given: Option<&Path>,
+        props: Props<'_>,
+    ) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+        if let Some(path) = given {
+            return Ok(Some((Origin::Flag, labels::from_file(path)?)));
+        }
+        if let Some(labels) = props.gradcam_labels()? {
+            return Ok(Some((Origin::GradcamMetadata, labels)));
+        }
+        if let Some(found) = self.config_labels()? {
+            return Ok(Some(found));
+        }
+        if let Some(labels) = props.ultralytics_labels()? {
+            return Ok(Some((Origin::Ultralytics, labels)));
+        }
+        self.text_labels()
+    }
+}
