@@ -111,6 +111,9 @@ class Network(torch.nn.Module):
             x = x.unsqueeze(axis)
         return x
 
+    def squeeze(self, a, x, axes):
+        return x.squeeze(tuple(axes.tolist()))
+
     def hardsigmoid(self, a, x):
         assert abs(a.get("alpha", 0.2) - 1 / 6) < 1e-7
         return F.hardsigmoid(x)
@@ -130,4 +133,5 @@ class Network(torch.nn.Module):
     relu = staticmethod(lambda a, x: F.relu(x))
     shape = staticmethod(lambda a, x: torch.tensor(x.shape))
     sigmoid = staticmethod(lambda a, x: torch.sigmoid(x))
+    softmax = staticmethod(lambda a, x: torch.softmax(x, a.get("axis", -1)))
     transpose = staticmethod(lambda a, x: x.permute(a["perm"]))
