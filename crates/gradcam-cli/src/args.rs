@@ -360,6 +360,11 @@ pub(crate) struct BenchArgs {
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
+    /// How a map is computed; several are measured one after the other
+    #[arg(long = "method", value_name = "METHOD", default_value = Method::default().id(),
+          value_parser = values::methods())]
+    pub(crate) methods: Vec<Method>,
+
     /// Pairs of inference and explanation, which are run in turn
     #[arg(long, value_name = "N", default_value = "31", value_parser = values::number)]
     pub(crate) pairs: NonZeroUsize,

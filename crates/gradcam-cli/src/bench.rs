@@ -9,7 +9,8 @@ use std::{
 };
 
 use gradcam::{
-    Explainer, Target, TargetSpec, engine::Provider, image::Overrides, measure, measure::Spread,
+    Explainer, Method, Target, TargetSpec, engine::Provider, image::Overrides, measure,
+    measure::Spread,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use crate::{
     terminal::{self, Style},
 };
 
-/// Measures each engine and layer, in a process of its own: memory that one has used is not counted for the
+/// Measures each engine, layer and method, in a process of its own: memory that one has used is not counted for the
 /// next, and no engine's threads disturb another.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let engines = if args.engines.is_empty() { &[Asked::Auto][..] } else { &args.engines };
@@ -29,15 +30,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         [] => vec![None],
         layers => layers.iter().map(|layer| Some(layer.as_str())).collect(),
     };
-    if let ([engine], [layer]) = (engines, layers.as_slice()) {
-        let row = measured(args, *engine, *layer)?;
+    if let ([engine], [layer], [method]) = (engines, layers.as_slice(), args.methods.as_slice()) {
+        let row = measured(args, *engine, *layer, *method)?;
         return say(args, &row, true);
     }
     let mut head = true;
     let mut all_done = true;
     for engine in engines {
-        for layer in &layers {
-            match in_a_process(args, *engine, *layer)? {
+        for (layer, method) in
+            layers.iter().flat_map(|layer| args.methods.iter().map(move |method| (layer, method)))
+        {
+            match in_a_process(args, *engine, *layer, *method)? {
                 Some(row) => {
                     say(args, &row, head)?;
                     head = false;
@@ -49,11 +52,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if all_done { Ok(()) } else { Err(Failure::Said) }
 }
 
-/// Runs the same command for one engine and layer; none where it failed, which it has said.
-fn in_a_process(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Option<Value>> {
+/// Runs the same command for one engine, layer and method; none where it failed, which it has said.
+fn in_a_process(
+    args: &BenchArgs,
+    engine: Asked,
+    layer: Option<&str>,
+    method: Method,
+) -> Result<Option<Value>> {
     let mut words: Vec<OsString> = vec!["bench".into(), "--json".into()];
     words.extend([format!("--engine={engine}"), format!("--pairs={}", args.pairs)].map(Into::into));
     words.extend(layer.map(|layer| format!("--layer={layer}").into()));
+    words.push(format!("--method={method}").into());
     words.extend(args.threads.map(|threads| format!("--threads={threads}").into()));
     words.extend(args.provider.map(|provider| format!("--provider={provider}").into()));
     words.extend(
@@ -83,14 +92,15 @@ fn in_a_process(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<
     }
 }
 
-/// Measures one engine and layer, here.
-fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Value> {
+/// Measures one engine, layer and method, here.
+fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>, method: Method) -> Result<Value> {
     let choice = Choice::new(engine, args.provider, &args.session_config, args.model.is_none())?;
     let started = Instant::now();
     let model = model::open(args.model.as_deref())?;
     let build = |compare: bool| -> Result<Explainer> {
         let builder = model::builder(model.clone(), &args.signature)?
             .layers(layer)
+            .method(method)
             .compare_deployed(compare)
             .preprocess(Overrides { size: args.size, imagenet: true, ..Overrides::default() });
         Ok(choice.set(builder, args.threads).build()?)
@@ -124,6 +134,7 @@ fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>) -> Result<Valu
         "provider": choice.provider.map(Provider::name),
         "threads": args.threads,
         "layer": layers.join(", "),
+        "method": method.id(),
         "input": x.shape(),
         "pairs": args.pairs,
         "plain_ms": rounded(cost.plain.median),
@@ -166,6 +177,7 @@ fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
             &[
                 "engine",
                 "layer",
+                "method",
                 "plain ms",
                 "explain ms",
                 "ratio",
@@ -189,6 +201,7 @@ fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
     text += &line(&[
         word("engine"),
         word("layer"),
+        word("method"),
         number(&row["plain_ms"], 2),
         number(&row["explain_ms"], 2),
         number(&row["ratio"], 3),
@@ -212,8 +225,8 @@ fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
 }
 
 /// A line of the table.
-fn line(cells: &[String; 12]) -> String {
-    let [engine, layer, numbers @ ..] = cells;
+fn line(cells: &[String; 13]) -> String {
+    let [engine, layer, method, numbers @ ..] = cells;
     let numbers: String = numbers.iter().map(|number| format!(" {number:>11}")).collect();
-    format!("{engine:11} {layer:16}{numbers}\n")
+    format!("{engine:11} {layer:16} {method:16}{numbers}\n")
 }

@@ -106,7 +106,11 @@ fn command_lines() {
             row("explain", 2, &["gradcam: ", "<IMAGE>"]),
             row("explain photo.png --threads 0", 2, &["--threads", "at least 1"]),
             row("explain photo.png --engine tensorrt", 2, &["tensorrt", "auto, rten, onnxruntime"]),
-            row("explain photo.png --method cam", 2, &["cam", "gradcam, hirescam, layercam"]),
+            row(
+                "explain photo.png --method cam",
+                2,
+                &["cam", "gradcam, hirescam, gradcam++, layercam"],
+            ),
             row(
                 "explain photo.png --method saliency --layer bn2",
                 2,

@@ -40,4 +40,4 @@ pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo};
 pub use preprocess::{Overrides, Placement, Preprocess, Resolved, resolve};
-pub use resize::{Filter, resize, resize_map};
+pub use resize::{Filter, resize, resize_linear_aligned, resize_map};

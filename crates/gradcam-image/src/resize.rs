@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Zip};
 use serde::Serialize;
 
 use super::{ImageError, ImageErrorKind, Photo};
@@ -248,6 +248,39 @@ pub fn resize_map(map: ArrayView2<'_, f32>, height: usize, width: usize) -> Arra
     })
 }
 
+/// Resizes a map of any number of axes, linear along each with the outermost positions kept in place:
+/// `torch.nn.functional.interpolate(mode="linear"|"bilinear"|"trilinear", align_corners=True)`.
+///
+/// Axes beyond those of `size` keep their sizes. An empty map gives zeros.
+pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
+    let mut resized = map.to_owned();
+    // The last axis first, so that the longest loops are over rows.
+    for (axis, &new_size) in size.iter().enumerate().take(map.ndim()).rev() {
+        let axis = Axis(axis);
+        let old_size = resized.len_of(axis);
+        let mut shape = resized.raw_dim();
+        shape[axis.0] = new_size;
+        let mut next = ArrayD::zeros(shape);
+        if old_size == 0 {
+            resized = next;
+            continue;
+        }
+        let scale = (old_size - 1) as f64 / new_size.saturating_sub(1).max(1) as f64;
+        for (output, mut line) in next.axis_iter_mut(axis).enumerate() {
+            let position = output as f64 * scale;
+            let before = (position as usize).min(old_size - 1);
+            let after = (before + 1).min(old_size - 1);
+            let along = (position - before as f64) as f32;
+            Zip::from(&mut line)
+                .and(&resized.index_axis(axis, before))
+                .and(&resized.index_axis(axis, after))
+                .for_each(|new, a, b| *new = a * (1.0 - along) + b * along);
+        }
+        resized = next;
+    }
+    resized
+}
+
 /// For each output position the two input positions around it and the weight of the second.
 fn taps(size: usize, new_size: usize) -> Vec<(usize, usize, f32)> {
     let scale = size as f64 / new_size as f64;
@@ -257,4 +290,22 @@ fn taps(size: usize, new_size: usize) -> Vec<(usize, usize, f32)> {
         (before, (before + 1).min(size - 1), (position - before as f64) as f32)
     };
     (0..new_size).map(tap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligned_corners_stay_where_they_are() {
+        let map = ndarray::arr2(&[[0.0, 1.0], [2.0, 5.0]]).into_dyn();
+        let got = resize_linear_aligned(map.view(), &[3, 3]);
+        assert_eq!(
+            got,
+            ndarray::arr2(&[[0.0, 0.5, 1.0], [1.0, 2.0, 3.0], [2.0, 3.5, 5.0]]).into_dyn()
+        );
+        assert_eq!(resize_linear_aligned(map.view(), &[1, 1]), ndarray::arr2(&[[0.0]]).into_dyn());
+        let row = ndarray::arr1(&[3.0]).into_dyn();
+        assert_eq!(resize_linear_aligned(row.view(), &[2]), ndarray::arr1(&[3.0, 3.0]).into_dyn());
+    }
 }

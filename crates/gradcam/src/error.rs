@@ -5,7 +5,6 @@ use std::fmt;
 use crate::{
     engine::{EngineError, EngineErrorKind},
     image::{ImageError, ImageErrorKind},
-    network::HookFailure,
 };
 
 /// What went wrong, for callers that react to it; the message says the rest.
@@ -91,6 +90,26 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         // The message is the source's own, so what follows is the source's source.
         self.source.as_deref().and_then(std::error::Error::source)
+    }
+}
+
+/// The failure of a hook, and where it was called.
+#[derive(Debug)]
+pub(crate) struct HookFailure {
+    pub(crate) hook: &'static str,
+    pub(crate) layer: String,
+    pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for HookFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} of layer \"{}\" failed: {}", self.hook, self.layer, self.source)
+    }
+}
+
+impl std::error::Error for HookFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_ref())
     }
 }
 

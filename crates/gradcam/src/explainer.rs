@@ -2,47 +2,47 @@
 
 mod builder;
 mod cost;
-mod input;
-mod inputs;
+mod graph;
+mod passes;
 mod run;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
 use onnx_grad::Model;
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
-pub use input::ImageInput;
-use inputs::Inputs;
-use run::{Compiled, Key, Slot};
+use graph::{Compiled, Key};
+use run::Slot;
 
 use crate::{
     Result,
-    engine::{Engine, Tensor},
+    engine::Tensor,
     error::bail,
-    explanation::{Explanation, Timings, Warning},
+    explanation::{Explanation, Warning},
     image::{Photo, Placement, Resolved},
+    input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo},
-    memory::Budget,
     method::Method,
+    program::{Cache, Runtime},
     targets::{Head, Kind, Target, TargetSpec},
 };
 
 /// Explains images with one model. Any number of threads may use it at once.
 pub struct Explainer {
     model: Model,
-    method: Method,
-    engine: Box<dyn Engine>,
+    methods: Vec<Method>,
+    runtime: Runtime,
     inputs: Inputs,
     head: Head,
     /// The output that holds the scores, where the user named it.
     output: Option<String>,
     grid: Grid,
-    chosen: Vec<(String, String)>,
+    /// The layers that are explained: module path and value name.
+    layers: Vec<(String, String)>,
+    /// The network's input, as methods explain it that take no layer.
+    image: [(String, String); 1],
     list: Vec<LayerInfo>,
     labels: Option<Arc<Vec<String>>>,
     /// What is to be said of every explanation.
@@ -51,10 +51,9 @@ pub struct Explainer {
     compare_deployed: bool,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
-    memory: Budget,
-    compiled: Mutex<HashMap<Key, Arc<Compiled>>>,
-    /// Held while a graph is made.
-    making: Mutex<()>,
+    /// The methods whose overriding rules change nothing, for want of a node that they are for.
+    plain: HashSet<Method>,
+    programs: Cache<Key, Compiled>,
 }
 
 /// The most targets of one run; each has gradients of its own in the graph.
@@ -62,11 +61,11 @@ const MOST_TARGETS: usize = 16;
 
 impl std::fmt::Debug for Explainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let layers: Vec<_> = self.chosen.iter().map(|(layer, _)| layer).collect();
+        let layers: Vec<_> = self.layers.iter().map(|(layer, _)| layer).collect();
         f.debug_struct("Explainer")
             .field("layers", &layers)
-            .field("method", &self.method)
-            .field("engine", &self.engine.name())
+            .field("methods", &self.methods)
+            .field("engine", &self.runtime.engine_name())
             .finish_non_exhaustive()
     }
 }
@@ -77,10 +76,22 @@ impl Explainer {
         ExplainerBuilder::new(model)
     }
 
-    /// The layers that are explained: module path and value name; for a method that explains the network's
-    /// input, the input and its name.
+    /// What is explained: module path and value name of each layer, and the name of the network's input, twice, where a
+    /// method explains that.
     pub fn layers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.chosen.iter().map(|(path, value)| (path.as_str(), value.as_str()))
+        let of_input = self.methods.iter().any(|method| method.info().is_of_input());
+        let image = self.image.iter().filter(move |_| of_input);
+        self.layers.iter().chain(image).map(|(path, value)| (path.as_str(), value.as_str()))
+    }
+
+    /// The maps of one image and one target, of all methods and layers.
+    pub fn maps_per_target(&self) -> usize {
+        self.methods.iter().map(|method| self.places(*method).len()).sum()
+    }
+
+    /// Where a method explains.
+    fn places(&self, method: Method) -> &[(String, String)] {
+        if method.info().is_of_input() { &self.image } else { &self.layers }
     }
 
     /// All layers of the model.
@@ -114,14 +125,14 @@ impl Explainer {
         &self.inputs.image
     }
 
-    /// The method.
-    pub fn method(&self) -> Method {
-        self.method
+    /// The methods, each once.
+    pub fn methods(&self) -> &[Method] {
+        &self.methods
     }
 
     /// The engine's name.
     pub fn engine_name(&self) -> &'static str {
-        self.engine.name()
+        self.runtime.engine_name()
     }
 
     /// The model.
@@ -156,8 +167,7 @@ impl Explainer {
         if let Some(batch) = self.inputs.image.batch() {
             shape[0] = batch;
         }
-        let key = Key { shape, kinds: vec![Kind::of(target)] };
-        self.compiled(key, &mut Timings::default()).map(|_| ())
+        self.compiled(Key::Explanation(shape, vec![Kind::of(target)])).map(|_| ())
     }
 
     /// Explains one photo for several targets, one explanation for each.
@@ -246,9 +256,13 @@ impl Explainer {
                 slot.resolve(&all);
             }
             for of_slot in self.in_runs(x.view(), slots)? {
-                all.iter_mut().zip(of_slot).for_each(|(of_image, one)| of_image.push(one));
+                all.iter_mut().zip(of_slot).for_each(|(of_image, some)| of_image.extend(some));
             }
         }
+        // Method by method, and for each the targets in their order.
+        let place =
+            |one: &Explanation| self.methods.iter().position(|method| method.id() == one.method);
+        all.iter_mut().for_each(|of_image| of_image.sort_by_key(place));
         Ok(all)
     }
 
@@ -276,17 +290,22 @@ impl Explainer {
             );
         }
         let explained = self.in_runs(x, &[Slot::Each(targets.to_vec())])?;
-        Ok(explained.into_iter().flatten().collect())
+        Ok(explained.into_iter().flatten().flatten().collect())
     }
 
-    /// Explains a batch in as many runs as the model's batch asks for; for each slot its explanations.
-    fn in_runs(&self, x: ArrayViewD<'_, f32>, slots: &[Slot]) -> Result<Vec<Vec<Explanation>>> {
+    /// Explains a batch in as many runs as the model's batch asks for; for each slot and image its explanations, one for each
+    /// method.
+    fn in_runs(
+        &self,
+        x: ArrayViewD<'_, f32>,
+        slots: &[Slot],
+    ) -> Result<Vec<Vec<Vec<Explanation>>>> {
         let count = self.inputs.image.check(x.shape())?;
         let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
-        let mut all: Vec<Vec<Explanation>> = slots.iter().map(|_| Vec::new()).collect();
+        let mut all: Vec<Vec<Vec<Explanation>>> = slots.iter().map(|_| Vec::new()).collect();
         for start in (0..count).step_by(a_run) {
             for (all, some) in all.iter_mut().zip(self.run(x.view(), slots, start, a_run)?) {
-                all.extend(some.into_iter().take(count - start));
+                all.extend(some);
             }
         }
         Ok(all)
@@ -300,7 +319,7 @@ impl Explainer {
     pub fn set_input(&mut self, name: &str, value: impl Into<Tensor>) -> Result<()> {
         let (inputs, same_shape) = self.inputs.with(&self.model, name, value.into())?;
         if !same_shape {
-            self.compiled = Mutex::default();
+            self.programs.clear();
         }
         self.inputs = inputs;
         Ok(())

@@ -76,7 +76,7 @@ pub struct Timings {
     pub differentiate: Duration,
     /// Making it ready in the engine, weights read; zero likewise.
     pub compile: Duration,
-    /// Running it, for the whole batch.
+    /// Running it, for the whole batch; for a method that runs parts of the network again with those runs.
     pub run: Duration,
 }
 

@@ -9,6 +9,7 @@ mod axes;
 mod folded;
 mod quantised;
 mod scope;
+mod separable;
 mod stride;
 mod tensorflow;
 mod view;
@@ -20,6 +21,7 @@ use onnx_grad::graph::{Graph, NodeId, ValueId};
 use crate::{Result, error::bail};
 
 use scope::Scopes;
+pub(crate) use separable::separable;
 pub use view::Grid;
 pub(crate) use view::{View, Views};
 

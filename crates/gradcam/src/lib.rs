@@ -4,18 +4,21 @@
 mod error;
 mod explainer;
 mod explanation;
+mod input;
 mod layer;
 pub mod measure;
 mod memory;
 mod method;
 mod network;
+mod program;
 mod targets;
 
 pub use error::{Error, ErrorKind, Result};
-pub use explainer::{Explainer, ExplainerBuilder, ImageInput, Inference, grad_cam};
+pub use explainer::{Explainer, ExplainerBuilder, Inference, grad_cam};
 pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings, Warning};
 pub use gradcam_engine as engine;
 pub use gradcam_image as image;
+pub use input::ImageInput;
 pub use layer::{Grid, LayerInfo};
 pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
 pub use ndarray;

@@ -65,23 +65,24 @@ impl Budget {
         Self { limit, taken: Mutex::new(0), freed: Condvar::new() }
     }
 
-    /// Takes the bytes of a run, no more than the limit, until what it gives is dropped.
-    pub(crate) fn take(&self, bytes: u64) -> Taken<'_> {
+    /// Takes the bytes of a run, no more than the limit, until the lease is dropped.
+    pub(crate) fn take(&self, bytes: u64) -> MemoryLease<'_> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |taken: &mut u64| taken.saturating_add(bytes) > self.limit && *taken > 0;
         let taken = self.freed.wait_while(taken, full);
         *taken.unwrap_or_else(PoisonError::into_inner) += bytes;
-        Taken { budget: self, bytes }
+        MemoryLease { budget: self, bytes }
     }
 }
 
-/// Bytes of a run that is being made.
-pub(crate) struct Taken<'a> {
+/// The bytes of a run that is being made.
+#[derive(Debug)]
+pub(crate) struct MemoryLease<'a> {
     budget: &'a Budget,
     bytes: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for MemoryLease<'_> {
     fn drop(&mut self) {
         let taken = self.budget.taken.lock();
         *taken.unwrap_or_else(PoisonError::into_inner) -= self.bytes;

@@ -1,10 +1,15 @@
-//! The methods: a table of them, and for each a function that emits channel weights and map.
+//! The methods: a table of them, and for each a recipe that makes channel weights and map.
 
 mod gradient;
+mod passes;
+mod perturbation;
+mod spectral;
 
 use std::{fmt, str::FromStr};
 
 use onnx_grad::{GUIDED_BACKPROP, Override, Want, builder::Builder, graph::ValueId};
+
+pub(crate) use passes::{Change, ChannelMap, Passes};
 
 use crate::{
     Result,
@@ -15,16 +20,40 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Method(&'static MethodInfo);
 
-/// What a method emits: from the activation A [N, K, …] and its gradient (or the gradient's sum over
-/// space, [N, K]) to channel weights [N, K] and the raw map, [N, …] of a layer, [N, K, …] of the input.
-type Emit = fn(&mut Builder<'_>, ValueId, ValueId) -> onnx_grad::Result<Emitted>;
+/// How a method makes its map.
+#[derive(Debug)]
+pub(crate) enum Recipe {
+    /// As nodes of the graph, so that one run gives scores and maps.
+    Graph(GraphRecipe),
+    /// By code of the host that has the activation and runs parts of the network again.
+    Passes(PassesRecipe),
+}
 
-/// The values that a method made.
+/// A recipe that is code of the host.
+#[derive(Debug)]
+pub(crate) struct PassesRecipe {
+    /// Whether it asks for scores without channels, which the graph prepares.
+    pub(crate) ablates: bool,
+    pub(crate) run: fn(&mut dyn Passes) -> Result<ChannelMap>,
+}
+
+/// A recipe whose map is a part of the graph.
+#[derive(Debug)]
+pub(crate) struct GraphRecipe {
+    /// What it asks of the gradient.
+    pub(crate) want: Want,
+    /// The rules that take the place of derivatives.
+    pub(crate) overrides: &'static [Override],
+    /// From the activation A [N, K, …] and its gradient (or the gradient's sum over space, [N, K]) to weights and map.
+    pub(crate) emit: fn(&mut Builder<'_>, ValueId, ValueId) -> onnx_grad::Result<MapValues>,
+}
+
+/// The values of the graph that hold a method's result.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Emitted {
+pub(crate) struct MapValues {
     /// Channel weights, [N, K], where the method has some.
     pub(crate) weights: Option<ValueId>,
-    /// The raw map, signed.
+    /// The raw map, signed: [N, …] of a layer, [N, K, …] of the input.
     pub(crate) map: ValueId,
 }
 
@@ -59,11 +88,8 @@ pub struct MethodInfo {
     pub paper: &'static str,
     /// Where A is.
     pub site: Site,
-    /// What the method asks of the gradient.
-    pub(crate) want: Want,
-    /// How the gradient is no derivative.
-    pub(crate) overrides: &'static [Override],
-    pub(crate) emit: Emit,
+    /// How the map is made.
+    pub(crate) recipe: Recipe,
 }
 
 /// All methods, the default first.
@@ -74,9 +100,11 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w_k = mean over space of g_k; map = Σ_k w_k A_k",
         paper: "Selvaraju et al. 2017, arXiv:1610.02391",
         site: Site::Layer,
-        want: Want::SpatialSum,
-        overrides: &[],
-        emit: gradient::grad_cam,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::SpatialSum,
+            overrides: &[],
+            emit: gradient::grad_cam,
+        }),
     },
     MethodInfo {
         id: "hirescam",
@@ -84,9 +112,23 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = Σ_k g_k A_k",
         paper: "Draelos and Carin 2020, arXiv:2011.08891",
         site: Site::Layer,
-        want: Want::Full,
-        overrides: &[],
-        emit: gradient::hires_cam,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::Full,
+            overrides: &[],
+            emit: gradient::hires_cam,
+        }),
+    },
+    MethodInfo {
+        id: "gradcam++",
+        name: "Grad-CAM++",
+        formula: "w_k = Σ over space of relu(g_k) · g_k² / (2 g_k² + g_k³ Σ A_k + 1e-6); map = Σ_k w_k A_k",
+        paper: "Chattopadhyay et al. 2018, arXiv:1710.11063",
+        site: Site::Layer,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::Full,
+            overrides: &[],
+            emit: gradient::grad_cam_plus_plus,
+        }),
     },
     MethodInfo {
         id: "layercam",
@@ -94,9 +136,35 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = Σ_k relu(g_k) A_k",
         paper: "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         site: Site::Layer,
-        want: Want::Full,
-        overrides: &[],
-        emit: gradient::layer_cam,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::Full,
+            overrides: &[],
+            emit: gradient::layer_cam,
+        }),
+    },
+    MethodInfo {
+        id: "eigencam",
+        name: "EigenCAM",
+        formula: "map = (A - mean over space) v, v the first right singular vector; no gradient, no target",
+        paper: "Muhammad and Yeasin 2020, arXiv:2008.00299",
+        site: Site::Layer,
+        recipe: Recipe::Passes(PassesRecipe { ablates: false, run: spectral::eigen_cam }),
+    },
+    MethodInfo {
+        id: "ablationcam",
+        name: "AblationCAM",
+        formula: "w_k = (y - y_k) / y, y_k the score without channel k; map = Σ_k w_k A_k",
+        paper: "Desai and Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
+        site: Site::Layer,
+        recipe: Recipe::Passes(PassesRecipe { ablates: true, run: perturbation::ablation_cam }),
+    },
+    MethodInfo {
+        id: "scorecam",
+        name: "ScoreCAM",
+        formula: "w = softmax over k of the score of the image times A_k, resized and scaled to 0..1; map = Σ_k w_k A_k",
+        paper: "Wang et al. 2020, arXiv:1910.01279",
+        site: Site::Layer,
+        recipe: Recipe::Passes(PassesRecipe { ablates: false, run: perturbation::score_cam }),
     },
     MethodInfo {
         id: "saliency",
@@ -104,9 +172,11 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = g at the input, [C, H, W]; heatmap = max over channels of |g|",
         paper: "Simonyan et al. 2013, arXiv:1312.6034",
         site: Site::Input(Drawn::Magnitude),
-        want: Want::Full,
-        overrides: &[],
-        emit: gradient::at_input,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::Full,
+            overrides: &[],
+            emit: gradient::at_input,
+        }),
     },
     MethodInfo {
         id: "guided-backprop",
@@ -114,13 +184,23 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "as saliency, where each relu passes g·[g > 0]·[A > 0]",
         paper: "Springenberg et al. 2014, arXiv:1412.6806",
         site: Site::Input(Drawn::Colors),
-        want: Want::Full,
-        overrides: GUIDED_BACKPROP,
-        emit: gradient::at_input,
+        recipe: Recipe::Graph(GraphRecipe {
+            want: Want::Full,
+            overrides: GUIDED_BACKPROP,
+            emit: gradient::at_input,
+        }),
     },
 ];
 
 impl MethodInfo {
+    /// The rules that take the place of derivatives.
+    pub(crate) fn overrides(&self) -> &'static [Override] {
+        match &self.recipe {
+            Recipe::Graph(recipe) => recipe.overrides,
+            Recipe::Passes(_) => &[],
+        }
+    }
+
     /// Whether the method explains the network's input and takes no layer.
     pub fn is_of_input(&self) -> bool {
         self.site != Site::Layer
@@ -155,6 +235,12 @@ impl PartialEq for Method {
 }
 
 impl Eq for Method {}
+
+impl std::hash::Hash for Method {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,7 +18,6 @@ use onnx_grad::{
     graph::{Graph, Sizes},
 };
 
-pub(crate) use hook::HookFailure;
 use hook::{Answer, HookList};
 pub use hook::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply,
@@ -28,11 +27,12 @@ use plan::{Kind, Plan, Sites};
 
 use crate::{
     Result,
-    engine::{self, Engine, EngineKind, EngineOptions},
+    engine::{self, EngineKind, EngineOptions, Provider},
     error::bail,
-    explainer::ImageInput,
+    input::ImageInput,
     layer::{Grid, Layers},
     memory,
+    program::Runtime,
 };
 
 /// A network that is run by hand: [`forward`](Network::forward), [`backward`](Network::backward), and
@@ -89,9 +89,8 @@ use crate::{
 /// ```
 pub struct Network {
     model: Model,
-    engine: Box<dyn Engine>,
+    runtime: Runtime,
     input: ImageInput,
-    limit: u64,
     /// The graph for inputs of a usual size, in which names are looked up.
     graph: Graph,
     layers: Layers,
@@ -150,7 +149,7 @@ impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Network")
             .field("input", &self.input)
-            .field("engine", &self.engine.name())
+            .field("engine", &self.runtime.engine_name())
             .field("plans", &self.plans.len())
             .finish_non_exhaustive()
     }
@@ -294,7 +293,7 @@ impl Network {
         let Some(kept) = &self.kept else {
             bail!(Input, "there is no forward pass to go back from; call forward first")
         };
-        pass::backward(kept, &mut self.hooks, self.engine.as_ref(), seed.view().into_dyn())
+        pass::backward(kept, &mut self.hooks, &self.runtime, seed.view().into_dyn())
     }
 
     fn plan(&mut self, shape: &[usize]) -> Result<Arc<Plan>> {
@@ -317,7 +316,7 @@ impl Network {
                 };
                 let sizes = Sizes::from([(self.input.name.clone(), dims)]);
                 let graph = Graph::new(&self.model, &sizes)?;
-                Arc::new(Plan::new(graph, &key.sites, self.engine.as_ref(), self.limit)?)
+                Arc::new(Plan::new(graph, &key.sites, &self.runtime)?)
             }
         };
         if self.plans.len() >= KEPT {
@@ -359,6 +358,13 @@ impl NetworkBuilder {
         self
     }
 
+    /// Sets what ONNX Runtime computes on; the processor where it is not called.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.options.provider = Some(provider);
+        self
+    }
+
     /// Sets the bytes that a forward and a backward pass may take together, weights not counted; half of
     /// the machine's memory where it is not called.
     #[must_use]
@@ -397,9 +403,10 @@ impl NetworkBuilder {
         };
         let layers = Layers::new(&graph, graph.inputs(), scores, Grid::default());
         let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
+        let engine = engine::engine(self.engine, &self.options)?;
+        let limit = self.max_memory.unwrap_or_else(memory::default_limit);
         Ok(Network {
-            engine: engine::engine(self.engine, &self.options)?,
-            limit: self.max_memory.unwrap_or_else(memory::default_limit),
+            runtime: Runtime::new(engine, limit),
             model: self.model,
             input,
             graph,

@@ -5,7 +5,7 @@ mod scores;
 
 use crate::{Result, error::bail};
 
-pub(crate) use emit::{Asked, EmittedTarget, Kind, class_input, emit, other_input};
+pub(crate) use emit::{Asked, Emitted, EmittedTarget, Kind, class_input, emit, other_input};
 pub(crate) use scores::{Activation, Form, Head, head};
 
 /// What is explained of one image.

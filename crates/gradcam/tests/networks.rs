@@ -7,7 +7,7 @@
 mod common;
 
 use gradcam::{
-    Explainer, ExplainerBuilder, Explanation, METHODS, Method, Model, Target, TargetSpec,
+    Explainer, ExplainerBuilder, Explanation, Method, Model, Target, TargetSpec,
     engine::EngineKind,
     grad_cam,
     image::{Limits, Photo},
@@ -26,8 +26,7 @@ fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
 }
 
 fn methods() -> impl Iterator<Item = Method> {
-    let of_layers = METHODS.iter().filter(|row| !row.is_of_input());
-    of_layers.map(|row| row.id.parse().expect("a method of the table"))
+    LayerReference::METHODS.into_iter().map(|id| id.parse().expect("a method of the table"))
 }
 
 fn map_of(explanation: &Explanation, layer: usize) -> Vec<f32> {

@@ -10,12 +10,12 @@ mod common;
 use std::collections::BTreeMap;
 
 use gradcam::{
-    Explainer, METHODS, Method, Model, Target,
+    Explainer, Method, Model, Target,
     engine::{EngineKind, Tensor, TensorView},
 };
 use ndarray::{Array2, ArrayD};
 use onnx_grad::{Dim, Options, gradient, graph::Sizes};
-use testkit::{NETWORKS, Network, largest_error, network};
+use testkit::{LayerReference, NETWORKS, Network, largest_error, network};
 
 /// What the design promises of the largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -54,8 +54,7 @@ fn maps(
 }
 
 fn methods() -> impl Iterator<Item = Method> {
-    let of_layers = METHODS.iter().filter(|row| !row.is_of_input());
-    of_layers.map(|row| row.id.parse().expect("a method of the table"))
+    LayerReference::METHODS.into_iter().map(|id| id.parse().expect("a method of the table"))
 }
 
 /// Layers at which the methods differ. A test that compares a method with its own reference says nothing where two

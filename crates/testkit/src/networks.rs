@@ -24,6 +24,9 @@ pub struct LayerReference {
 }
 
 impl LayerReference {
+    /// The methods whose raw maps are known.
+    pub const METHODS: [&str; 3] = ["gradcam", "hirescam", "layercam"];
+
     /// The raw maps of a method.
     pub fn maps(&self, method: &str) -> Option<&Tensor> {
         match method {

@@ -76,6 +76,8 @@ Examples:
       Plain inference, explanation and their ratio, with the time of each stage.
   gradcam bench resnet50.onnx --engine rten --engine onnxruntime --layer layer3 --layer layer4
       One line for each engine and layer, each from a process of its own.
+  gradcam bench resnet50.onnx --method gradcam --method ablationcam
+      One line for each method.
   gradcam bench resnet50.onnx --json | jq .ratio
       The median ratio; ratio_iqr is the distance of its quartiles.
 
@@ -88,7 +90,7 @@ Examples:
   gradcam methods
       The table.
   gradcam explain cat.jpg --method gradcam --method layercam
-      Two of them side by side.
+      Two of them side by side, from one run of the network.
   gradcam explain cat.jpg --method guided-backprop --format png,npy
       Which pixels raise the score, as a picture and as an array [C, H, W].";
 

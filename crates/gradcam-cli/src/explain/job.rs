@@ -35,8 +35,7 @@ const MOST_PHOTOS: usize = 64;
 pub(super) struct Job<'a> {
     args: &'a ExplainArgs,
     pub(super) engine: Choice,
-    /// One for each method.
-    pub(super) explainers: Vec<Explainer>,
+    pub(super) explainer: Explainer,
     targets: Vec<TargetSpec>,
     style: OverlayStyle,
 }
@@ -56,24 +55,18 @@ impl<'a> Job<'a> {
         let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
         let engine =
             Choice::new(args.engine, args.provider, &args.session_config, args.model.is_none())?;
-        let mut explainers: Vec<Explainer> = Vec::new();
-        for method in &args.methods {
-            if explainers.iter().any(|explainer| explainer.method() == *method) {
-                continue;
-            }
-            let mut builder = model::builder(model.clone(), &args.signature)?
-                .layers(&args.layers)
-                .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
-                .method(*method)
-                .compare_deployed(args.output.verbose)
-                .preprocess(args.prepare.overrides());
-            builder = engine.set(builder, threads);
-            if let Some(bytes) = args.max_memory {
-                builder = builder.max_memory(bytes);
-            }
-            explainers.push(builder.build()?);
+        let mut builder = model::builder(model, &args.signature)?
+            .layers(&args.layers)
+            .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
+            .methods(args.methods.iter().copied())
+            .compare_deployed(args.output.verbose)
+            .preprocess(args.prepare.overrides());
+        builder = engine.set(builder, threads);
+        if let Some(bytes) = args.max_memory {
+            builder = builder.max_memory(bytes);
         }
-        let fixed = explainers.first().and_then(|explainer| explainer.image_input().batch());
+        let explainer = builder.build()?;
+        let fixed = explainer.image_input().batch();
         if let (Some(asked), Some(fixed)) = (args.batch, fixed)
             && asked.get() != fixed
         {
@@ -83,7 +76,7 @@ impl<'a> Job<'a> {
             )));
         }
         let mut targets = Vec::new();
-        for (text, explainer) in args.targets.iter().zip(explainers.first().into_iter().cycle()) {
+        for text in &args.targets {
             // Two ways to name one target, such as a number and its label, are one map.
             let target = explainer.parse_target(text)?;
             if !targets.contains(&target) {
@@ -92,23 +85,22 @@ impl<'a> Job<'a> {
         }
         let out = &args.output;
         let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
-        Ok(Self { args, engine, explainers, targets, style })
+        Ok(Self { args, engine, explainer, targets, style })
     }
 
     pub(super) fn files_per_item(&self) -> usize {
-        let Some(explainer) = self.explainers.first() else { return 0 };
         let targets = self.targets.iter().map(|target| match target {
             TargetSpec::One(_) => 1,
-            TargetSpec::Top(count) => (*count).min(explainer.classes()),
+            TargetSpec::Top(count) => (*count).min(self.explainer.classes()),
         });
-        let maps = targets.sum::<usize>() * explainer.layers().count() * self.explainers.len();
+        let maps = targets.sum::<usize>() * self.explainer.maps_per_target();
         place::files_for(maps, &self.args.output.formats)
     }
 
     /// Images of a run: what was asked for, or as many as the model fixes; one where it leaves that open, to keep
     /// memory small.
     pub(super) fn images_of_a_run(&self) -> usize {
-        let fixed = self.explainers.first().and_then(|explainer| explainer.image_input().batch());
+        let fixed = self.explainer.image_input().batch();
         let usual = || fixed.unwrap_or(1).clamp(1, MOST_PHOTOS);
         self.args.batch.map_or_else(usual, NonZeroUsize::get)
     }
@@ -123,8 +115,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn load(&self, path: &Path) -> Result<Image> {
-        let Some(explainer) = self.explainers.first() else { return Err(Failure::Said) };
-        input::load(path, explainer.image_input()).map_err(Failure::Failed)
+        input::load(path, self.explainer.image_input()).map_err(Failure::Failed)
     }
 
     /// Explains the images of one run and draws their files; for each path, in order, those of its images.
@@ -190,24 +181,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The explanations of photos by every method, and the parts of them that the network saw.
+    /// The explanations of photos, and the parts of them that the network saw.
     fn explained(
         &self,
         photos: &[Read<'_>],
     ) -> gradcam::Result<Vec<(Vec<Explanation>, Placement)>> {
         let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
-        let mut all: Vec<(Vec<Explanation>, Placement)> = Vec::new();
-        for explainer in &self.explainers {
-            let explained = explainer.explain_photos(&pictures, &self.targets)?;
-            if all.is_empty() {
-                all = explained;
-                continue;
-            }
-            for ((all, _), (some, _)) in all.iter_mut().zip(explained) {
-                all.extend(some);
-            }
-        }
-        Ok(all)
+        self.explainer.explain_photos(&pictures, &self.targets)
     }
 
     /// Explains the images of a tensor and draws their files.
@@ -229,14 +209,12 @@ impl<'a> Job<'a> {
         // An input with a row for each image goes with the whole batch.
         let a_run =
             if self.args.signature.inputs.is_empty() { self.images_of_a_run() } else { count };
-        for explainer in &self.explainers {
-            for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
-                let range = Slice::from(start..start + items.len());
-                let explained = explainer.explain_all(x.slice_axis(Axis(0), range), &self.targets);
-                for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?)
-                {
-                    item.explanations.extend(some);
-                }
+        for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
+            let range = Slice::from(start..start + items.len());
+            let x = x.slice_axis(Axis(0), range);
+            let explained = self.explainer.explain_all(x, &self.targets);
+            for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?) {
+                item.explanations = some;
             }
         }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -279,7 +257,7 @@ impl<'a> Job<'a> {
         if let [_, _, ..] = explanation.layers.as_slice() {
             name += &format!(".{}", layer_name(explanation, layer));
         }
-        if self.explainers.len() > 1 {
+        if self.explainer.methods().len() > 1 {
             name += &format!(".{}", explanation.method);
         }
         name

@@ -61,7 +61,7 @@ impl<'a> Report<'a> {
         } else {
             Style::of(&io::stdout())
         };
-        let preprocess = job.explainers.first().map_or(Value::Null, preprocessing);
+        let preprocess = preprocessing(&job.explainer);
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
@@ -72,8 +72,8 @@ impl<'a> Report<'a> {
             style,
             head: String::new(),
         };
-        if let Some(explainer) = job.explainers.first().filter(|_| out.verbose) {
-            report.head = report.verbose_head(explainer, opened);
+        if out.verbose {
+            report.head = report.verbose_head(&job.explainer, opened);
         }
         Ok(report)
     }

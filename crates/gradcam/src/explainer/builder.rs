@@ -1,16 +1,10 @@
 //! Says how a model is to be explained, and checks it.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
-use super::{
-    Explainer, ImageInput,
-    inputs::{Inputs, image_of, usual_sizes},
-};
+use super::Explainer;
 use crate::{
     Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
@@ -20,9 +14,11 @@ use crate::{
         self, ImageErrorKind, Overrides, Resolved,
         preprocess::{Numbers, Origin},
     },
+    input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{Grid, LayerInfo, Layers},
-    memory::{self, Budget},
+    memory,
     method::Method,
+    program::{Cache, Runtime},
     targets::head,
 };
 
@@ -31,7 +27,7 @@ use crate::{
 pub struct ExplainerBuilder {
     model: Model,
     layers: Vec<String>,
-    method: Method,
+    methods: Vec<Method>,
     engine: EngineKind,
     engine_options: EngineOptions,
     max_memory: Option<u64>,
@@ -47,7 +43,7 @@ impl ExplainerBuilder {
         Self {
             model,
             layers: Vec::new(),
-            method: Method::default(),
+            methods: Vec::new(),
             engine: EngineKind::default(),
             engine_options: EngineOptions::default(),
             max_memory: None,
@@ -75,10 +71,20 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the method; Grad-CAM where it is not called.
+    /// Adds a method; Grad-CAM where it is not called.
     #[must_use]
-    pub fn method(mut self, method: Method) -> Self {
-        self.method = method;
+    pub fn method(self, method: Method) -> Self {
+        self.methods([method])
+    }
+
+    /// Adds several methods, which share one run of the network; each gives explanations of its own.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        for method in methods {
+            if !self.methods.contains(&method) {
+                self.methods.push(method);
+            }
+        }
         self
     }
 
@@ -176,7 +182,10 @@ impl ExplainerBuilder {
     /// `Engine`, `Image` where sidecar files are malformed, `Input` where the inputs are not given as
     /// the model declares them or the image's takes no numbers, `Target` where its output holds no scores or the given labels are not as many as
     /// its classes, `Unsupported` where the file was optimised for one machine, `Model`.
-    pub fn build(self) -> Result<Explainer> {
+    pub fn build(mut self) -> Result<Explainer> {
+        if self.methods.is_empty() {
+            self.methods.push(Method::default());
+        }
         refuse_blocked(&self.model)?;
         let inputs = Inputs::of(&self.model, &self.inputs)?;
         let input = &inputs.image;
@@ -189,34 +198,43 @@ impl ExplainerBuilder {
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
         let layers = Layers::new(&graph, &[graph.value(&input.name)?], head.value, self.grid);
-        let chosen = if self.method.info().is_of_input() {
-            refuse_layers(self.method, &self.layers)?;
-            input.check_gradient(self.method)?;
-            vec![(input.name.clone(), input.name.clone())]
-        } else {
-            chosen_layers(&graph, &layers, &self.layers, &mut warnings)?
+        let of_input = |method: &&Method| method.info().is_of_input();
+        for method in self.methods.iter().filter(of_input) {
+            refuse_layers(*method, &self.layers)?;
+            input.check_gradient(*method)?;
+        }
+        let chosen = match self.methods.iter().all(|method| of_input(&method)) {
+            true => Vec::new(),
+            false => chosen_layers(&graph, &layers, &self.layers, &mut warnings)?,
         };
+        let plain = |method: &&Method| {
+            let rules = method.info().overrides();
+            let overridden = |id| rules.iter().any(|row| row.is_for(&graph, id));
+            !rules.is_empty() && !graph.nodes().any(|(id, _)| overridden(id))
+        };
+        let plain = self.methods.iter().filter(plain).copied().collect();
         let engine = engine::engine(self.engine, &self.engine_options)?;
         let saturation = saturation_warning(&engine.saturating_nodes(&self.model));
         let compare_deployed = self.compare_deployed && saturation.is_some();
         warnings.extend(saturation);
+        let limit = self.max_memory.unwrap_or_else(memory::default_limit);
         Ok(Explainer {
-            chosen,
+            layers: chosen,
+            image: [(input.name.clone(), input.name.clone())],
+            plain,
             list: layers.list(&graph, input.rows_of(&graph)),
             labels: labels.map(Arc::new),
             warnings,
-            memory: Budget::new(self.max_memory.unwrap_or_else(memory::default_limit)),
             model: self.model,
-            method: self.method,
-            engine,
+            methods: self.methods,
+            runtime: Runtime::new(engine, limit),
             head,
             output: self.output,
             compare_deployed,
             inputs,
             grid: self.grid,
             resolved,
-            compiled: Mutex::default(),
-            making: Mutex::default(),
+            programs: Cache::new(),
         })
     }
 

@@ -6,21 +6,21 @@ use onnx_grad::{
     prune,
 };
 
-use super::{Explainer, input::range};
+use super::Explainer;
 use crate::{
     Result,
-    engine::{Session, Tensor, TensorView},
+    engine::{Tensor, TensorView},
     error::bail,
+    input::range,
     measure::Cost,
+    program::Program,
     targets::TargetSpec,
 };
 
 /// The model alone, on the engine of an explainer, for inputs of one shape.
 pub struct Inference<'a> {
     explainer: &'a Explainer,
-    session: Box<dyn Session>,
-    inputs: Vec<String>,
-    output: String,
+    program: Program,
 }
 
 impl Inference<'_> {
@@ -39,8 +39,7 @@ impl Inference<'_> {
         let mut named = vec![(inputs.image.name.as_str(), images)];
         let names = inputs.given.iter().map(|given| given.name.as_str());
         named.extend(names.zip(given.iter().map(Tensor::view)));
-        named.retain(|(name, _)| self.inputs.iter().any(|kept| kept == name));
-        match self.session.run(&named, &[&self.output])?.pop() {
+        match self.program.run(&named)?.pop() {
             Some(scores) => Ok(scores),
             None => bail!(Engine, "the engine gave no scores"),
         }
@@ -64,11 +63,10 @@ impl Explainer {
                 None => bail!(Model, "the model has no output of floats"),
             },
         };
-        let model = prune(&graph, &[output])?;
-        let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
-        let session = self.engine.compile(&model)?;
-        let output = graph.name(output).to_owned();
-        Ok(Inference { explainer: self, session, inputs, output })
+        Ok(Inference {
+            explainer: self,
+            program: self.runtime.program(&prune(&graph, &[output])?)?,
+        })
     }
 
     /// An input for a run of one image, or of as many as the model fixes, of the usual size, with numbers

@@ -1,44 +1,31 @@
 //! The run: the graph that a shape and a kind of target need, compiled once, and what comes out of it.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ops::Range,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
 use ndarray::{Array1, ArrayD, ArrayViewD, Axis, CowArray};
-use onnx_grad::{
-    Model, Want,
-    builder::Builder,
-    differentiate,
-    graph::{Graph, ValueId},
-    proto::tensor_proto::DataType,
-    prune,
-};
 
-use super::Explainer;
+use super::{
+    Explainer,
+    graph::{Compiled, Key, MapPlace, Output},
+    passes::{ImagePasses, Meeting},
+};
 use crate::{
     Result,
-    engine::{Session, Tensor, TensorView},
+    engine::{Tensor, TensorView},
     error::bail,
     explanation::{
         Class, Explanation, LayerMap, Timings, Warning, gradient_warning, map_warnings, range,
         scores_of,
     },
     image::preprocess::{Channels, Layout},
-    layer::{View, Views},
-    memory,
-    targets::{Asked, EmittedTarget, Kind, Target, class_input, emit, head, other_input},
+    method::{ChannelMap, Method, PassesRecipe, Recipe, Site},
+    targets::{Kind, Target, class_input, other_input},
 };
-
-/// What a compiled graph was made for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) shape: Vec<usize>,
-    /// Of the targets; none for the scores alone, as a program gets them that runs the file with the engine's defaults.
-    pub(super) kinds: Vec<Kind>,
-}
 
 /// One target for each image of a run.
 #[derive(Clone, Debug)]
@@ -87,45 +74,23 @@ impl Slot {
     }
 }
 
-pub(super) struct Compiled {
-    session: Box<dyn Session>,
-    outputs: Outputs,
-    /// The memory of a run.
-    bytes: u64,
-}
-
-/// What the graph gives.
-struct Outputs {
-    names: Vec<String>,
-    /// The inputs that it reads.
-    inputs: Vec<String>,
-    /// Whether the pixels of the classes are among it.
-    pixels: bool,
-    /// Whether the method's overriding rules changed nothing, for want of a node that they are for.
-    plain: bool,
-}
-
-/// The most compiled graphs that are kept; inputs of ever new sizes would fill the memory.
-const KEPT: usize = 8;
-
-const SCORES: &str = "gradcam.scores";
-
 impl Explainer {
-    /// Runs the images from `start` on, `a_run` at once; where images are missing, the last one stands in.
+    /// Runs the images from `start` on, `a_run` at once; where images are missing, the last one is repeated. For each slot
+    /// the explanations of each image, method by method.
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
         slots: &[Slot],
         start: usize,
         a_run: usize,
-    ) -> Result<Vec<Vec<Explanation>>> {
+    ) -> Result<Vec<Vec<Vec<Explanation>>>> {
         let count = x.shape().first().copied().unwrap_or(0);
         let of_run = start..count.min(start + a_run);
         let kinds = slots.iter().map(|slot| slot.kind(of_run.clone())).collect::<Result<_>>()?;
         let mut shape = x.shape().to_vec();
         shape[0] = a_run;
         let mut timings = Timings::default();
-        let compiled = self.compiled(Key { shape, kinds }, &mut timings)?;
+        let compiled = self.compiled_in(Key::Explanation(shape, kinds), &mut timings)?;
         // A batch of any size that a model declares is in memory only from here on, where the limit is checked.
         let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
         let slots: Vec<Slot> = slots.iter().map(|slot| slot.rows(&images)).collect();
@@ -144,19 +109,20 @@ impl Explainer {
         let names = self.inputs.given.iter().map(|given| given.name.as_str());
         inputs.extend(names.zip(given.iter().map(Tensor::view)));
         let started = Instant::now();
-        let outputs = self.outputs(&compiled, &inputs)?;
+        let tensors = compiled.program.run(&inputs)?;
         timings.run = started.elapsed();
-        let mut explained = self.read(&compiled, outputs, &slots, x.shape(), timings)?;
+        let outputs = Outputs::of(&compiled, tensors);
+        let of_run = of_run.len();
+        let mut explained = self.read(&outputs, &slots, &x.view(), &given, of_run, timings)?;
         if self.compare_deployed {
-            let key = Key { shape: x.shape().to_vec(), kinds: Vec::new() };
-            let compiled = self.compiled(key, &mut Timings::default())?;
-            let scores = self.outputs(&compiled, &inputs)?.pop().and_then(Tensor::into_f32);
+            let compiled = self.compiled(Key::Deployed(x.shape().to_vec()))?;
+            let scores = compiled.program.run(&inputs)?.pop().and_then(Tensor::into_f32);
             let rows = scores.iter().flat_map(|scores| scores.axis_iter(Axis(0)).enumerate());
             for (item, row) in rows {
                 let row: Vec<f32> = row.iter().copied().collect();
                 let (scores, probabilities) = scores_of(&self.head, &row);
-                for explanation in explained.iter_mut().filter_map(|of_slot| of_slot.get_mut(item))
-                {
+                let of_item = explained.iter_mut().filter_map(|of_slot| of_slot.get_mut(item));
+                for explanation in of_item.flatten() {
                     explanation.compare(scores.clone(), probabilities.clone());
                 }
             }
@@ -164,21 +130,22 @@ impl Explainer {
         Ok(explained)
     }
 
-    /// Runs a compiled graph on those of the inputs that it reads.
-    fn outputs(
-        &self,
-        compiled: &Compiled,
-        inputs: &[(&str, TensorView<'_>)],
-    ) -> Result<Vec<Tensor>> {
-        let reads = |name: &str| compiled.outputs.inputs.iter().any(|kept| kept == name);
-        let inputs: Vec<_> = inputs.iter().filter(|(name, _)| reads(name)).cloned().collect();
-        let _taken = self.memory.take(compiled.bytes);
-        let names: Vec<&str> = compiled.outputs.names.iter().map(String::as_str).collect();
-        Ok(compiled.session.run(&inputs, &names)?)
-    }
-
     /// The classes of the targets, as inputs of the graph: −1 is the arg-max.
     fn class_inputs(&self, slots: &[Slot]) -> Result<Vec<(String, Array1<i64>)>> {
+        let mut inputs = Vec::new();
+        for (slot, targets) in slots.iter().enumerate() {
+            let Slot::Each(targets) = targets else { continue };
+            let pairs = targets.iter().map(|target| self.class_numbers(target));
+            let (classes, others): (Vec<i64>, Vec<i64>) =
+                pairs.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            inputs.push((class_input(slot), classes.into()));
+            inputs.push((other_input(slot), others.into()));
+        }
+        Ok(inputs)
+    }
+
+    /// The numbers of a target's classes, as inputs of a graph.
+    pub(super) fn class_numbers(&self, target: &Target) -> Result<(i64, i64)> {
         let classes = self.classes();
         let index = |class: usize| -> Result<i64> {
             match i64::try_from(class) {
@@ -190,131 +157,32 @@ impl Explainer {
                 ),
             }
         };
-        let pair = |target: &Target| -> Result<(i64, i64)> {
-            match target {
-                Target::Argmax => Ok((-1, -1)),
-                Target::Class(class) => Ok((index(*class)?, -1)),
-                Target::Difference(a, b) => Ok((index(*a)?, index(*b)?)),
-            }
-        };
-        let mut inputs = Vec::new();
-        for (slot, targets) in slots.iter().enumerate() {
-            let Slot::Each(targets) = targets else { continue };
-            let pairs = targets.iter().map(pair).collect::<Result<Vec<_>>>()?;
-            let (classes, others): (Vec<i64>, Vec<i64>) = pairs.into_iter().unzip();
-            inputs.push((class_input(slot), classes.into()));
-            inputs.push((other_input(slot), others.into()));
+        match target {
+            Target::Argmax => Ok((-1, -1)),
+            Target::Class(class) => Ok((index(*class)?, -1)),
+            Target::Difference(a, b) => Ok((index(*a)?, index(*b)?)),
         }
-        Ok(inputs)
     }
 
-    pub(super) fn compiled(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
-        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = lock().get(&key) {
-            return Ok(compiled.clone());
-        }
-        // One caller makes a graph; the others wait for it and do not make it too.
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = lock().get(&key) {
-            return Ok(compiled.clone());
-        }
-        let started = Instant::now();
-        let (model, outputs) = self.differentiated(&key)?;
-        timings.differentiate = started.elapsed();
-        let bytes = memory::check([&model], self.memory.limit)?;
-        let started = Instant::now();
-        let session = match key.kinds.as_slice() {
-            [] => self.engine.compile_as_deployed(&model)?,
-            _ => self.engine.compile(&model)?,
-        };
-        timings.compile = started.elapsed();
-        let compiled = Arc::new(Compiled { session, outputs, bytes });
-        let mut kept = lock();
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(key, compiled.clone());
-        Ok(compiled)
+    /// The program of a key.
+    pub(super) fn compiled(&self, key: Key) -> Result<Arc<Compiled>> {
+        self.compiled_in(key, &mut Timings::default())
     }
 
-    /// The graph that computes scores, weights and maps for inputs of one shape.
-    fn differentiated(&self, key: &Key) -> Result<(Model, Outputs)> {
-        let sizes = self.inputs.sizes(&key.shape);
-        let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
-        let mut graph = Graph::new(&self.model, &sizes)?;
-        let head = head(&graph, self.output.as_deref())?;
-        let layers = self
-            .chosen
-            .iter()
-            .map(|(_, value)| graph.value(value))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut asked = Vec::new();
-        for (slot, kind) in key.kinds.iter().enumerate() {
-            let mut input = |name: String| graph.push_input(&name, DataType::Int64, batch.clone());
-            asked.push(match kind {
-                Kind::Class => Asked::Class(input(class_input(slot))?),
-                Kind::Difference => {
-                    Asked::Difference(input(class_input(slot))?, input(other_input(slot))?)
-                }
-                Kind::Rank(rank) => Asked::Rank(*rank),
-            });
-        }
-        let method = self.method.info();
-        let overridden = |id| method.overrides.iter().any(|row| row.is_for(&graph, id));
-        let plain = !method.overrides.is_empty() && !graph.nodes().any(|(id, _)| overridden(id));
-        let mut b = Builder::new(&mut graph, "cam");
-        let emitted = emit(&mut b, &head, &asked)?;
-        let views = Views::new(b.graph(), self.grid);
-        let view = |layer: &ValueId| match views.of(b.graph(), *layer) {
-            Some(view) => Ok(view),
-            None if method.is_of_input() => Ok(View::Plain),
-            None => bail!(
-                Layer,
-                "layer \"{}\" shows no picture in inputs of this size",
-                b.graph().name(*layer)
-            ),
-        };
-        let views = layers.iter().map(view).collect::<Result<Vec<_>>>()?;
-        // The sum over space is of the first two axes, which other layouts do not have.
-        let want = |view: &View| if *view == View::Plain { method.want } else { Want::Full };
-        let wanted: Vec<_> =
-            layers.iter().zip(&views).map(|(layer, view)| (*layer, want(view))).collect();
-        let activation = |(layer, view): (&ValueId, &View)| view.emit(&mut b, *layer);
-        let activations =
-            layers.iter().zip(&views).map(activation).collect::<Result<Vec<_>, _>>()?;
-        let mut named = vec![(SCORES.to_owned(), emitted.scores)];
-        for (slot, EmittedTarget { target, class, pixels }) in emitted.targets.iter().enumerate() {
-            named.push((format!("gradcam.explained.{slot}"), *class));
-            named.extend(pixels.map(|pixels| (format!("gradcam.pixels.{slot}"), pixels)));
-            let seed = b.scalar(*target, 1.0)?;
-            let gradients = differentiate(&mut b, &[(*target, seed)], &wanted, method.overrides)?;
-            b.set_scope("cam");
-            let each = activations.iter().zip(&views).zip(gradients);
-            for (index, ((a, view), gradient)) in each.enumerate() {
-                let mut gradient = view.emit(&mut b, gradient)?;
-                if method.want != want(view) {
-                    gradient = spatial_sum(&mut b, gradient)?;
-                }
-                let made = (method.emit)(&mut b, *a, gradient)?;
-                named.push((format!("gradcam.map.{slot}.{index}"), made.map));
-                let weights = made.weights;
-                named.extend(weights.map(|w| (format!("gradcam.weights.{slot}.{index}"), w)));
-            }
-        }
-        let mut outputs = Vec::new();
-        let mut names = Vec::new();
-        for (name, value) in named {
-            let value = match graph.fact(value).elem {
-                DataType::Float | DataType::Int64 => value,
-                _ => Builder::new(&mut graph, "cam/out").cast(value, DataType::Float)?,
+    /// The program of a key, and how long it took where it was made.
+    pub(super) fn compiled_in(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
+        self.programs.get(key, |key| {
+            let started = Instant::now();
+            let (model, outputs) = self.model_of(key)?;
+            timings.differentiate = started.elapsed();
+            let started = Instant::now();
+            let program = match key {
+                Key::Deployed(_) => self.runtime.program_as_deployed(&model)?,
+                _ => self.runtime.program(&model)?,
             };
-            outputs.push(graph.alias(value, &name)?);
-            names.push(name);
-        }
-        let pixels = emitted.targets.iter().any(|target| target.pixels.is_some());
-        let model = prune(&graph, &outputs)?;
-        let inputs = onnx_grad::inputs(&model).into_iter().map(|input| input.name).collect();
-        Ok((model, Outputs { names, inputs, pixels, plain }))
+            timings.compile = started.elapsed();
+            Ok(Compiled { program, outputs })
+        })
     }
 
     /// The channels of the input, in its order; RGB where the model takes no photos.
@@ -323,94 +191,158 @@ impl Explainer {
     }
 
     /// The order of the input's axes; [N, C, …] where the model takes no photos.
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         self.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
     }
 
-    /// The explanations of each slot, from what the engine gave.
+    /// The explanations of each slot and of each image of the first `of_run`, from what the engine gave.
     fn read(
         &self,
-        compiled: &Compiled,
-        outputs: Vec<Tensor>,
+        outputs: &Outputs,
         slots: &[Slot],
-        shape: &[usize],
+        x: &ArrayViewD<'_, f32>,
+        given: &[Tensor],
+        of_run: usize,
         timings: Timings,
-    ) -> Result<Vec<Vec<Explanation>>> {
-        let mut outputs = outputs.into_iter();
-        #[expect(clippy::cast_precision_loss, reason = "a class number")]
-        let mut floats = || match outputs.next() {
-            Some(Tensor::F32(array)) => Ok(array),
-            Some(Tensor::I64(array)) => Ok(array.mapv(|class| class as f32)),
-            None => bail!(Engine, "the engine gave fewer outputs than it was asked for"),
-        };
-        let scores = floats()?;
-        let weighs = !self.method.info().is_of_input();
+    ) -> Result<Vec<Vec<Vec<Explanation>>>> {
+        let scores = outputs.floats(&Output::Scores)?;
         let mut all = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let classes = floats()?;
-            let pixels = if compiled.outputs.pixels { Some(floats()?) } else { None };
-            let mut map = || Ok((floats()?, if weighs { Some(floats()?) } else { None }));
-            let maps = self.chosen.iter().map(|_| map()).collect::<Result<Vec<_>>>()?;
-            let mut of_slot = Vec::with_capacity(classes.len());
-            for (item, explained) in classes.iter().enumerate() {
-                let scores = scores.index_axis(Axis(0), item).iter().copied().collect::<Vec<_>>();
-                let mut explanation = self.explanation(&scores, &maps, item, shape, timings);
-                let class = whole(*explained, &explanation.scores)?;
-                explanation.class = explanation.class_at(class);
-                explanation.target = match slot {
+        for (place, slot) in slots.iter().enumerate() {
+            let classes = outputs.integers(&Output::Class(place))?;
+            let mut of_slot = Vec::with_capacity(of_run);
+            for item in 0..of_run {
+                let scores: Vec<f32> = scores.index_axis(Axis(0), item).iter().copied().collect();
+                let mut base = self.explanation(&scores, x.shape(), timings);
+                let class = classes.iter().nth(item).and_then(|class| usize::try_from(*class).ok());
+                let class = match class.filter(|class| *class < base.scores.len()) {
+                    Some(class) => class,
+                    None => bail!(
+                        Engine,
+                        "the model's scores are not numbers, so no class is the largest"
+                    ),
+                };
+                base.class = base.class_at(class);
+                base.target = match slot {
                     Slot::Each(targets) => targets.get(item).copied().unwrap_or_default(),
                     Slot::Rank(_) => Target::Class(class),
                 };
-                if let Target::Difference(_, other) = explanation.target {
-                    explanation.other = Some(explanation.class_at(other));
+                if let Target::Difference(_, other) = base.target {
+                    base.other = Some(base.class_at(other));
                 }
-                let pixels = pixels.as_ref().and_then(|pixels| pixels.iter().nth(item));
-                explanation.warnings = self.warnings(&explanation, pixels, compiled.outputs.plain);
-                of_slot.push(explanation);
+                let pixels = outputs.find(&Output::Pixels(place));
+                let pixels = pixels.and_then(|pixels| pixels.iter().nth(item).copied());
+                let mut of_item = Vec::with_capacity(self.methods.len());
+                for (method, row) in self.methods.iter().enumerate() {
+                    let mut explanation =
+                        Explanation { method: row.id(), site: row.info().site, ..base.clone() };
+                    let at = MapPlace { target: place, method, layer: 0 };
+                    explanation.layers = match &row.info().recipe {
+                        Recipe::Graph(_) => self.maps(outputs, at, item)?,
+                        Recipe::Passes(recipe) => {
+                            let started = Instant::now();
+                            let maps =
+                                self.passes(recipe, outputs, at, item, &explanation, x, given)?;
+                            explanation.timings.run += started.elapsed();
+                            maps
+                        }
+                    };
+                    explanation.warnings = self.warnings(&explanation, pixels, *row);
+                    of_item.push(explanation);
+                }
+                of_slot.push(of_item);
             }
             all.push(of_slot);
         }
         Ok(all)
     }
 
-    /// The explanation of one image of a batch, its target not said yet.
-    fn explanation(
+    /// The maps of one image that are a part of the graph.
+    fn maps(&self, outputs: &Outputs, at: MapPlace, item: usize) -> Result<Vec<LayerMap>> {
+        let layers = self.places(self.methods[at.method]).iter().enumerate();
+        let maps = layers.map(|(layer, (path, value))| {
+            let at = MapPlace { layer, ..at };
+            let map = outputs.floats(&Output::Map(at))?.index_axis(Axis(0), item).to_owned();
+            let weights = outputs.find(&Output::Weights(at));
+            let weights = weights.map_or_else(Vec::new, |weights| {
+                weights.index_axis(Axis(0), item).iter().copied().collect()
+            });
+            Ok(LayerMap { layer: path.clone(), value: value.clone(), map, weights })
+        });
+        maps.collect()
+    }
+
+    /// The maps of one image that code of the host makes.
+    #[expect(clippy::too_many_arguments, reason = "they are what a pass is of")]
+    fn passes(
         &self,
-        scores: &[f32],
-        maps: &[(ArrayD<f32>, Option<ArrayD<f32>>)],
+        recipe: &PassesRecipe,
+        outputs: &Outputs,
+        at: MapPlace,
         item: usize,
-        shape: &[usize],
-        timings: Timings,
-    ) -> Explanation {
+        explanation: &Explanation,
+        x: &ArrayViewD<'_, f32>,
+        given: &[Tensor],
+    ) -> Result<Vec<LayerMap>> {
+        let score = outputs.floats(&Output::Target(at.target))?.iter().nth(item).copied();
+        let target = match explanation.target {
+            Target::Argmax => Target::Class(explanation.class.index),
+            target => target,
+        };
+        let layers = self.layers.iter().enumerate();
+        let maps = layers.map(|(layer, (path, value))| {
+            let activation = outputs.floats(&Output::Activation(layer))?;
+            let of_item = |output: Output| {
+                outputs.find(&output).map(|values| values.index_axis(Axis(0), item).to_owned())
+            };
+            let values: Vec<ArrayD<f32>> =
+                (0..).map_while(|place| of_item(Output::Meeting(layer, place))).collect();
+            let gradients: Vec<ArrayD<f32>> = (0..)
+                .map_while(|place| of_item(Output::MeetingGradient(at.target, layer, place)))
+                .collect();
+            let given = self.inputs.given.iter().zip(given);
+            let given =
+                given.map(|(input, tensor)| (input.name.as_str(), input.row_of(tensor, item)));
+            let mut passes = ImagePasses {
+                explainer: self,
+                x: x.slice_axis(Axis(0), (item..=item).into()),
+                given: given.collect(),
+                target,
+                layer,
+                activation: activation.index_axis(Axis(0), item),
+                score: score.unwrap_or(f32::NAN),
+                input_size: explanation.input_size.clone(),
+                meeting: Some(Meeting { values, gradients })
+                    .filter(|meeting| !meeting.values.is_empty()),
+                cut: None,
+            };
+            let ChannelMap { weights, map } = (recipe.run)(&mut passes)?;
+            Ok(LayerMap { layer: path.clone(), value: value.clone(), map, weights })
+        });
+        maps.collect()
+    }
+
+    /// The explanation of one image of a batch, its target, method and maps not said yet.
+    fn explanation(&self, scores: &[f32], shape: &[usize], timings: Timings) -> Explanation {
         let space = match self.layout() {
             Layout::Nhwc => 1..shape.len().saturating_sub(1),
             Layout::Nchw => 2..shape.len(),
         };
         let (scores, probabilities) = scores_of(&self.head, scores);
-        let layers =
-            self.chosen.iter().zip(maps).map(|((layer, value), (map, weights))| LayerMap {
-                layer: layer.clone(),
-                value: value.clone(),
-                map: map.index_axis(Axis(0), item).to_owned(),
-                weights: weights.as_ref().map_or_else(Vec::new, |weights| {
-                    weights.index_axis(Axis(0), item).iter().copied().collect()
-                }),
-            });
         Explanation {
-            layers: layers.collect(),
+            layers: Vec::new(),
             target: Target::Argmax,
             class: Class { index: 0, label: None, score: 0.0, probability: None },
             other: None,
             scores,
             probabilities,
             input_size: shape.get(space).unwrap_or_default().to_vec(),
-            method: self.method.id(),
-            engine: self.engine.name(),
+            method: Method::default().id(),
+            engine: self.runtime.engine_name(),
             deployed: None,
             warnings: Vec::new(),
             timings,
             labels: self.labels.clone(),
-            site: self.method.info().site,
+            site: Site::Layer,
             channels: self.channels(),
         }
     }
@@ -418,16 +350,16 @@ impl Explainer {
     fn warnings(
         &self,
         explanation: &Explanation,
-        pixels: Option<&f32>,
-        plain: bool,
+        pixels: Option<f32>,
+        method: Method,
     ) -> Vec<Warning> {
         let maps = explanation.layers.iter();
-        let mut warnings: Vec<Warning> = if self.method.info().is_of_input() {
+        let mut warnings: Vec<Warning> = if method.info().is_of_input() {
             maps.filter_map(gradient_warning).collect()
         } else {
             maps.flat_map(map_warnings).collect()
         };
-        if plain {
+        if self.plain.contains(&method) {
             let text = "the model holds no Relu, and no Clip from 0, so this is the plain gradient, that \
                         of saliency";
             warnings.push(Warning::new("no-relu", text));
@@ -440,7 +372,7 @@ impl Explainer {
             warnings.push(Warning::new("softmax-output", text));
         }
         warnings.extend_from_slice(&self.warnings);
-        if pixels == Some(&0.0) {
+        if pixels == Some(0.0) {
             let text = format!(
                 "no pixel is of class {}; its score is summed over all pixels",
                 explanation.class.index
@@ -456,64 +388,33 @@ impl Explainer {
     }
 }
 
-/// The sum over all positions of a gradient [N, K, …]: [N, K].
-fn spatial_sum(b: &mut Builder<'_>, gradient: ValueId) -> Result<ValueId> {
-    let shape = b.shape(gradient)?;
-    let axes: Vec<usize> = (2..shape.len()).collect();
-    let sum = b.sum(gradient, &axes)?;
-    Ok(b.reshape(sum, &shape[..2])?)
-}
+/// What a run gave.
+struct Outputs(HashMap<Output, Tensor>);
 
-/// A class that came out of the graph, as an index of `scores`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked: a whole number in range"
-)]
-fn whole(class: f32, scores: &[f32]) -> Result<usize> {
-    if class >= 0.0 && (class as usize) < scores.len() {
-        return Ok(class as usize);
+impl Outputs {
+    fn of(compiled: &Compiled, tensors: Vec<Tensor>) -> Self {
+        Self(compiled.outputs.iter().cloned().zip(tensors).collect())
     }
-    bail!(Engine, "the model's scores are not numbers, so no class is the largest")
-}
 
-#[cfg(test)]
-mod tests {
-    use onnx_grad::graph::Sizes;
-    use testkit::zoo;
-
-    use super::*;
-
-    /// Exporters write thousands of nodes that compute sizes and indices: what is left for the engine is the
-    /// way of the class, one number for each image, to its row.
-    #[test]
-    fn transformers_run_without_arithmetic_of_shapes() {
-        let mut count = 0;
-        for small in zoo() {
-            if !["swin", "vit"].contains(&small.name.split('.').next().unwrap()) {
-                continue;
-            }
-            count += 1;
-            let file = Model::open(small.path()).unwrap();
-            let explainer = Explainer::builder(file).build().unwrap();
-            let key = Key { shape: small.input.clone(), kinds: vec![Kind::Class] };
-            let (model, _) = explainer.differentiated(&key).unwrap();
-            let graph = Graph::new(&model, &Sizes::new()).unwrap();
-            let whole = |id| matches!(graph.fact(id).elem, DataType::Int64 | DataType::Int32);
-            let single =
-                |id| graph.fact(id).sizes().is_some_and(|s| s.iter().product::<i64>() == 1);
-            let mut classes = HashSet::from([graph.value(&class_input(0)).unwrap()]);
-            for (id, node) in graph.nodes() {
-                let made: Vec<_> = graph.node_outputs(id).iter().flatten().copied().collect();
-                let mut read = graph.node_inputs(id).iter().flatten();
-                if node.op() != "Shape" && read.any(|value| classes.contains(value)) {
-                    classes.extend(made.iter().copied().filter(|&value| single(value)));
-                }
-                let stray =
-                    made.into_iter().find(|value| whole(*value) && !classes.contains(value));
-                assert_eq!(stray, None, "{}: {} {}", small.name, node.op(), node.label());
-            }
+    /// The floats of an output, where the graph has it.
+    fn find(&self, output: &Output) -> Option<&ArrayD<f32>> {
+        match self.0.get(output)? {
+            Tensor::F32(array) => Some(array),
+            Tensor::I64(_) => None,
         }
-        assert_eq!(count, 4, "two families, two exporters");
+    }
+
+    fn floats(&self, output: &Output) -> Result<&ArrayD<f32>> {
+        match self.find(output) {
+            Some(array) => Ok(array),
+            None => bail!(Engine, "the engine gave no floats for \"{output}\""),
+        }
+    }
+
+    fn integers(&self, output: &Output) -> Result<&ArrayD<i64>> {
+        match self.0.get(output) {
+            Some(Tensor::I64(array)) => Ok(array),
+            _ => bail!(Engine, "the engine gave no integers for \"{output}\""),
+        }
     }
 }

@@ -60,13 +60,7 @@ impl Views {
 
     /// The view of a value, if it shows a picture: floats with more than one position.
     pub(crate) fn of(&self, graph: &Graph, value: ValueId) -> Option<View> {
-        let fact = graph.fact(value);
-        let sizes = fact.sizes().filter(|sizes| fact.elem.is_float() && sizes.len() > 2)?;
-        let tokens = sizes.len() == 3 && (self.grid.size.is_some() || self.grid.prefix.is_some());
-        let axes = match self.axes.get(&value).filter(|_| !tokens) {
-            Some(axes) => axes.clone(),
-            None => self.guessed(&sizes)?,
-        };
+        let (axes, sizes) = self.axes_of(graph, value)?;
         let view = view(&axes, &sizes)?;
         let rows = match &view {
             View::Plain => sizes.first().copied(),
@@ -74,6 +68,74 @@ impl Views {
         };
         // Inside TNT's patches each patch is a row: no picture of the image.
         Some(view).filter(|_| self.batch.is_none_or(|batch| rows == Some(batch)))
+    }
+
+    /// The axes and the sizes of a value of floats that may show a picture.
+    fn axes_of(&self, graph: &Graph, value: ValueId) -> Option<(Axes, Vec<i64>)> {
+        let fact = graph.fact(value);
+        let sizes = fact.sizes().filter(|sizes| fact.elem.is_float() && sizes.len() > 2)?;
+        let tokens = sizes.len() == 3 && (self.grid.size.is_some() || self.grid.prefix.is_some());
+        let axes = match self.axes.get(&value).filter(|_| !tokens) {
+            Some(axes) => axes.clone(),
+            None => self.guessed(&sizes)?,
+        };
+        Some((axes, sizes))
+    }
+
+    /// The axis that holds the channels and nothing else, and whether the first axis holds the images, one behind the
+    /// other, as it does wherever there is more than one.
+    pub(crate) fn channel_axis(&self, graph: &Graph, value: ValueId) -> Option<(usize, bool)> {
+        let (axes, _) = self.axes_of(graph, value)?;
+        let is_channel = |atom: &Atom| atom.meaning == Meaning::Channel;
+        let mut with_channels =
+            axes.iter().enumerate().filter(|(_, axis)| axis.atoms.iter().any(is_channel));
+        let (channels, axis) = with_channels.next()?;
+        if with_channels.next().is_some() || !axis.atoms.iter().all(is_channel) || axis.has_more() {
+            return None;
+        }
+        let images = axes.first()?.atoms.first().is_some_and(|atom| atom.meaning == Meaning::Batch);
+        let elsewhere = axes[1..]
+            .iter()
+            .flat_map(|axis| &axis.atoms)
+            .any(|atom| atom.meaning == Meaning::Batch);
+        Some((channels, images && !elsewhere))
+    }
+
+    /// The channel of each element of one image, in row-major order, and the number of channels: of a value whose first
+    /// axis is that of the images.
+    pub(crate) fn channels_of_elements(
+        &self,
+        graph: &Graph,
+        value: ValueId,
+    ) -> Option<(Vec<usize>, usize)> {
+        let sizes = graph.fact(value).sizes()?;
+        let axes = self.axes.get(&value)?;
+        let [images, rest @ ..] = axes.as_slice() else { return None };
+        if images.atoms.iter().any(|atom| atom.meaning != Meaning::Batch)
+            || axes.iter().any(Axis::has_more)
+        {
+            return None;
+        }
+        if rest.iter().flat_map(|axis| &axis.atoms).any(|atom| atom.meaning == Meaning::Batch) {
+            return None;
+        }
+        let mut channels = vec![0i64];
+        let mut count = 1i64;
+        for (axis, size) in rest.iter().zip(&sizes[1..]) {
+            if axis.inside() != *size {
+                return None;
+            }
+            for atom in &axis.atoms {
+                let step = if atom.meaning == Meaning::Channel { atom.step } else { 0 };
+                count = count.checked_mul(if step > 0 { atom.size } else { 1 })?;
+                let next = channels
+                    .iter()
+                    .flat_map(|channel| (0..atom.size).map(move |at| channel + at * step));
+                channels = next.collect();
+            }
+        }
+        let channels = channels.into_iter().map(usize::try_from).collect::<Result<_, _>>().ok()?;
+        Some((channels, usize::try_from(count).ok()?))
     }
 
     /// For values behind an operator that does not say what its axes are. Tokens [N, T, C] have the grid that

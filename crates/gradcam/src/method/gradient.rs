@@ -4,37 +4,62 @@
 
 use onnx_grad::{Dim, Result, builder::Builder, graph::ValueId};
 
-use super::Emitted;
+use super::MapValues;
 
 /// Grad-CAM: w_k = (1/S)·Σ g_k over the S positions, map = Σ_k w_k·A_k.
 /// Selvaraju et al. 2017, equations 1 and 2, before the relu. Takes the gradient's sum over space.
-pub(super) fn grad_cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<Emitted> {
+pub(super) fn grad_cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<MapValues> {
     let positions = positions(b, a)?;
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
     let weights = b.scale(sum, 1.0 / positions as f64)?;
     let map = weighted_sum(b, a, weights)?;
-    Ok(Emitted { weights: Some(weights), map })
+    Ok(MapValues { weights: Some(weights), map })
 }
 
 /// HiResCAM: map = Σ_k g_k·A_k. Draelos and Carin 2020, equation 5.
-pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<Emitted> {
+pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
     let product = b.mul(g, a)?;
     let map = channel_sum(b, product)?;
-    Ok(Emitted { weights: Some(mean_over_space(b, g)?), map })
+    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map })
+}
+
+/// Grad-CAM++: w_k = Σ relu(g_k)·α_k with α_k = g_k² / (2·g_k² + g_k³·Σ A_k + 1e-6), map = Σ_k w_k·A_k.
+/// Chattopadhyay et al. 2018, equations 10, 11 and 19, before the relu.
+///
+/// Gradients of deep networks are so small that the constant in the denominator shapes the result: it is
+/// pytorch-grad-cam's. Where g_k is 0 so is the summand.
+pub(super) fn grad_cam_plus_plus(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
+    let space: Vec<usize> = (2..b.rank(a)?).collect();
+    let square = b.mul(g, g)?;
+    let cube = b.mul(square, g)?;
+    let sum = b.sum(a, &space)?;
+    let twice = b.scale(square, 2.0)?;
+    let bent = b.mul(sum, cube)?;
+    let below = b.add(twice, bent)?;
+    let constant = b.scalar(below, 1e-6)?;
+    let below = b.add(below, constant)?;
+    let alpha = b.div(square, below)?;
+    let positive = b.relu(g)?;
+    let weighed = b.mul(positive, alpha)?;
+    let weights = b.sum(weighed, &space)?;
+    let shape = b.shape(a)?;
+    let weights = b.reshape(weights, &shape[..2])?;
+    let map = weighted_sum(b, a, weights)?;
+    Ok(MapValues { weights: Some(weights), map })
 }
 
 /// LayerCAM: map = Σ_k relu(g_k)·A_k. Jiang et al. 2021, equations 5 and 6.
-pub(super) fn layer_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<Emitted> {
+pub(super) fn layer_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
     let positive = b.relu(g)?;
     let product = b.mul(positive, a)?;
     let map = channel_sum(b, product)?;
-    Ok(Emitted { weights: Some(mean_over_space(b, g)?), map })
+    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map })
 }
 
 /// The gradient at the network's input, as it is: Simonyan et al. 2013, section 3; with the rules of guided
 /// backpropagation Springenberg et al. 2014, section 3.4.
-pub(super) fn at_input(_: &mut Builder<'_>, _: ValueId, g: ValueId) -> Result<Emitted> {
-    Ok(Emitted { weights: None, map: g })
+pub(super) fn at_input(_: &mut Builder<'_>, _: ValueId, g: ValueId) -> Result<MapValues> {
+    Ok(MapValues { weights: None, map: g })
 }
 
 /// The number of positions behind the first two axes.

@@ -1,16 +1,16 @@
 //! Hooks: what they are told, what they may answer, and the list of those that are registered.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use ndarray::{Array, ArrayD, Dimension};
 
-use crate::{Result, error::bail};
+use crate::{
+    Result,
+    error::{HookFailure, bail},
+};
 
 /// What a forward pre-hook is told, before its layer runs.
 #[derive(Debug)]
@@ -117,26 +117,6 @@ impl HookHandle {
     /// May be called from anywhere, hooks included, and more than once.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A hook failed, and where.
-#[derive(Debug)]
-pub(crate) struct HookFailure {
-    hook: &'static str,
-    layer: String,
-    source: BoxError,
-}
-
-impl fmt::Display for HookFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} of layer \"{}\" failed: {}", self.hook, self.layer, self.source)
-    }
-}
-
-impl std::error::Error for HookFailure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.source.as_ref())
     }
 }
 

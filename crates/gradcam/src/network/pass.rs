@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     Result,
-    engine::{Engine, Session, Tensor, TensorView},
+    engine::{Tensor, TensorView},
     error::bail,
+    program::{Program, Runtime},
 };
 
 /// A value of a pass.
@@ -77,7 +78,7 @@ pub(super) fn forward(
     for step in &plan.steps {
         let mut kept = Vec::new();
         if let Some(segment) = &step.segment {
-            run(segment.session.as_ref(), &segment.inputs, &segment.outputs, &mut values)?;
+            run(&segment.program, &mut values)?;
             // Kept before hooks replace them: a derivative is that of what the segment has computed.
             if let Some(backward) = &segment.backward {
                 for name in &backward.residuals {
@@ -116,21 +117,16 @@ pub(super) fn forward(
     Ok((scores, Kept { plan: plan.clone(), residuals, scores_shape, end }))
 }
 
-/// Runs a graph on the values, and adds what it gives to them.
-fn run<'p>(
-    session: &dyn Session,
-    inputs: &'p [String],
-    outputs: &'p [String],
-    values: &mut Values<'p>,
-) -> Result<()> {
-    let mut given = Vec::with_capacity(inputs.len());
-    for name in inputs {
+/// Runs a program on the values, and adds what it gives to them.
+fn run<'p>(program: &'p Program, values: &mut Values<'p>) -> Result<()> {
+    let mut given = Vec::with_capacity(program.inputs().len());
+    for name in program.inputs() {
         given.push((name.as_str(), value(values, name)?.view()));
     }
-    let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
-    let made = session.run(&given, &names)?;
+    let made = program.run(&given)?;
     drop(given);
-    values.extend(names.into_iter().zip(made.into_iter().map(Value::of)));
+    values
+        .extend(program.outputs().iter().map(String::as_str).zip(made.into_iter().map(Value::of)));
     Ok(())
 }
 
@@ -143,7 +139,7 @@ fn borrowed(arrays: &[Floats]) -> Vec<&ArrayD<f32>> {
 pub(super) fn backward(
     kept: &Kept,
     hooks: &mut Hooks,
-    engine: &dyn Engine,
+    runtime: &Runtime,
     seed: ArrayViewD<'_, f32>,
 ) -> Result<()> {
     let Kept { plan, residuals, scores_shape, end } = kept;
@@ -203,8 +199,7 @@ pub(super) fn backward(
         }
         let kept = backward.residuals.iter().zip(residuals);
         given.extend(kept.map(|(name, value)| (name.as_str(), value.view())));
-        let names: Vec<&str> = backward.gradients.iter().map(|(_, name)| name.as_str()).collect();
-        let made = backward.session(engine)?.run(&given, &names)?;
+        let made = backward.program(runtime)?.run(&given)?;
         drop(given);
         for ((value, name), made) in backward.gradients.iter().zip(made) {
             let Some(made) = made.into_f32() else {

@@ -10,10 +10,10 @@ use onnx_grad::{
 use super::segment::{Part, Segment};
 use crate::{
     Result,
-    engine::Engine,
     error::bail,
     layer::{Found, Grid, Layers, leaving},
     memory,
+    program::Runtime,
 };
 
 /// The kinds of hooks, by what they are called for.
@@ -176,12 +176,7 @@ impl Hooked {
 
 impl Plan {
     /// Plans the passes of the network `graph` with hooks at `sites`, and compiles the forward ones.
-    pub(super) fn new(
-        graph: Graph,
-        sites: &Sites,
-        engine: &dyn Engine,
-        limit: u64,
-    ) -> Result<Self> {
+    pub(super) fn new(graph: Graph, sites: &Sites, runtime: &Runtime) -> Result<Self> {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
@@ -199,10 +194,10 @@ impl Plan {
             std::iter::once(&part.model)
                 .chain(part.backward.as_ref().map(|backward| &backward.model))
         });
-        memory::check(models, limit)?;
+        memory::check(models, runtime.limit())?;
         let mut steps = Vec::with_capacity(parts.len());
         for part in parts {
-            let segment = part.map(|part| part.compile(engine)).transpose()?;
+            let segment = part.map(|part| part.compile(runtime)).transpose()?;
             steps.push(Step { segment, stops: Vec::new() });
         }
         let mut cut = 0;

@@ -12,15 +12,13 @@ use onnx_grad::{
 
 use crate::{
     Result,
-    engine::{Engine, Session},
     error::bail,
+    program::{Program, Runtime},
 };
 
 /// The part of a network between two places, not compiled yet.
 pub(super) struct Part {
     pub(super) model: Model,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
     pub(super) backward: Option<Backward>,
 }
 
@@ -28,7 +26,7 @@ pub(super) struct Part {
 /// outputs and the forward values that its nodes read.
 pub(super) struct Backward {
     pub(super) model: Model,
-    session: OnceLock<Box<dyn Session>>,
+    program: OnceLock<Program>,
     /// Values whose cotangents are given, and the inputs that take them.
     pub(super) seeds: Vec<(String, String)>,
     /// Forward values that are kept for it, as the segment read or made them.
@@ -39,9 +37,7 @@ pub(super) struct Backward {
 
 /// A segment that is ready to run.
 pub(super) struct Segment {
-    pub(super) inputs: Vec<String>,
-    pub(super) outputs: Vec<String>,
-    pub(super) session: Box<dyn Session>,
+    pub(super) program: Program,
     pub(super) backward: Option<Backward>,
 }
 
@@ -59,8 +55,7 @@ impl Part {
             ids.iter().map(|&id| graph.name(id).to_owned()).collect()
         };
         let model = extract_values(graph, inputs, outputs)?;
-        let mut part =
-            Self { model, inputs: names(inputs), outputs: names(outputs), backward: None };
+        let mut part = Self { model, backward: None };
         part.differentiate(&names(seeds), &names(wrt))?;
         Ok(part)
     }
@@ -113,30 +108,28 @@ impl Part {
         };
         self.backward = Some(Backward {
             model,
-            session: OnceLock::new(),
+            program: OnceLock::new(),
             seeds: named(&seeded),
             residuals: names(&residuals),
             gradients: named(&gradients),
         });
         self.model = extract_values(&graph, &inputs, &outputs)?;
-        self.outputs = names(&outputs);
         Ok(())
     }
 
-    pub(super) fn compile(self, engine: &dyn Engine) -> Result<Segment> {
-        let Self { model, inputs, outputs, backward } = self;
-        Ok(Segment { inputs, outputs, session: engine.compile(&model)?, backward })
+    pub(super) fn compile(self, runtime: &Runtime) -> Result<Segment> {
+        Ok(Segment { program: runtime.program(&self.model)?, backward: self.backward })
     }
 }
 
 impl Backward {
-    /// The compiled graph; the first backward pass compiles it.
-    pub(super) fn session(&self, engine: &dyn Engine) -> Result<&dyn Session> {
-        if let Some(session) = self.session.get() {
-            return Ok(session.as_ref());
+    /// The program; the first backward pass compiles it.
+    pub(super) fn program(&self, runtime: &Runtime) -> Result<&Program> {
+        if let Some(program) = self.program.get() {
+            return Ok(program);
         }
-        let session = engine.compile(&self.model)?;
-        Ok(self.session.get_or_init(|| session).as_ref())
+        let program = runtime.program(&self.model)?;
+        Ok(self.program.get_or_init(|| program))
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    /// Whether the score of a class is an affine function of the value.
+    pub(crate) fn is_affine(self) -> bool {
+        matches!(self, Self::Classes(_) | Self::Binary)
+    }
+
     /// The number of classes.
     pub(crate) fn classes(self) -> usize {
         match self {

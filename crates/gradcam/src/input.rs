@@ -1,11 +1,15 @@
 //! The image input of a model: its name, its sizes, what fits it.
 
+mod given;
+
 use ndarray::{ArrayD, ArrayViewD};
 use onnx_grad::{
     DeclaredDim, Dim, Input,
     graph::{Graph, Sizes},
     proto::tensor_proto::DataType,
 };
+
+pub(crate) use given::{Inputs, image_of, usual_sizes};
 
 use crate::{
     Result,
@@ -160,7 +164,7 @@ impl ImageInput {
 }
 
 /// An input as messages show it: name, type and shape.
-pub(super) fn signature(input: &Input) -> String {
+pub(crate) fn signature(input: &Input) -> String {
     let elem = match input.elem {
         DataType::Undefined => "of an unknown type".to_owned(),
         elem => elem.numpy_name(),
@@ -177,7 +181,7 @@ pub(super) fn signature(input: &Input) -> String {
 }
 
 /// The least and the largest number of a type of integers or booleans.
-pub(super) fn range(elem: DataType) -> Option<(i64, i64)> {
+pub(crate) fn range(elem: DataType) -> Option<(i64, i64)> {
     Some(match elem {
         DataType::Bool => (0, 1),
         DataType::Uint8 => (0, u8::MAX.into()),

@@ -6,7 +6,7 @@ use onnx_grad::{
     graph::{Sizes, is_read},
 };
 
-use super::input::{ImageInput, range, signature};
+use super::{ImageInput, range, signature};
 use crate::{Result, engine::Tensor, error::bail, image::Preprocess};
 
 /// The inputs of a model.
@@ -93,6 +93,11 @@ impl Inputs {
         let new = Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
         let same = new.default_sizes(None) == self.default_sizes(None);
         Ok((new, same))
+    }
+
+    /// Whether an input beside the image has a row for each image.
+    pub(crate) fn is_per_image(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given.name == name && given.per_image)
     }
 
     /// The shapes of all inputs for one run of usual images, prepared as `preprocess` says.
@@ -191,6 +196,16 @@ impl Given {
             *first = dims(&[batch])[0];
         }
         sizes
+    }
+
+    /// Of the value for a run the one for the image of that number.
+    pub(crate) fn row_of(&self, tensor: &Tensor, image: usize) -> Tensor {
+        let rows = image..image + 1;
+        match tensor {
+            tensor if !self.per_image => tensor.clone(),
+            Tensor::F32(array) => Tensor::F32(array.slice_axis(Axis(0), rows.into()).to_owned()),
+            Tensor::I64(array) => Tensor::I64(array.slice_axis(Axis(0), rows.into()).to_owned()),
+        }
     }
 
     /// The value for the images of these numbers, out of `count`.

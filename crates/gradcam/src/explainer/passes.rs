@@ -1,0 +1,360 @@
+//! The passes of one image, one target and one layer: what methods of the host run again.
+
+use std::sync::Arc;
+
+use ndarray::{ArrayD, ArrayViewD, Axis};
+use onnx_grad::graph::Graph;
+
+use super::{
+    Explainer,
+    graph::{Compiled, Key},
+};
+use crate::{
+    Result,
+    engine::{Tensor, TensorView},
+    error::{ErrorKind, bail},
+    image::preprocess::Layout,
+    input::ImageInput,
+    layer::Views,
+    method::{Change, Passes},
+    program::Program,
+    targets::{Kind, Target, class_input, other_input},
+};
+
+/// The most images, or activations, of one run.
+const LARGEST_BATCH: usize = 32;
+
+/// The terms of scores without channels in closed form, of one image: the values at which the channels meet, and the
+/// gradient of the score there.
+pub(super) struct Meeting {
+    pub(super) values: Vec<ArrayD<f32>>,
+    pub(super) gradients: Vec<ArrayD<f32>>,
+}
+
+/// One image, one target and one layer.
+pub(super) struct ImagePasses<'a> {
+    pub(super) explainer: &'a Explainer,
+    /// The image, [1, …].
+    pub(super) x: ArrayViewD<'a, f32>,
+    /// The values of the other inputs for this image, with their names.
+    pub(super) given: Vec<(&'a str, Tensor)>,
+    pub(super) target: Target,
+    pub(super) layer: usize,
+    /// [K, …].
+    pub(super) activation: ArrayViewD<'a, f32>,
+    pub(super) score: f32,
+    pub(super) input_size: Vec<usize>,
+    pub(super) meeting: Option<Meeting>,
+    /// The layer's value and what is read beside it, once they were asked for: by name, with as many images as a run must have.
+    pub(super) cut: Option<Vec<(String, Tensor)>>,
+}
+
+/// The runs of a program for changed copies of one of its inputs.
+struct Batches<'a> {
+    program: &'a Program,
+    /// The images of a run.
+    size: usize,
+    image: &'a ImageInput,
+    /// The input whose copies are changed.
+    name: &'a str,
+    copies: &'a ArrayD<f32>,
+    others: &'a [(&'a str, &'a Tensor)],
+}
+
+impl Batches<'_> {
+    /// The scores of `count` copies, each changed by its place in the run and its number; the last run is padded by copies.
+    fn scores(
+        &self,
+        count: usize,
+        change: &mut dyn FnMut(usize, usize, &mut ArrayD<f32>),
+    ) -> Result<Vec<f32>> {
+        let mut scores = Vec::with_capacity(count);
+        let mut changed = self.copies.clone();
+        for start in (0..count).step_by(self.size) {
+            if start > 0 {
+                changed.assign(self.copies);
+            }
+            let of_run = self.size.min(count - start);
+            for at in 0..of_run {
+                change(at, start + at, &mut changed);
+            }
+            let integers = match self.name == self.image.name {
+                true => self.image.integers(&changed.view())?,
+                false => None,
+            };
+            let view =
+                integers.as_ref().map_or(TensorView::from(&changed), |whole| whole.view().into());
+            let mut inputs: Vec<(&str, TensorView<'_>)> =
+                self.others.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
+            inputs.push((self.name, view));
+            match self.program.run(&inputs)?.pop() {
+                Some(Tensor::F32(array)) => scores.extend(array.iter().take(of_run)),
+                _ => bail!(Engine, "the engine gave no scores"),
+            }
+        }
+        Ok(scores)
+    }
+}
+
+impl ImagePasses<'_> {
+    fn kind(&self) -> Kind {
+        Kind::of(self.target)
+    }
+
+    /// The images of a run, where the model fixes them.
+    fn fixed(&self) -> Option<usize> {
+        self.explainer.inputs.image.batch()
+    }
+
+    fn shape(&self, batch: usize) -> Vec<usize> {
+        let mut shape = self.x.shape().to_vec();
+        shape[0] = batch;
+        shape
+    }
+
+    /// The program for the largest batch that fits into the memory limit and is of use for `count` runs, and that batch.
+    fn largest(
+        &self,
+        count: usize,
+        key: impl Fn(Vec<usize>) -> Key,
+    ) -> Result<(usize, Arc<Compiled>)> {
+        if let Some(fixed) = self.fixed() {
+            return Ok((fixed, self.explainer.compiled(key(self.shape(fixed)))?));
+        }
+        let mut batch = count.next_power_of_two().min(LARGEST_BATCH);
+        loop {
+            match self.explainer.compiled(key(self.shape(batch))) {
+                Err(error) if error.kind() == ErrorKind::Memory && batch > 1 => batch /= 2,
+                compiled => return Ok((batch, compiled?)),
+            }
+        }
+    }
+
+    /// The classes of the target, for a batch.
+    fn classes(&self, batch: usize) -> Result<Vec<(String, Tensor)>> {
+        let (class, other) = self.explainer.class_numbers(&self.target)?;
+        let each = |class: i64| Tensor::I64(ArrayD::from_elem(vec![batch], class));
+        Ok(vec![(class_input(0), each(class)), (other_input(0), each(other))])
+    }
+
+    /// The inputs of the model for a batch of copies of the image, the image's own left out.
+    fn given(&self, batch: usize) -> Vec<(&str, Tensor)> {
+        let repeated = |tensor: &Tensor, name: &str| match self.explainer.inputs.is_per_image(name)
+        {
+            true => repeat(tensor, batch),
+            false => tensor.clone(),
+        };
+        self.given.iter().map(|(name, tensor)| (*name, repeated(tensor, name))).collect()
+    }
+
+    /// The layer's value and what is read beside it, of the image.
+    fn cut(&mut self) -> Result<&[(String, Tensor)]> {
+        if self.cut.is_none() {
+            let batch = self.fixed().unwrap_or(1);
+            let compiled =
+                self.explainer.compiled(Key::Cut(self.shape(batch), self.layer, self.kind()))?;
+            let x = repeat(&Tensor::F32(self.x.to_owned()), batch);
+            let image = &self.explainer.inputs.image;
+            let integers = image.integers(&self.x)?.map(|whole| repeat(&Tensor::I64(whole), batch));
+            let (given, classes) = (self.given(batch), self.classes(batch)?);
+            let mut inputs = vec![(image.name.as_str(), integers.as_ref().unwrap_or(&x).view())];
+            inputs.extend(given.iter().map(|(name, tensor)| (*name, tensor.view())));
+            inputs.extend(classes.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
+            let values = compiled.program.run(&inputs)?;
+            let names = compiled.outputs.iter().map(ToString::to_string);
+            self.cut = Some(names.zip(values).collect());
+        }
+        Ok(self.cut.as_deref().unwrap_or_default())
+    }
+
+    /// Scores from changed activations of the layer, a run of the network behind it for each.
+    fn scores_from(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
+        let (layer, kind) = (self.layer, self.kind());
+        let explainer = self.explainer;
+        let (channels, images_first) = self.layer_axes()?;
+        let cut = self.cut()?.to_vec();
+        let Some(((name, Tensor::F32(value)), beside)) = cut.split_first() else {
+            bail!(Layer, "layer \"{}\" holds no floats", explainer.layers[layer].0)
+        };
+        let own = self.fixed().unwrap_or(1);
+        let rows = value.len_of(Axis(0)) / own.max(1);
+        let fits = |tensor: &Tensor| tensor.shape().first() == Some(&1);
+        // What is read beside the layer is repeated for each image, where it has one row for the image.
+        let alone = !images_first || !beside.iter().all(|(_, tensor)| fits(tensor));
+        let count_of_run = if alone && self.fixed().is_none() { 1 } else { count };
+        let (batch, compiled) =
+            self.largest(count_of_run, |shape| Key::Suffix(shape, layer, kind))?;
+        if batch > 1 && !images_first {
+            bail!(
+                Layer,
+                "layer \"{}\" does not hold the images of the model's batch of {batch} one behind the other; export the model \
+                 with a batch of 1",
+                explainer.layers[layer].0
+            )
+        }
+        let times = batch / own;
+        let copies = repeat(&Tensor::F32(value.clone()), times);
+        let Tensor::F32(copies) = copies else { bail!(Engine, "the engine gave no floats") };
+        let classes = self.classes(batch)?;
+        let beside: Vec<(&str, Tensor)> =
+            beside.iter().map(|(name, tensor)| (name.as_str(), repeat(tensor, times))).collect();
+        let classes = classes.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let others: Vec<(&str, &Tensor)> =
+            classes.chain(beside.iter().map(|(name, tensor)| (*name, tensor))).collect();
+        let batches = Batches {
+            program: &compiled.program,
+            size: batch,
+            image: &explainer.inputs.image,
+            name: name.as_str(),
+            copies: &copies,
+            others: &others,
+        };
+        batches.scores(count, &mut |at, number, all| {
+            let mut one = all.view_mut();
+            if batch > 1 {
+                one.slice_axis_inplace(Axis(0), (at * rows..(at + 1) * rows).into());
+            }
+            // Channels first.
+            let order: Vec<usize> = std::iter::once(channels)
+                .chain((0..one.ndim()).filter(|axis| *axis != channels))
+                .collect();
+            change(number, one.permuted_axes(order));
+        })
+    }
+
+    /// The axis of the layer's channels, and whether its first axis is that of the images.
+    fn layer_axes(&self) -> Result<(usize, bool)> {
+        let explainer = self.explainer;
+        // With two images it shows where they are.
+        let shape = self.shape(self.fixed().unwrap_or(2));
+        let graph = Graph::new(&explainer.model, &explainer.inputs.sizes(&shape))?;
+        let (path, value) = &explainer.layers[self.layer];
+        match Views::new(&graph, explainer.grid).channel_axis(&graph, graph.value(value)?) {
+            Some(found) => Ok(found),
+            None => bail!(
+                Layer,
+                "the channels of layer \"{path}\" are not on one axis of their own, so they cannot be changed one by one; \
+                 choose another layer, or a method that needs no such runs"
+            ),
+        }
+    }
+
+    /// Scores without channels in closed form: y + Σ g·(P′ − P) over the elements of each channel.
+    fn in_closed_form(&self, meeting: &Meeting, replacement: f32) -> Result<Vec<f32>> {
+        let explainer = self.explainer;
+        let batch = self.fixed().unwrap_or(1);
+        let shape = self.shape(batch);
+        let graph = Graph::new(&explainer.model, &explainer.inputs.sizes(&shape))?;
+        let layer = graph.value(&explainer.layers[self.layer].1)?;
+        let compiled = explainer.compiled(Key::Channels(shape, self.layer))?;
+        let sizes = graph.fact(layer).sizes().unwrap_or_default();
+        let sizes: Vec<usize> =
+            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let replaced = ArrayD::from_elem(sizes, replacement);
+        let inputs = [(explainer.layers[self.layer].1.as_str(), TensorView::from(&replaced))];
+        let replaced = compiled.program.run(&inputs)?;
+        let views = Views::new(&graph, explainer.grid);
+        let channels = self.activation.len_of(Axis(0));
+        let mut scores = vec![f64::from(self.score); channels];
+        for (((output, replaced), value), gradient) in
+            compiled.outputs.iter().zip(replaced).zip(&meeting.values).zip(&meeting.gradients)
+        {
+            let found = views.channels_of_elements(&graph, graph.value(&output.to_string())?);
+            let (Some((of_element, _)), Tensor::F32(replaced)) = (found, replaced) else {
+                bail!(Engine, "the engine gave no floats")
+            };
+            let replaced = replaced.index_axis(Axis(0), 0);
+            let each =
+                of_element.iter().zip(replaced.iter()).zip(value.iter()).zip(gradient.iter());
+            for (((channel, replaced), value), gradient) in each {
+                scores[*channel] +=
+                    f64::from(*gradient) * (f64::from(*replaced) - f64::from(*value));
+            }
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "scores are float32")]
+        let scores = scores.into_iter().map(|score| score as f32).collect();
+        Ok(scores)
+    }
+}
+
+impl Passes for ImagePasses<'_> {
+    fn activation(&self) -> ArrayViewD<'_, f32> {
+        self.activation.view()
+    }
+
+    fn score(&self) -> f32 {
+        self.score
+    }
+
+    fn input_size(&self) -> &[usize] {
+        &self.input_size
+    }
+
+    fn scores(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
+        let explainer = self.explainer;
+        let kind = self.kind();
+        let (batch, compiled) = self.largest(count, |shape| Key::Target(shape, kind))?;
+        let Tensor::F32(copies) = repeat(&Tensor::F32(self.x.to_owned()), batch) else {
+            bail!(Engine, "the engine gave no floats")
+        };
+        let (given, classes) = (self.given(batch), self.classes(batch)?);
+        let given = given.iter().map(|(name, tensor)| (*name, tensor));
+        let others: Vec<(&str, &Tensor)> =
+            given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
+        let last = explainer.layout() == Layout::Nhwc;
+        let image = &explainer.inputs.image;
+        let batches = Batches {
+            program: &compiled.program,
+            size: batch,
+            image,
+            name: &image.name,
+            copies: &copies,
+            others: &others,
+        };
+        batches.scores(count, &mut |at, number, all| {
+            let mut one = all.index_axis_mut(Axis(0), at);
+            if last {
+                let axes = one.ndim();
+                let order: Vec<usize> = std::iter::once(axes - 1).chain(0..axes - 1).collect();
+                one = one.permuted_axes(order);
+            }
+            change(number, one);
+        })
+    }
+
+    fn least(&mut self) -> Result<f32> {
+        let least =
+            |values: &mut dyn Iterator<Item = &f32>| values.copied().fold(f32::INFINITY, f32::min);
+        if self.meeting.is_some() {
+            // Then all of the value is in the picture.
+            return Ok(least(&mut self.activation.iter()));
+        }
+        match self.cut()?.first() {
+            Some((_, Tensor::F32(value))) => Ok(least(&mut value.iter())),
+            _ => bail!(Engine, "the engine gave no activation"),
+        }
+    }
+
+    fn scores_without_channels(&mut self, replacement: f32) -> Result<Vec<f32>> {
+        if let Some(meeting) = &self.meeting {
+            return self.in_closed_form(meeting, replacement);
+        }
+        let channels = self.activation.len_of(Axis(0));
+        self.scores_from(channels, &mut |channel, mut value| {
+            value.index_axis_mut(Axis(0), channel).fill(replacement)
+        })
+    }
+}
+
+/// A tensor of one run repeated along its first axis.
+fn repeat(tensor: &Tensor, times: usize) -> Tensor {
+    fn rows<T: Clone>(array: &ArrayD<T>, times: usize) -> ArrayD<T> {
+        let rows: Vec<usize> = (0..times).flat_map(|_| 0..array.len_of(Axis(0))).collect();
+        array.select(Axis(0), &rows)
+    }
+    match tensor {
+        _ if times == 1 => tensor.clone(),
+        Tensor::F32(array) => Tensor::F32(rows(array, times)),
+        Tensor::I64(array) => Tensor::I64(rows(array, times)),
+    }
+}
