@@ -6,6 +6,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::ValueId,
+    proto::tensor_proto::DataType,
 };
 
 impl Builder<'_> {
@@ -139,5 +140,20 @@ impl Builder<'_> {
         let all = self.places(0, size)?;
         let all = self.ints(&[1, size], &all)?;
         self.equal(column, all, like)
+    }
+
+    /// Indices as int64 that count from the start of an axis, also those that count from its end, which
+    /// there are from opset 11 on.
+    pub(crate) fn non_negative_index(&mut self, index: ValueId, size: i64) -> Result<ValueId> {
+        let index = self.cast(index, DataType::Int64)?;
+        let known =
+            self.fact(index).ints().is_some_and(|ints| ints.iter().all(|&place| place >= 0));
+        if known || self.graph().opset() < 11 {
+            return Ok(index);
+        }
+        let negative = self.below(index, 0.0)?;
+        let size = self.ints(&[], &[size])?;
+        let shift = self.mul(negative, size)?;
+        self.add(index, shift)
     }
 }

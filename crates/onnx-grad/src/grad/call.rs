@@ -33,7 +33,7 @@ impl Cotangent {
             Self::Dense(value) => Ok(value),
             Self::OneHot { column, scale } => {
                 let size = b.size(of, 1)?;
-                let column = super::index::from_start(b, column, size)?;
+                let column = b.non_negative_index(column, size)?;
                 let mask = b.one_hot(column, size, of)?;
                 b.mul(mask, scale)
             }

@@ -25,7 +25,7 @@ pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         Some(places) => Index::Known(counted(&places, size)?),
         None => {
             let flat = b.reshape(indices, &[Dim::Fixed(1), picks])?;
-            Index::Value(from_start(b, flat, size)?)
+            Index::Value(b.non_negative_index(flat, size)?)
         }
     };
     let g = b.reshape(g, &[rows, picks, columns])?;
@@ -134,20 +134,6 @@ fn by_gathering(
     Ok(sum)
 }
 
-/// Indices as int64 that count from the start of an axis, also those that count from its end, which
-/// there are from opset 11 on.
-pub(super) fn from_start(b: &mut Builder<'_>, index: ValueId, size: i64) -> Result<ValueId> {
-    let index = b.cast(index, DataType::Int64)?;
-    let known = b.fact(index).ints().is_some_and(|ints| ints.iter().all(|&place| place >= 0));
-    if known || b.graph().opset() < 11 {
-        return Ok(index);
-    }
-    let negative = b.below(index, 0.0)?;
-    let size = b.ints(&[], &[size])?;
-    let shift = b.mul(negative, size)?;
-    b.add(index, shift)
-}
-
 /// GatherElements, y[…, j, …] = x[…, index[…, j, …], …]. dx adds g at these places. The score of a class,
 /// one element of each row of a matrix, is kept as a one-hot row.
 /// <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
@@ -191,7 +177,7 @@ fn placed(
         let dx = b.raw("ScatterElements", &[zeros, index, g], attributes)?;
         b.cast(dx, elem)?
     } else {
-        let index = from_start(b, index, size)?;
+        let index = b.non_negative_index(index, size)?;
         let mut apart = b.shape(g)?;
         apart.insert(axis, Dim::Fixed(1));
         let (index, apart) = (b.reshape(index, &apart)?, b.reshape(g, &apart)?);
@@ -245,7 +231,7 @@ pub(super) fn gather_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
             let mut sum = None;
             for (axis, &size) in sizes.iter().enumerate() {
                 let part = b.slice(index, 2, crate::builder::index(axis)?, 1, 1)?;
-                let part = from_start(b, part, size)?;
+                let part = b.non_negative_index(part, size)?;
                 sum = Some(match sum {
                     None => part,
                     Some(sum) => {
