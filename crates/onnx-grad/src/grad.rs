@@ -11,6 +11,7 @@
 
 mod attention;
 mod call;
+mod definition;
 mod einsum;
 mod elementwise;
 mod expand;
@@ -23,6 +24,7 @@ mod pool;
 mod quantise;
 mod reduce;
 mod resize;
+mod rule;
 mod sample;
 mod sound;
 mod table;
@@ -33,10 +35,11 @@ pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 pub use resize::{Resampling, resampling};
+use rule::{Kind, Push, Rule};
+use table::rule_for;
 pub use table::{
     Gradient, NEWEST_OPSET, OLDEST_OPSET, REFUSED_FORMS, RuleInfo, has_definition, rules,
 };
-use table::{Kind, Push, Rule, rule_for};
 
 use crate::{
     builder::Builder,
@@ -470,9 +473,9 @@ impl Sweep<'_> {
         let elementwise = matches!(rule.kind, Kind::Elementwise(_)) && !among_integers;
         let mut results = match rule.kind {
             Kind::Zero => return Ok(vec![]),
-            _ if among_integers => expand::through(b, call, quantise::on_floats)?,
+            _ if among_integers => definition::through(b, call, quantise::on_floats)?,
             Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
-            Kind::Expand(define) => expand::through(b, call, define)?,
+            Kind::Expand(define) => definition::through(b, call, define)?,
             Kind::Refused(why) => bail!(Unsupported, "{why}"),
         };
         call.refuse_unread()?;

@@ -1,6 +1,6 @@
 //! Rules of the normalisations.
 
-use super::{Call, Cotangents, Push, Pushed, call::product, expand::through};
+use super::{Call, Cotangents, Push, Pushed, call::product, definition::through};
 use crate::{
     attrs,
     builder::Builder,

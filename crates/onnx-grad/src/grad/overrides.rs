@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::{
     Call, Cotangent, Cotangents,
     elementwise::{clip, relu},
-    table::{NEWEST_OPSET, OLDEST_OPSET, Rule, elementwise},
+    rule::{Rule, elementwise},
+    table::{NEWEST_OPSET, OLDEST_OPSET},
 };
 use crate::{
     builder::Builder,

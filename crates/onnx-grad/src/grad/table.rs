@@ -1,19 +1,13 @@
 //! The table of gradient rules: one row for each operator and range of opsets.
 
-use std::ops::RangeInclusive;
-
 use super::{
-    Call, Cotangents, Pushed, attention, einsum,
+    attention, einsum,
     elementwise::{self, activation, function},
-    expand::Define,
-    index, layout, linear, norm, pool, quantise, reduce, resize, sample,
+    index, layout, linear, norm, pool, quantise, reduce, resize,
+    rule::{Kind, Rule, defined, elementwise, expand, refused, whole, zero},
+    sample,
 };
-use crate::{
-    builder::Builder,
-    error::Result,
-    graph::{Graph, ValueId},
-    proto::NodeProto,
-};
+use crate::proto::NodeProto;
 
 /// The newest opset whose operators were read and tested.
 pub const NEWEST_OPSET: i64 = 28;
@@ -23,58 +17,6 @@ pub const OLDEST_OPSET: i64 = 7;
 const OLDEST: i64 = OLDEST_OPSET;
 const NEWEST: i64 = NEWEST_OPSET;
 
-type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
-
-/// How the derivative of an operator is had.
-#[derive(Debug)]
-pub(super) enum Kind {
-    /// It is zero everywhere.
-    Zero,
-    /// A rule whose cotangents have the shape of the output; the driver sums them back to that of
-    /// the operand.
-    Elementwise(Emit),
-    /// A rule whose cotangents have the shape of the input, or broadcast to it.
-    Whole(Emit),
-    /// That of its definition in other operators.
-    Expand(Define),
-    /// As [`Kind::Whole`]; engines have use for the definition too.
-    Defined(Emit, Define),
-    /// It has none here, and why.
-    Refused(&'static str),
-}
-
-/// How a sum over space commutes with an operator.
-#[derive(Debug)]
-pub(super) struct Push {
-    /// What the sum of input `usize`'s cotangent, over `i64` elements a channel, can be made from.
-    pub(super) when: fn(&Graph, &Call, usize, i64) -> Option<Pushed>,
-    /// Makes it: [N, C].
-    pub(super) emit: fn(&mut Builder<'_>, &Call, usize, i64) -> Result<ValueId>,
-}
-
-/// One row.
-#[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) op: &'static str,
-    pub(super) opsets: RangeInclusive<i64>,
-    pub(super) kind: Kind,
-    pub(super) push: Option<Push>,
-    /// What its messages say of the forms that the rule refuses, with … for what differs.
-    pub(super) refuses: &'static [&'static str],
-}
-
-impl Rule {
-    const fn pushed(mut self, push: Push) -> Self {
-        self.push = Some(push);
-        self
-    }
-
-    const fn refusing(mut self, forms: &'static [&'static str]) -> Self {
-        self.refuses = forms;
-        self
-    }
-}
-
 /// What the driver and the readers of attributes and lists say of any operator.
 pub const REFUSED_FORMS: &[&str] = &[
     "attribute … is …; supported: without it",
@@ -82,35 +24,6 @@ pub const REFUSED_FORMS: &[&str] = &[
     "its output … is on the path; supported: the first …",
     "no gradient rule for its input …",
 ];
-
-const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule {
-    Rule { op, opsets, kind: Kind::Zero, push: None, refuses: &[] }
-}
-
-pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Elementwise(emit), push: None, refuses: &[] }
-}
-
-const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Whole(emit), push: None, refuses: &[] }
-}
-
-const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Define) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(define), push: None, refuses: &[] }
-}
-
-const fn refused(op: &'static str, opsets: RangeInclusive<i64>, why: &'static str) -> Rule {
-    Rule { op, opsets, kind: Kind::Refused(why), push: None, refuses: &[] }
-}
-
-const fn defined(
-    op: &'static str,
-    opsets: RangeInclusive<i64>,
-    emit: Emit,
-    define: Define,
-) -> Rule {
-    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None, refuses: &[] }
-}
 
 const BLOCKED: &[&str] =
     &["attribute block_size is …; supported: 0, one scale or one for each index of an axis"];

@@ -1,0 +1,42 @@
+//! Differentiates an operator by its definition in other operators.
+
+use super::{Call, Cotangents, Want, propagate, quantise::cotangent_type, rule::Define};
+use crate::{builder::Builder, error::bail, graph::ValueId};
+
+/// The cotangents of a node by way of its definition, which is emitted and differentiated. Overrides are for the
+/// nodes of the model, not for those.
+pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
+    let from = b.graph().node_count();
+    let mut seeds = Vec::new();
+    let values = define(b, n)?;
+    if let Some(output) = (values.len()..n.output_count()).find(|&at| n.form(at).is_some()) {
+        bail!(
+            Unsupported,
+            "its output {output} is on the path; supported: the first {}",
+            values.len()
+        );
+    }
+    for (index, value) in values.into_iter().enumerate() {
+        if let (Some(form), Some(output)) = (n.form(index), n.output(index)) {
+            seeds.push((value, form.dense(b, output)?));
+        }
+    }
+    let mut wrt: Vec<(ValueId, Want)> = Vec::new();
+    let mut places = Vec::new();
+    let mut grads = vec![None; n.input_count()];
+    for index in (0..n.input_count()).filter(|&index| n.wants(index)) {
+        let input = n.x(index)?;
+        if wrt.iter().any(|(had, _)| *had == input) {
+            // A value that is read twice gets its whole gradient at the first place.
+            let zero = b.scalar(input, 0.0)?;
+            grads[index] = Some(b.cast(zero, cotangent_type(b, input))?.into());
+        } else {
+            wrt.push((input, Want::Full));
+            places.push(index);
+        }
+    }
+    for (index, gradient) in places.into_iter().zip(propagate(b, from, &seeds, &wrt, &[])?) {
+        grads[index] = Some(gradient.into());
+    }
+    Ok(grads)
+}
