@@ -11,14 +11,15 @@ mod body;
 mod constant;
 mod contrib;
 mod quantised;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
 pub(crate) use body::{Body, Names};
-use contrib::Constants;
 pub use contrib::MICROSOFT;
+use writer::Constants;
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},

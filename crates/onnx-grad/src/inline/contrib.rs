@@ -3,19 +3,16 @@
 //!
 //! Source: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
-use std::{
-    collections::HashMap,
-    f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
-};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::quantised;
+use super::{
+    quantised,
+    writer::{Constants, Writer, kept},
+};
 use crate::{
     attrs::{self, Reader},
-    proto::{AttributeProto, FunctionProto, NodeProto, TensorProto, tensor_proto::DataType},
+    proto::{FunctionProto, NodeProto},
 };
-
-/// The initializers of a graph by name.
-pub(super) type Constants<'a> = HashMap<&'a str, &'a TensorProto>;
 
 /// The operators of the domain `com.microsoft` that are written in words of the standard.
 pub const MICROSOFT: &[&str] = &[
@@ -58,7 +55,7 @@ pub(super) fn function(
     }
     let has = |input: usize| node.input.get(input).is_some_and(|name| !name.is_empty());
     let a = Reader::new(node);
-    let mut w = Writer { opset, nodes: Vec::new() };
+    let mut w = Writer::new(opset);
     match node.op() {
         "BiasGelu" => {
             w.node("Add", &["0", "1"], &["sum"], vec![]);
@@ -158,79 +155,7 @@ pub(super) fn function(
     })
 }
 
-/// The attributes of those names, which the standard's operator has too.
-pub(super) fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
-    a.ignore(names);
-    let is_kept = |attribute: &&AttributeProto| {
-        attribute.name.as_deref().is_some_and(|name| names.contains(&name))
-    };
-    node.attribute.iter().filter(is_kept).cloned().collect()
-}
-
-/// The body of a function whose inputs are called by their numbers and whose first output is `y`.
-pub(super) struct Writer {
-    pub(super) opset: i64,
-    nodes: Vec<NodeProto>,
-}
-
 impl Writer {
-    pub(super) fn node(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-        with: Vec<AttributeProto>,
-    ) {
-        self.nodes.push(NodeProto {
-            // Two nodes of one operator in a body are told apart by what they compute.
-            name: outputs.first().map(|&name| name.to_owned()),
-            op_type: Some(op.to_owned()),
-            input: inputs.iter().map(|&name| name.to_owned()).collect(),
-            output: outputs.iter().map(|&name| name.to_owned()).collect(),
-            attribute: with,
-            ..NodeProto::default()
-        });
-    }
-
-    /// A constant in the type of input 0; before opset 15, which has no words for that, in float32.
-    fn number(&mut self, number: f64) -> String {
-        let plain = self.single(number);
-        if self.opset < 15 {
-            return plain;
-        }
-        let typed = format!("typed_{}", self.nodes.len());
-        self.node("CastLike", &[&plain, "0"], &[&typed], vec![]);
-        typed
-    }
-
-    /// A constant in float32.
-    pub(super) fn single(&mut self, number: f64) -> String {
-        #[expect(clippy::cast_possible_truncation, reason = "rounds to a 32-bit float")]
-        let raw = (number as f32).to_le_bytes().to_vec();
-        self.constant(TensorProto {
-            data_type: Some(DataType::Float as i32),
-            raw_data: Some(raw.into()),
-            ..TensorProto::default()
-        })
-    }
-
-    /// A list of integers.
-    pub(super) fn ints(&mut self, numbers: &[i64]) -> String {
-        let raw: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        self.constant(TensorProto {
-            data_type: Some(DataType::Int64 as i32),
-            dims: i64::try_from(numbers.len()).into_iter().collect(),
-            raw_data: Some(raw.into()),
-            ..TensorProto::default()
-        })
-    }
-
-    fn constant(&mut self, value: TensorProto) -> String {
-        let name = format!("number_{}", self.nodes.len());
-        self.node("Constant", &[], &[&name], vec![attrs::tensor("value", value)]);
-        name
-    }
-
     /// y = ½x(1 + erf(x/√2)), or ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
     fn gelu(&mut self, x: &str, tanh: bool) {
         if self.opset >= 20 {

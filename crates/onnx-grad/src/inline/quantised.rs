@@ -12,7 +12,7 @@ use std::{
 use super::{
     body::{Names, rename_nodes},
     captured_names,
-    contrib::{Constants, Writer, kept},
+    writer::{Constants, Writer, kept},
 };
 use crate::{
     attrs::{self, Reader},
