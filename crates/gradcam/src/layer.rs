@@ -7,6 +7,7 @@ mod attention;
 mod automatic;
 mod axes;
 mod folded;
+mod node_name;
 mod quantised;
 mod scope;
 mod separable;

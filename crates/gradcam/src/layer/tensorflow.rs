@@ -2,7 +2,7 @@
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
-use super::scope::written_name;
+use super::node_name::written_name;
 
 /// What TensorFlow puts around the graph of a SavedModel.
 const CALLS: [&str; 2] = ["StatefulPartitionedCall/", "PartitionedCall/"];
