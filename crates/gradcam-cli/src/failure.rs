@@ -1,8 +1,6 @@
-//! How a command fails: what is said, and the exit code.
+//! How a command fails: what went wrong, and the message.
 
-use std::{any::Any, fmt, io, process::ExitCode};
-
-use crate::terminal;
+use std::{any::Any, fmt, io};
 
 /// Why the process does not end with 0.
 #[derive(Debug)]
@@ -30,23 +28,6 @@ impl Failure {
         match self {
             Self::Failed(message) => Self::Failed(format!("{image}: {message}")),
             other => other,
-        }
-    }
-
-    /// Says it on standard error, and gives the exit code.
-    pub(crate) fn report(self) -> ExitCode {
-        match self {
-            Self::Usage(message) => {
-                terminal::complain(&message);
-                ExitCode::from(2)
-            }
-            Self::Failed(message) | Self::Stop(message) => {
-                terminal::complain(&message);
-                ExitCode::FAILURE
-            }
-            Self::Said => ExitCode::FAILURE,
-            Self::Closed => ExitCode::SUCCESS,
-            Self::Clap(error) => terminal::clap(&error),
         }
     }
 }

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     // only frighten.
     panic::set_hook(Box::new(|_| {}));
     let done = panic::catch_unwind(|| run(args::parse()?)).unwrap_or_else(failure::internal);
-    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+    done.map_or_else(terminal::report, |()| ExitCode::SUCCESS)
 }
 
 fn run(command: args::Command) -> Result<(), failure::Failure> {

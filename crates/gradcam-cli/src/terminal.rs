@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::failure::{self, Result};
+use crate::failure::{self, Failure, Result};
 
 /// The few colours of this program, or none.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,23 @@ pub(crate) fn note(text: impl AsRef<str>) {
     let _ = io::stderr().lock().write_all(text.as_ref().as_bytes());
 }
 
+/// Says on standard error why a command failed, and gives the exit code.
+pub(crate) fn report(failure: Failure) -> ExitCode {
+    match failure {
+        Failure::Usage(message) => {
+            complain(&message);
+            ExitCode::from(2)
+        }
+        Failure::Failed(message) | Failure::Stop(message) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
+        Failure::Said => ExitCode::FAILURE,
+        Failure::Closed => ExitCode::SUCCESS,
+        Failure::Clap(error) => clap(&error),
+    }
+}
+
 /// Says on standard error what went wrong.
 pub(crate) fn complain(message: &str) {
     let name = Style::of(&io::stderr()).red("gradcam:");
@@ -73,7 +90,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Prints what clap has to say: help on standard output, mistakes like any other complaint.
-pub(crate) fn clap(error: &clap::Error) -> ExitCode {
+fn clap(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
