@@ -76,7 +76,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     files::clean_up_on_interrupt();
     let started = Instant::now();
     let job = Job::new(&args)?;
-    let report = Report::new(&args, &job, started.elapsed())?;
+    let report = Report::new(&args, &job.engine, &job.explainer, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.
     let mut first = None;
     let count = match args.images.as_slice() {

@@ -9,7 +9,7 @@ use gradcam::{
 };
 use serde_json::{Value, json};
 
-use super::{Item, Stages, job::Job};
+use super::{Item, Stages};
 use crate::{
     args::ExplainArgs,
     engine::Choice,
@@ -52,7 +52,12 @@ pub(super) struct Said {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(args: &'a ExplainArgs, job: &Job<'_>, opened: Duration) -> Result<Self> {
+    pub(super) fn new(
+        args: &'a ExplainArgs,
+        engine: &Choice,
+        explainer: &Explainer,
+        opened: Duration,
+    ) -> Result<Self> {
         let out = &args.output;
         let as_json = out.json || out.formats.contains(&crate::args::Format::Json);
         let digest = as_json.then(|| model::digest(args.model.as_deref())).transpose()?;
@@ -61,11 +66,11 @@ impl<'a> Report<'a> {
         } else {
             Style::of(&io::stdout())
         };
-        let preprocess = preprocessing(&job.explainer);
+        let preprocess = preprocessing(explainer);
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
-            engine: job.engine.clone(),
+            engine: engine.clone(),
             model,
             digest,
             preprocess,
@@ -73,7 +78,7 @@ impl<'a> Report<'a> {
             head: String::new(),
         };
         if out.verbose {
-            report.head = report.verbose_head(&job.explainer, opened);
+            report.head = report.verbose_head(explainer, opened);
         }
         Ok(report)
     }
