@@ -11,12 +11,14 @@ mod json;
 mod labels;
 mod literal;
 mod metadata;
+mod origin;
 mod resolve;
 mod sources;
 mod timm;
 
 pub use geometry::{Crop, Geometry, Placement, Resize, Rounding};
-pub use resolve::{Fit, Numbers, Origin, Overrides, Resolved, resolve};
+pub use origin::Origin;
+pub use resolve::{Fit, Numbers, Overrides, Resolved, resolve};
 
 /// Order of the axes of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::json::{self, Fields};
-use super::resolve::Partial;
+use super::origin::Partial;
 use super::{Channels, Crop, Geometry, Layout, Resize, Rounding, labels};
 use crate::{Filter, ImageError};
 

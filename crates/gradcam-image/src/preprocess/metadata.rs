@@ -1,7 +1,7 @@
 //! Metadata inside the ONNX file: our own `gradcam.*`, ultralytics' keys, and `Image.*` of the ONNX specification.
 
 use super::json::{self, Fields};
-use super::resolve::Partial;
+use super::origin::Partial;
 use super::{Channels, Geometry, hugging_face, labels, literal};
 use crate::{Filter, ImageError};
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::json::{self, Fields};
 use super::metadata::Props;
-use super::resolve::{Origin, Partial};
+use super::origin::{Origin, Partial};
 use super::{Channels, Layout, hugging_face, labels, timm};
 use crate::{ImageError, ImageErrorKind, files};
 

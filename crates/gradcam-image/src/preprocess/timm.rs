@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::json::Fields;
-use super::resolve::Partial;
+use super::origin::Partial;
 use super::{Channels, Geometry, Resize, labels};
 use crate::{Filter, ImageError};
 
