@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
+use crate::circles;
+
 const MAX_LINES: usize = 600;
 const MAX_BYTES: u64 = 1_000_000;
 
@@ -28,7 +30,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 pub(crate) fn check() -> Result<()> {
     let mut files = Vec::new();
     walk(Path::new("."), &mut files)?;
-    let mut faults = Vec::new();
+    let (mut faults, mut sources) = (Vec::new(), Vec::new());
     for path in &files {
         let name = path.to_string_lossy().replace('\\', "/");
         let name = name.trim_start_matches("./");
@@ -41,10 +43,16 @@ pub(crate) fn check() -> Result<()> {
             continue;
         }
         match fs::read_to_string(path) {
-            Ok(text) => faults.extend(faults_of(name, &extension, &text)),
+            Ok(text) => {
+                faults.extend(faults_of(name, &extension, &text));
+                if extension == "rs" {
+                    sources.push((name.to_owned(), text));
+                }
+            }
             Err(error) => faults.push(format!("{name}: {error}")),
         }
     }
+    faults.extend(circles::faults(&sources));
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
         return Ok(());
