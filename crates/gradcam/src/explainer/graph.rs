@@ -214,7 +214,9 @@ impl Explainer {
         let pictures =
             layers.iter().zip(&of_layers).map(activation).collect::<Result<Vec<_>, _>>()?;
         let at_layers = Sites { values: &layers, pictures: &pictures, views: &of_layers };
-        let at_image = Sites { values: &[image], pictures: &[image], views: &[View::Plain] };
+        // A method of the input has the picture of its gradient; what the input shows does not matter to it.
+        let of_image = [views.of(b.graph(), image).unwrap_or(View::Plain)];
+        let at_image = Sites { values: &[image], pictures: &[image], views: &of_image };
         let mut named = vec![(Output::Scores, emitted.scores)];
         let of_host = || {
             self.methods.iter().filter_map(|method| match &method.info().recipe {
