@@ -4,6 +4,8 @@
 
 use std::{
     collections::HashMap,
+    fs,
+    path::Path,
     sync::{Condvar, Mutex, PoisonError},
 };
 
@@ -29,15 +31,45 @@ const GROWING: &[&str] = &[
     "Upsample",
 ];
 
-/// Half of the machine's memory, or 4 GiB where the system does not say.
+/// Half of the memory that the process may use: the machine's, or that of its container where it is less; 4 GiB where the
+/// system does not say.
 pub(crate) fn default_limit() -> u64 {
-    let half = || -> Option<u64> {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let of_machine = || -> Option<u64> {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes.saturating_mul(512))
+        Some(kilobytes.saturating_mul(1024))
     };
-    half().unwrap_or(4 << 30)
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_container = limit_of_groups(Path::new("/sys/fs/cgroup"), &groups);
+    let total = of_machine().into_iter().chain(of_container).min();
+    total.map_or(4 << 30, |total| total / 2)
+}
+
+/// The least limit of the control groups that `groups` lists, the text of `/proc/self/cgroup`, and of those around them.
+///
+/// Version 2 has one hierarchy, `0::/path`, and `memory.max` in each folder; version 1 has one for each controller,
+/// `N:memory:/path`. A container may see its own group as the root.
+/// <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory>
+fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (root, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                (root.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let group = root.join(path.trim_start_matches('/'));
+        let around = group.ancestors().take_while(|folder| folder.starts_with(&root));
+        // "max" is no number: no limit.
+        around
+            .filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
+            .min()
+    });
+    limits.min()
 }
 
 /// Refuses graphs whose values take more than `limit` bytes together, weights not counted, and gives the
@@ -160,6 +192,29 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn the_limit_of_a_container_counts() {
+        let root = std::env::temp_dir().join(format!("gradcam-memory-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("memory.max", "max\n");
+        write("pod/memory.max", "3000\n");
+        write("pod/app/memory.max", "4000\n");
+        write("memory/docker/a/memory.limit_in_bytes", "2000\n");
+        write("cpu/memory.limit_in_bytes", "1\n");
+        let limit = |groups: &str| limit_of_groups(&root, groups);
+        // That of the group, of one around it, none, and one of version 1 beside other controllers.
+        assert_eq!(limit("0::/pod\n"), Some(3000));
+        assert_eq!(limit("0::/pod/app\n"), Some(3000));
+        assert_eq!(limit("0::/\n"), None);
+        assert_eq!(limit("12:cpu:/\n4:memory:/docker/a\n"), Some(2000));
+        assert_eq!(limit("nonsense"), None);
+        fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn runs_that_do_not_fit_in_wait() {
