@@ -69,7 +69,10 @@ impl Model {
         let mut outside = Outside { folder: Some(folder), ..Outside::default() };
         outside.ranges = skipped
             .into_iter()
-            .map(|(at, (offset, len))| (at, (file.clone(), offset, len)))
+            .map(|(at, (placeholder, offset, len))| {
+                let weight = Weight::in_file(file.clone(), offset, len);
+                (at, Range { placeholder, weight })
+            })
             .collect();
         Self::assemble(proto, outside, &shown.to_string(), Some(path.to_owned()))
     }
@@ -118,7 +121,8 @@ impl Model {
             Part::Tensor(tensor) => outside.take(tensor),
             Part::Text(text) => outside.restore(text),
         })?;
-        if !outside.ranges.is_empty() {
+        // The message has dropped what it held of a field that is repeated: the last one counts.
+        if outside.ranges.values().any(|range| !range.placeholder.is_unique()) {
             bail!(InvalidModel, "{shown} keeps tensors where the standard has none");
         }
         Ok(Self { proto, weights: outside.weights, path })
@@ -276,11 +280,17 @@ fn external_entries(location: &str, offset: u64, len: usize) -> Vec<StringString
     ]
 }
 
+/// A range of the file that the message has a placeholder for.
+struct Range {
+    placeholder: Bytes,
+    weight: Weight,
+}
+
 /// Moves large tensors out of the message, and finds those that are outside already.
 #[derive(Default)]
 struct Outside<'a> {
     folder: Option<&'a Path>,
-    ranges: HashMap<*const u8, (Arc<DataFile>, u64, usize)>,
+    ranges: HashMap<*const u8, Range>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
 }
@@ -292,7 +302,7 @@ impl Outside<'_> {
             Some(self.external(tensor, expected)?)
         } else if let Some(raw) = &tensor.raw_data {
             match self.ranges.remove(&raw.as_ptr()) {
-                Some((file, offset, len)) => Some(Weight::in_file(file, offset, len)),
+                Some(range) => Some(range.weight),
                 None if raw.len() >= OUTSIDE_FROM => Some(Weight::in_memory(raw.clone())),
                 None => None,
             }
@@ -325,8 +335,8 @@ impl Outside<'_> {
 
     /// Puts a long text back into the message.
     fn restore(&mut self, text: &mut Bytes) -> Result<()> {
-        if let Some((file, offset, len)) = self.ranges.remove(&text.as_ptr()) {
-            *text = Weight::in_file(file, offset, len).read()?.into();
+        if let Some(range) = self.ranges.remove(&text.as_ptr()) {
+            *text = range.weight.read()?.into();
         }
         Ok(())
     }

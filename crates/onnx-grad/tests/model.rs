@@ -255,3 +255,48 @@ fn every_cut_and_every_flipped_byte_is_survived() {
         }
     }
 }
+
+/// Protobuf lets a field occur twice, and the last one counts. The placeholder of the first is dropped on the way, and small
+/// tensors that are read later must not be taken for it.
+#[test]
+fn a_field_that_is_repeated_counts_once() {
+    let folder = Folder::new("repeated");
+    let tensor = |name: &str, dims: Vec<i64>, raw: Vec<u8>| TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Uint8 as i32),
+        dims,
+        raw_data: Some(raw.into()),
+        ..TensorProto::default()
+    };
+    let mut model = rich();
+    let graph = model.graph.as_mut().expect("a graph");
+    graph.initializer = (0..64).map(|n| tensor(&format!("small{n}"), vec![1], vec![n])).collect();
+    let mut bytes = model.encode_to_vec();
+    // Messages that are repeated are merged: a graph with one more tensor, whose bytes are given twice.
+    let mut twice = tensor("twice", vec![2048], vec![1; 2048]).encode_to_vec();
+    twice.extend(
+        TensorProto { raw_data: Some(vec![2; 2048].into()), ..TensorProto::default() }
+            .encode_to_vec(),
+    );
+    let mut front = Vec::new();
+    prost::encoding::encode_key(5, prost::encoding::WireType::LengthDelimited, &mut front);
+    prost::encoding::encode_varint(twice.len() as u64, &mut front);
+    front.extend(twice);
+    let mut graph = Vec::new();
+    prost::encoding::encode_key(7, prost::encoding::WireType::LengthDelimited, &mut graph);
+    prost::encoding::encode_varint(front.len() as u64, &mut graph);
+    graph.extend(front);
+    graph.append(&mut bytes);
+    let opened = Model::open(folder.write("model.onnx", &graph)).expect("a model");
+    let named = |t: &&TensorProto| t.name.as_deref() == Some("twice");
+    let tensor = opened.graph().initializer.iter().find(named).expect("the tensor");
+    let weight = opened.weight_of(tensor).expect("a weight");
+    assert_eq!(weight.read().expect("bytes"), vec![2; 2048]);
+    let small = opened
+        .graph()
+        .initializer
+        .iter()
+        .filter(|t| t.name.as_deref().is_some_and(|name| name.starts_with("small")));
+    let small: Vec<u8> = small.map(|t| t.raw_data.as_ref().expect("bytes")[0]).collect();
+    assert_eq!(small, (0..64).collect::<Vec<u8>>());
+}

@@ -136,8 +136,12 @@ pub(super) struct SkippingReader<'a> {
     /// Where in the file the byte after the window lies.
     next: u64,
     failed: Option<io::Error>,
-    skipped: HashMap<*const u8, (u64, usize)>,
+    skipped: Skipped,
 }
+
+/// Ranges of a file that were skipped, by the address of the placeholder that the message has for them. A placeholder is held
+/// here too: one that the message drops, as it does with a field that is repeated, keeps its address for itself.
+pub(super) type Skipped = HashMap<*const u8, (Bytes, u64, usize)>;
 
 const WINDOW: u64 = 64 * 1024;
 
@@ -155,8 +159,8 @@ impl<'a> SkippingReader<'a> {
         reader
     }
 
-    /// What was skipped, by the address of its placeholder, or the first read that failed.
-    pub(super) fn finish(self) -> io::Result<HashMap<*const u8, (u64, usize)>> {
+    /// What was skipped, or the first read that failed.
+    pub(super) fn finish(self) -> io::Result<Skipped> {
         self.failed.map_or(Ok(self.skipped), Err)
     }
 
@@ -201,7 +205,8 @@ impl Buf for SkippingReader<'_> {
     fn copy_to_bytes(&mut self, len: usize) -> Bytes {
         if len >= OUTSIDE_FROM {
             let placeholder = Bytes::from(vec![0; 1]);
-            self.skipped.insert(placeholder.as_ptr(), (self.position(), len));
+            let range = (placeholder.clone(), self.position(), len);
+            self.skipped.insert(placeholder.as_ptr(), range);
             self.advance(len);
             return placeholder;
         }
