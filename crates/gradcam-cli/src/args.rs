@@ -162,7 +162,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) batch: Option<NonZeroUsize>,
 
     /// Refuse a run that would need more memory than this, such as 2GiB or 500MB
-    /// [default: half of the machine's]
+    /// [default: half of what the process may use]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
     pub(crate) max_memory: Option<u64>,
 

@@ -133,7 +133,7 @@ impl ExplainerBuilder {
     }
 
     /// Sets the bytes that runs may take, all that are made at the same time together, weights not counted;
-    /// half of the machine's memory where it is not called. A run that needs more is refused, one that does
+    /// half of what the process may use where it is not called. A run that needs more is refused, one that does
     /// not fit in beside the others waits for them.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
