@@ -7,6 +7,9 @@
 
 mod raw;
 mod spell;
+mod term;
+
+pub(crate) use term::{Formulas, Term};
 
 use crate::{
     attrs,
@@ -263,16 +266,6 @@ impl<'g> Builder<'g> {
     /// `a` to the power `b`, both of one type.
     pub fn pow(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.binary("Pow", a, b)
-    }
-
-    /// The error function, from opset 9 on.
-    pub(crate) fn erf(&mut self, a: ValueId) -> Result<ValueId> {
-        self.raw("Erf", &[a], vec![])
-    }
-
-    /// `1/(1 + e^−a)`.
-    pub(crate) fn sigmoid(&mut self, a: ValueId) -> Result<ValueId> {
-        self.raw("Sigmoid", &[a], vec![])
     }
 
     /// Hyperbolic tangent.

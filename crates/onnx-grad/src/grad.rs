@@ -31,11 +31,11 @@ mod table;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub(crate) use call::{Call, Cotangent, Cotangents, none, one};
+pub(crate) use call::{Call, Cotangent, Cotangents, Symbols, Terms, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 pub use resize::{Resampling, resampling};
-use rule::{Kind, Push, Rule};
+use rule::{Define, Kind, Push, Rule};
 use table::rule_for;
 pub use table::{
     Gradient, NEWEST_OPSET, OLDEST_OPSET, REFUSED_FORMS, RuleInfo, has_definition, rules,
@@ -470,10 +470,14 @@ impl Sweep<'_> {
         rule: &Rule,
     ) -> Result<Vec<Option<Cotangent>>> {
         let among_integers = quantise::is_among_integers(b, call);
-        let elementwise = matches!(rule.kind, Kind::Elementwise(_)) && !among_integers;
+        let elementwise =
+            matches!(rule.kind, Kind::Formula(_) | Kind::Elementwise(_)) && !among_integers;
         let mut results = match rule.kind {
             Kind::Zero => return Ok(vec![]),
-            _ if among_integers => definition::through(b, call, quantise::on_floats)?,
+            _ if among_integers => {
+                definition::through(b, call, Define::Emitted(quantise::on_floats))?
+            }
+            Kind::Formula(formula) => call.wanted(b, formula(call.symbols())?)?,
             Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
             Kind::Expand(define) => definition::through(b, call, define)?,
             Kind::Refused(why) => bail!(Unsupported, "{why}"),
@@ -482,7 +486,7 @@ impl Sweep<'_> {
         results.resize(call.input_count(), None);
         for (index, result) in results.iter_mut().enumerate() {
             if call.wants(index) && result.is_none() {
-                bail!(Unsupported, "no gradient rule for its input {index}");
+                return call::no_rule(index);
             }
             if elementwise && let Some(Cotangent::Dense(cotangent)) = *result {
                 let reduced = unbroadcast(b, cotangent, call.y(), call.x(index)?)?;

@@ -1,11 +1,11 @@
 //! What a rule sees of the node that it differentiates.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Deref};
 
 use super::at_rank;
 use crate::{
     attrs::Reader,
-    builder::Builder,
+    builder::{Builder, Formulas, Term},
     error::{Result, bail},
     facts::Dim,
     graph::{Graph, NodeId, ValueId},
@@ -70,6 +70,64 @@ pub(crate) struct Call {
     cotangents: HashMap<usize, Cotangent>,
     wanted: Vec<bool>,
     reader: Reader,
+    formulas: Formulas,
+}
+
+/// What the formulas of a rule are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Symbols<'n> {
+    call: &'n Call,
+    /// The cotangent of the first output: of its rank, and broadcastable to its shape.
+    pub(crate) g: Term<'n>,
+    /// The first output.
+    pub(crate) y: Term<'n>,
+}
+
+/// What a rule gives as formulas: a cotangent for each input.
+pub(crate) type Terms<'n> = Result<Vec<Term<'n>>>;
+
+impl<'n> Symbols<'n> {
+    /// An input.
+    pub(crate) fn x(self, input: usize) -> Term<'n> {
+        self.optional_x(input).unwrap_or_else(|| {
+            self.call
+                .formulas
+                .open([], move |_, _, []| bail!(InvalidModel, "its input {input} is missing"))
+        })
+    }
+
+    /// An input that may be left out.
+    pub(crate) fn optional_x(self, input: usize) -> Option<Term<'n>> {
+        self.call.optional(input).map(|value| self.call.formulas.value(value))
+    }
+
+    /// A value of the graph.
+    pub(crate) fn value(self, value: ValueId) -> Term<'n> {
+        self.call.formulas.value(value)
+    }
+
+    /// The cotangent of the first output in its full shape.
+    pub(crate) fn full(self) -> Term<'n> {
+        self.g.expand_like(self.y)
+    }
+
+    /// For an input that has no derivative.
+    pub(crate) fn none(self, input: usize) -> Term<'n> {
+        self.call.formulas.open([], move |_, _, []| no_rule(input))
+    }
+}
+
+impl Deref for Symbols<'_> {
+    type Target = Call;
+
+    fn deref(&self) -> &Call {
+        self.call
+    }
+}
+
+/// The error of a wanted input without a cotangent.
+pub(super) fn no_rule<T>(input: usize) -> Result<T> {
+    bail!(Unsupported, "no gradient rule for its input {input}")
 }
 
 impl Call {
@@ -87,7 +145,21 @@ impl Call {
             reader: Reader::new(graph.node(id)),
             cotangents,
             wanted,
+            formulas: Formulas::default(),
         }
+    }
+
+    /// The symbols of its formulas.
+    pub(crate) fn symbols(&self) -> Symbols<'_> {
+        let (form, output) = (self.form(0), self.output(0));
+        let y = match output {
+            Some(y) => self.formulas.value(y),
+            None => self
+                .formulas
+                .open([], |_, _, []| bail!(InvalidModel, "its first output has no name")),
+        };
+        let g = y.then(move |b, y| lazy(b, form, y));
+        Symbols { call: self, g, y }
     }
 
     /// The attributes of the node.
@@ -158,6 +230,18 @@ impl Call {
         self.wanted.get(input).copied().unwrap_or(false)
     }
 
+    /// Emits the cotangents of the inputs that are wanted.
+    pub(super) fn wanted<'n>(
+        &self,
+        b: &mut Builder<'_>,
+        terms: impl IntoIterator<Item = Term<'n>>,
+    ) -> Cotangents {
+        let each = terms.into_iter().enumerate().map(|(input, term)| {
+            Ok(if self.wants(input) { Some(term.emit(b)?.into()) } else { None })
+        });
+        each.collect()
+    }
+
     /// The cotangent of an output in the form it has; `None` where the output is not read.
     pub(crate) fn form(&self, output: usize) -> Option<Cotangent> {
         self.cotangents.get(&output).copied()
@@ -165,13 +249,7 @@ impl Call {
 
     /// The cotangent of the first output: of its rank, and broadcastable to its shape.
     pub(crate) fn cot(&self, b: &mut Builder<'_>) -> Result<ValueId> {
-        let y = self.y();
-        let dense = match self.form(0) {
-            Some(form) => form.dense(b, y)?,
-            None => b.scalar(y, 0.0)?,
-        };
-        let rank = b.rank(y)?;
-        at_rank(b, dense, rank)
+        lazy(b, self.form(0), self.y())
     }
 
     /// The cotangent of the first output in its full shape.
@@ -210,6 +288,24 @@ impl Call {
             ),
         }
     }
+}
+
+/// The cotangent of `y`: of its rank, and broadcastable to its shape.
+fn lazy(b: &mut Builder<'_>, form: Option<Cotangent>, y: ValueId) -> Result<ValueId> {
+    let dense = match form {
+        Some(form) => form.dense(b, y)?,
+        None => b.scalar(y, 0.0)?,
+    };
+    let rank = b.rank(y)?;
+    at_rank(b, dense, rank)
+}
+
+/// Emits every term.
+pub(super) fn values<'t>(
+    b: &mut Builder<'_>,
+    terms: impl IntoIterator<Item = Term<'t>>,
+) -> Result<Vec<ValueId>> {
+    terms.into_iter().map(|term| term.emit(b)).collect()
 }
 
 /// The product of known sizes; an error where it overflows.

@@ -8,7 +8,7 @@ use crate::{builder::Builder, error::bail, graph::ValueId};
 pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
     let from = b.graph().node_count();
     let mut seeds = Vec::new();
-    let values = define(b, n)?;
+    let values = define.emit(b, n)?;
     if let Some(output) = (values.len()..n.output_count()).find(|&at| n.form(at).is_some()) {
         bail!(
             Unsupported,

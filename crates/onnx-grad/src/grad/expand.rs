@@ -59,7 +59,7 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
 fn emitted(graph: &mut Graph, id: NodeId, label: &str, define: Define) -> Result<Vec<NodeProto>> {
     let from = graph.node_count();
     let call = Call::new(graph, id, HashMap::new(), vec![]);
-    let values = define(&mut Builder::new(graph, label), &call)?;
+    let values = define.emit(&mut Builder::new(graph, label), &call)?;
     call.refuse_unread()?;
     let mut nodes = graph.body().node[from..].to_vec();
     for (name, value) in graph.node(id).output.iter().zip(values) {

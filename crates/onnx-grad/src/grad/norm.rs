@@ -1,6 +1,6 @@
 //! Rules of the normalisations.
 
-use super::{Call, Cotangents, Push, Pushed, call::product, definition::through};
+use super::{Call, Cotangents, Push, Pushed, call::product, definition::through, rule::Define};
 use crate::{
     attrs,
     builder::Builder,
@@ -75,7 +75,7 @@ fn factor(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
 pub(super) fn layer_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let statistics = (1..n.output_count()).any(|output| n.form(output).is_some());
     if statistics || (1..n.input_count()).any(|input| n.wants(input)) {
-        return through(b, n, layer_definition);
+        return through(b, n, Define::Emitted(layer_definition));
     }
     let g = n.cot(b)?;
     let (normal, axes) = layer_normal(b, n)?;

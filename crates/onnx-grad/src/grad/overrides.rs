@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::{
-    Call, Cotangent, Cotangents,
+    Call, Symbols, Terms,
     elementwise::{clip, relu},
-    rule::{Rule, elementwise},
+    rule::{Rule, formula},
     table::{NEWEST_OPSET, OLDEST_OPSET},
 };
 use crate::{
-    builder::Builder,
+    builder::Term,
     graph::{Graph, NodeId},
 };
 
@@ -45,37 +45,25 @@ impl Override {
 /// Springenberg et al. 2014, arXiv:1412.6806, section 3.4. pytorch-grad-cam does the same to modules
 /// `torch.nn.ReLU` alone: there relu6 and functional calls keep their derivative.
 pub const GUIDED_BACKPROP: &[Override] = &[
-    Override {
-        rule: elementwise("Clip", OLDEST_OPSET..=NEWEST_OPSET, guided_clip),
-        when: from_zero,
-    },
-    Override {
-        rule: elementwise("Relu", OLDEST_OPSET..=NEWEST_OPSET, guided_relu),
-        when: |_, _| true,
-    },
+    Override { rule: formula("Clip", OLDEST_OPSET..=NEWEST_OPSET, guided_clip), when: from_zero },
+    Override { rule: formula("Relu", OLDEST_OPSET..=NEWEST_OPSET, guided_relu), when: |_, _| true },
 ];
 
 /// Relu, y = max(x, 0). dx = g·[y > 0]·[g > 0]; 0 at x = 0.
 /// <https://onnx.ai/onnx/operators/onnx__Relu.html>
-fn guided_relu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let plain = relu(b, n)?;
-    positive(b, plain)
+fn guided_relu(n: Symbols<'_>) -> Terms<'_> {
+    Ok(positive(relu(n)?))
 }
 
 /// Clip, y = min(max(x, 0), hi). dx = g·[0 < y]·[y < hi]·[g > 0]; 0 at both bounds.
 /// <https://onnx.ai/onnx/operators/onnx__Clip.html>
-fn guided_clip(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let plain = clip(b, n)?;
-    positive(b, plain)
+fn guided_clip(n: Symbols<'_>) -> Terms<'_> {
+    Ok(positive(clip(n)?))
 }
 
 /// g·[g > 0]. The masks of the derivative are 0 and 1, so it may be taken behind them.
-fn positive(b: &mut Builder<'_>, plain: Vec<Option<Cotangent>>) -> Cotangents {
-    let each = plain.into_iter().map(|cotangent| match cotangent {
-        Some(Cotangent::Dense(g)) => Ok(Some(b.relu(g)?.into())),
-        other => Ok(other),
-    });
-    each.collect()
+fn positive(plain: Vec<Term<'_>>) -> Vec<Term<'_>> {
+    plain.into_iter().map(Term::relu).collect()
 }
 
 fn from_zero(graph: &Graph, clip: &Call) -> bool {

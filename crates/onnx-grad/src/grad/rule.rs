@@ -2,26 +2,49 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Call, Cotangents, Pushed};
+use super::{Call, Cotangents, Pushed, Symbols, Terms, call::values};
 use crate::{
     builder::Builder,
     error::Result,
     graph::{Graph, ValueId},
 };
 
-/// Emits what a node computes, in other operators: a value for each of its outputs.
-pub(super) type Define = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
-
 /// Emits the cotangents of the inputs of a node.
 type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
+
+/// Emits what a node computes, in other operators: a value for each of its outputs.
+type Emitted = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
+
+/// Writes the cotangents of the inputs of a node, or what it computes, without emitting anything.
+type Formula = for<'n> fn(Symbols<'n>) -> Terms<'n>;
+
+/// What a node computes, in other operators.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Define {
+    /// As a function emits it.
+    Emitted(Emitted),
+    /// A formula for each of its outputs.
+    Formula(Formula),
+}
+
+impl Define {
+    pub(super) fn emit(self, b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+        match self {
+            Self::Emitted(define) => define(b, n),
+            Self::Formula(formula) => values(b, formula(n.symbols())?),
+        }
+    }
+}
 
 /// Where the derivative of an operator comes from.
 #[derive(Debug)]
 pub(super) enum Kind {
     /// It is zero everywhere.
     Zero,
-    /// A rule whose cotangents have the shape of the output; the driver sums them back to that of
-    /// the operand.
+    /// Formulas of cotangents that have the shape of the output; the driver emits those that are wanted, and sums
+    /// them back to the shape of the operand.
+    Formula(Formula),
+    /// A rule with such cotangents that emits them itself.
     Elementwise(Emit),
     /// A rule whose cotangents have the shape of the input, or broadcast to it.
     Whole(Emit),
@@ -69,6 +92,14 @@ pub(super) const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule 
     Rule { op, opsets, kind: Kind::Zero, push: None, refuses: &[] }
 }
 
+pub(super) const fn formula(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    formula: Formula,
+) -> Rule {
+    Rule { op, opsets, kind: Kind::Formula(formula), push: None, refuses: &[] }
+}
+
 pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
     Rule { op, opsets, kind: Kind::Elementwise(emit), push: None, refuses: &[] }
 }
@@ -77,8 +108,16 @@ pub(super) const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: E
     Rule { op, opsets, kind: Kind::Whole(emit), push: None, refuses: &[] }
 }
 
-pub(super) const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Define) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(define), push: None, refuses: &[] }
+pub(super) const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Emitted) -> Rule {
+    Rule { op, opsets, kind: Kind::Expand(Define::Emitted(define)), push: None, refuses: &[] }
+}
+
+pub(super) const fn expand_to(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    formula: Formula,
+) -> Rule {
+    Rule { op, opsets, kind: Kind::Expand(Define::Formula(formula)), push: None, refuses: &[] }
 }
 
 pub(super) const fn refused(
@@ -93,7 +132,8 @@ pub(super) const fn defined(
     op: &'static str,
     opsets: RangeInclusive<i64>,
     emit: Emit,
-    define: Define,
+    define: Emitted,
 ) -> Rule {
+    let define = Define::Emitted(define);
     Rule { op, opsets, kind: Kind::Defined(emit, define), push: None, refuses: &[] }
 }
