@@ -40,33 +40,27 @@ pub(super) fn attention(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (k, v) = (repeated(b, k, count)?, repeated(b, v, count)?);
     #[expect(clippy::cast_precision_loss, reason = "the size of a head")]
     let scale = scale.unwrap_or_else(|| 1.0 / (size.max(1) as f64).sqrt());
-    let q = b.scale(q, scale)?;
+    let s = n.symbols();
+    let q = (scale * s.value(q)).emit(b)?;
     let k = b.transpose(k, &[0, 1, 3, 2])?;
-    let mut scores = b.matmul(q, k)?;
+    let mut scores = s.value(b.matmul(q, k)?);
     if cap > 0.0 {
-        let small = b.scale(scores, 1.0 / cap)?;
-        let small = b.tanh(small)?;
-        scores = b.scale(small, cap)?;
+        scores = cap * (1.0 / cap * scores).tanh();
     }
-    let bias = bias(b, q, scores, n.optional(3), (left, right))?;
+    let capped = scores.emit(b)?;
+    let bias = bias(b, q, capped, n.optional(3), (left, right))?;
     let mut kept = None;
     if let Some(bias) = bias {
         // A row that sees nothing is 0, not the 0/0 that a sum with −∞ would give.
         let (lowest, far) = lowest(b.elem(q));
         let axis = b.rank(bias)? - 1;
-        let top = b.max(bias, &[axis])?;
-        let lowest = b.scalar(q, lowest)?;
-        let blind = b.less(top, lowest)?;
-        let unit = b.scalar(q, 1.0)?;
-        kept = Some(b.sub(unit, blind)?);
-        let far = b.scalar(q, far)?;
-        let bias = b.maximum(bias, far)?;
-        scores = b.add(scores, bias)?;
+        let bias = s.value(bias);
+        kept = Some(1.0 - bias.max(&[axis]).below(lowest));
+        scores = scores + bias.maximum(bias.constant(far));
     }
-    let mut weights = b.raw("Softmax", &[scores], vec![attrs::int("axis", -1)])?;
-    if let Some(kept) = kept {
-        weights = b.mul(weights, kept)?;
-    }
+    let softmax = |b: &mut Builder<'_>, x| b.raw("Softmax", &[x], vec![attrs::int("axis", -1)]);
+    let weights = scores.then(softmax);
+    let weights = kept.map_or(weights, |kept| weights * kept).emit(b)?;
     let y = b.matmul(weights, v)?;
     if !flat {
         return Ok(vec![y]);

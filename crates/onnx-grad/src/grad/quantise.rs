@@ -102,22 +102,17 @@ pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         b.floats(x, &dims, &numbers.collect::<Vec<_>>())
     };
     let (low, high) = (bound(b, low)?, bound(b, high)?);
-    let g = n.cot(b)?;
-    let elem = b.elem(x);
-    let (g, scale) = (b.cast(g, elem)?, b.cast(scale, elem)?);
-    let over = b.div(g, scale)?;
-    let inside = b.between(x, low, high)?;
-    one(b.mul(over, inside)?)
+    let (s, elem) = (n.symbols(), b.elem(x));
+    let over = s.g.cast(elem) / s.value(scale).cast(elem);
+    one((over * s.x(0).between(s.value(low), s.value(high))).emit(b)?)
 }
 
 /// DequantizeLinear, y = (x − z)·s. dx = g·s.
 /// <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html> Scales as those of QuantizeLinear.
 pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     n.attrs().ignore(&["output_dtype"]);
-    let (g, scale) = (n.cot(b)?, scale(b, n)?);
-    let scale = b.cast(scale, b.elem(g))?;
-    let product = b.mul(g, scale)?;
-    one(b.cast(product, COTANGENT)?)
+    let (s, scale) = (n.symbols(), scale(b, n)?);
+    one((s.g * s.value(scale).cast_like(s.g)).cast(COTANGENT).emit(b)?)
 }
 
 /// DynamicQuantizeLinear, y = round(x/s) + z with s and z from the extremes of x, so that nothing is clipped.

@@ -3,16 +3,22 @@
 use super::{Call, Cotangents, Push, Pushed, call::product, one};
 use crate::{
     attrs,
-    builder::Builder,
+    builder::{Builder, Term},
     error::{Result, bail},
     facts::Dim,
     graph::ValueId,
 };
 
-/// The axes that a reduction goes over, and its cotangent with those axes at size 1.
-fn reduced(b: &mut Builder<'_>, n: &Call) -> Result<(Vec<usize>, ValueId)> {
-    let x = n.x(0)?;
-    let shape = b.shape(x)?;
+/// A reduction's axes, and its symbols with those axes at size 1.
+struct Reduced<'n> {
+    axes: Vec<usize>,
+    g: Term<'n>,
+    x: Term<'n>,
+    y: Term<'n>,
+}
+
+fn reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
+    let shape = b.shape(n.x(0)?)?;
     let listed = n.list(b, "axes", 1)?.unwrap_or_default();
     let noop = n.attrs().flag("noop_with_empty_axes");
     n.attrs().ignore(&["keepdims"]);
@@ -21,104 +27,89 @@ fn reduced(b: &mut Builder<'_>, n: &Call) -> Result<(Vec<usize>, ValueId)> {
         [] => (0..shape.len()).collect(),
         listed => listed.iter().map(|&axis| n.axis(axis, shape.len())).collect::<Result<_>>()?,
     };
-    let g = n.full(b)?;
     let mut kept = shape;
     for &axis in &axes {
         kept[axis] = Dim::Fixed(1);
     }
-    Ok((axes, b.reshape(g, &kept)?))
+    let s = n.symbols();
+    Ok(Reduced { axes, g: s.full().reshape(&kept), x: s.x(0), y: s.y.reshape(&kept) })
 }
 
 /// ReduceSum, y = Σ x over axes. dx = g, constant over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceSum.html> Axes are an input from 13.
 pub(super) fn reduce_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    one(reduced(b, n)?.1)
+    one(reduced(b, n)?.g.emit(b)?)
 }
 
 /// ReduceMean, y = mean of x over axes. dx = g/count, constant over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceMean.html> Axes are an input from 18.
 pub(super) fn reduce_mean(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (axes, g) = reduced(b, n)?;
+    let Reduced { axes, g, .. } = reduced(b, n)?;
     let x = n.x(0)?;
     let sizes = axes.iter().map(|&axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
     #[expect(clippy::cast_precision_loss, reason = "a number of elements")]
-    one(b.scale(g, 1.0 / product(sizes)?.max(1) as f64)?)
+    let share = 1.0 / product(sizes)?.max(1) as f64;
+    one((share * g).emit(b)?)
 }
 
 /// ReduceMax and ReduceMin. dx = g·[x = y], shared equally among ties, as PyTorch's amax.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceMax.html> Axes are an input from 18.
 pub(super) fn reduce_extreme(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (axes, g) = reduced(b, n)?;
-    let x = n.x(0)?;
-    let kept = b.shape(g)?;
-    let y = b.reshape(n.y(), &kept)?;
-    let hit = b.equal(x, y, x)?;
-    let count = b.sum(hit, &axes)?;
-    let share = b.div(g, count)?;
-    one(b.mul(hit, share)?)
+    let Reduced { axes, g, x, y } = reduced(b, n)?;
+    let hit = x.equal(y);
+    one((hit * (g / hit.sum(&axes))).emit(b)?)
 }
 
-/// As [`reduced`], and the output with those axes at size 1. What the operator does where it reduces
-/// nothing is not settled, so that is refused.
-fn with_output(b: &mut Builder<'_>, n: &Call) -> Result<(Vec<usize>, ValueId, ValueId)> {
-    let (axes, g) = reduced(b, n)?;
-    if axes.is_empty() && n.attrs().flag("noop_with_empty_axes") {
+/// As [`reduced`]. What the operator does where it reduces nothing is not settled, so that is refused.
+fn some_reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
+    let reduced = reduced(b, n)?;
+    if reduced.axes.is_empty() && n.attrs().flag("noop_with_empty_axes") {
         bail!(Unsupported, "attribute noop_with_empty_axes is 1 without axes; supported: axes");
     }
-    let kept = b.shape(g)?;
-    let y = b.reshape(n.y(), &kept)?;
-    Ok((axes, g, y))
+    Ok(reduced)
 }
 
 /// ReduceL1, y = Σ |x| over axes. dx = g·sign(x); 0 at 0, as PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceL1.html> Axes are an input from 18.
 pub(super) fn reduce_l1(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (_, g, _) = with_output(b, n)?;
-    let sign = b.sign(n.x(0)?)?;
-    one(b.mul(g, sign)?)
+    let Reduced { g, x, .. } = some_reduced(b, n)?;
+    one((g * x.sign()).emit(b)?)
 }
 
 /// ReduceL2, y = √Σ x² over axes. dx = g·x/y; 0 where y = 0, as PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceL2.html> Axes are an input from 18.
 pub(super) fn reduce_l2(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (_, g, y) = with_output(b, n)?;
+    let Reduced { g, x, y, .. } = some_reduced(b, n)?;
     // Where y = 0, x is 0 too: 0/1.
-    let zero = b.scalar(y, 0.0)?;
-    let none = b.equal(y, zero, y)?;
-    let divisor = b.add(y, none)?;
-    let share = b.div(g, divisor)?;
-    one(b.mul(share, n.x(0)?)?)
+    one((g / (y + y.is_zero()) * x).emit(b)?)
 }
 
 /// ReduceSumSquare, y = Σ x² over axes. dx = 2·g·x.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceSumSquare.html> Axes are an input from 18.
 pub(super) fn reduce_sum_square(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (_, g, _) = with_output(b, n)?;
-    let twice = b.scale(g, 2.0)?;
-    one(b.mul(twice, n.x(0)?)?)
+    let Reduced { g, x, .. } = some_reduced(b, n)?;
+    one((2.0 * g * x).emit(b)?)
 }
 
 /// ReduceLogSum, y = ln Σ x over axes. dx = g·e^(−y).
 /// <https://onnx.ai/onnx/operators/onnx__ReduceLogSum.html> Axes are an input from 18.
 pub(super) fn reduce_log_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (_, g, y) = with_output(b, n)?;
-    let sum = b.exp(y)?;
-    one(b.div(g, sum)?)
+    let Reduced { g, y, .. } = some_reduced(b, n)?;
+    one((g / y.exp()).emit(b)?)
 }
 
 /// ReduceLogSumExp, y = ln Σ e^x over axes. dx = g·e^(x − y).
 /// <https://onnx.ai/onnx/operators/onnx__ReduceLogSumExp.html> Axes are an input from 18.
 pub(super) fn reduce_log_sum_exp(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (_, g, y) = with_output(b, n)?;
-    let apart = b.sub(n.x(0)?, y)?;
-    let share = b.exp(apart)?;
-    one(b.mul(g, share)?)
+    let Reduced { g, x, y, .. } = some_reduced(b, n)?;
+    one((g * (x - y).exp()).emit(b)?)
 }
 
 /// ReduceProd, y = Π x over axes. dx = g·(the product of all others), which holds at zeros too.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceProd.html> Axes are an input from 18.
 pub(super) fn reduce_prod(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (axes, mut g, _) = with_output(b, n)?;
+    let Reduced { axes, g, .. } = some_reduced(b, n)?;
+    let mut g = g.emit(b)?;
     // Axis by axis: the others of the row, times the products of the other rows.
     let mut rows = n.x(0)?;
     for axis in axes {
@@ -164,23 +155,16 @@ pub(super) fn cum_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// last); before, over all axes from `axis` (default 1) on.
 /// <https://onnx.ai/onnx/operators/onnx__Softmax.html>
 pub(super) fn softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let (g, y) = (n.cot(b)?, n.y());
-    let axes = softmax_axes(b, n)?;
-    let weighted = b.mul(g, y)?;
-    let mean = b.sum(weighted, &axes)?;
-    let apart = b.sub(g, mean)?;
-    one(b.mul(y, apart)?)
+    let (s, axes) = (n.symbols(), softmax_axes(b, n)?);
+    one((s.y * (s.g - (s.g * s.y).sum(&axes))).emit(b)?)
 }
 
 /// LogSoftmax, y = x − ln Σ exp(x). dx = g − exp(y)·Σ g, over the axes of Softmax.
 /// <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>
 pub(super) fn log_softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let g = n.full(b)?;
-    let axes = softmax_axes(b, n)?;
-    let sum = b.sum(g, &axes)?;
-    let share = b.exp(n.y())?;
-    let shared = b.mul(share, sum)?;
-    one(b.sub(g, shared)?)
+    let (s, axes) = (n.symbols(), softmax_axes(b, n)?);
+    let g = s.full();
+    one((g - s.y.exp() * g.sum(&axes)).emit(b)?)
 }
 
 fn softmax_axes(b: &Builder<'_>, n: &Call) -> Result<Vec<usize>> {
