@@ -3,7 +3,13 @@
 use std::path::Path;
 
 use gradcam::{Explainer, LayerInfo, Model};
-use testkit::{NETWORKS, network};
+use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
+use prost::Message;
+use testkit::{
+    NETWORKS,
+    build::{constant, f32s, i64s, int, ints, model, node, weights},
+    network,
+};
 
 /// Network, layer, its value, and why it is the right one.
 const DEFAULTS: [(&str, &str, &str, &str); 15] = [
@@ -152,4 +158,86 @@ fn the_tree_is_that_of_torch() {
         let explainer = Explainer::builder(network(name).0).build().expect("an explainer");
         assert_eq!(children(explainer.layer_list(), parent).join(" "), want, "{name} {parent}");
     }
+}
+
+/// The nodes of a product in a file of ONNX Runtime's dynamic quantization; the weights, or what stands for them, have a
+/// scale of 0.5.
+fn dynamic(op: &str, x: &str, w: &str, y: &str) -> Vec<NodeProto> {
+    let named = |what: &str| format!("{y}.{what}");
+    let (q, s, z) = (named("q"), named("s"), named("z"));
+    let (whole, float, scale) = (named("whole"), named("float"), named("scale"));
+    let mut nodes = vec![node("DynamicQuantizeLinear", &[x], &[&q, &s, &z], vec![])];
+    let (w, of_w) = match w {
+        constant if constant.starts_with("w.") => (constant.to_owned(), "half".to_owned()),
+        value => {
+            let (wq, ws, wz) = (named("wq"), named("ws"), named("wz"));
+            nodes.push(node("DynamicQuantizeLinear", &[value], &[&wq, &ws, &wz], vec![]));
+            (wq, ws)
+        }
+    };
+    nodes.extend([
+        node(op, &[&q, &w, &z], &[&whole], vec![]),
+        node("Cast", &[&whole], &[&float], vec![int("to", 1)]),
+        node("Mul", &[&s, &of_w], &[&scale], vec![]),
+        node("Mul", &[&float, &scale], &[y], vec![]),
+    ]);
+    nodes
+}
+
+fn whole(name: &str, dims: &[i64]) -> TensorProto {
+    let count = usize::try_from(dims.iter().product::<i64>()).expect("a size");
+    constant(name, DataType::Int8, dims, (0..count).map(|i| (i * 37 % 19) as u8).collect())
+}
+
+fn default_of(nodes: Vec<NodeProto>, mut constants: Vec<TensorProto>) -> String {
+    constants.push(f32s("half", &[], &[0.5]));
+    let inputs = [("x", DataType::Float, &[1, 3, 8, 8][..])];
+    let proto = model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let explainer = Explainer::builder(model).build().expect("an explainer");
+    explainer.layers().next().expect("a layer").1.to_owned()
+}
+
+#[test]
+fn the_default_layer_of_dynamically_quantized_models() {
+    let mut nodes = dynamic("ConvInteger", "x", "w.conv", "c");
+    nodes.push(node("Relu", &["c"], &["a"], vec![]));
+    nodes.push(node("GlobalAveragePool", &["a"], &["p"], vec![]));
+    nodes.push(node("Flatten", &["p"], &["f"], vec![]));
+    nodes.extend(dynamic("MatMulInteger", "f", "w.head", "y"));
+    let constants = vec![whole("w.conv", &[4, 3, 3, 3]), whole("w.head", &[4, 5])];
+    assert_eq!(default_of(nodes, constants), "a", "behind the convolution's activation");
+
+    // Two blocks of attention over patches of 4×4.
+    let mut nodes = vec![
+        node("Conv", &["x", "patch"], &["e"], vec![ints("strides", &[4, 4])]),
+        node("Reshape", &["e", "flat"], &["r"], vec![]),
+        node("Transpose", &["r"], &["t0"], vec![ints("perm", &[0, 2, 1])]),
+    ];
+    for (block, (from, to)) in [("t0", "t1"), ("t1", "t2")].into_iter().enumerate() {
+        let named = |what: &str| format!("{what}{block}");
+        let normal = named("norm");
+        nodes.push(node("LayerNormalization", &[from, "unit"], &[&normal], vec![]));
+        for (part, weights) in [("query", "w.q"), ("key", "w.k"), ("value", "w.v")] {
+            nodes.extend(dynamic("MatMulInteger", &normal, weights, &named(part)));
+        }
+        let (turned, weights, soft) = (named("turned"), named("weights"), named("soft"));
+        nodes.push(node("Transpose", &[&named("key")], &[&turned], vec![ints("perm", &[0, 2, 1])]));
+        nodes.extend(dynamic("MatMulInteger", &named("query"), &turned, &weights));
+        nodes.push(node("Softmax", &[&weights], &[&soft], vec![int("axis", -1)]));
+        nodes.extend(dynamic("MatMulInteger", &soft, &named("value"), &named("mixed")));
+        nodes.push(node("Add", &[from, &named("mixed")], &[to], vec![]));
+    }
+    nodes.push(node("ReduceMean", &["t2"], &["m"], vec![ints("axes", &[1]), int("keepdims", 0)]));
+    nodes.extend(dynamic("MatMulInteger", "m", "w.head", "y"));
+    let constants = vec![
+        weights("patch", &[8, 3, 4, 4]),
+        i64s("flat", &[3], &[1, 8, 4]),
+        f32s("unit", &[8], &[1.0; 8]),
+        whole("w.q", &[8, 8]),
+        whole("w.k", &[8, 8]),
+        whole("w.v", &[8, 8]),
+        whole("w.head", &[8, 5]),
+    ];
+    assert_eq!(default_of(nodes, constants), "norm1", "the norm in front of the last attention");
 }

@@ -70,12 +70,13 @@ fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
     while let Some(value) = open.pop() {
         for &reader in graph.consumers(value) {
             let op = graph.node(reader).op();
-            if matches!(op, "MatMul" | "Einsum") {
-                let inputs = graph.node_inputs(reader).iter().flatten();
-                return inputs.filter(|input| active.contains(input)).count() == 2;
+            if matches!(op, "MatMul" | "MatMulInteger" | "Einsum") {
+                // Behind them come zero points.
+                let operands = graph.node_inputs(reader).iter().take(2).flatten();
+                return operands.filter(|input| active.contains(input)).count() == 2;
             }
             // Torch's newer exporter replaces the weights of a row that is masked as a whole.
-            if LAYOUT.contains(&op) || op == "Where" {
+            if LAYOUT.contains(&op) || matches!(op, "DynamicQuantizeLinear" | "Where") {
                 open.extend(graph.node_outputs(reader).iter().flatten());
             }
         }
@@ -94,8 +95,27 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
     while let Some(value) = open.pop() {
         let producer = graph.producer(value).filter(|_| seen.insert(value));
         let Some(producer) = producer else { continue };
-        let from = inputs(producer);
+        // Scale and zero point are no way to the value.
+        let made = graph.node_outputs(producer).first().copied().flatten();
+        if graph.node(producer).op() == "DynamicQuantizeLinear" && made != Some(value) {
+            continue;
+        }
+        let mut from = inputs(producer);
+        if graph.node(producer).op() == "MatMulInteger" {
+            // Zero points and scales are made of the value itself.
+            let operands = graph.node_inputs(producer).iter().take(2).flatten().copied();
+            from = operands.filter(|value| active.contains(value)).collect();
+        }
         match (graph.node(producer).op(), from.as_slice()) {
+            ("MatMulInteger", [read]) => {
+                let quantized = graph
+                    .producer(*read)
+                    .filter(|id| graph.node(*id).op() == "DynamicQuantizeLinear");
+                let read = quantized
+                    .and_then(|id| graph.node_inputs(id).first().copied().flatten())
+                    .unwrap_or(*read);
+                return Some(before_layout(graph, read));
+            }
             ("MatMul" | "Gemm" | "Conv", [read]) => return Some(before_layout(graph, *read)),
             _ => open.extend(from),
         }

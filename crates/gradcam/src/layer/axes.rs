@@ -199,7 +199,7 @@ fn of_output(
         |name: &str, at: usize| node.attr_ints(name).map(<[i64]>::to_vec).or_else(|| ints(at));
     match node.op() {
         "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool"
-        | "GlobalMaxPool" | "DepthToSpace" | "SpaceToDepth" | "QLinearConv" => {
+        | "GlobalMaxPool" | "DepthToSpace" | "SpaceToDepth" | "QLinearConv" | "ConvInteger" => {
             Some(sliding(first(), sizes))
         }
         "Transpose" => {

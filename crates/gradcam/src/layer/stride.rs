@@ -8,7 +8,8 @@ use super::{View, Views};
 
 /// Operators whose attribute `strides` says it; the ratio of the sizes does not, as windows without
 /// padding shorten a map as well.
-const STRIDED: &[&str] = &["AveragePool", "Conv", "LpPool", "MaxPool"];
+const STRIDED: &[&str] =
+    &["AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool", "QLinearConv"];
 
 /// Operators that take maps apart and put them together.
 const PIECES: &[&str] = &["Concat", "Pad", "Slice", "Split"];
