@@ -1,4 +1,4 @@
-//! The error of this crate, and what each kind of it is to other faces of the project.
+//! The error of this crate.
 
 use std::fmt;
 
@@ -33,23 +33,6 @@ pub enum ErrorKind {
     Engine,
     /// A hook returned an error; it is the source of this one.
     Hook,
-}
-
-impl ErrorKind {
-    /// Every kind with its HTTP status and its Python exception.
-    pub const TABLE: &'static [(Self, u16, &'static str)] = &[
-        (Self::Io, 500, "OSError"),
-        (Self::Model, 422, "ModelError"),
-        (Self::Unsupported, 501, "UnsupportedError"),
-        (Self::Layer, 404, "LayerError"),
-        (Self::Target, 400, "TargetError"),
-        (Self::Method, 400, "MethodError"),
-        (Self::Image, 400, "ImageError"),
-        (Self::Input, 400, "InputError"),
-        (Self::Memory, 413, "MemoryError"),
-        (Self::Engine, 500, "EngineError"),
-        (Self::Hook, 500, "HookError"),
-    ];
 }
 
 /// An error with its kind, the node it is about where there is one, and its source.
