@@ -1,5 +1,7 @@
 //! The layer that is taken where none is named, and the tree of modules, on whole networks.
 
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
 use std::path::Path;
 
 use gradcam::{Explainer, LayerInfo, Model};
