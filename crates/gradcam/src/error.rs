@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Engine,
     /// A hook returned an error; it is the source of this one.
     Hook,
+    /// Whoever was told of the progress ended the work.
+    Canceled,
 }
 
 /// An error with its kind, the node it is about where there is one, and its source.

@@ -26,6 +26,7 @@ use crate::{
     layer::{Grid, LayerInfo},
     method::Method,
     program::{Cache, Runtime},
+    progress::Observer,
     targets::{Head, Kind, Target, TargetSpec},
 };
 
@@ -49,6 +50,7 @@ pub struct Explainer {
     warnings: Vec<Warning>,
     /// Whether what the engine's defaults give is computed too.
     compare_deployed: bool,
+    observer: Option<Observer>,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
     /// The methods whose overriding rules change nothing, for want of a node that they are for.

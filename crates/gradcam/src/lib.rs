@@ -11,6 +11,7 @@ mod memory;
 mod method;
 mod network;
 mod program;
+mod progress;
 mod targets;
 
 pub use error::{Error, ErrorKind, Result};
@@ -28,6 +29,7 @@ pub use network::{
 };
 pub use onnx_grad;
 pub use onnx_grad::Model;
+pub use progress::Progress;
 pub use targets::{Target, TargetSpec};
 
 /// The examples of the project's README run as tests.

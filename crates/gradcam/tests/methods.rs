@@ -6,10 +6,17 @@
 #[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several tests")]
 mod common;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use gradcam::{
-    Explainer, ExplainerBuilder, Method, Model, Target,
+    ErrorKind, Explainer, ExplainerBuilder, Method, Model, Target,
     engine::EngineKind,
     image::{Limits, Photo},
 };
@@ -207,4 +214,33 @@ fn eigen_cam_by_hand() {
             assert!(largest_error(&got, &[3.0, 0.0, -1.0, -2.0]) < 1e-6, "{got:?} on {kind}");
         }
     }
+}
+
+/// Progress is told after each batch of runs, the last one with all of them; whoever is told may end it.
+#[test]
+fn progress_is_told_and_may_end_the_work() {
+    let case = method_cases().into_iter().find(|case| case.network == "resnet18").expect("a case");
+    let (model, batch) = subject(&case.network);
+    let x = batch.select(Axis(0), &[case.image]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (list, stop) = (told.clone(), Arc::new(AtomicBool::new(false)));
+    let stops = stop.clone();
+    let builder = builder(&model, EngineKind::Rten).layer("layer1.1").method(method("scorecam"));
+    let builder = builder.progress(move |progress| {
+        assert_eq!(progress.method, "scorecam");
+        list.lock().expect("a list").push((progress.done, progress.total));
+        if stops.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    let explainer = builder.build().expect("an explainer");
+    explainer.explain_batch(x.view(), &[Target::Class(3)]).expect("an explanation");
+    assert_eq!(told.lock().expect("a list").as_slice(), [(32, 64), (64, 64)]);
+    stop.store(true, Ordering::Relaxed);
+    let error = explainer.explain_batch(x.view(), &[Target::Class(3)]).expect_err("it was ended");
+    assert_eq!(error.kind(), ErrorKind::Canceled);
+    assert_eq!(error.to_string(), "scorecam was canceled after 32 of 64 runs");
+    assert_eq!(told.lock().expect("a list").len(), 3);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -13,6 +14,7 @@ use gradcam::{
     image::{OverlayStyle, Photo, Placement},
     ndarray::{ArrayD, Axis, Slice},
 };
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Drawn, Item, Stages, draw,
@@ -62,6 +64,20 @@ impl<'a> Job<'a> {
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = engine.set(builder, threads);
+        let bar = passes_bar(args);
+        builder = builder.progress(move |progress| {
+            // It was finished for another layer or target.
+            if bar.is_finished() {
+                bar.reset();
+            }
+            bar.set_length(progress.total as u64);
+            bar.set_message(progress.method);
+            bar.set_position(progress.done as u64);
+            if progress.done == progress.total {
+                bar.finish_and_clear();
+            }
+            ControlFlow::Continue(())
+        });
         if let Some(bytes) = args.max_memory {
             builder = builder.max_memory(bytes);
         }
@@ -262,6 +278,18 @@ impl<'a> Job<'a> {
         }
         name
     }
+}
+
+/// The progress of methods that run the network again and again, of one image; of several there is a bar of images.
+fn passes_bar(args: &ExplainArgs) -> ProgressBar {
+    if args.images.len() > 1 || args.output.quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Whether there is one image, or one run.

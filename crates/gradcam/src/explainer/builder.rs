@@ -1,6 +1,6 @@
 //! Says how a model is to be explained, and checks it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
@@ -19,6 +19,7 @@ use crate::{
     memory,
     method::Method,
     program::{Cache, Runtime},
+    progress::{Observer, Progress},
     targets::head,
 };
 
@@ -36,6 +37,7 @@ pub struct ExplainerBuilder {
     inputs: Vec<(String, Tensor)>,
     output: Option<String>,
     compare_deployed: bool,
+    observer: Option<Observer>,
 }
 
 impl ExplainerBuilder {
@@ -52,6 +54,7 @@ impl ExplainerBuilder {
             inputs: Vec::new(),
             output: None,
             compare_deployed: false,
+            observer: None,
         }
     }
 
@@ -129,6 +132,17 @@ impl ExplainerBuilder {
     #[must_use]
     pub fn compare_deployed(mut self, compare: bool) -> Self {
         self.compare_deployed = compare;
+        self
+    }
+
+    /// Sets what is told of the progress of methods that run parts of the network again, after each run, such as
+    /// ScoreCAM. Where it breaks, the explanation ends with an error of the kind `Canceled`. Several callers tell it at once.
+    #[must_use]
+    pub fn progress(
+        mut self,
+        observe: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Some(Observer::new(observe));
         self
     }
 
@@ -231,6 +245,7 @@ impl ExplainerBuilder {
             head,
             output: self.output,
             compare_deployed,
+            observer: self.observer,
             inputs,
             grid: self.grid,
             resolved,

@@ -18,6 +18,7 @@ use crate::{
     layer::Views,
     method::{Change, Passes},
     program::Program,
+    progress::{Observer, Progress},
     targets::{Kind, Target, class_input, other_input},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct ImagePasses<'a> {
     pub(super) x: ArrayViewD<'a, f32>,
     /// The values of the other inputs for this image, with their names.
     pub(super) given: Vec<(&'a str, Tensor)>,
+    pub(super) method: &'static str,
     pub(super) target: Target,
     pub(super) layer: usize,
     /// [K, …].
@@ -59,6 +61,8 @@ struct Batches<'a> {
     name: &'a str,
     copies: &'a ArrayD<f32>,
     others: &'a [(&'a str, &'a Tensor)],
+    method: &'static str,
+    observer: Option<&'a Observer>,
 }
 
 impl Batches<'_> {
@@ -90,6 +94,13 @@ impl Batches<'_> {
             match self.program.run(&inputs)?.pop() {
                 Some(Tensor::F32(array)) => scores.extend(array.iter().take(of_run)),
                 _ => bail!(Engine, "the engine gave no scores"),
+            }
+            if let Some(observer) = self.observer {
+                observer.tell(Progress {
+                    method: self.method,
+                    done: scores.len(),
+                    total: count,
+                })?;
             }
         }
         Ok(scores)
@@ -208,6 +219,8 @@ impl ImagePasses<'_> {
             name: name.as_str(),
             copies: &copies,
             others: &others,
+            method: self.method,
+            observer: explainer.observer.as_ref(),
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.view_mut();
@@ -310,6 +323,8 @@ impl Passes for ImagePasses<'_> {
             name: &image.name,
             copies: &copies,
             others: &others,
+            method: self.method,
+            observer: explainer.observer.as_ref(),
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.index_axis_mut(Axis(0), at);

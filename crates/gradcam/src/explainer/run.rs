@@ -306,6 +306,7 @@ impl Explainer {
                 explainer: self,
                 x: x.slice_axis(Axis(0), (item..=item).into()),
                 given: given.collect(),
+                method: explanation.method,
                 target,
                 layer,
                 activation: activation.index_axis(Axis(0), item),

@@ -1,0 +1,47 @@
+//! How far long work has come, and the way to end it.
+
+use std::{fmt, ops::ControlFlow, sync::Arc};
+
+use crate::{Result, error::bail};
+
+/// How far a method has come that runs parts of the network again, for one image, target and layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The method.
+    pub method: &'static str,
+    /// Changed images or activations whose scores are known.
+    pub done: usize,
+    /// All of them.
+    pub total: usize,
+}
+
+/// What is told of progress, after each run.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<dyn Fn(Progress) -> ControlFlow<()> + Send + Sync>);
+
+impl Observer {
+    pub(crate) fn new(
+        observe: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(observe))
+    }
+
+    /// # Errors
+    /// `Canceled` where the observer breaks.
+    pub(crate) fn tell(&self, progress: Progress) -> Result<()> {
+        let Progress { method, done, total } = progress;
+        match (self.0)(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                bail!(Canceled, "{method} was canceled after {done} of {total} runs")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
