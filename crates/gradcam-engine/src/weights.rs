@@ -1,5 +1,6 @@
 //! The tensors of a message, and their bytes.
 
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use onnx_grad::proto::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType};
 
 use super::error::Result;
@@ -41,33 +42,40 @@ pub(super) fn set_location(tensor: &mut TensorProto, location: &str, offset: u64
 
 /// Floats of another width as float32, little-endian; `None` for types that are no such floats.
 pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
-    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<u8> {
-        let (chunks, _) = bytes.as_chunks::<N>();
-        let mut wide = Vec::with_capacity(4 * chunks.len());
-        chunks.iter().for_each(|chunk| wide.extend_from_slice(&read(*chunk).to_le_bytes()));
-        wide
-    }
-    Some(match elem {
-        DataType::Float16 => each(bytes, |b| half(u16::from_le_bytes(b))),
-        DataType::Bfloat16 => {
-            each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
+    match elem {
+        DataType::Float16 => Some(widen_halves(bytes, f16::from_le_bytes)),
+        DataType::Bfloat16 => Some(widen_halves(bytes, bf16::from_le_bytes)),
+        DataType::Double => {
+            let (chunks, _) = bytes.as_chunks();
+            #[expect(clippy::cast_possible_truncation, reason = "rten computes in float32")]
+            let narrow = |chunk: &[u8; 8]| (f64::from_le_bytes(*chunk) as f32).to_le_bytes();
+            Some(chunks.iter().flat_map(narrow).collect())
         }
-        #[expect(clippy::cast_possible_truncation, reason = "rten computes in float32")]
-        DataType::Double => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        _ => return None,
-    })
+        _ => None,
+    }
+}
+
+/// Blocks of numbers at once, for which processors have instructions.
+fn widen_halves<T: Copy + Default>(bytes: &[u8], read: impl Fn([u8; 2]) -> T) -> Vec<u8>
+where
+    [T]: HalfFloatSliceExt,
+{
+    const BLOCK: usize = 1024;
+    let (numbers, _) = bytes.as_chunks::<2>();
+    let mut wide = Vec::with_capacity(4 * numbers.len());
+    let (mut halves, mut floats) = ([T::default(); BLOCK], [0f32; BLOCK]);
+    for block in numbers.chunks(BLOCK) {
+        let (halves, floats) = (&mut halves[..block.len()], &mut floats[..block.len()]);
+        halves.iter_mut().zip(block).for_each(|(half, bytes)| *half = read(*bytes));
+        halves.convert_to_f32_slice(floats);
+        wide.extend(floats.iter().flat_map(|float| float.to_le_bytes()));
+    }
+    wide
 }
 
 /// The value of an IEEE 754 binary16 number.
 pub fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let rest = u32::from(bits & 0x7fff) << 13;
-    if rest >= 0x7c00 << 13 {
-        return f32::from_bits(sign | 0x7f80_0000 | rest);
-    }
-    // The exponents are biased by 15 and by 127.
-    let value = f32::from_bits(rest) * f32::from_bits((127 + 112) << 23);
-    f32::from_bits(sign | value.to_bits())
+    f16::from_bits(bits).to_f32()
 }
 
 #[cfg(test)]
@@ -92,6 +100,16 @@ mod tests {
             assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half(0x7e00).is_nan());
+        // More than one block, the last one short.
+        let bits = || (0..u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00);
+        let bytes: Vec<u8> = bits().flat_map(u16::to_le_bytes).collect();
+        let wide = widen(DataType::Float16, &bytes).unwrap();
+        let want: Vec<u8> = bits().flat_map(|bits| half(bits).to_le_bytes()).collect();
+        assert_eq!(wide, want);
+        let wide = widen(DataType::Bfloat16, &[0x80, 0x3f, 0x20, 0xc1]).unwrap();
+        assert_eq!(wide, [1f32, -10.0].map(f32::to_le_bytes).concat());
+        let wide = widen(DataType::Double, &0.1f64.to_le_bytes()).unwrap();
+        assert_eq!(wide, 0.1f32.to_le_bytes());
         let bytes = [0x80, 0x3f, 0x20, 0xc1];
         let wide = [1f32.to_le_bytes(), (-10f32).to_le_bytes()].concat();
         assert_eq!(widen(DataType::Bfloat16, &bytes), Some(wide));

@@ -1,5 +1,7 @@
 //! Tensor messages: their size, their bytes, their numbers.
 
+use half::{bf16, f16};
+
 use crate::{
     error::{Result, bail},
     proto::{TensorProto, tensor_proto::DataType},
@@ -55,22 +57,8 @@ pub(crate) fn floats(elem: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
     Some(match elem {
         DataType::Float => each(bytes, |b| f32::from_le_bytes(b).into()),
         DataType::Double => each(bytes, f64::from_le_bytes),
-        DataType::Float16 => each(bytes, |b| half_to_f64(u16::from_le_bytes(b))),
-        DataType::Bfloat16 => {
-            each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16).into())
-        }
+        DataType::Float16 => each(bytes, |b| f16::from_le_bytes(b).to_f64()),
+        DataType::Bfloat16 => each(bytes, |b| bf16::from_le_bytes(b).to_f64()),
         _ => return None,
     })
-}
-
-/// The value of an IEEE 754 binary16 number.
-fn half_to_f64(bits: u16) -> f64 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let fraction = f64::from(bits & 0x03ff);
-    sign * match (bits >> 10) & 0x1f {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
-    }
 }
