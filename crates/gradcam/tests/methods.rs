@@ -244,3 +244,30 @@ fn progress_is_told_and_may_end_the_work() {
     assert_eq!(error.to_string(), "scorecam was canceled after 32 of 64 runs");
     assert_eq!(told.lock().expect("a list").len(), 3);
 }
+
+/// Where the layer is read by the affine step itself, the channels meet in the layer: y = mean of 2·A_0 − A_1, so that
+/// w = (y − y_k)/y with y_0 = −mean A_1 and y_1 = 2·mean A_0.
+#[test]
+fn ablation_cam_by_hand_in_front_of_a_convolution() {
+    let nodes = vec![
+        node("Relu", &["x"], &["a"], vec![]),
+        node("Conv", &["a", "w"], &["c"], vec![]),
+        node("GlobalAveragePool", &["c"], &["p"], vec![]),
+        node("Flatten", &["p"], &["y"], vec![]),
+    ];
+    let constants = vec![f32s("w", &[2, 2, 1, 1], &[2.0, -1.0, 0.5, 0.5])];
+    let inputs = [("x", DataType::Float, &[1, 2, 2, 2][..])];
+    let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let x = [1.0, 0.0, 0.0, 3.0, 0.0, 1.0, 1.0, 0.0];
+    let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], x.to_vec()).expect("an input");
+    for kind in EngineKind::ALL {
+        let builder = builder(&model, kind).layer("a").method(method("ablationcam"));
+        // The closed form makes no run of its own.
+        let builder = builder.progress(|progress| unreachable!("{progress:?}"));
+        let explained =
+            builder.build().expect("an explainer").explain_batch(x.view(), &[Target::Class(0)]);
+        let weights = &explained.expect("an explanation")[0].layers[0].weights;
+        assert!(largest_error(weights, &[2.0 / 1.5, -0.5 / 1.5]) < 1e-6, "{weights:?} on {kind}");
+    }
+}
