@@ -122,6 +122,16 @@ impl fmt::Display for Output {
 pub(super) struct Compiled {
     pub(super) program: Program,
     pub(super) outputs: Vec<Output>,
+    /// Of a program of [`Key::Channels`].
+    pub(super) channels: Option<Channels>,
+}
+
+/// How the channels of a layer lie in it and where they meet.
+pub(super) struct Channels {
+    /// The shape of the layer's value, images included.
+    pub(super) shape: Vec<usize>,
+    /// Of each value at which they meet, the channel of each element of one image.
+    pub(super) of_elements: Vec<Vec<usize>>,
 }
 
 /// The graph of a key, with scores and targets emitted.
@@ -186,6 +196,25 @@ impl Explainer {
         let affine = head.form.is_affine();
         let views = Views::new(graph, self.grid);
         Ok(separable(graph, &views, layer, head.value).filter(|_| affine))
+    }
+
+    /// How the channels of the layer of a key lie, for programs that need it.
+    pub(super) fn channels_of(&self, key: &Key, outputs: &[Output]) -> Result<Option<Channels>> {
+        let Key::Channels(shape, layer) = key else { return Ok(None) };
+        let graph = Graph::new(&self.model, &self.inputs.sizes(shape))?;
+        let views = Views::new(&graph, self.grid);
+        let value = graph.value(&self.layers[*layer].1)?;
+        let sizes = graph.fact(value).sizes().unwrap_or_default();
+        let shape = sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let mut of_elements = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let value = graph.value(&output.to_string())?;
+            match views.channels_of_elements(&graph, value) {
+                Some((channels, _)) => of_elements.push(channels),
+                None => bail!(Layer, "the channels of \"{output}\" are not known"),
+            }
+        }
+        Ok(Some(Channels { shape, of_elements }))
     }
 
     fn emission(&self, key: &Key) -> Result<Emission> {

@@ -255,30 +255,28 @@ impl ImagePasses<'_> {
     /// Scores without channels in closed form: y + Σ g·(P′ − P) over the elements of each channel.
     fn in_closed_form(&self, meeting: &Meeting, replacement: f32) -> Result<Vec<f32>> {
         let explainer = self.explainer;
-        let batch = self.fixed().unwrap_or(1);
-        let shape = self.shape(batch);
-        let graph = Graph::new(&explainer.model, &explainer.inputs.sizes(&shape))?;
-        let layer = graph.value(&explainer.layers[self.layer].1)?;
+        let shape = self.shape(self.fixed().unwrap_or(1));
         let compiled = explainer.compiled(Key::Channels(shape, self.layer))?;
-        let sizes = graph.fact(layer).sizes().unwrap_or_default();
-        let sizes: Vec<usize> =
-            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
-        let replaced = ArrayD::from_elem(sizes, replacement);
+        let Some(known) = &compiled.channels else {
+            bail!(
+                Layer,
+                "the channels of layer \"{}\" are not known",
+                explainer.layers[self.layer].0
+            )
+        };
+        let replaced = ArrayD::from_elem(known.shape.as_slice(), replacement);
         let inputs = [(explainer.layers[self.layer].1.as_str(), TensorView::from(&replaced))];
         let replaced = compiled.program.run(&inputs)?;
-        let views = Views::new(&graph, explainer.grid);
-        let channels = self.activation.len_of(Axis(0));
-        let mut scores = vec![f64::from(self.score); channels];
-        for (((output, replaced), value), gradient) in
-            compiled.outputs.iter().zip(replaced).zip(&meeting.values).zip(&meeting.gradients)
+        let mut scores = vec![f64::from(self.score); self.activation.len_of(Axis(0))];
+        let terms = meeting.values.iter().zip(&meeting.gradients);
+        for ((channels, replaced), (value, gradient)) in
+            known.of_elements.iter().zip(replaced).zip(terms)
         {
-            let found = views.channels_of_elements(&graph, graph.value(&output.to_string())?);
-            let (Some((of_element, _)), Tensor::F32(replaced)) = (found, replaced) else {
+            let Tensor::F32(replaced) = replaced else {
                 bail!(Engine, "the engine gave no floats")
             };
             let replaced = replaced.index_axis(Axis(0), 0);
-            let each =
-                of_element.iter().zip(replaced.iter()).zip(value.iter()).zip(gradient.iter());
+            let each = channels.iter().zip(replaced.iter()).zip(value.iter()).zip(gradient.iter());
             for (((channel, replaced), value), gradient) in each {
                 scores[*channel] +=
                     f64::from(*gradient) * (f64::from(*replaced) - f64::from(*value));

@@ -181,7 +181,8 @@ impl Explainer {
                 _ => self.runtime.program(&model)?,
             };
             timings.compile = started.elapsed();
-            Ok(Compiled { program, outputs })
+            let channels = self.channels_of(key, &outputs)?;
+            Ok(Compiled { program, outputs, channels })
         })
     }
 
