@@ -73,20 +73,18 @@ fn nothing_known_is_guessed_and_said() {
     ] {
         let resolved = resolve(&Overrides::default(), &[], None, &shape, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{shape:?}");
-        assert!(resolved.guessed());
+        assert!(resolved.guess.is_some());
         assert_eq!(resolved.labels, None);
     }
     let guessed = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Floats).unwrap();
-    let warning = guessed.warning.unwrap();
-    for part in [
-        "short side to 256 (bilinear filter), centre crop 224x224",
-        "mean [0.485, 0.456, 0.406]",
-        "--mean",
-    ] {
-        assert!(warning.contains(part), "{warning}");
+    let guess = guessed.guess.unwrap();
+    for part in
+        ["short side to 256 (bilinear filter), centre crop 224x224", "mean [0.485, 0.456, 0.406]"]
+    {
+        assert!(guess.contains(part), "{guess}");
     }
     let known = Overrides { imagenet: true, ..Overrides::default() };
-    assert!(!resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guessed());
+    assert!(!resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guess.is_some());
 }
 
 #[test]
@@ -109,8 +107,8 @@ fn values_carry_their_origin_into_json() {
     assert_eq!(json["preprocess"]["mean"], json!([127.0, 127.0, 127.0]));
     assert_eq!(json["preprocess"]["layout"], json!("NCHW"));
     assert_eq!(json["preprocess"]["filter"], json!("bicubic"));
-    let warning = json["warning"].as_str().unwrap();
-    assert!(warning.contains("short side") && !warning.contains("mean ["), "{warning}");
+    let guess = json["guess"].as_str().unwrap();
+    assert!(guess.contains("short side") && !guess.contains("mean ["), "{guess}");
 }
 
 #[test]
@@ -136,13 +134,13 @@ fn hugging_face_classes_and_forms() {
     ] {
         let resolved = with_files(&format!("hf {name}"), &[("preprocessor_config.json", &json.to_string())], &OPEN);
         assert_eq!(summary(&resolved), expected, "{name}");
-        assert!(!resolved.guessed(), "{name}");
-        assert_eq!(resolved.origins["mean"], Origin::PreprocessorConfig, "{name}");
+        assert!(!resolved.guess.is_some(), "{name}");
+        assert_eq!(resolved.origins.mean, Origin::PreprocessorConfig, "{name}");
     }
     let unknown = r#"{"image_processor_type": "NewImageProcessor", "size": 224}"#;
     let unknown = with_files("hf unknown class", &[("preprocessor_config.json", unknown)], &OPEN);
-    assert_eq!(unknown.origins["mean"], Origin::ImagenetDefault);
-    assert!(unknown.guessed());
+    assert_eq!(unknown.origins.mean, Origin::ImagenetDefault);
+    assert!(unknown.guess.is_some());
 }
 
 #[test]
@@ -162,8 +160,8 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
         let model = folder(&format!("found {name}"), &files).join(model);
         let resolved =
             resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
-        assert_eq!(resolved.origins["geometry"], Origin::PreprocessorConfig, "{name}");
-        assert_eq!(resolved.origins["labels"], Origin::HuggingFaceConfig, "{name}");
+        assert_eq!(resolved.origins.geometry, Origin::PreprocessorConfig, "{name}");
+        assert_eq!(resolved.origins.labels, Some(Origin::HuggingFaceConfig), "{name}");
         let labels = resolved.labels.unwrap();
         assert_eq!(
             (labels.len(), labels[1].as_str(), labels[10].as_str()),
@@ -175,7 +173,7 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
     let model = folder("found not", &files).join("weights/model.onnx");
     let resolved =
         resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
-    assert!(resolved.guessed(), "a folder that is not called onnx is not left");
+    assert!(resolved.guess.is_some(), "a folder that is not called onnx is not left");
 }
 
 #[test]
@@ -226,8 +224,8 @@ fn timm_config() {
         let resolved =
             with_files(&format!("timm {name}"), &[("config.json", &json.to_string())], &shape);
         assert_eq!(summary(&resolved), format!("{expected}{mean}"), "{name}");
-        assert_eq!(resolved.origins["mean"], Origin::TimmConfig, "{name}");
-        assert!(!resolved.guessed(), "{name}");
+        assert_eq!(resolved.origins.mean, Origin::TimmConfig, "{name}");
+        assert!(!resolved.guess.is_some(), "{name}");
         assert_eq!(resolved.labels.is_some(), name == "flat");
     }
     let described = json!({"architecture": "x", "pretrained_cfg": {"input_size": [3, 8, 8]},
@@ -257,8 +255,8 @@ fn metadata_of_the_model() {
     ] {
         let resolved = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{name}");
-        assert_eq!(resolved.origins["mean"], origin, "{name}");
-        assert_eq!(resolved.guessed(), origin == Origin::OnnxImage, "{name}: only the geometry is guessed");
+        assert_eq!(resolved.origins.mean, origin, "{name}");
+        assert_eq!(resolved.guess.is_some(), origin == Origin::OnnxImage, "{name}: only the geometry is guessed");
     }
 }
 
@@ -308,17 +306,17 @@ fn the_first_source_wins() {
         seen.push((
             resolved.preprocess.mean[0],
             resolved.labels.unwrap()[0].clone(),
-            resolved.origins["labels"],
+            resolved.origins.labels,
         ));
     }
     let expected = [
-        (9.0, "from the flag", Origin::Flag),
-        (1.0, "from gradcam.labels", Origin::GradcamMetadata),
-        (0.5, "from config.json", Origin::HuggingFaceConfig),
-        (0.0, "from names", Origin::Ultralytics),
-        (0.485, "from model.labels.txt", Origin::ModelLabelsTxt),
-        (0.485, "from labels.txt", Origin::LabelsTxt),
-        (0.485, "from synset.txt", Origin::SynsetTxt),
+        (9.0, "from the flag", Some(Origin::Flag)),
+        (1.0, "from gradcam.labels", Some(Origin::GradcamMetadata)),
+        (0.5, "from config.json", Some(Origin::HuggingFaceConfig)),
+        (0.0, "from names", Some(Origin::Ultralytics)),
+        (0.485, "from model.labels.txt", Some(Origin::ModelLabelsTxt)),
+        (0.485, "from labels.txt", Some(Origin::LabelsTxt)),
+        (0.485, "from synset.txt", Some(Origin::SynsetTxt)),
     ];
     assert_eq!(seen, expected.map(|(mean, label, origin)| (mean, label.to_owned(), origin)));
 }
@@ -548,7 +546,7 @@ fn integers_are_pixels_as_they_are() {
     assert_eq!(resolved.preprocess.rescale, 1.0);
     assert_eq!(resolved.preprocess.mean, [0.0; 3]);
     assert_eq!(resolved.preprocess.std, [1.0; 3]);
-    assert_eq!(resolved.origins["mean"], Origin::ModelType);
+    assert_eq!(resolved.origins.mean, Origin::ModelType);
     let mean = Overrides { mean: Some(vec![128.0]), ..Overrides::default() };
     let resolved = resolve(&mean, &[], None, &NCHW, Numbers::Integers).unwrap();
     assert_eq!(resolved.preprocess.mean, [128.0; 3]);

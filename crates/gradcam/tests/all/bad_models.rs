@@ -13,6 +13,8 @@ use gradcam::{
 };
 use testkit::fixture;
 
+use crate::one_each::OneEach;
+
 /// What a run may take here; some of the models want terabytes.
 const MEMORY: u64 = 64 << 20;
 
@@ -155,7 +157,7 @@ fn explained(model: Model) -> Result<(), String> {
         return Err("an image that is too large to be made".to_owned());
     }
     explainer
-        .explain_batch(ArrayD::zeros(shape).view(), &[Target::Argmax])
+        .explain_one_each(ArrayD::zeros(shape).view(), &[Target::Argmax])
         .map(|_| ())
         .map_err(text)
 }

@@ -14,6 +14,7 @@ use prost::Message;
 use testkit::{Exported, exported, fixture, largest_error};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -32,7 +33,7 @@ fn explain(
     let builder = Explainer::builder(model(file)).layer(layer).method(method.parse()?);
     let explainer = builder.engine(kind).library_places(common::library()).build()?;
     let x = ArrayD::from_shape_vec(of.input.shape.as_slice(), of.input.to_f32()).expect("an image");
-    Ok(explainer.explain_batch(x.view(), &[Target::Class(of.class)])?.remove(0))
+    Ok(explainer.explain_one_each(x.view(), &[Target::Class(of.class)])?.remove(0))
 }
 
 /// Compares scores and maps at every layer of the reference. `folded` layers show the norm behind them, with a
@@ -56,7 +57,7 @@ fn check(file: &str, of: &Exported, folded: &[(&str, &str)], absent: &[&str]) {
                         continue;
                     }
                 };
-                let warned = got.warnings.iter().any(|warning| warning.id == "folded-norm");
+                let warned = got.warnings.iter().any(|warning| warning.id() == "folded-norm");
                 let map: Vec<f32> = got.layers[0].map.iter().copied().collect();
                 let errors =
                     [largest_error(&got.scores, &of.scores.data), largest_error(&map, &want.data)];
@@ -186,7 +187,7 @@ fn a_detectors_classes_are_explained_at_their_highest_anchors() {
         let x = ArrayD::from_shape_vec(of.input.shape.as_slice(), of.input.to_f32());
         let x = x.expect("an image");
         let explain =
-            |target| explainer.explain_batch(x.view(), &[target]).expect("a map").remove(0);
+            |target| explainer.explain_one_each(x.view(), &[target]).expect("a map").remove(0);
         let best = explain(Target::Argmax);
         assert_eq!(best.class.index, 1, "{kind}");
         let probability = 1.0 / (1.0 + (-best.class.score).exp());
@@ -214,7 +215,7 @@ fn inputs_that_nothing_reads_are_not_asked_for() {
     let left_behind = changed("torch_script", |graph| graph.input.push(declare("Sub/y:0", &float)));
     let explainer = Explainer::builder(left_behind).build().expect("one input");
     let x = ArrayD::zeros(vec![1, 3, 8, 8]);
-    explainer.explain_batch(x.view(), &[Target::Class(0)]).expect("a map");
+    explainer.explain_one_each(x.view(), &[Target::Class(0)]).expect("a map");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! pytorch-grad-cam, and on networks that are worked out by hand.
 
 use gradcam::{
-    ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Model, Target,
+    ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Model, Summary, Target,
     engine::EngineKind,
     image::{
         Overrides, gradient_heatmap, gradient_picture, magnitude_picture,
@@ -16,6 +16,7 @@ use testkit::build::{self, f32s, int, node};
 use testkit::{GUIDED_NETWORKS, guided, largest_error};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -45,7 +46,7 @@ fn networks_equal_pytorch_grad_cam_in_a_batch_with_a_target_each() {
             let mut maps: Vec<Vec<Vec<f64>>> = Vec::new();
             for (method, want) in &known.methods {
                 let explainer = on(kind, of(&model, method)).build().expect("an explainer");
-                let explanations = explainer.explain_batch(x.view(), &targets).expect("maps");
+                let explanations = explainer.explain_one_each(x.view(), &targets).expect("maps");
                 maps.push(Vec::new());
                 for (item, explanation) in explanations.iter().enumerate() {
                     let label = format!("{name} {method} item {item} on {kind}");
@@ -103,11 +104,11 @@ fn linear(activation: &str, weights: &[f32]) -> Model {
 fn explained(model: &Model, kind: EngineKind, method: &str, target: Target) -> Explanation {
     let explainer = on(kind, of(model, method)).build().expect("an explainer");
     let x: Array4<f32> = array![[[[1.0, 2.0], [-3.0, 4.0]]]];
-    explainer.explain_batch(x.view().into_dyn(), &[target]).expect("a map").remove(0)
+    explainer.explain_one_each(x.view().into_dyn(), &[target]).expect("a map").remove(0)
 }
 
 fn ids(explanation: &Explanation) -> Vec<&str> {
-    explanation.warnings.iter().map(|warning| warning.id).collect()
+    explanation.warnings.iter().map(|warning| warning.id()).collect()
 }
 
 /// At x = [1, 2, −3, 4] the third unit is not active.
@@ -143,7 +144,8 @@ fn every_kind_of_target() {
                 assert_eq!(map3(&got).iter().copied().collect::<Vec<_>>(), wanted, "{label}");
                 assert_eq!(got.layers[0].map.shape(), [1, 2, 2], "{label}");
                 assert_eq!((got.layers[0].layer.as_str(), got.method), ("x", method), "{label}");
-                assert_eq!(got.to_json(1)["layers"][0]["shape"], serde_json::json!([1, 2, 2]));
+                let summary = Summary::of(&got, 1, ToString::to_string);
+                assert_eq!(summary.layers[0].shape, [1, 2, 2]);
                 let zero = wanted.iter().all(|value| *value == 0.0);
                 assert_eq!(ids(&got).contains(&"zero-gradient"), zero, "{label}");
                 assert!(!ids(&got).contains(&"no-relu"), "{label}");
@@ -188,7 +190,7 @@ fn maps_have_their_channels_first() {
                 let overrides =
                     Overrides { layout: Some(layout), imagenet: true, ..Overrides::default() };
                 let builder = on(kind, of(model, method)).preprocess(overrides);
-                builder.build().expect("an explainer").explain_batch(x, &targets).expect("maps")
+                builder.build().expect("an explainer").explain_one_each(x, &targets).expect("maps")
             };
             let one = run(&first, Layout::Nchw, x.view().into_dyn());
             let other = run(&last, Layout::Nhwc, turned.into_dyn());
@@ -216,7 +218,7 @@ fn a_layer_is_refused_and_limits_hold() {
         );
         let explainer = of(&model, row.id).max_memory(8).build().expect("an explainer");
         let x = Array4::<f32>::ones((1, 1, 2, 2));
-        let error = explainer.explain_batch(x.view().into_dyn(), &[Target::Argmax]);
+        let error = explainer.explain_one_each(x.view().into_dyn(), &[Target::Argmax]);
         assert_eq!(error.expect_err("8 bytes").kind(), ErrorKind::Memory);
     }
 }

@@ -16,6 +16,7 @@ use prost::Message;
 use testkit::{InputCase, InputValue, fixture, input_cases, largest_error};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What an engine refuses, and what it says. A network that runs all the same is an error.
 const REFUSED: &[(EngineKind, &str, &str)] =
@@ -66,7 +67,7 @@ fn wrong(name: &str, case: &InputCase, kind: EngineKind) -> gradcam::Result<Vec<
     let image = floats(&case.inputs["image"]);
     let targets: Vec<Target> = case.classes.iter().map(|&class| Target::Class(class)).collect();
     let whole = explainer(name, case, kind, Slice::from(..));
-    let explained = whole.explain_batch(image.view(), &targets)?;
+    let explained = whole.explain_one_each(image.view(), &targets)?;
     let mut wrong = Vec::new();
     let mut check = |what: String, got: Vec<f32>, want: &[f64]| {
         let error = largest_error(&got, want);
@@ -74,13 +75,13 @@ fn wrong(name: &str, case: &InputCase, kind: EngineKind) -> gradcam::Result<Vec<
             wrong.push(format!("{what}: {error:.1e}"));
         }
     };
-    let scores = explained.iter().flat_map(|e| e.scores.clone()).collect();
+    let scores = explained.iter().flat_map(|e| e.scores.iter().copied()).collect();
     check("scores".to_owned(), scores, &case.scores.data);
     for (at, target) in targets.iter().enumerate() {
         // Alone it has the same map, also where the model fixes the batch.
         let one = Slice::from(at..=at);
         let alone = explainer(name, case, kind, one);
-        let alone = alone.explain_batch(image.slice_axis(Axis(0), one), &[*target])?;
+        let alone = alone.explain_one_each(image.slice_axis(Axis(0), one), &[*target])?;
         for (place, (layer, want)) in case.layers.iter().enumerate() {
             let size = want.data.len() / want.shape[0];
             for (how, got) in [("batch", &explained[at]), ("alone", &alone[0])] {
@@ -139,7 +140,7 @@ fn a_value_without_a_batch_is_used_for_each_image() {
         let maps = |value: ArrayD<f32>| {
             let builder = on(kind, Explainer::builder(open("two_branches")));
             let explainer = builder.input("features", value).build().expect("an explainer");
-            let explained = explainer.explain_batch(image.view(), &[Target::Class(1); 2]);
+            let explained = explainer.explain_one_each(image.view(), &[Target::Class(1); 2]);
             let maps = explained.expect("maps").into_iter();
             maps.map(|e| e.layers[0].map.clone()).collect::<Vec<_>>()
         };
@@ -162,7 +163,7 @@ fn an_input_gets_another_value() {
         };
         let map = |explainer: &Explainer| {
             let one = image.slice_axis(Axis(0), Slice::from(..1));
-            let explained = explainer.explain_batch(one, &[Target::Class(1)]).expect("a map");
+            let explained = explainer.explain_one_each(one, &[Target::Class(1)]).expect("a map");
             (explained[0].layers[0].map.clone(), explained[0].timings.compile)
         };
         let mut explainer = of(row(0));
@@ -187,7 +188,7 @@ fn any_number_of_images_for_a_fixed_batch() {
     let classes = order.map(|at| Target::Class(case.classes[at]));
     for kind in EngineKind::ALL {
         let explainer = explainer("photo_uint8", case, kind, Slice::from(..));
-        let explained = explainer.explain_batch(six.view(), &classes).expect("maps");
+        let explained = explainer.explain_one_each(six.view(), &classes).expect("maps");
         assert_eq!(explained.len(), 6);
         for ((explained, at), target) in explained.iter().zip(order).zip(classes) {
             assert_eq!(explained.target, target);
@@ -199,7 +200,7 @@ fn any_number_of_images_for_a_fixed_batch() {
             }
         }
         let half = six.mapv(|number| number + 0.5);
-        let message = explainer.explain_batch(half.view(), &classes).expect_err("no integers");
+        let message = explainer.explain_one_each(half.view(), &classes).expect_err("no integers");
         assert!(message.to_string().contains("takes uint8"), "{message}");
     }
 }
@@ -218,7 +219,7 @@ fn types_that_an_engine_lacks_are_refused_by_name() {
         let map = |kind| {
             let explainer = on(kind, Explainer::builder(model.clone())).build()?;
             let explained =
-                explainer.explain_batch(image.view(), &[Target::Class(case.classes[0]); 2]);
+                explainer.explain_one_each(image.view(), &[Target::Class(case.classes[0]); 2]);
             explained
                 .map(|explained| explained[0].layers[0].map.iter().copied().collect::<Vec<_>>())
         };

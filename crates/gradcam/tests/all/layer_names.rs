@@ -4,6 +4,8 @@ use gradcam::{Explainer, Model, Result};
 use ndarray::ArrayD;
 use testkit::fixture;
 
+use crate::one_each::OneEach;
+
 /// The operator that makes the layer's value, and the warnings of an explanation at that layer.
 fn explained(exporter: &str, layer: &str) -> Result<(String, Vec<&'static str>)> {
     let model = Model::open(fixture(&format!("exporters/{exporter}.onnx")))?;
@@ -15,8 +17,8 @@ fn explained(exporter: &str, layer: &str) -> Result<(String, Vec<&'static str>)>
     let before = model.graph().node.iter().take_while(|other| other.output[0] != value);
     let nth = before.filter(|other| other.op() == node.op()).count();
     let x = ArrayD::from_shape_fn(vec![1, 3, 8, 8], |at| (at[2] * 8 + at[3]) as f32 / 64.0);
-    let explanation = explainer.explain_batch(x.view(), &[Default::default()])?;
-    let warnings = explanation[0].warnings.iter().map(|warning| warning.id);
+    let explanation = explainer.explain_one_each(x.view(), &[Default::default()])?;
+    let warnings = explanation[0].warnings.iter().map(|warning| warning.id());
     Ok((format!("{} {nth}", node.op()), warnings.filter(|id| *id == "folded-norm").collect()))
 }
 

@@ -7,6 +7,7 @@ use prost::Message;
 use testkit::build::{f32s, i64s, int, ints, model, node, text, weights};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 const F32: DataType = DataType::Float;
 
@@ -49,7 +50,7 @@ fn explained(
     let x = ArrayD::from_shape_fn(vec![2, 3, 8, 12], |at| {
         ((at[0] * 31 + at[1] * 17 + at[2] * 7 + at[3] * 3) % 23) as f32 / 11.0 - 0.9
     });
-    builder.build()?.explain_batch(x.view(), &[Target::Class(1), Target::Class(4)])
+    builder.build()?.explain_one_each(x.view(), &[Target::Class(1), Target::Class(4)])
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_map_does_not_depend_on_the_layout() {
                     let apart = (&got.map - &want.map).fold(0f32, |most, v| most.max(v.abs()));
                     // The sums are the same numbers in another order.
                     assert!(apart <= 2e-6 * largest, "{method} at {layer} on {kind}: {apart:e}");
-                    let pairs = got.weights.iter().zip(&want.weights);
+                    let pairs = got.weights.iter().zip(want.weights.iter());
                     let apart = pairs.fold(0f32, |most, (a, b)| most.max((a - b).abs()));
                     assert!(apart <= 2e-6, "weights at {layer} on {kind}: {apart:e}");
                 }

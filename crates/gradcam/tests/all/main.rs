@@ -16,6 +16,7 @@ mod layers;
 mod layouts;
 mod methods;
 mod networks;
+mod one_each;
 mod parity;
 mod processors;
 mod quantized;

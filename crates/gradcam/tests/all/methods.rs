@@ -21,6 +21,7 @@ use testkit::build::{self, f32s, int, node};
 use testkit::{NETWORKS, fixture, largest_error, method_cases, network, zoo};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// How far a raw map may be from float64, of its largest entry: ten times the error that torch's float32 may have there.
 fn bound(method: &str) -> f64 {
@@ -74,7 +75,7 @@ fn maps_equal_float64_pytorch(kind: EngineKind) {
         let builder = builder(&model, kind).layer(&case.layer).methods(ids.map(|id| method(id)));
         let explainer = builder.build().expect("an explainer");
         let target = [Target::Class(case.class)];
-        let explained = explainer.explain_batch(x.view(), &target).expect("explanations");
+        let explained = explainer.explain_one_each(x.view(), &target).expect("explanations");
         assert_eq!(explained.len(), case.maps.len());
         for explanation in &explained {
             let (layer, want) = (&explanation.layers[0], &case.maps[explanation.method]);
@@ -140,11 +141,11 @@ fn several_methods_give_what_each_gives_alone() {
     for kind in EngineKind::ALL {
         let together =
             builder(&model, kind).methods(ids.map(method)).build().expect("an explainer");
-        let together = together.explain_batch(x.view(), &targets).expect("explanations");
+        let together = together.explain_one_each(x.view(), &targets).expect("explanations");
         assert_eq!(together.iter().map(|one| one.method).collect::<Vec<_>>(), ids);
         for explanation in &together {
             let alone = builder(&model, kind).method(method(explanation.method)).build();
-            let alone = alone.expect("an explainer").explain_batch(x.view(), &targets);
+            let alone = alone.expect("an explainer").explain_one_each(x.view(), &targets);
             let alone = &alone.expect("an explanation")[0].layers[0];
             let here = &explanation.layers[0];
             assert_eq!((&here.layer, &here.value), (&alone.layer, &alone.value));
@@ -177,7 +178,7 @@ fn grad_cam_plus_plus_by_hand() {
     for kind in EngineKind::ALL {
         let explainer = builder(&model, kind).layer("a").method(method("gradcam++")).build();
         let explained =
-            explainer.expect("an explainer").explain_batch(x.view(), &[Target::Class(0)]);
+            explainer.expect("an explainer").explain_one_each(x.view(), &[Target::Class(0)]);
         let layer = &explained.expect("an explanation")[0].layers[0];
         let got: Vec<f32> = layer.map.iter().copied().collect();
         assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
@@ -204,7 +205,7 @@ fn eigen_cam_by_hand() {
         for kind in EngineKind::ALL {
             let explainer = builder(&model, kind).layer("a").method(method("eigencam")).build();
             let explained =
-                explainer.expect("an explainer").explain_batch(x.view(), &[Target::Argmax]);
+                explainer.expect("an explainer").explain_one_each(x.view(), &[Target::Argmax]);
             let got: Vec<f32> =
                 explained.expect("an explanation")[0].layers[0].map.iter().copied().collect();
             assert!(largest_error(&got, &[3.0, 0.0, -1.0, -2.0]) < 1e-6, "{got:?} on {kind}");
@@ -232,10 +233,11 @@ fn progress_is_told_and_may_end_the_work() {
         }
     });
     let explainer = builder.build().expect("an explainer");
-    explainer.explain_batch(x.view(), &[Target::Class(3)]).expect("an explanation");
+    explainer.explain_one_each(x.view(), &[Target::Class(3)]).expect("an explanation");
     assert_eq!(told.lock().expect("a list").as_slice(), [(32, 64), (64, 64)]);
     stop.store(true, Ordering::Relaxed);
-    let error = explainer.explain_batch(x.view(), &[Target::Class(3)]).expect_err("it was ended");
+    let error =
+        explainer.explain_one_each(x.view(), &[Target::Class(3)]).expect_err("it was ended");
     assert_eq!(error.kind(), ErrorKind::Canceled);
     assert_eq!(error.to_string(), "scorecam was canceled after 32 of 64 runs");
     assert_eq!(told.lock().expect("a list").len(), 3);
@@ -262,7 +264,7 @@ fn ablation_cam_by_hand_in_front_of_a_convolution() {
         // The closed form makes no run of its own.
         let builder = builder.progress(|progress| unreachable!("{progress:?}"));
         let explained =
-            builder.build().expect("an explainer").explain_batch(x.view(), &[Target::Class(0)]);
+            builder.build().expect("an explainer").explain_one_each(x.view(), &[Target::Class(0)]);
         let weights = &explained.expect("an explanation")[0].layers[0].weights;
         assert!(largest_error(weights, &[2.0 / 1.5, -0.5 / 1.5]) < 1e-6, "{weights:?} on {kind}");
     }

@@ -10,6 +10,7 @@ use ndarray::Array4;
 use testkit::{LayerReference, fixture, largest_error, lite0};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -63,7 +64,7 @@ fn the_built_in_model_equals_float64_pytorch_at_three_layers() {
                 let x = lite0_input(&case.photo);
                 let target = [Target::Class(case.class)];
                 let explanation =
-                    &explainer.explain_batch(x.view().into_dyn(), &target).expect("maps")[0];
+                    &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
                 assert!(largest_error(&explanation.scores, &case.logits.data) <= BOUND, "logits");
                 for (place, layer) in layers.iter().enumerate() {
                     let reference = &case.layers[*layer];
@@ -88,7 +89,8 @@ fn heatmaps_equal_those_of_pytorch_grad_cam() {
     for case in lite0() {
         let x = lite0_input(&case.photo);
         let target = [Target::Class(case.class)];
-        let explanation = &explainer.explain_batch(x.view().into_dyn(), &target).expect("maps")[0];
+        let explanation =
+            &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
         let heatmap = explanation.heatmap(0).expect("a heatmap");
         for (row, want) in &case.heatmap_rows {
             let got = heatmap.row(*row).to_vec();
@@ -123,7 +125,7 @@ fn weights_at_the_last_layer_are_the_classifiers_row() {
     let x = lite0_input("cat_over_coffee");
     for class in [0, 285, 967, 999] {
         let explanation = &explainer
-            .explain_batch(x.view().into_dyn(), &[Target::Class(class)])
+            .explain_one_each(x.view().into_dyn(), &[Target::Class(class)])
             .expect("maps")[0];
         let row = &bytes[class * 1280 * 2..(class + 1) * 1280 * 2];
         let want: Vec<f64> = row.chunks(2).map(|pair| half(pair) / 49.0).collect();
@@ -160,12 +162,12 @@ fn targets_of_a_batch() {
     let explainer = Explainer::builder(model.clone()).build().expect("an explainer");
     let x = lite0_input("cat_over_coffee");
     let two = ndarray::concatenate![ndarray::Axis(0), x, lite0_input("cat_beside_coffee")];
-    let short = explainer.explain_batch(two.view().into_dyn(), &[Target::Argmax]);
+    let short = explainer.explain_one_each(two.view().into_dyn(), &[Target::Argmax]);
     let message = short.expect_err("one target for two images").to_string();
     assert!(message.contains("1 targets for 2 images"), "{message}");
 
     let of = |target: Target| -> Explanation {
-        explainer.explain_batch(x.view().into_dyn(), &[target]).expect("a map").remove(0)
+        explainer.explain_one_each(x.view().into_dyn(), &[target]).expect("a map").remove(0)
     };
     let (cat, cup) = (of(Target::Class(285)), of(Target::Class(967)));
     // The arg-max is the espresso, and its map is that of the class by number, bit for bit.
@@ -178,7 +180,7 @@ fn targets_of_a_batch() {
         cat.layers[0].map.iter().zip(&cup.layers[0].map).map(|(a, b)| f64::from(a - b)).collect();
     assert!(largest_error(&map_of(&difference, 0), &want) <= 1e-5);
     assert_eq!(difference.other.map(|class| class.index), Some(967));
-    let top = explainer.explain_each(x.view().into_dyn(), &[TargetSpec::Top(3)]).expect("maps");
+    let top = explainer.explain(&x, TargetSpec::Top(3)).expect("maps").remove(0);
     let classes: Vec<usize> = top.iter().map(|e| e.class.index).collect();
     assert_eq!(classes, [967, 968, 285]);
     // The classic function gives the same bits.

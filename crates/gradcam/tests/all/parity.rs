@@ -12,6 +12,7 @@ use onnx_grad::{Dim, Options, gradient, graph::Sizes};
 use testkit::{LayerReference, NETWORKS, Network, largest_error, network};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What the design promises of the largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -44,11 +45,11 @@ fn maps(
         assert_eq!(value, reference.value);
     }
     let targets: Vec<Target> = known.classes.iter().map(|&class| Target::Class(class)).collect();
-    let explanations = explainer.explain_batch(images(known).view(), &targets)?;
+    let explanations = explainer.explain_one_each(images(known).view(), &targets)?;
     // Item by item, and of each method by method.
     let mut all = vec![Vec::new(); methods.len()];
     for (place, explanation) in explanations.into_iter().enumerate() {
-        let maps = explanation.layers.into_iter().map(|layer| layer.map);
+        let maps = explanation.layers.into_iter().map(|layer| layer.map.into_owned());
         all[place % methods.len()].push(maps.collect());
     }
     Ok(all)

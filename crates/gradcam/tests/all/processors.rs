@@ -13,6 +13,7 @@ use testkit::build::{constant, int, ints, model, node};
 use testkit::{fixture, quantized};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// Integers of 8 bits with a shape.
 #[derive(Clone, Debug)]
@@ -267,9 +268,10 @@ fn what_a_program_gets_that_runs_the_file_is_said() {
         let x = ArrayD::from_shape_vec(shape, cases.input.to_f32()).expect("images");
         let explainer = builder.build().expect("an explainer");
         let targets = vec![Target::Argmax; shape[0]];
-        let mut explained = explainer.explain_batch(x.view(), &targets).expect("a map");
+        let mut explained = explainer.explain_one_each(x.view(), &targets).expect("a map");
         let explanation = explained.remove(0);
-        let warned = explanation.warnings.iter().any(|warning| warning.id == "saturating-kernels");
+        let warned =
+            explanation.warnings.iter().any(|warning| warning.id() == "saturating-kernels");
         (warned, explanation.deployed)
     };
     for name in cases.models.keys() {

@@ -8,6 +8,7 @@ use testkit::build::{f32s, int, model, node};
 use testkit::{QuantizedCases, Tensor, fixture, largest_error, quantized};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
@@ -22,7 +23,7 @@ fn explained(cases: &QuantizedCases, kind: EngineKind, of: ExplainerBuilder) -> 
     let x = ArrayD::from_shape_vec(cases.input.shape.as_slice(), cases.input.to_f32());
     let targets: Vec<Target> = cases.classes.iter().map(|&class| Target::Class(class)).collect();
     let explainer = explainer.expect("an explainer");
-    explainer.explain_batch(x.expect("images").view(), &targets).expect("maps")
+    explainer.explain_one_each(x.expect("images").view(), &targets).expect("maps")
 }
 
 /// The errors of all images together, where they are beyond the bound.
@@ -39,7 +40,7 @@ fn maps_and_gradients_pass_straight_through() {
         for (name, case) in &cases.models {
             let layers = case.maps.keys().map(String::as_str);
             let maps = explained(&cases, kind, builder(name).layers(layers));
-            let scores = maps.iter().flat_map(|explanation| explanation.scores.clone());
+            let scores = maps.iter().flat_map(|explanation| explanation.scores.iter().copied());
             let mut errors = vec![("scores", too_far(scores, &case.scores))];
             for (place, (layer, want)) in case.maps.iter().enumerate() {
                 let of_layer = maps.iter().flat_map(|e| e.layers[place].map.iter().copied());

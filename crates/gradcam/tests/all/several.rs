@@ -15,6 +15,7 @@ use onnx_grad::{
 use prost::Message;
 
 use crate::common;
+use crate::one_each::OneEach;
 
 fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
@@ -101,7 +102,7 @@ fn assert_same(got: &Explanation, want: &Explanation, what: &str) {
     assert_eq!(got.class.index, want.class.index, "{what}");
     // A row alone and a row of several are added up in another order by kernels without AVX.
     let largest = want.scores.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
-    let pairs = got.scores.iter().zip(&want.scores);
+    let pairs = got.scores.iter().zip(want.scores.iter());
     let off = pairs.fold(0.0f32, |off, (got, want)| off.max((got - want).abs()));
     assert!(off <= 1e-6 * largest, "{what}: {:?}, not {:?}", got.scores, want.scores);
     assert_eq!(got.scores.len(), want.scores.len(), "{what}");
@@ -126,12 +127,12 @@ fn several_targets_are_one_run() {
         let model = model(batch, 4, pixels);
         for kind in EngineKind::ALL {
             let explainer = explainer(&model, kind);
-            let all = explainer.explain_all(x.view(), &specs).expect("maps");
+            let all = explainer.explain(&x, specs.clone()).expect("maps");
             assert_eq!(all.len(), 5);
             for (item, explained) in all.iter().enumerate() {
                 let image = x.slice_axis(Axis(0), (item..=item).into());
                 let one = |target| {
-                    explainer.explain_batch(image.view(), &[target]).expect("a map").remove(0)
+                    explainer.explain_one_each(image.view(), &[target]).expect("a map").remove(0)
                 };
                 let best = one(Target::Argmax);
                 let mut wanted = vec![one(Target::Class(2)), best.clone()];
@@ -164,14 +165,14 @@ fn the_best_classes_come_in_order() {
         for kind in EngineKind::ALL {
             let explainer = explainer(&model, kind);
             let x = images(1);
-            let all = explainer.explain_each(x.view(), &[TargetSpec::Top(count)]).expect("maps");
+            let all = explainer.explain(&x, TargetSpec::Top(count)).expect("maps").remove(0);
             let order: Vec<usize> = all.iter().map(|one| one.class.index).collect();
             let top: Vec<usize> = all[0].top(count).iter().map(|class| class.index).collect();
             assert_eq!(order, top, "{kind}");
             assert_eq!(order.len(), count.min(explainer.classes()), "{kind}");
             let last = all.last().expect("a map");
             let alone = [Target::Class(last.class.index)];
-            let alone = explainer.explain_batch(x.view(), &alone).expect("a map");
+            let alone = explainer.explain_one_each(x.view(), &alone).expect("a map");
             assert_same(last, &alone[0], &format!("{kind}, {classes} classes"));
         }
     }
@@ -190,7 +191,7 @@ fn equal_scores_are_ranked_by_number() {
     let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
     for kind in EngineKind::ALL {
         let explainer = explainer(&model, kind);
-        let all = explainer.explain_each(images(1).view(), &[TargetSpec::Top(4)]).expect("maps");
+        let all = explainer.explain(&images(1), TargetSpec::Top(4)).expect("maps").remove(0);
         let order = all.iter().map(|one| one.class.index).filter(|class| *class != 1);
         assert_eq!(order.collect::<Vec<_>>(), [0, 2, 3], "{kind}");
     }
@@ -204,7 +205,7 @@ fn callers_get_what_one_caller_gets() {
     for kind in EngineKind::ALL {
         let run = |explainer: &Explainer, item: usize| {
             let image = x.slice_axis(Axis(0), (item..=item).into());
-            let all = explainer.explain_each(image, &[TargetSpec::Top(2)]).expect("maps");
+            let all = explainer.explain(image, TargetSpec::Top(2)).expect("maps").remove(0);
             let maps = all.iter().flat_map(|one| one.layers.iter().map(|layer| &layer.map));
             maps.flat_map(|map| map.iter()).map(|value| value.to_bits()).collect::<Vec<u32>>()
         };

@@ -13,6 +13,7 @@ use onnx_grad::{
 use prost::Message;
 
 use crate::common;
+use crate::one_each::OneEach;
 
 fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
@@ -78,11 +79,11 @@ fn explain(model: &Model, kind: EngineKind, method: &str, target: Target) -> Exp
         _ => builder,
     };
     let explainer = builder.build().expect("an explainer");
-    explainer.explain_batch(input().view().into_dyn(), &[target]).expect("a map").remove(0)
+    explainer.explain_one_each(input().view().into_dyn(), &[target]).expect("a map").remove(0)
 }
 
 fn map(explanation: &Explanation) -> ArrayD<f32> {
-    explanation.layers[0].map.clone()
+    explanation.layers[0].map.to_owned()
 }
 
 /// One map for each method, worked out by hand. The gradient of class 0 is its weights:
@@ -94,7 +95,7 @@ fn each_method_on_a_map_of_two_by_two() {
     for kind in EngineKind::ALL {
         // w = (1 − 1 + 2 + 2)/4 = 1 and (−3 + 1)/4 = −½: map = a_0 − ½·a_1.
         let grad_cam = explain(&model, kind, "gradcam", Target::Class(0));
-        assert_eq!(grad_cam.layers[0].weights, [1.0, -0.5]);
+        assert_eq!(grad_cam.layers[0].weights[..], [1.0, -0.5]);
         assert_eq!(map(&grad_cam), array![[-1.0, 2.0], [-1.0, 2.0]].into_dyn());
         // Σ_k g_k a_k: [1 − 12, −2 + 0], [0 + 0, 6 + 0].
         let hires_cam = explain(&model, kind, "hirescam", Target::Class(0));
@@ -127,7 +128,7 @@ fn a_binary_models_classes_are_the_logit_and_its_negative() {
         for kind in EngineKind::ALL {
             let one = explain(&model, kind, "gradcam", Target::Class(1));
             let zero = explain(&model, kind, "gradcam", Target::Class(0));
-            assert_eq!(one.scores, [7.0, -7.0]);
+            assert_eq!(one.scores[..], [7.0, -7.0]);
             assert!((one.probabilities[1] - 1.0 / (1.0 + 7f32.exp())).abs() < 1e-7);
             assert_eq!(map(&one), array![[-1.0, 2.0], [-1.0, 2.0]].into_dyn());
             assert_eq!(map(&zero), map(&one).mapv(|v| -v));
@@ -167,7 +168,7 @@ fn the_logits_under_a_last_softmax_or_sigmoid_are_explained() {
                 map(&explain(&plain, kind, "hirescam", Target::Class(2))),
                 "{op}"
             );
-            assert!(under.warnings.iter().any(|w| w.id == "softmax-output"), "{op}");
+            assert!(under.warnings.iter().any(|w| w.id() == "softmax-output"), "{op}");
             let sum: f32 = under.probabilities.iter().sum();
             assert_eq!((sum - 1.0).abs() < 1e-5, op != "Sigmoid", "{op}: {sum}");
         }
@@ -223,9 +224,9 @@ fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
     for kind in EngineKind::ALL {
         let never = explain(&model, kind, "hirescam", Target::Class(1));
         assert_eq!(map(&never), array![[4.0, 0.0], [2.0, 2.0]].into_dyn(), "{kind}");
-        assert!(never.warnings.iter().any(|w| w.id == "empty-mask"));
+        assert!(never.warnings.iter().any(|w| w.id() == "empty-mask"));
         let always = explain(&model, kind, "hirescam", Target::Class(0));
-        assert!(always.warnings.iter().all(|w| w.id != "empty-mask"));
+        assert!(always.warnings.iter().all(|w| w.id() != "empty-mask"));
     }
 }
 
@@ -233,7 +234,7 @@ fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
 fn warnings_say_what_a_map_hides() {
     let ids = |weights: &[f32]| -> Vec<&'static str> {
         let explanation = explain(&linear(weights), EngineKind::Rten, "gradcam", Target::Class(0));
-        explanation.warnings.iter().map(|warning| warning.id).collect()
+        explanation.warnings.iter().map(|warning| warning.id()).collect()
     };
     assert_eq!(ids(&[[0.0; 8], [1.0; 8]].concat()), ["zero-gradient"]);
     assert_eq!(ids(&[[-1.0; 8], [1.0; 8]].concat()), ["all-negative"]);

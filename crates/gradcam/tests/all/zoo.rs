@@ -6,6 +6,7 @@ use ndarray::ArrayD;
 use testkit::{ZooModel, largest_error, zoo};
 
 use crate::common;
+use crate::one_each::OneEach;
 
 /// Ten times what torch's own float32 is from its float64, which the generator checks.
 const BOUND: f64 = 1e-4;
@@ -20,7 +21,7 @@ fn check(model: &ZooModel, kind: EngineKind) {
     let builder = builder.engine(kind).library_places(common::library());
     let explainer = builder.build().expect("an explainer");
     let target = [Target::Class(model.class)];
-    let explained = explainer.explain_batch(x.view(), &target).expect("explanations");
+    let explained = explainer.explain_one_each(x.view(), &target).expect("explanations");
     assert_eq!(explained.len(), methods.len());
     for explanation in &explained {
         let method = explanation.method;

@@ -1,4 +1,4 @@
-//! The inputs of a model: the one that takes the images, and those that are given beside them.
+//! The inputs of a model: the image input, and side inputs, whose values the user gives.
 
 use ndarray::Axis;
 use onnx_grad::{
@@ -12,15 +12,15 @@ use crate::{Result, engine::Tensor, error::bail, image::Preprocess};
 /// The inputs of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Inputs {
-    /// The one that takes the images.
+    /// The input that takes the images.
     pub(crate) image: ImageInput,
-    /// The others, with their values.
-    pub(crate) given: Vec<Given>,
+    /// The side inputs, with their values.
+    pub(crate) given: Vec<SideInput>,
 }
 
-/// An input with the value that it is given.
+/// An input beside the image, and its value.
 #[derive(Clone, Debug)]
-pub(crate) struct Given {
+pub(crate) struct SideInput {
     pub(crate) name: String,
     value: Tensor,
     /// Whether the first axis is the batch of the images.
@@ -28,11 +28,11 @@ pub(crate) struct Given {
 }
 
 impl Inputs {
-    /// Takes `values` for the inputs of these names; what is left takes the images.
+    /// Gives the inputs of these names their values; the input that remains takes the images.
     ///
     /// # Errors
-    /// `Input` where a name is unknown or given twice, a value does not fit what the model declares, no input
-    /// is left or several are.
+    /// `Input` where a name is unknown or given twice, a value does not fit what the model declares, or not exactly one input
+    /// remains.
     pub(crate) fn of(model: &Model, values: &[(String, Tensor)]) -> Result<Self> {
         let inputs = onnx_grad::inputs(model);
         for (at, (name, _)) in values.iter().enumerate() {
@@ -46,7 +46,7 @@ impl Inputs {
         let is_given = |input: &&Input| values.iter().any(|(name, _)| *name == input.name);
         let (given, mut open): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(is_given);
         if open.len() > 1 {
-            // Exporters that fold constants may leave them behind as inputs.
+            // Exporters that fold constants may leave unused inputs behind.
             open.retain(|input| is_read(model, &input.name));
         }
         let Some(image) = image_of(&open) else {
@@ -58,9 +58,8 @@ impl Inputs {
                     list(&inputs)
                 ),
                 _ => bail!(
-                    Input,
-                    "the model has several inputs that may take the images: {}; give the others with --input \
-                     NAME=FILE.npy (`ExplainerBuilder::input`)",
+                    Input, GiveInputs;
+                    "the model has several inputs that may take the images: {}",
                     list(open)
                 ),
             }
@@ -68,22 +67,21 @@ impl Inputs {
         let missing: Vec<&Input> = open.into_iter().filter(|input| *input != image).collect();
         if !missing.is_empty() {
             bail!(
-                Input,
-                "the model takes more than the images of \"{}\": {}; give each with --input NAME=FILE.npy \
-                 (`ExplainerBuilder::input`)",
+                Input, GiveInputs;
+                "the model takes more than the images of \"{}\": {}",
                 image.name,
                 list(missing)
             );
         }
         let value = |input: &Input| {
             let (_, value) = values.iter().find(|(name, _)| *name == input.name)?;
-            Some(Given::new(input, image, value.clone()))
+            Some(SideInput::new(input, image, value.clone()))
         };
         let given = given.into_iter().filter_map(value).collect::<Result<_>>()?;
         Ok(Self { image: ImageInput::of(image), given })
     }
 
-    /// The same with another value for one input, and whether all shapes are as before.
+    /// These inputs with another value for one, and whether all shapes stay.
     ///
     /// # Errors
     /// As [`Inputs::of`].
@@ -100,7 +98,7 @@ impl Inputs {
         self.given.iter().any(|given| given.name == name && given.per_image)
     }
 
-    /// The shapes of all inputs for one run of usual images, prepared as `preprocess` says.
+    /// The shapes of all inputs for a run of images of the size that `preprocess` gives.
     pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
         let mut sizes = self.image.default_sizes(preprocess);
         let batch = self.image.batch().unwrap_or(1);
@@ -126,7 +124,7 @@ pub(crate) fn image_of<'a>(inputs: &[&'a Input]) -> Option<&'a Input> {
     found.next().filter(|_| found.next().is_none()).copied()
 }
 
-/// Sizes for the inputs that nobody gave, 1 where they are open: enough to name layers.
+/// Sizes for all inputs, 1 where the model leaves them open: enough to find layers.
 pub(crate) fn usual_sizes(inputs: &[Input]) -> Sizes {
     let size = |dim: &DeclaredDim| match dim {
         DeclaredDim::Size(size) => Dim::Fixed(*size),
@@ -138,12 +136,12 @@ pub(crate) fn usual_sizes(inputs: &[Input]) -> Sizes {
     each.collect()
 }
 
-impl Given {
+impl SideInput {
     /// Checks a value against what the model declares.
     ///
-    /// The first axis is the batch of the images where both are declared open, or with the same size. A value
-    /// may leave it out or have 1 there: it is used for each image. Else there is a row for each image; where
-    /// the model gives the two axes different names, any number of rows is taken as it is.
+    /// The first axis is the batch of the images where the model declares both open, or with the same size. A value without
+    /// this axis, or with 1 row, is used for each image; else it has one row for each image. Where the model gives the two
+    /// axes different names, any number of rows is used as it is.
     fn new(input: &Input, image: &Input, value: Tensor) -> Result<Self> {
         let refuse = |got: String| -> Result<Self> {
             bail!(Input, "the model's input {} is given {got}", signature(input))
@@ -180,7 +178,7 @@ impl Given {
         if shape.len() != declared.len() || !shape.iter().zip(declared).enumerate().all(fits) {
             return refuse(format!("a tensor of shape {shape:?}"));
         }
-        // Two names are two sizes, unless there is one row, which fits any number of images.
+        // Two names are two sizes. One row fits any number of images.
         let rows = shape.first() != Some(&1);
         let apart = match batches {
             (Some(DeclaredDim::Name(own)), Some(DeclaredDim::Name(images))) => own != images,
@@ -189,7 +187,7 @@ impl Given {
         Ok(Self { name: input.name.clone(), value, per_image: per_image && !(rows && apart) })
     }
 
-    /// The shape for a run of that many images.
+    /// The shape for a run of `images` images.
     fn sizes(&self, batch: usize) -> Vec<Dim> {
         let mut sizes = dims(self.value.shape());
         if let Some(first) = sizes.first_mut().filter(|_| self.per_image) {
@@ -198,7 +196,7 @@ impl Given {
         sizes
     }
 
-    /// Of the value for a run the one for the image of that number.
+    /// The part of a run's value that belongs to one image.
     pub(crate) fn row_of(&self, tensor: &Tensor, image: usize) -> Tensor {
         let rows = image..image + 1;
         match tensor {
@@ -208,10 +206,10 @@ impl Given {
         }
     }
 
-    /// The value for the images of these numbers, out of `count`.
+    /// The value for some of `count` images, by their numbers.
     ///
     /// # Errors
-    /// `Input` where there are not as many rows as images.
+    /// `Input` where the number of rows is not that of the images.
     pub(crate) fn rows(&self, images: &[usize], count: usize) -> Result<Tensor> {
         if !self.per_image {
             return Ok(self.value.clone());
