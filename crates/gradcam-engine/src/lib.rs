@@ -14,13 +14,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod engines;
 mod error;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
     allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
 )]
 mod lower;
-#[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
@@ -33,7 +33,6 @@ mod places;
 )]
 mod processor;
 mod provider;
-#[cfg(feature = "rten")]
 mod rten;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
@@ -46,60 +45,17 @@ mod tensor;
 )]
 mod weights;
 
-use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use onnx_grad::Model;
 
+pub use engines::{ENGINES, EngineInfo, EngineKind, engine, support};
 pub use error::{EngineError, EngineErrorKind, Result};
-pub use lower::{REFUSED_FORMS, Support, support};
+pub use lower::{REFUSED_FORMS, Support};
 pub use places::{holds_library, library_places};
 pub use provider::Provider;
 pub use tensor::{Tensor, TensorView};
 pub use weights::half;
-
-/// The engines that there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EngineKind {
-    /// [rten](https://github.com/robertknight/rten), pure Rust, a part of this crate.
-    #[default]
-    Rten,
-    /// [ONNX Runtime](https://onnxruntime.ai), from a shared library that is found at run time.
-    OnnxRuntime,
-}
-
-impl EngineKind {
-    /// All engines, in the order in which they are listed to users.
-    pub const ALL: [Self; 2] = [Self::Rten, Self::OnnxRuntime];
-
-    /// The engine's name, as it is written on a command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rten => "rten",
-            Self::OnnxRuntime => "onnxruntime",
-        }
-    }
-}
-
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for EngineKind {
-    type Err = EngineError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            EngineError::new(
-                EngineErrorKind::Unavailable,
-                format!("no engine named \"{text}\"; there are: {names}"),
-            )
-        })
-    }
-}
 
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]
@@ -163,42 +119,5 @@ pub trait Session: Send + Sync {
     fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>>;
 }
 
-/// Sets up an engine.
-///
-/// # Errors
-/// `Unavailable` where this build lacks the engine, the library of ONNX Runtime is not found or too old, or
-/// it lacks the execution provider.
-pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engine>> {
-    if let (EngineKind::Rten, Some(provider)) = (kind, options.provider) {
-        return Err(EngineError::new(
-            EngineErrorKind::Unavailable,
-            format!(
-                "the engine rten has no execution provider \"{provider}\", nor any other; leave the \
-                 provider out, or choose the engine onnxruntime"
-            ),
-        ));
-    }
-    if let (EngineKind::Rten, Some((key, _))) = (kind, options.session_config.first()) {
-        return Err(EngineError::new(
-            EngineErrorKind::Unavailable,
-            format!(
-                "the engine rten has no session configuration, so no entry \"{key}\"; leave it out, or choose the \
-                 engine onnxruntime"
-            ),
-        ));
-    }
-    match kind {
-        #[cfg(feature = "rten")]
-        EngineKind::Rten => Ok(Box::new(rten::Rten::new(options))),
-        #[cfg(feature = "onnxruntime")]
-        EngineKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntime::new(options)?)),
-        #[cfg(not(all(feature = "rten", feature = "onnxruntime")))]
-        absent => {
-            let _ = options;
-            Err(EngineError::new(
-                EngineErrorKind::Unavailable,
-                format!("this build has no engine {absent}: the cargo feature \"{absent}\" is off"),
-            ))
-        }
-    }
-}
+/// Sets up an engine of a kind.
+type EngineConstructor = fn(&EngineOptions) -> Result<Box<dyn Engine>>;

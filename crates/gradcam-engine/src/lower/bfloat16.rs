@@ -9,7 +9,7 @@ use crate::tensor::type_of;
 const TYPES: [&str; 3] = ["dtype", "output_dtype", "to"];
 
 /// Declares values of bfloat16 as float32, and casts to that instead. Tensors are widened when they are read.
-pub(super) fn widen(graph: &mut GraphProto) {
+pub(crate) fn widen(graph: &mut GraphProto) {
     let values = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
     for value in values {
         if type_of(value).0 == DataType::Bfloat16 {

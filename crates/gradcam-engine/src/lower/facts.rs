@@ -14,7 +14,7 @@ type Type = (DataType, Option<Vec<Option<usize>>>);
 
 /// Types, shapes and constants by name, over the graph and its subgraphs: ONNX forbids a name to
 /// stand for two values where both can be seen.
-pub(super) struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     pub(super) opset: i64,
     pub(super) proto: &'a ModelProto,
     pub(super) model: &'a Model,

@@ -11,11 +11,14 @@ use onnx_grad::{
 
 use super::{
     Refusal,
+    form::Form,
     rewrite::{Rewrite, input, set},
 };
 
+pub(crate) const REFLECTION: Form = Form::new("it reflects … of … elements");
+
 /// rten takes the axes that are left out for all axes; the standard for as many as there are starts.
-pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let range = |count: usize| (0..i64::try_from(count).unwrap_or(0)).collect::<Vec<i64>>();
     if let Some(starts) = node.attr_ints("starts") {
         if node.attr_ints("axes").is_none() {
@@ -36,7 +39,7 @@ pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refu
 
 /// `axes` are written out: the other axes get no pads. rten reflects beyond the far end of an axis, where
 /// there is nothing.
-pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.input.get(3).is_none_or(String::is_empty) {
         let pads = node.attr_ints("pads").map(<[i64]>::to_vec).or_else(|| b.facts.ints(&node, 1));
         reflects_within(b, &node, pads.as_deref())?;
@@ -110,14 +113,14 @@ fn reflects_within(b: &Rewrite<'_>, node: &NodeProto, pads: Option<&[i64]>) -> R
         let left = size.and_then(|size| i64::try_from(size).ok()).unwrap_or(1);
         let left = left + begin.min(0) + end.min(0);
         if begin.max(end) > (left - 1).max(0) {
-            return Err(format!("it reflects {} of {left} elements", begin.max(end)));
+            return Err(REFLECTION.with(&[&begin.max(end), &left]));
         }
     }
     Ok(())
 }
 
 /// ONNX Runtime takes the axes as 64-bit integers only.
-pub(super) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.elem(&node, 3) == DataType::Int32 {
         node.input[3] = match b.facts.ints(&node, 3) {
             Some(axes) => b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes),
@@ -129,7 +132,7 @@ pub(super) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), 
 }
 
 /// rten has the inverse only: the blocks are axes of their own, which go before or behind the channels.
-pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let sizes = b.facts.dims(x).and_then(|dims| match *dims {
         [_, Some(channels), Some(height), Some(width)] => Some([channels, height, width]),
@@ -152,7 +155,7 @@ pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(),
 
 /// Resize of opset 10 is what Upsample was before. What rten computes wrongly or not at all is a product
 /// with a matrix for each axis that changes.
-pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let graph = Graph::new(b.facts.model, &Sizes::new());
     if !resizes(b, &node, graph.as_ref().ok()) {
         return resampled(b, &node, graph);
@@ -168,7 +171,7 @@ pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
 
 /// ONNX Runtime interpolates along two axes, some pairs of them only, and takes a policy for axes from the
 /// end for another one.
-pub(super) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let interpolates = !matches!(node.attr_str("mode"), None | Some("nearest"));
     let from_end = node.attr_ints("axes").is_some_and(|axes| axes.iter().any(|axis| *axis < 0));
     let policy =

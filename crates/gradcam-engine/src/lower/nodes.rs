@@ -10,18 +10,25 @@ use onnx_grad::attrs::int;
 
 use super::{
     Refusal,
+    form::Form,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 use crate::tensor::type_of;
 
-/// ONNX Runtime 1.32 has the operator in its tables, and no kernel of it.
-pub(super) fn absent(_: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    Err(format!("ONNX Runtime has no {}", node.op()))
-}
+pub(crate) const TRAINING_OUTPUT: Form = Form::new("its training output is not supported");
+pub(crate) const TRAINING_RANK: Form =
+    Form::new("in training mode the rank of its input must be known");
+pub(crate) const TRAINING_MODE: Form = Form::new("it is in training mode");
+pub(crate) const STATISTICS_OUTPUT: Form = Form::new("its statistics output is not supported");
+pub(crate) const MASK_OUTPUT: Form = Form::new("its mask output is not supported");
+pub(crate) const NO_AXES: Form =
+    Form::new("attribute noop_with_empty_axes is 1, and it has no axes");
+pub(crate) const PARTIAL_INDICES: Form = Form::new("its indices leave out a part of another axis");
+pub(crate) const EVEN_SIZE: Form = Form::new("attribute size is …; it must be odd");
 
 /// rten takes copies away, joins equal constants, and then stumbles over one that is two outputs: the later one
 /// is a copy that it does not know as one.
-pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let graph = b.facts.model.graph();
     let outputs = graph.output.iter().filter_map(|value| value.name.as_deref());
     let mine = node.output.first().map(String::as_str).unwrap_or_default();
@@ -51,7 +58,7 @@ pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
 
 /// rten gives the last of equal maxima, the standard the first: the axis is turned round, and
 /// index i of the turned axis is index n − 1 − i. With `select_last_index` rten is right.
-pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let select_last = node.attr_int("select_last_index").unwrap_or(0) != 0;
     unset(&mut node, "select_last_index");
     if select_last {
@@ -74,24 +81,24 @@ pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<()
 }
 
 /// In training mode it was written by its definition, where that fits.
-pub(super) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("training_mode") == Some(1) {
-        return Err("in training mode the rank of its input must be known".to_owned());
+        return Err(TRAINING_RANK.with(&[]));
     }
-    only_first_output(b, &mut node, "training")?;
+    only_first_output(b, &mut node, TRAINING_OUTPUT)?;
     b.keep(node);
     Ok(())
 }
 
-pub(super) fn layer_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    only_first_output(b, &mut node, "statistics")?;
+pub(crate) fn layer_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, STATISTICS_OUTPUT)?;
     b.keep(node);
     Ok(())
 }
 
 /// rten keeps all floats as float32, so that casts between them do nothing; its booleans are
 /// integers, so that a cast to them is a comparison: 0.5 is true, and 2 is 1.
-pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let from = b.facts.elem(&node, 0);
     let to = node.attr_int("to").and_then(|to| DataType::try_from(i32::try_from(to).ok()?).ok());
     match to {
@@ -121,7 +128,7 @@ pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
 }
 
 /// rten keeps an axis of size 1 where many matrices are multiplied by one vector; the standard drops it.
-pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     if b.facts.rank(&node, 1) != Some(1) || b.facts.rank(&node, 0).is_none_or(|rank| rank < 3) {
         b.keep(node);
         return Ok(());
@@ -138,7 +145,7 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
 
 /// Where one operand is a single number, rten gives the result the rank of the other, even if the number has
 /// more axes: a quotient, a power, and what its optimiser takes for x + 0 or x · 1.
-pub(super) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     lifted(b, &mut node)?;
     b.keep(node);
     Ok(())
@@ -160,7 +167,7 @@ fn lifted(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
 }
 
 /// rten reduces all axes where none is given, even if the node says that it then reduces none.
-pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
     let given = node.input.get(1).is_some_and(|name| !name.is_empty());
     unset(&mut node, "noop_with_empty_axes");
@@ -173,13 +180,13 @@ pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
         "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => {
             b.last(&node, "Identity", &[x], vec![]);
         }
-        _ => return Err("attribute noop_with_empty_axes is 1, and it has no axes".to_owned()),
+        _ => return Err(NO_AXES.with(&[])),
     }
     Ok(())
 }
 
 /// rten finds infinities of both signs; those that are not wanted are taken away.
-pub(super) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let zero = b.float(0.0);
     let mut found = b.node("IsInf", &[x], vec![]);
@@ -194,7 +201,7 @@ pub(super) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
 }
 
 /// rten gives 0 the sign 1: [x > 0] − [x < 0] instead.
-pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let (x, elem) = (input(&node, 0)?, b.facts.elem(&node, 0));
     if elem != DataType::Undefined && !elem.is_float() {
         b.keep(node);
@@ -210,8 +217,8 @@ pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> 
 }
 
 /// Nothing is dropped outside training.
-pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    only_first_output(b, &mut node, "mask")?;
+pub(crate) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, MASK_OUTPUT)?;
     let training = match (b.facts.opset, node.input.get(2).filter(|name| !name.is_empty())) {
         // Before opset 7 a node says of itself that it is not training.
         (..7, _) => node.attr_int("is_test").unwrap_or(0) == 0,
@@ -219,14 +226,14 @@ pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
         (_, Some(_)) => b.facts.ints(&node, 2).is_none_or(|mode| mode != [0]),
     };
     if training {
-        return Err("it is in training mode".to_owned());
+        return Err(TRAINING_MODE.with(&[]));
     }
     b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
     Ok(())
 }
 
 /// ONNX Runtime's kernels take indices and depth as 64-bit integers, with floats as values.
-pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     for at in [0, 1] {
         if b.facts.elem(&node, at) == DataType::Int32 {
             let wide = vec![int("to", DataType::Int64 as i64)];
@@ -237,17 +244,8 @@ pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// ONNX Runtime 1.32 has no kernels for the versions of opset 22.
-pub(super) fn before_22(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    if b.facts.opset >= 22 {
-        return Err("ONNX Runtime takes it up to opset 21".to_owned());
-    }
-    b.keep(node);
-    Ok(())
-}
-
 /// rten raises floats to floats only.
-pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let is_int = |elem: DataType| elem != DataType::Undefined && !elem.is_float();
     let mixed = is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0));
     lifted(b, &mut node)?;
@@ -261,7 +259,7 @@ pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
 
 /// rten takes the last axis where none is written, the standard axis 1; and it wants a type, which is uint8 where
 /// no zero point has one.
-pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("axis").is_none() {
         set(&mut node, int("axis", 1));
     }
@@ -273,17 +271,8 @@ pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// ONNX Runtime 1.32 has no kernels for the versions of opset 28.
-pub(super) fn before_28(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    if b.facts.opset >= 28 {
-        return Err("ONNX Runtime takes it up to opset 27".to_owned());
-    }
-    b.keep(node);
-    Ok(())
-}
-
 /// rten joins floats and 32-bit integers.
-pub(super) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     widened(b, node, DataType::Int32);
     Ok(())
 }
@@ -304,7 +293,7 @@ pub(super) fn widened(b: &mut Rewrite<'_>, node: NodeProto, wide: DataType) {
 }
 
 /// rten puts elements at wrong places where the indices leave out a part of an axis that is not theirs.
-pub(super) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let sizes = b.facts.dims(input(&node, 0)?).zip(b.facts.dims(input(&node, 1)?));
     let (data, index) = sizes.ok_or("the sizes of its inputs are not known")?;
     let axis = node.attr_int("axis").unwrap_or(0);
@@ -312,14 +301,14 @@ pub(super) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(
     let others = (0..rank).zip(data.iter().zip(index));
     let mut others = others.filter(|(place, _)| *place != axis && *place != axis + rank);
     if others.any(|(_, (data, index))| data != index) {
-        return Err("its indices leave out a part of another axis".to_owned());
+        return Err(PARTIAL_INDICES.with(&[]));
     }
     b.keep(node);
     Ok(())
 }
 
 /// rten's e^x overflows from 89 on: max(x, 0) + ln(1 + e^−|x|).
-pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let size = b.node("Abs", &[x], vec![]);
     let minus = b.node("Neg", &[&size], vec![]);
@@ -331,7 +320,7 @@ pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
 
 /// Below opset 13 the axis splits the shape in two, and the normalisation is over all of the second
 /// part.
-pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.opset >= 13 {
         b.keep(node);
         return Ok(());
@@ -352,9 +341,9 @@ pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
 }
 
 /// ONNX Runtime computes the response with windows of odd sizes only.
-pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     match node.attr_int("size") {
-        Some(size) if size % 2 == 0 => Err(format!("attribute size is {size}; it must be odd")),
+        Some(size) if size % 2 == 0 => Err(EVEN_SIZE.with(&[&size])),
         _ => {
             b.keep(node);
             Ok(())
@@ -364,7 +353,7 @@ pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
 
 /// ONNX Runtime is strict about types. Inputs and outputs of other floats become float32, of other
 /// integers and booleans int64, and are cast inside.
-pub(super) fn plain_types_at_the_border(graph: &mut GraphProto) {
+pub(crate) fn plain_types_at_the_border(graph: &mut GraphProto) {
     let constants: Vec<String> = graph.initializer.iter().map(|t| t.label().to_owned()).collect();
     let cast = |from: &str, to: &str, elem: DataType| NodeProto {
         op_type: Some("Cast".to_owned()),

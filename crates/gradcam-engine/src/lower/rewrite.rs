@@ -5,10 +5,10 @@ use onnx_grad::{
     proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
-use super::{Refusal, facts::Facts};
+use super::{Refusal, facts::Facts, form::Form};
 
 /// Where a rule writes the nodes that stand for one node of the model.
-pub(super) struct Rewrite<'a> {
+pub(crate) struct Rewrite<'a> {
     pub(super) facts: &'a Facts<'a>,
     fresh: &'a mut usize,
     into: &'a mut Vec<NodeProto>,
@@ -122,10 +122,10 @@ pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, Refusal> {
 pub(super) fn only_first_output(
     b: &Rewrite<'_>,
     node: &mut NodeProto,
-    what: &str,
+    refusal: Form,
 ) -> Result<(), Refusal> {
     if (1..node.output.len()).any(|at| b.facts.is_used(node, at)) {
-        return Err(format!("its {what} output is not supported"));
+        return Err(refusal.with(&[]));
     }
     node.output.truncate(1);
     Ok(())

@@ -15,10 +15,8 @@ use onnx_grad::{
 
 use super::{
     Refusal,
-    nodes::before_28,
     rewrite::{Rewrite, input},
 };
-use crate::processor::onnxruntime_saturates;
 
 /// The operators that multiply 8-bit integers, the places of the operands that saturate when they are signed, with those
 /// of the zero points. They are weights, but for ConvInteger, whose kernel has the weights on the left.
@@ -38,26 +36,28 @@ fn operands_of(op: &str) -> &'static [(usize, usize)] {
 }
 
 /// The value of a QuantizeLinear that only DequantizeLinear nodes read becomes unsigned.
-pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let output = node.output.first().cloned().unwrap_or_default();
     if b.facts.saturates && b.facts.is_signed_pair(&output) {
         node.input[2] = unsigned(b, input(&node, 2)?);
         node.output[0] = unsigned_name(&output);
     }
-    before_28(b, node)
+    b.keep(node);
+    Ok(())
 }
 
 /// Without a QuantizeLinear in the file its products are of floats.
-pub(super) fn dequantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn dequantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.saturates && b.facts.quantizes {
         operand(b, &mut node, (0, 2), Some(1))?;
     }
-    before_28(b, node)
+    b.keep(node);
+    Ok(())
 }
 
 /// An operator of [`PRODUCTS`]. A product of two signed operands is exact as it is; most operators have no kernel for one
 /// that is signed on the left alone.
-pub(super) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let signed = b.facts.elem(&node, 0) == DataType::Int8 && node.op() != "ConvInteger";
     if b.facts.saturates && !signed {
         for &places in operands_of(node.op()) {
@@ -124,14 +124,11 @@ fn cast(b: &mut Rewrite<'_>, x: &str, to: DataType) -> String {
 }
 
 /// The labels of the nodes of a model whose products of 8-bit integers can saturate in the kernels that ONNX Runtime
-/// takes by default on this processor.
+/// takes by default, on processors where those saturate.
 ///
 /// They have constant weights outside −64…64, since 2·255·64 fits into 16 bits. Depthwise convolutions have a kernel
 /// of their own, which is exact.
 pub(crate) fn saturating_nodes(model: &Model) -> Vec<String> {
-    if !onnxruntime_saturates() {
-        return Vec::new();
-    }
     let graph = model.graph();
     let sources = Sources::of(graph);
     let mut large: HashMap<&str, bool> = HashMap::new();

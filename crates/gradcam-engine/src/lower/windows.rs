@@ -9,9 +9,13 @@ use onnx_grad::attrs::{int, ints};
 
 use super::{
     Refusal,
+    form::Form,
     nodes::widened,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
+
+pub(crate) const SPATIAL_AXES: Form = Form::new("it has … spatial axes; rten takes 1 and 2");
+pub(crate) const INDICES_OUTPUT: Form = Form::new("its Indices output is not supported");
 
 /// The window of a node, one entry per spatial axis.
 struct Window {
@@ -108,11 +112,11 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
 fn at_most_2d(window: &Window) -> Result<(), Refusal> {
     match window.kernel.len() {
         1 | 2 => Ok(()),
-        n => Err(format!("it has {n} spatial axes; rten takes 1 and 2")),
+        n => Err(SPATIAL_AXES.with(&[&n])),
     }
 }
 
-pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
     if window.kernel.len() == 3 && flat(b, &node, &window)? {
         return Ok(());
@@ -175,9 +179,9 @@ fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, 
     Ok(true)
 }
 
-pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
-    only_first_output(b, &mut node, "Indices")?;
+    only_first_output(b, &mut node, INDICES_OUTPUT)?;
     if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
         let y = sliced(b, &node, &window, input(&node, 0)?)?;
         b.last(&node, "Identity", &[&y], vec![]);
@@ -259,7 +263,7 @@ fn sliced(
 
 /// Σ|x|^p over a window is the mean of the padded window times the number of its taps, where rten has such a
 /// pool.
-pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let window = write_out(b, &mut node)?;
     let powers = power.raise(b, input(&node, 0)?);
@@ -280,7 +284,7 @@ pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
 }
 
 /// The same over all of space.
-pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
     let axes: Vec<i64> = (2..i64::try_from(rank).unwrap_or(2)).collect();
@@ -296,7 +300,7 @@ pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
 }
 
 /// ONNX Runtime's kernel ends before opset 22.
-pub(super) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     if b.facts.opset >= 22 {
         return global_lp_pool(b, node);
     }
@@ -331,7 +335,7 @@ impl Power {
 
 /// A transposed convolution, whose pads follow from the size of its output where that is given:
 /// total = stride · (in − 1) + output padding + extent − out.
-pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = Window::of(b, &node)?;
     at_most_2d(&window)?;
     let mode = node.attr_str("auto_pad").unwrap_or("NOTSET").to_owned();
@@ -372,7 +376,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
 /// ONNX Runtime refuses `SAME` together with dilations, and with strides beyond the window: the pads are
 /// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
 /// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
-pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("ceil_mode") == Some(1) && !without_idle_padding(b, &mut node) {
         unset(&mut node, "ceil_mode");
     }
