@@ -11,7 +11,7 @@ use super::{
         layout::{resize_of_two_axes, wide_axes},
         nodes::{EVEN_SIZE, odd_size, one_hot, plain_types_at_the_border},
         saturation, unchecked, until,
-        windows::{new_global_lp_pool, odd_same},
+        windows::{PADS, new_global_lp_pool, odd_same},
     },
     processor,
 };
@@ -56,17 +56,17 @@ const DEFINITIONS: &[DefinitionRow] = &[
 
 /// ONNX Runtime has nearly every operator; these have forms that it refuses.
 const OPERATORS: &[OperatorRow] = &[
-    unchecked("AveragePool", odd_same),
+    unchecked("AveragePool", odd_same).refusing(&[PADS]),
     until("Bernoulli", 21),
-    unchecked("Conv", odd_same),
+    unchecked("Conv", odd_same).refusing(&[PADS]),
     unchecked("ConvInteger", saturation::product),
     unchecked("DequantizeLinear", saturation::dequantize).until(27),
     unchecked("GlobalLpPool", new_global_lp_pool),
     absent("ImageDecoder"),
     unchecked("LRN", odd_size).refusing(&[EVEN_SIZE]),
-    unchecked("LpPool", odd_same),
+    unchecked("LpPool", odd_same).refusing(&[PADS]),
     unchecked("MatMulInteger", saturation::product),
-    unchecked("MaxPool", odd_same),
+    unchecked("MaxPool", odd_same).refusing(&[PADS]),
     until("Multinomial", 21),
     unchecked("OneHot", one_hot),
     until("OptionalGetElement", 27),
