@@ -21,17 +21,29 @@ pub enum ImageErrorKind {
     Invalid,
 }
 
+/// What the caller can set where an error or a warning says that something is missing. How that is done is the caller's to
+/// say: the message names no flag and no function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ImageHint {
+    /// How photos fit the network's input, [`Overrides::fit`](crate::Overrides::fit).
+    Fit,
+    /// Fit, short side, filter, rescale, mean and std of [`Overrides`](crate::Overrides), or a file beside the model.
+    Preprocessing,
+}
+
 /// An error of the image half: a kind, one line for a person, and the cause where there is one.
 #[derive(Debug)]
 pub struct ImageError {
     kind: ImageErrorKind,
     message: String,
+    hint: Option<ImageHint>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ImageError {
     pub(crate) fn new(kind: ImageErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), hint: None, source: None }
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -43,6 +55,16 @@ impl ImageError {
     pub(crate) fn in_file(mut self, file: impl fmt::Display) -> Self {
         self.message = format!("{file}: {}", self.message);
         self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: ImageHint) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// What to set, where that helps.
+    pub fn hint(&self) -> Option<ImageHint> {
+        self.hint
     }
 
     /// The kind of the error.

@@ -34,7 +34,7 @@ pub mod preprocess;
 pub mod resize;
 
 pub use colormap::Colormap;
-pub use error::{ImageError, ImageErrorKind};
+pub use error::{ImageError, ImageErrorKind, ImageHint};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, Origin};
-use gradcam_image::{Filter, ImageErrorKind, Overrides, Resolved, resolve};
+use gradcam_image::{Filter, ImageErrorKind, ImageHint, Overrides, Resolved, resolve};
 use serde_json::{Value, json};
 
 const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
@@ -79,11 +79,12 @@ fn nothing_known_is_guessed_and_said() {
         assert_eq!(resolved.labels, None);
     }
     let guessed = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Floats).unwrap();
+    assert_eq!(guessed.hint(), Some(ImageHint::Preprocessing));
     let warning = guessed.warning.unwrap();
     for part in [
         "short side to 256 (bilinear filter), centre crop 224x224",
         "mean [0.485, 0.456, 0.406]",
-        "--mean",
+        "preprocessor_config.json",
     ] {
         assert!(warning.contains(part), "{warning}");
     }
@@ -540,8 +541,9 @@ fn contradictions_are_refused() {
     let error = resolve(&default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224; say how photos fit with --fit"
+        "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224; choose how photos fit"
     );
+    assert_eq!(error.hint(), Some(ImageHint::Fit));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::metadata::Props;
 use super::origin::{Origin, Partial};
 use super::sources::{Shape, Sidecars};
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
-use crate::{Filter, ImageError, ImageErrorKind};
+use crate::{Filter, ImageError, ImageErrorKind, ImageHint};
 
 /// What the network's input holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,11 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// What to set, where values had to be guessed.
+    pub fn hint(&self) -> Option<ImageHint> {
+        self.warning.as_ref().map(|_| ImageHint::Preprocessing)
+    }
+
     /// Whether values had to be guessed that change what the network sees.
     pub fn guessed(&self) -> bool {
         self.warning.is_some()
@@ -261,9 +266,11 @@ fn check(
         }
         if let Some((w, h)) = preprocess.geometry.output().filter(|size| *size != (width, height)) {
             let origin = geometry_origin.name();
-            return invalid(format!(
-                "{origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; say how photos fit with --fit"
-            ));
+            let message = format!(
+                "{origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; choose how photos fit"
+            );
+            let error = ImageError::new(ImageErrorKind::Invalid, message);
+            return Err(error.with_hint(ImageHint::Fit));
         }
     }
     let count = preprocess.channels.count();
@@ -314,8 +321,8 @@ fn warning(preprocess: &Preprocess, origins: &BTreeMap<&'static str, Origin>) ->
     (!guessed.is_empty()).then(|| {
         format!(
             "guessed how photos are prepared, because neither the model nor a file beside it says: {}; \
-             if the model was trained differently its answers are wrong. Say it with --fit, --short-side, --filter, \
-             --rescale, --mean, --std, or put a preprocessor_config.json beside the model",
+             if the model was trained differently its answers are wrong. Set them, or put a preprocessor_config.json \
+             beside the model",
             guessed.join(", ")
         )
     })
