@@ -45,9 +45,9 @@ type Refusal = String;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saturation {
     /// They are written in other words, and are exact.
-    Repaired,
+    Avoid,
     /// They stay, as in a program that runs the file with the engine's defaults.
-    AsDeployed,
+    Keep,
 }
 
 /// Writes a model in the language of an engine.
@@ -59,13 +59,13 @@ pub(super) fn lower(
     dialect: &Dialect,
     saturation: Saturation,
 ) -> Result<ModelProto> {
-    let saturates = saturation == Saturation::Repaired && (dialect.saturates)();
+    let saturates = saturation == Saturation::Avoid && (dialect.saturates)();
     // Where a definition does not fit, or a size is open, the node stays and is refused by name.
     let facts = Facts::of(model, saturates);
     let expanded = onnx_grad::expand(model, &|node| dialect.lacks(&facts, node));
     let model = expanded.as_ref().unwrap_or(model);
     let facts = Facts::of(model, saturates);
-    let mut pass = Pass { dialect, facts: &facts, refused: Vec::new(), fresh: 0 };
+    let mut pass = LoweringPass { dialect, facts: &facts, refused: Vec::new(), fresh: 0 };
     let mut proto = model.proto().clone();
     if let Some(newest) = dialect.newest_opset.filter(|newest| facts.opset > *newest) {
         let message = format!(
@@ -84,7 +84,7 @@ pub(super) fn lower(
     Ok(proto)
 }
 
-struct Pass<'a> {
+struct LoweringPass<'a> {
     dialect: &'a Dialect,
     facts: &'a Facts<'a>,
     /// Label and line of each node that cannot be run.
@@ -92,7 +92,7 @@ struct Pass<'a> {
     fresh: usize,
 }
 
-impl Pass<'_> {
+impl LoweringPass<'_> {
     fn graph(&mut self, graph: &mut GraphProto) {
         graph.initializer.iter().for_each(|tensor| self.tensor(tensor, "initializer"));
         for mut node in std::mem::take(&mut graph.node) {
@@ -133,9 +133,9 @@ impl Pass<'_> {
         if let Some(allowed) = row.attributes {
             let mut wrong = None;
             node.attribute.retain(|attribute| match judge(allowed, attribute) {
-                Judged::Keep => true,
-                Judged::Drop => false,
-                Judged::Wrong(taken) => {
+                AttributeVerdict::Keep => true,
+                AttributeVerdict::Drop => false,
+                AttributeVerdict::Refuse(taken) => {
                     let name = attribute.name.as_deref().unwrap_or_default();
                     wrong.get_or_insert_with(|| match taken {
                         "" => NO_ATTRIBUTE.with(&[engine, &name]),
@@ -193,15 +193,15 @@ impl Pass<'_> {
     }
 }
 
-enum Judged<'a> {
+enum AttributeVerdict<'a> {
     Keep,
     Drop,
     /// Not at this value; the values that are taken, none for an attribute that is unknown.
-    Wrong(&'a str),
+    Refuse(&'a str),
 }
 
 /// Looks an attribute up in the list of a row; see [`Row::attributes`].
-fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> Judged<'a> {
+fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> AttributeVerdict<'a> {
     let name = attribute.name.as_deref().unwrap_or_default();
     for word in allowed.split_whitespace() {
         let (drop, word) = match word.strip_prefix('~') {
@@ -213,11 +213,11 @@ fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> Judged<'a> {
             continue;
         }
         if !values.is_empty() && !values.split('|').any(|value| value == shown(attribute)) {
-            return Judged::Wrong(values);
+            return AttributeVerdict::Refuse(values);
         }
-        return if drop { Judged::Drop } else { Judged::Keep };
+        return if drop { AttributeVerdict::Drop } else { AttributeVerdict::Keep };
     }
-    Judged::Wrong("")
+    AttributeVerdict::Refuse("")
 }
 
 /// The value of an attribute, as it is written in the tables and in messages.

@@ -41,7 +41,7 @@ pub(super) static DIALECT: Dialect = Dialect {
 
 /// Its kernels use VNNI in its 256-bit form too. On Windows those for SSE4.1 saturate as well.
 fn saturates() -> bool {
-    processor::features().is_some_and(|has| {
+    processor::instruction_sets().is_some_and(|has| {
         let wide = has.avx2 || cfg!(windows) && has.sse41;
         wide && !has.avx512_vnni && !has.avx_vnni
     })

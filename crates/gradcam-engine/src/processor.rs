@@ -4,7 +4,7 @@
 //! 255·127 + 255·127 becomes 32,767. Kernels for older and newer instruction sets are exact.
 
 /// The instruction sets that decide it.
-pub(super) struct Features {
+pub(super) struct InstructionSets {
     pub(super) sse41: bool,
     pub(super) avx2: bool,
     pub(super) avx_vnni: bool,
@@ -13,8 +13,8 @@ pub(super) struct Features {
 
 /// Those of this processor; `None` where it is no x86, whose kernels are exact.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn features() -> Option<Features> {
-    Some(Features {
+pub(super) fn instruction_sets() -> Option<InstructionSets> {
+    Some(InstructionSets {
         sse41: std::arch::is_x86_feature_detected!("sse4.1"),
         avx2: std::arch::is_x86_feature_detected!("avx2"),
         avx_vnni: std::arch::is_x86_feature_detected!("avxvnni"),
@@ -24,6 +24,6 @@ pub(super) fn features() -> Option<Features> {
 
 /// Those of this processor; `None` where it is no x86, whose kernels are exact.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn features() -> Option<Features> {
+pub(super) fn instruction_sets() -> Option<InstructionSets> {
     None
 }

@@ -55,7 +55,7 @@ pub(super) static DIALECT: Dialect = Dialect {
 
 /// Its kernels use VNNI in its 512-bit form only.
 fn saturates() -> bool {
-    processor::features().is_some_and(|has| has.avx2 && !has.avx512_vnni)
+    processor::instruction_sets().is_some_and(|has| has.avx2 && !has.avx512_vnni)
 }
 
 const DEFINITIONS: &[DefinitionRow] = &[

@@ -116,12 +116,12 @@ pub(super) fn elements<'a, T>(array: &'a CowArray<'_, T, IxDyn>) -> &'a [T] {
 /// The inputs and outputs of a graph, against which calls are checked.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
-    inputs: Vec<Input>,
+    inputs: Vec<InputDeclaration>,
     outputs: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-struct Input {
+struct InputDeclaration {
     name: String,
     elem: DataType,
     /// `None` where the model does not say; a dimension is `None` where it may be anything.
@@ -137,7 +137,7 @@ impl Signature {
         let inputs = inputs
             .map(|value| {
                 let (elem, shape) = type_of(value);
-                Input { name: name(value), elem, shape }
+                InputDeclaration { name: name(value), elem, shape }
             })
             .collect();
         Self { inputs, outputs: graph.output.iter().map(name).collect() }
@@ -167,7 +167,7 @@ impl Signature {
     }
 }
 
-impl Input {
+impl InputDeclaration {
     fn check(&self, tensor: &TensorView<'_>) -> Result<()> {
         let name = &self.name;
         let fits = match tensor {

@@ -10,7 +10,7 @@ use onnx_grad::{
 use crate::tensor::type_of;
 
 /// Element type and dimensions, as far as they are known.
-type Type = (DataType, Option<Vec<Option<usize>>>);
+type TensorType = (DataType, Option<Vec<Option<usize>>>);
 
 /// Types, shapes and constants by name, over the graph and its subgraphs: ONNX forbids a name to
 /// stand for two values where both can be seen.
@@ -20,7 +20,7 @@ pub(crate) struct Facts<'a> {
     pub(super) model: &'a Model,
     /// Whether products of 8-bit integers would saturate, and are to be written in other words.
     pub(super) saturates: bool,
-    types: HashMap<&'a str, Type>,
+    types: HashMap<&'a str, TensorType>,
     constants: HashMap<&'a str, &'a TensorProto>,
     used: HashSet<&'a str>,
     /// Whether there is a QuantizeLinear.

@@ -130,7 +130,7 @@ fn cast(b: &mut Rewrite<'_>, x: &str, to: DataType) -> String {
 /// of their own, which is exact.
 pub(crate) fn saturating_nodes(model: &Model) -> Vec<String> {
     let graph = model.graph();
-    let sources = Sources::of(graph);
+    let sources = ValueSources::of(graph);
     let mut large: HashMap<&str, bool> = HashMap::new();
     let is_large = |tensor: &TensorProto| {
         let bytes = model.tensor_bytes(tensor).unwrap_or_default();
@@ -145,12 +145,12 @@ pub(crate) fn saturating_nodes(model: &Model) -> Vec<String> {
 }
 
 /// Where values come from.
-struct Sources<'a> {
+struct ValueSources<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
     dequantized: HashMap<&'a str, &'a NodeProto>,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> ValueSources<'a> {
     fn of(graph: &'a GraphProto) -> Self {
         let mut constants: HashMap<&str, &TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.label(), tensor)).collect();

@@ -73,14 +73,14 @@ impl OnnxRuntime {
 
 /// Whether the loaded library was built with a provider.
 fn has(provider: Provider) -> bool {
-    matches!(registry(provider).0(), Ok(true))
+    matches!(functions_of(provider).0(), Ok(true))
 }
 
 /// Whether a provider is there, and how it is set up.
-type Registry = (fn() -> ort::Result<bool>, fn() -> ExecutionProviderDispatch);
+type ProviderFunctions = (fn() -> ort::Result<bool>, fn() -> ExecutionProviderDispatch);
 
-fn registry(provider: Provider) -> Registry {
-    fn of<E: ExecutionProvider + Default + Into<ExecutionProviderDispatch>>() -> Registry {
+fn functions_of(provider: Provider) -> ProviderFunctions {
+    fn of<E: ExecutionProvider + Default + Into<ExecutionProviderDispatch>>() -> ProviderFunctions {
         (E::is_available, || E::default().into().error_on_failure())
     }
     match provider {
@@ -170,14 +170,11 @@ impl Engine for OnnxRuntime {
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
         // Kernels of other devices are their own, and some take signed integers only.
         let on_processor = self.device.is_none();
-        self.compiled(
-            model,
-            if on_processor { Saturation::Repaired } else { Saturation::AsDeployed },
-        )
+        self.compiled(model, if on_processor { Saturation::Avoid } else { Saturation::Keep })
     }
 
     fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::AsDeployed)
+        self.compiled(model, Saturation::Keep)
     }
 
     fn saturating_nodes(&self, model: &Model) -> Vec<String> {
@@ -193,7 +190,7 @@ impl OnnxRuntime {
     fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
         let proto = lower(model, &DIALECT, saturation)?;
         let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
-        let recipe = Recipe {
+        let source = SessionSource {
             environment: self.environment.clone(),
             threads: self.threads,
             device: self.device,
@@ -201,7 +198,7 @@ impl OnnxRuntime {
             model: model.clone(),
             proto,
         };
-        let pool = Pool { idle: vec![recipe.session()?], made: 1 };
+        let pool = SessionPool { idle: vec![source.session()?], made: 1 };
         // Each further session costs the weights once more in ONNX Runtime's own layout (155 MB for
         // ResNet-50; containers of prepacked weights do not change that), and more threads than
         // cores gain nothing.
@@ -212,12 +209,12 @@ impl OnnxRuntime {
             _ => 1,
         };
         let pool = Mutex::new(pool);
-        Ok(Box::new(OnnxRuntimeSession { recipe, signature, most, pool, returned: Condvar::new() }))
+        Ok(Box::new(OnnxRuntimeSession { source, signature, most, pool, returned: Condvar::new() }))
     }
 }
 
 /// What a session is made of.
-struct Recipe {
+struct SessionSource {
     environment: Environment,
     threads: Option<usize>,
     device: Option<Provider>,
@@ -226,7 +223,7 @@ struct Recipe {
     proto: ModelProto,
 }
 
-impl Recipe {
+impl SessionSource {
     fn session(&self) -> Result<ort::session::Session> {
         let mut proto = self.proto.clone();
         let folder = self.point_into_files(&mut proto)?;
@@ -257,7 +254,7 @@ impl Recipe {
             builder = builder.with_config_entry(key, value)?;
         }
         let builder = match self.device {
-            Some(device) => builder.with_execution_providers([registry(device).1()])?,
+            Some(device) => builder.with_execution_providers([functions_of(device).1()])?,
             None => builder,
         };
         Ok(match self.threads {
@@ -306,48 +303,48 @@ impl Recipe {
 }
 
 struct OnnxRuntimeSession {
-    recipe: Recipe,
+    source: SessionSource,
     signature: Signature,
     /// A session of ONNX Runtime serves one caller at a time; more are made when there are more
     /// callers, until all cores are busy. Then callers wait.
-    pool: Mutex<Pool>,
+    pool: Mutex<SessionPool>,
     most: usize,
     returned: Condvar,
 }
 
-struct Pool {
+struct SessionPool {
     idle: Vec<ort::session::Session>,
     made: usize,
 }
 
 impl OnnxRuntimeSession {
-    fn pool(&self) -> MutexGuard<'_, Pool> {
+    fn pool(&self) -> MutexGuard<'_, SessionPool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A session for this caller alone.
-    fn lease(&self) -> Result<Lease<'_>> {
-        let full = |pool: &mut Pool| pool.idle.is_empty() && pool.made >= self.most;
+    fn lease(&self) -> Result<SessionLease<'_>> {
+        let full = |pool: &mut SessionPool| pool.idle.is_empty() && pool.made >= self.most;
         let pool = self.returned.wait_while(self.pool(), full);
         let mut pool = pool.unwrap_or_else(PoisonError::into_inner);
         let idle = pool.idle.pop();
         pool.made += usize::from(idle.is_none());
         drop(pool);
         // From here on the lease gives the place back, whatever happens.
-        let mut lease = Lease { owner: self, session: idle };
+        let mut lease = SessionLease { owner: self, session: idle };
         if lease.session.is_none() {
-            lease.session = Some(self.recipe.session()?);
+            lease.session = Some(self.source.session()?);
         }
         Ok(lease)
     }
 }
 
-struct Lease<'a> {
+struct SessionLease<'a> {
     owner: &'a OnnxRuntimeSession,
     session: Option<ort::session::Session>,
 }
 
-impl Drop for Lease<'_> {
+impl Drop for SessionLease<'_> {
     fn drop(&mut self) {
         let mut pool = self.owner.pool();
         match self.session.take() {
@@ -370,7 +367,7 @@ impl Session for OnnxRuntimeSession {
     }
 }
 
-enum Given<'a> {
+enum OnnxRuntimeInput<'a> {
     F32(CowArray<'a, f32, IxDyn>),
     I64(CowArray<'a, i64, IxDyn>),
 }
@@ -387,19 +384,19 @@ fn call(
         let node = node.map(|(name, _)| name.to_owned());
         EngineError::new(EngineErrorKind::Run, message).at_node(node).because(e)
     };
-    let data: Vec<Given<'_>> = inputs
+    let data: Vec<OnnxRuntimeInput<'_>> = inputs
         .iter()
         .map(|(_, tensor)| match tensor {
-            TensorView::F32(array) => Given::F32(contiguous(array)),
-            TensorView::I64(array) => Given::I64(contiguous(array)),
+            TensorView::F32(array) => OnnxRuntimeInput::F32(contiguous(array)),
+            TensorView::I64(array) => OnnxRuntimeInput::I64(contiguous(array)),
         })
         .collect();
     let given = inputs.iter().zip(&data).map(|((name, _), given)| {
         let value: SessionInputValue<'_> = match given {
-            Given::F32(array) => {
+            OnnxRuntimeInput::F32(array) => {
                 TensorRef::from_array_view((array.shape().to_vec(), elements(array)))?.into()
             }
-            Given::I64(array) => {
+            OnnxRuntimeInput::I64(array) => {
                 TensorRef::from_array_view((array.shape().to_vec(), elements(array)))?.into()
             }
         };

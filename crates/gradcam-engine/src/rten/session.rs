@@ -35,17 +35,17 @@ use crate::{
 
 pub(crate) struct Rten {
     /// `None` where rten's own pool, with all cores, will do.
-    pools: Option<Arc<Pools>>,
-    families: Mutex<Families>,
+    pools: Option<Arc<ThreadPools>>,
+    weight_sets: Mutex<WeightSets>,
 }
 
-/// Pools of threads. A run occupies its pool, so each of several callers has one of its own.
-struct Pools {
+/// ThreadPools of threads. A run occupies its pool, so each of several callers has one of its own.
+struct ThreadPools {
     threads: NonZeroUsize,
     idle: Mutex<Vec<Arc<ThreadPool>>>,
 }
 
-impl Pools {
+impl ThreadPools {
     fn with<T>(&self, work: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = idle().pop();
@@ -63,46 +63,46 @@ impl Pools {
 /// Weights of graphs that descend from one model. rten takes each tensor as it is, and graphs that
 /// are loaded with the same options share it. The options may not leave their thread, so a thread
 /// of their own holds them and loads the graphs; it ends with the last session.
-struct Family {
-    held: Mutex<HashSet<u64>>,
-    loader: Sender<Job>,
+struct WeightSet {
+    loaded: Mutex<HashSet<u64>>,
+    loader: Sender<LoadRequest>,
 }
 
-/// A graph to load, with the weights that the family does not hold yet, by their location.
-struct Job {
+/// A graph to load, with the weights that the weight_set does not hold yet, by their location.
+struct LoadRequest {
     skeleton: Vec<u8>,
     weights: Vec<(String, Vec<u8>)>,
     reply: Sender<Result<rten::Model>>,
 }
 
-impl Family {
+impl WeightSet {
     fn new() -> Result<Self> {
-        let (loader, jobs) = mpsc::channel();
+        let (loader, requests) = mpsc::channel();
         let thread = thread::Builder::new().name("rten-loader".to_owned());
-        thread.spawn(move || load_all(jobs)).map_err(|e| {
+        thread.spawn(move || load_all(requests)).map_err(|e| {
             EngineError::new(EngineErrorKind::Model, format!("cannot start a thread: {e}"))
                 .because(e)
         })?;
-        Ok(Self { held: Mutex::default(), loader })
+        Ok(Self { loaded: Mutex::default(), loader })
     }
 
     fn load(&self, wanted: &[(&Weight, Elem)], skeleton: Vec<u8>) -> Result<rten::Model> {
         let (reply, answer) = mpsc::channel();
         {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             let mut weights = Vec::new();
             let mut new = HashSet::new();
             for (weight, elem) in wanted {
-                if !held.contains(&weight.id()) && new.insert(weight.id()) {
+                if !loaded.contains(&weight.id()) && new.insert(weight.id()) {
                     let bytes = weight.read()?;
                     let bytes = widen(*elem, &bytes).unwrap_or(bytes);
                     weights.push((location(weight), bytes));
                 }
             }
-            // Jobs are done in the order in which they are sent, so that under this lock a weight
-            // counts as held from here on.
-            held.extend(new);
-            let _ = self.loader.send(Job { skeleton, weights, reply });
+            // Requests are done in the order in which they are sent, so that under this lock a weight
+            // counts as loaded from here on.
+            loaded.extend(new);
+            let _ = self.loader.send(LoadRequest { skeleton, weights, reply });
         }
         let lost =
             |e| EngineError::new(EngineErrorKind::Model, "the loader of rten has died").because(e);
@@ -110,9 +110,9 @@ impl Family {
     }
 }
 
-fn load_all(jobs: Receiver<Job>) {
+fn load_all(requests: Receiver<LoadRequest>) {
     let mut options = ModelOptions::with_all_ops();
-    for Job { skeleton, weights, reply } in jobs {
+    for LoadRequest { skeleton, weights, reply } in requests {
         for (location, bytes) in weights {
             options.external_data(&location, bytes);
         }
@@ -145,30 +145,30 @@ fn location(weight: &Weight) -> String {
     format!("{}.data", weight.id())
 }
 
-/// The families that sessions still use, and the last one, which is often used again.
+/// The weight_sets that sessions still use, and the last one, which is often used again.
 #[derive(Default)]
-struct Families {
-    last: Option<Arc<Family>>,
-    used: Vec<Weak<Family>>,
+struct WeightSets {
+    last: Option<Arc<WeightSet>>,
+    used: Vec<Weak<WeightSet>>,
 }
 
-impl Families {
-    /// The family that holds one of these weights already, or a new one.
-    fn of(&mut self, wanted: &[(&Weight, Elem)]) -> Result<Arc<Family>> {
-        self.used.retain(|family| family.strong_count() > 0);
-        let related = self.used.iter().filter_map(Weak::upgrade).find(|family| {
-            let held = family.held.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.is_empty() || wanted.iter().any(|(weight, _)| held.contains(&weight.id()))
+impl WeightSets {
+    /// The weight_set that holds one of these weights already, or a new one.
+    fn of(&mut self, wanted: &[(&Weight, Elem)]) -> Result<Arc<WeightSet>> {
+        self.used.retain(|weight_set| weight_set.strong_count() > 0);
+        let related = self.used.iter().filter_map(Weak::upgrade).find(|weight_set| {
+            let loaded = weight_set.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.is_empty() || wanted.iter().any(|(weight, _)| loaded.contains(&weight.id()))
         });
-        let family = match related {
-            Some(family) => family,
-            None => Arc::new(Family::new()?),
+        let weight_set = match related {
+            Some(weight_set) => weight_set,
+            None => Arc::new(WeightSet::new()?),
         };
-        if self.used.iter().all(|used| !std::ptr::eq(used.as_ptr(), &*family)) {
-            self.used.push(Arc::downgrade(&family));
+        if self.used.iter().all(|used| !std::ptr::eq(used.as_ptr(), &*weight_set)) {
+            self.used.push(Arc::downgrade(&weight_set));
         }
-        self.last = Some(family.clone());
-        Ok(family)
+        self.last = Some(weight_set.clone());
+        Ok(weight_set)
     }
 }
 
@@ -178,8 +178,8 @@ impl Rten {
         if options.threads.is_none() {
             COMMON.call_once(|| cores::spread(rten::thread_pool()));
         }
-        let pools = |threads| Arc::new(Pools { threads, idle: Mutex::default() });
-        Self { pools: options.threads.map(pools), families: Mutex::default() }
+        let pools = |threads| Arc::new(ThreadPools { threads, idle: Mutex::default() });
+        Self { pools: options.threads.map(pools), weight_sets: Mutex::default() }
     }
 }
 
@@ -189,11 +189,11 @@ impl Engine for Rten {
     }
 
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::Repaired)
+        self.compiled(model, Saturation::Avoid)
     }
 
     fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::AsDeployed)
+        self.compiled(model, Saturation::Keep)
     }
 }
 
@@ -217,18 +217,24 @@ impl Rten {
             Ok(())
         })?;
         let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
-        let family = self.families.lock().unwrap_or_else(PoisonError::into_inner).of(&wanted)?;
-        let model = family.load(&wanted, proto.encode_to_vec())?;
-        Ok(Box::new(RtenSession { model, signature, pools: self.pools.clone(), _family: family }))
+        let weight_set =
+            self.weight_sets.lock().unwrap_or_else(PoisonError::into_inner).of(&wanted)?;
+        let model = weight_set.load(&wanted, proto.encode_to_vec())?;
+        Ok(Box::new(RtenSession {
+            model,
+            signature,
+            pools: self.pools.clone(),
+            _weight_set: weight_set,
+        }))
     }
 }
 
 struct RtenSession {
     model: rten::Model,
     signature: Signature,
-    pools: Option<Arc<Pools>>,
+    pools: Option<Arc<ThreadPools>>,
     /// As long as a session lives, further graphs of its model find its weights.
-    _family: Arc<Family>,
+    _weight_set: Arc<WeightSet>,
 }
 
 impl RtenSession {
@@ -243,7 +249,7 @@ impl Session for RtenSession {
         let nodes = inputs.iter().map(|(name, _)| self.node(name)).collect::<Result<Vec<_>>>()?;
         let data = inputs.iter().zip(&nodes).map(|((name, tensor), node)| {
             let wanted = self.model.node_info(*node).and_then(|info| info.dtype());
-            Given::new(name, tensor, wanted)
+            RtenInput::new(name, tensor, wanted)
         });
         let data = data.collect::<Result<Vec<_>>>()?;
         let given = nodes.iter().zip(&data).map(|(node, given)| Ok((*node, given.view()?.into())));
@@ -276,14 +282,14 @@ impl Session for RtenSession {
 }
 
 /// An input in the type that rten takes.
-enum Given<'a> {
+enum RtenInput<'a> {
     F32(CowArray<'a, f32, IxDyn>),
     I32(Vec<usize>, Vec<i32>),
     I8(Vec<usize>, Vec<i8>),
     U8(Vec<usize>, Vec<u8>),
 }
 
-impl<'a> Given<'a> {
+impl<'a> RtenInput<'a> {
     fn new(name: &str, tensor: &'a TensorView<'_>, wanted: Option<ValueType>) -> Result<Self> {
         let array = match tensor {
             TensorView::F32(array) => return Ok(Self::F32(contiguous(array))),
@@ -385,14 +391,14 @@ mod tests {
         let (model, other) = (open(), open());
         let engine = Rten::new(&EngineOptions::default());
         let sessions = [&model, &model.clone(), &other].map(|m| engine.compile(m).unwrap());
-        let families = || {
-            let families = engine.families.lock().unwrap();
-            let held = families.used.iter().filter_map(Weak::upgrade);
-            held.map(|family| family.held.lock().unwrap().len()).collect::<Vec<_>>()
+        let weight_sets = || {
+            let weight_sets = engine.weight_sets.lock().unwrap();
+            let loaded = weight_sets.used.iter().filter_map(Weak::upgrade);
+            loaded.map(|weight_set| weight_set.loaded.lock().unwrap().len()).collect::<Vec<_>>()
         };
-        assert_eq!(families(), [model.weights().len(), other.weights().len()]);
+        assert_eq!(weight_sets(), [model.weights().len(), other.weights().len()]);
         drop(sessions);
-        assert_eq!(families(), [other.weights().len()], "only the last model is kept");
+        assert_eq!(weight_sets(), [other.weights().len()], "only the last model is kept");
     }
 
     #[test]
