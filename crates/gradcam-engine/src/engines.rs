@@ -15,21 +15,21 @@ pub struct EngineInfo {
     pub kind: EngineKind,
     /// The name on the command line and in JSON.
     pub id: &'static str,
-    /// Where the engine comes from, in a few words.
+    /// Where the engine comes from, in a few words for help texts.
     pub about: &'static str,
-    /// The cargo feature that builds it.
+    /// The cargo feature that includes it in a build.
     pub feature: &'static str,
-    /// Whether it has execution providers, [`EngineOptions::provider`].
+    /// Whether it has execution providers; see [`EngineOptions::provider`].
     pub providers: bool,
-    /// Whether its sessions have a configuration, [`EngineOptions::session_config`].
+    /// Whether its sessions have a configuration; see [`EngineOptions::session_config`].
     pub session_config: bool,
     /// What it takes, lacks and computes wrongly.
     pub(crate) dialect: &'static Dialect,
-    /// Sets it up; `None` where this build lacks it.
+    /// Constructs it; `None` if this build does not include it.
     new: Option<EngineConstructor>,
 }
 
-/// Makes [`EngineKind`] and [`ENGINES`] of the rows.
+/// Defines [`EngineKind`] and [`ENGINES`] from the rows.
 macro_rules! engines {
     ($($(#[$doc:meta])* $kind:ident { $($field:ident: $value:expr,)* })*) => {
         /// An engine, by its row in [`ENGINES`].
@@ -52,7 +52,7 @@ macro_rules! engines {
 }
 
 engines! {
-    /// [rten](https://github.com/robertknight/rten), pure Rust, a part of this crate.
+    /// [rten](https://github.com/robertknight/rten), written in Rust and part of this crate.
     #[default]
     Rten {
         id: rten::ID,
@@ -63,7 +63,7 @@ engines! {
         dialect: &rten::DIALECT,
         new: rten::NEW,
     }
-    /// [ONNX Runtime](https://onnxruntime.ai), from a shared library that is found at run time.
+    /// [ONNX Runtime](https://onnxruntime.ai), loaded from a shared library at run time.
     OnnxRuntime {
         id: onnxruntime::ID,
         about: "a shared library, taken where there is one",
@@ -76,7 +76,7 @@ engines! {
 }
 
 impl EngineInfo {
-    /// The name in prose.
+    /// The name in messages and documents.
     pub fn name(&self) -> &'static str {
         self.dialect.engine
     }
@@ -94,7 +94,7 @@ impl EngineKind {
         &ENGINES[self as usize]
     }
 
-    /// The engine's name on the command line, [`EngineInfo::id`].
+    /// The engine's id, [`EngineInfo::id`].
     pub fn name(self) -> &'static str {
         self.info().id
     }
@@ -124,25 +124,25 @@ fn ids(wanted: impl Fn(&EngineInfo) -> bool) -> String {
     ids.join(", ")
 }
 
-/// Sets up an engine.
+/// Constructs an engine.
 ///
 /// # Errors
-/// `Unavailable` where this build lacks the engine, the library of ONNX Runtime is not found or too old, or
-/// it lacks the execution provider.
+/// `Unavailable` if this build does not include the engine, if the library of ONNX Runtime is not found or too old,
+/// or if it lacks the execution provider.
 pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engine>> {
     let info = kind.info();
     if let Some(provider) = options.provider.filter(|_| !info.providers) {
         bail!(
             Unavailable,
-            "the engine {kind} has no execution provider \"{provider}\", nor any other; leave the \
-             provider out, or choose the engine {}",
+            "the engine {kind} has no execution provider \"{provider}\", nor any other; omit the \
+             provider, or choose the engine {}",
             ids(|info| info.providers)
         );
     }
     if let Some((key, _)) = options.session_config.first().filter(|_| !info.session_config) {
         bail!(
             Unavailable,
-            "the engine {kind} has no session configuration, so no entry \"{key}\"; leave it out, or choose the \
+            "the engine {kind} has no session configuration, so no entry \"{key}\"; omit the entry, or choose the \
              engine {}",
             ids(|info| info.session_config)
         );
@@ -157,7 +157,7 @@ pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engin
     new(options)
 }
 
-/// What an engine does with an operator of the standard, from the tables that compile graphs.
+/// What an engine does with an operator of the standard, by the table that it compiles graphs with.
 ///
 /// ```
 /// use gradcam_engine::{EngineKind, support};

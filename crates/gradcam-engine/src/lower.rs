@@ -1,8 +1,8 @@
-//! Writes in other words what an engine lacks or computes wrongly, and refuses the rest by name.
+//! Rewrites what an engine lacks or computes wrongly, and refuses by name what cannot be rewritten.
 //!
-//! Each engine gives a [`Dialect`], with a row per operator: the attributes that the engine takes, and the
-//! function that rewrites a node. What the rows say was read in the engines' sources and is run against the
-//! ONNX reference evaluator in the tests.
+//! Each engine provides a [`Dialect`] with a row per operator: the attributes that the engine takes, and the function
+//! that rewrites a node. The rows were read from the sources of the engines, and the tests compare every operator
+//! with the ONNX reference evaluator.
 
 pub(super) mod bfloat16;
 pub(super) mod definition;
@@ -38,29 +38,29 @@ pub(super) use dialect::{
 };
 pub use form::REFUSED_FORMS;
 
-/// What a node must not be, in words for the user.
+/// Why a node is refused, for the user.
 type Refusal = String;
 
-/// What becomes of products of 8-bit integers that saturate on this processor.
+/// What to do about products of 8-bit integers that saturate on this processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saturation {
-    /// They are written in other words, and are exact.
+    /// Rewrite them, so that they are exact.
     Avoid,
-    /// They stay, as in a program that runs the file with the engine's defaults.
+    /// Keep them, as in a program that runs the file with the engine's defaults.
     Keep,
 }
 
-/// Writes a model in the language of an engine.
+/// Rewrites a model in the dialect of an engine.
 ///
 /// # Errors
-/// `Unsupported` with every node that cannot be written so.
+/// `Unsupported` with every node that has no form in the dialect.
 pub(super) fn lower(
     model: &Model,
     dialect: &Dialect,
     saturation: Saturation,
 ) -> Result<ModelProto> {
     let saturates = saturation == Saturation::Avoid && (dialect.saturates)();
-    // Where a definition does not fit, or a size is open, the node stays and is refused by name.
+    // If a definition does not apply, or a size is not known, the node stays and is refused by name below.
     let facts = Facts::of(model, saturates);
     let expanded = onnx_grad::expand(model, &|node| dialect.lacks(&facts, node));
     let model = expanded.as_ref().unwrap_or(model);
@@ -69,7 +69,7 @@ pub(super) fn lower(
     let mut proto = model.proto().clone();
     if let Some(newest) = dialect.newest_opset.filter(|newest| facts.opset > *newest) {
         let message = format!(
-            "the model uses opset {}, {} knows opsets up to {newest}; convert the model or use \
+            "the model uses opset {}; {} supports opsets up to {newest}; convert the model or use \
              another engine",
             facts.opset, dialect.engine
         );
@@ -87,7 +87,7 @@ pub(super) fn lower(
 struct LoweringPass<'a> {
     dialect: &'a Dialect,
     facts: &'a Facts<'a>,
-    /// Label and line of each node that cannot be run.
+    /// The label of each refused node, and its line of the message.
     refused: Vec<(String, String)>,
     fresh: usize,
 }
@@ -139,7 +139,9 @@ impl LoweringPass<'_> {
                     let name = attribute.name.as_deref().unwrap_or_default();
                     wrong.get_or_insert_with(|| match taken {
                         "" => NO_ATTRIBUTE.with(&[engine, &name]),
-                        taken => ATTRIBUTE_VALUE.with(&[&name, &shown(attribute), engine, &taken]),
+                        taken => {
+                            ATTRIBUTE_VALUE.with(&[&name, &value_text(attribute), engine, &taken])
+                        }
                     });
                     true
                 }
@@ -196,11 +198,11 @@ impl LoweringPass<'_> {
 enum AttributeVerdict<'a> {
     Keep,
     Drop,
-    /// Not at this value; the values that are taken, none for an attribute that is unknown.
+    /// The engine does not take the attribute, or only with these values; empty if it takes none.
     Refuse(&'a str),
 }
 
-/// Looks an attribute up in the list of a row; see [`Row::attributes`].
+/// Looks up an attribute in the list of a row; see [`OperatorRow::attributes`].
 fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> AttributeVerdict<'a> {
     let name = attribute.name.as_deref().unwrap_or_default();
     for word in allowed.split_whitespace() {
@@ -212,7 +214,7 @@ fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> AttributeVerdict<'
         if key != name {
             continue;
         }
-        if !values.is_empty() && !values.split('|').any(|value| value == shown(attribute)) {
+        if !values.is_empty() && !values.split('|').any(|value| value == value_text(attribute)) {
             return AttributeVerdict::Refuse(values);
         }
         return if drop { AttributeVerdict::Drop } else { AttributeVerdict::Keep };
@@ -220,8 +222,8 @@ fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> AttributeVerdict<'
     AttributeVerdict::Refuse("")
 }
 
-/// The value of an attribute, as it is written in the tables and in messages.
-fn shown(attribute: &AttributeProto) -> String {
+/// The value of an attribute as text, for tables and messages.
+fn value_text(attribute: &AttributeProto) -> String {
     if let Some(text) = &attribute.s {
         return String::from_utf8_lossy(text).into_owned();
     }

@@ -1,4 +1,4 @@
-//! ONNX Runtime, from a shared library that is found at run time. Here is what it takes, lacks and computes wrongly.
+//! The engine ONNX Runtime, a shared library that is loaded at run time: what it takes, lacks and computes wrongly.
 
 #[cfg(feature = "onnxruntime")]
 mod session;
@@ -9,7 +9,7 @@ use super::{
         DefinitionRow, Dialect, OperatorRow, OtherOperators, absent, bfloat16,
         definition::{always, has_dots, has_even_size},
         layout::{resize_of_two_axes, wide_axes},
-        nodes::{EVEN_SIZE, odd_size, one_hot, plain_types_at_the_border},
+        nodes::{EVEN_SIZE, odd_size, one_hot, plain_interface_types},
         saturation, unchecked, until,
         windows::{PADS, new_global_lp_pool, odd_same},
     },
@@ -24,7 +24,7 @@ pub(super) const NEW: Option<EngineConstructor> =
 #[cfg(not(feature = "onnxruntime"))]
 pub(super) const NEW: Option<EngineConstructor> = None;
 
-/// ONNX Runtime 1.32, with the domains that every build of it has.
+/// The dialect of ONNX Runtime 1.32, with the domains that every build has.
 pub(super) static DIALECT: Dialect = Dialect {
     engine: "ONNX Runtime",
     newest_opset: Some(28),
@@ -34,12 +34,13 @@ pub(super) static DIALECT: Dialect = Dialect {
     domains: &[("ai.onnx.ml", &[]), ("com.microsoft", MICROSOFT)],
     model_functions: true,
     definitions: DEFINITIONS,
-    final_passes: &[bfloat16::widen, plain_types_at_the_border],
+    final_passes: &[bfloat16::widen, plain_interface_types],
     saturates,
     alternative: None,
 };
 
-/// Its kernels use VNNI in its 256-bit form too. On Windows those for SSE4.1 saturate as well.
+/// Whether its default kernels saturate. They use VNNI in its 256-bit form too. On Windows the kernels for SSE4.1 saturate
+/// as well.
 fn saturates() -> bool {
     processor::instruction_sets().is_some_and(|has| {
         let wide = has.avx2 || cfg!(windows) && has.sse41;
@@ -49,12 +50,12 @@ fn saturates() -> bool {
 
 const DEFINITIONS: &[DefinitionRow] = &[
     DefinitionRow { op: "Einsum", when: has_dots },
-    // The window of a response is odd there.
+    // ONNX Runtime requires an odd size.
     DefinitionRow { op: "LRN", when: has_even_size },
     DefinitionRow { op: "Swish", when: always },
 ];
 
-/// ONNX Runtime has nearly every operator; these have forms that it refuses.
+/// ONNX Runtime supports nearly every operator. The rows are those of which it lacks forms or computes some wrongly.
 const OPERATORS: &[OperatorRow] = &[
     unchecked("AveragePool", odd_same).refusing(&[PADS]),
     until("Bernoulli", 21),
@@ -82,7 +83,7 @@ const OPERATORS: &[OperatorRow] = &[
     absent("SwiGLU"),
 ];
 
-/// The operators of ONNX Runtime's own domain that multiply 8-bit integers and have no words in the standard.
+/// The operators of ONNX Runtime's own domain that multiply 8-bit integers and cannot be written in the standard.
 const MICROSOFT: &[OperatorRow] = &[
     unchecked("DynamicQuantizeLSTM", saturation::product),
     unchecked("DynamicQuantizeMatMul", saturation::product),

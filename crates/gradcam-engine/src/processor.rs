@@ -1,9 +1,9 @@
-//! What the processor does to products of 8-bit integers.
+//! Which instruction sets the processor has. They decide whether products of 8-bit integers saturate.
 //!
-//! `vpmaddubsw`, of AVX2 and of AVX-512 without VNNI, adds pairs of u8·i8 products in 16 bits and saturates:
+//! The instruction `vpmaddubsw` of AVX2 and of AVX-512 without VNNI adds pairs of u8·i8 products in 16 bits and saturates:
 //! 255·127 + 255·127 becomes 32,767. Kernels for older and newer instruction sets are exact.
 
-/// The instruction sets that decide it.
+/// The instruction sets that matter for products of 8-bit integers.
 pub(super) struct InstructionSets {
     pub(super) sse41: bool,
     pub(super) avx2: bool,
@@ -11,7 +11,7 @@ pub(super) struct InstructionSets {
     pub(super) avx512_vnni: bool,
 }
 
-/// Those of this processor; `None` where it is no x86, whose kernels are exact.
+/// The instruction sets of this processor; `None` if it is not an x86, because other kernels are exact.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn instruction_sets() -> Option<InstructionSets> {
     Some(InstructionSets {
@@ -22,7 +22,7 @@ pub(super) fn instruction_sets() -> Option<InstructionSets> {
     })
 }
 
-/// Those of this processor; `None` where it is no x86, whose kernels are exact.
+/// The instruction sets of this processor; `None` if it is not an x86, because other kernels are exact.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn instruction_sets() -> Option<InstructionSets> {
     None

@@ -1,4 +1,4 @@
-//! rten: pure Rust, a part of this crate. Here is what it takes, lacks and computes wrongly.
+//! The engine rten, written in Rust and part of this crate: what it takes, lacks and computes wrongly.
 
 #[cfg(feature = "rten")]
 mod cores;
@@ -38,7 +38,7 @@ pub(super) const NEW: Option<EngineConstructor> =
 #[cfg(not(feature = "rten"))]
 pub(super) const NEW: Option<EngineConstructor> = None;
 
-/// rten 0.27.
+/// The dialect of rten 0.27.
 pub(super) static DIALECT: Dialect = Dialect {
     engine: "rten",
     newest_opset: None,
@@ -53,7 +53,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     alternative: Some("onnxruntime"),
 };
 
-/// Its kernels use VNNI in its 512-bit form only.
+/// Whether its kernels saturate. They use VNNI only in its 512-bit form.
 fn saturates() -> bool {
     processor::instruction_sets().is_some_and(|has| has.avx2 && !has.avx512_vnni)
 }
@@ -61,7 +61,7 @@ fn saturates() -> bool {
 const DEFINITIONS: &[DefinitionRow] = &[
     DefinitionRow { op: "Attention", when: has_window },
     DefinitionRow { op: "BatchNormalization", when: is_training },
-    // It is wrong where it has pads and zero points.
+    // rten computes it wrongly with pads and zero points.
     DefinitionRow { op: "ConvInteger", when: always },
     DefinitionRow { op: "Einsum", when: has_dots },
     DefinitionRow { op: "GridSample", when: is_not_linear_2d },
@@ -69,7 +69,7 @@ const DEFINITIONS: &[DefinitionRow] = &[
     DefinitionRow { op: "MatMulInteger", when: is_saturating },
 ];
 
-/// The types of tensors that rten 0.27 loads, and bfloat16, which is widened before.
+/// The element types that rten 0.27 loads, and bfloat16, which is widened first.
 const TYPES: &[DataType] = &[
     DataType::Float,
     DataType::Uint8,
@@ -82,8 +82,8 @@ const TYPES: &[DataType] = &[
     DataType::Bfloat16,
 ];
 
-/// All operators of rten 0.27 as it is built here (without its features `contrib`, `fft` and
-/// `random`), read in its `op_registry/onnx_registry.rs`. Types are numbers of `TensorProto`.
+/// All operators of rten 0.27 without its features `contrib`, `fft` and `random`, from its
+/// `op_registry/onnx_registry.rs`. Element types are numbers of `TensorProto`.
 #[rustfmt::skip]
 const OPERATORS: &[OperatorRow] = &[
     row("Abs", ""),

@@ -1,4 +1,4 @@
-//! Which forms of an operator are written by its definition, for the tables of the engines.
+//! Conditions under which the definition of an operator replaces a node, for the tables of the engines.
 
 use onnx_grad::proto::NodeProto;
 
@@ -12,7 +12,7 @@ pub(crate) fn is_saturating(facts: &Facts<'_>, _: &NodeProto) -> bool {
     facts.saturates
 }
 
-/// Attention of opset 25 with a window.
+/// Attention with a window.
 pub(crate) fn has_window(_: &Facts<'_>, node: &NodeProto) -> bool {
     ["left_window_size", "right_window_size"].iter().any(|name| node.attr_int(name).is_some())
 }
@@ -21,12 +21,12 @@ pub(crate) fn is_training(_: &Facts<'_>, node: &NodeProto) -> bool {
     node.attr_int("training_mode") == Some(1)
 }
 
-/// Engines differ in what the dots of an equation may stand for.
+/// Einsum with an ellipsis, which engines read differently.
 pub(crate) fn has_dots(_: &Facts<'_>, node: &NodeProto) -> bool {
     node.attr_str("equation").is_some_and(|text| text.contains("..."))
 }
 
-/// GridSample but the linear one of pictures with zeros around them.
+/// GridSample that is not linear, two-dimensional and padded with zeros.
 pub(crate) fn is_not_linear_2d(facts: &Facts<'_>, node: &NodeProto) -> bool {
     let one_of =
         |name: &str, known: &[&str]| node.attr_str(name).is_none_or(|text| known.contains(&text));
@@ -35,12 +35,12 @@ pub(crate) fn is_not_linear_2d(facts: &Facts<'_>, node: &NodeProto) -> bool {
         || facts.rank(node, 0) != Some(4)
 }
 
-/// LRN with a window of an even size.
+/// LRN with a window of even size.
 pub(crate) fn has_even_size(_: &Facts<'_>, node: &NodeProto) -> bool {
     node.attr_int("size").is_some_and(|size| size % 2 == 0)
 }
 
-/// A norm whose statistics somebody reads.
+/// A normalization whose statistics are used.
 pub(crate) fn has_statistics(facts: &Facts<'_>, node: &NodeProto) -> bool {
     (1..node.output.len()).any(|at| facts.is_used(node, at))
 }

@@ -1,4 +1,4 @@
-//! What an engine takes, lacks and computes wrongly: data that the engine gives, and what follows from it.
+//! What an engine takes, lacks and computes wrongly, as data that the engine provides.
 
 use onnx_grad::proto::{GraphProto, ModelProto, NodeProto, tensor_proto::DataType};
 
@@ -11,81 +11,82 @@ use super::{
     rewrite::Rewrite,
 };
 
-/// The ONNX that an engine computes correctly. Whatever is not in it is rewritten or refused.
+/// The part of ONNX that an engine computes correctly. Anything else is rewritten or refused.
 pub(crate) struct Dialect {
     /// The engine's name in messages.
     pub(crate) engine: &'static str,
-    /// The newest opset of the standard; `None`: any that is read.
+    /// The newest opset that the engine supports; `None`: any.
     pub(crate) newest_opset: Option<i64>,
-    /// The types of tensors; `None`: all.
+    /// The element types of tensors that the engine loads; `None`: all.
     pub(crate) types: Option<&'static [DataType]>,
-    /// Operators of the standard, sorted by name.
+    /// The rows of operators of the standard, sorted by name.
     pub(crate) operators: &'static [OperatorRow],
     /// What happens to operators of the standard without a row.
     pub(crate) other_operators: OtherOperators,
-    /// The other domains that the engine has, each with rows as `operators`; their other operators are kept.
+    /// The other domains that the engine supports, each with its rows, sorted as `operators`. Operators of such a domain
+    /// without a row are kept.
     pub(crate) domains: &'static [(&'static str, &'static [OperatorRow])],
-    /// Whether functions that the model itself defines run.
+    /// Whether the engine runs functions that the model defines.
     pub(crate) model_functions: bool,
-    /// Forms of operators that are written by the operator's definition.
+    /// Which forms of operators are replaced by the operator's definition.
     pub(crate) definitions: &'static [DefinitionRow],
-    /// What is done to the rewritten graph, in this order.
+    /// The passes over the rewritten graph, in this order.
     pub(crate) final_passes: &'static [fn(&mut GraphProto)],
     /// Whether products of 8-bit integers saturate on this processor.
     pub(crate) saturates: fn() -> bool,
-    /// The id of the engine that messages recommend where this one refuses a node.
+    /// The id of the engine that messages recommend when this one refuses a node.
     pub(crate) alternative: Option<&'static str>,
 }
 
 /// What happens to operators without a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherOperators {
-    /// The engine has them.
+    /// The engine supports them.
     Keep,
-    /// The engine lacks them: they are written by their definition, or refused.
+    /// The engine lacks them. They are replaced by their definition, or refused.
     Refuse,
 }
 
-/// What is done with one operator.
+/// What an engine takes of one operator, and what happens to its nodes.
 pub(crate) struct OperatorRow {
     pub(crate) op: &'static str,
-    /// The attributes that the engine takes, separated by blanks: `name` with any value,
-    /// `name=a|b` with these values; `~` marks an attribute that means nothing to a run, and is
-    /// dropped. Any other attribute makes the node unsupported. `None`: not checked here.
+    /// The attributes that the engine takes, separated by spaces: `name` with any value,
+    /// `name=a|b` with these values. `~` marks an attribute without effect on inference, which is
+    /// dropped. A node with any other attribute is refused. `None`: attributes are not checked.
     pub(crate) attributes: Option<&'static str>,
-    /// The newest opset at which the engine has a kernel; `None`: any.
+    /// The newest opset for which the engine has a kernel; `None`: any.
     pub(crate) newest_opset: Option<i64>,
     pub(crate) treatment: Treatment,
-    /// The forms that the rewrite refuses.
+    /// The refusals of the rewrite rule.
     pub(crate) refuses: &'static [Form],
 }
 
-/// What is done with a node whose attributes the engine takes.
+/// What happens to a node whose attributes the engine takes.
 #[derive(Clone, Copy)]
 pub(crate) enum Treatment {
-    /// It stays as it is.
+    /// The node is kept as it is.
     Keep,
-    /// It is written in other operators, or in another form.
+    /// The rule rewrites the node, if necessary.
     Rewrite(RewriteRule),
-    /// It is refused: the engine has no kernel.
+    /// The node is refused, because the engine has no kernel.
     Refuse,
 }
 
-/// Writes nodes that mean what one node means, or says why it cannot.
+/// Emits nodes that are equivalent to one node, or returns why none are.
 pub(crate) type RewriteRule = fn(&mut Rewrite<'_>, NodeProto) -> Result<(), Refusal>;
 
-/// The forms of an operator that are written by its definition.
+/// Which nodes of an operator are replaced by its definition.
 pub(crate) struct DefinitionRow {
     pub(crate) op: &'static str,
     pub(crate) when: fn(&Facts<'_>, &NodeProto) -> bool,
 }
 
-/// An operator that runs as it is, with these attributes.
+/// The row of an operator that runs as it is with these attributes.
 pub(crate) const fn row(op: &'static str, attributes: &'static str) -> OperatorRow {
     OperatorRow { attributes: Some(attributes), ..plain(op, Treatment::Keep) }
 }
 
-/// An operator with these attributes that is rewritten.
+/// The row of an operator that is rewritten and has these attributes.
 pub(crate) const fn rewritten(
     op: &'static str,
     attributes: &'static str,
@@ -94,17 +95,17 @@ pub(crate) const fn rewritten(
     OperatorRow { attributes: Some(attributes), ..unchecked(op, rule) }
 }
 
-/// An operator that is rewritten, whatever its attributes are.
+/// The row of an operator that is rewritten with any attributes.
 pub(crate) const fn unchecked(op: &'static str, rule: RewriteRule) -> OperatorRow {
     plain(op, Treatment::Rewrite(rule))
 }
 
-/// An operator that has a kernel up to an opset.
+/// The row of an operator that has kernels up to an opset.
 pub(crate) const fn until(op: &'static str, opset: i64) -> OperatorRow {
     plain(op, Treatment::Keep).until(opset)
 }
 
-/// An operator that has no kernel.
+/// The row of an operator that has no kernel.
 pub(crate) const fn absent(op: &'static str) -> OperatorRow {
     plain(op, Treatment::Refuse)
 }
@@ -131,14 +132,14 @@ impl OperatorRow {
 pub struct Support {
     /// Whether it runs, at least in some forms and opsets.
     pub runs: bool,
-    /// Whether some or all of its forms are written in other operators before.
+    /// Whether some or all of its forms are rewritten in other operators.
     pub rewritten: bool,
-    /// What messages say of the forms that are refused, with … for what differs.
+    /// The messages of refused forms, with … in place of values.
     pub refuses: Vec<String>,
 }
 
 impl Dialect {
-    /// What becomes of an operator of the standard.
+    /// What happens to an operator of the standard.
     pub(crate) fn support(&self, op: &str) -> Support {
         let engine = self.engine;
         let refuses_others = self.other_operators == OtherOperators::Refuse;
@@ -163,7 +164,7 @@ impl Dialect {
         Support { runs: true, rewritten, refuses: limited.chain(opset).chain(forms).collect() }
     }
 
-    /// Whether a node is to be written by its definition.
+    /// Whether the operator's definition must replace a node.
     pub(super) fn lacks(&self, facts: &Facts<'_>, node: &NodeProto) -> bool {
         match self.definition(node.op()) {
             Some(definition) => (definition.when)(facts, node),
@@ -187,7 +188,7 @@ impl Dialect {
         self.domains.iter().find(|(name, _)| *name == domain).map(|(_, rows)| *rows)
     }
 
-    /// Why nodes of a domain cannot be run; `None` for domains that the engine has.
+    /// Why nodes of a domain cannot run; `None` for domains that the engine supports.
     pub(super) fn refuses_domain(&self, domain: &str, proto: &ModelProto) -> Option<Refusal> {
         let of_model = |domain: &str| {
             let mut functions = proto.functions.iter();
@@ -197,17 +198,18 @@ impl Dialect {
             return None;
         }
         let advice = UNKNOWN_DOMAIN_ADVICE.iter().find(|(name, _)| *name == domain);
-        let advice = advice.map_or("only the standard ONNX operators run here", |(_, text)| text);
+        let advice =
+            advice.map_or("only operators of the ONNX standard run here", |(_, text)| text);
         Some(UNKNOWN_DOMAIN.with(&[&domain, &advice]))
     }
 
-    /// Why a node of an operator without a row cannot be run; `None` where the engine has it.
+    /// Why a node of an operator without a row cannot run; `None` if the engine supports it.
     pub(super) fn refuses_other(&self, node: &NodeProto) -> Option<Refusal> {
         let refuses = self.other_operators == OtherOperators::Refuse && node.op_domain().is_empty();
         refuses.then(|| NO_OPERATOR.with(&[&self.engine, &node.op()]))
     }
 
-    /// Whether tensors of this type can be loaded.
+    /// Whether the engine loads tensors of this element type.
     pub(super) fn takes(&self, elem: DataType) -> bool {
         self.types.is_none_or(|types| types.contains(&elem))
     }

@@ -1,13 +1,13 @@
-//! The texts of refusals, each written once: messages fill them in, docs/operators.md lists them.
+//! The texts of refusals, each written once. Messages fill in their values; docs/operators.md lists them.
 
 use std::fmt::Display;
 
-/// The text of a refusal, with … where nodes differ.
+/// The text of a refusal, with … in place of each value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form(&'static str);
 
 impl Form {
-    /// What stands for a value that differs.
+    /// The placeholder of a value.
     pub(super) const GAP: char = '…';
 
     pub(crate) const fn new(text: &'static str) -> Self {
@@ -18,7 +18,7 @@ impl Form {
         self.0
     }
 
-    /// The text with a value in each gap; gaps without a value stay.
+    /// The text with the values in place of the first placeholders.
     pub(crate) fn with(self, values: &[&dyn Display]) -> String {
         let mut values = values.iter();
         let mut parts = self.0.split(Self::GAP);
@@ -41,15 +41,15 @@ pub(super) const NEWEST_OPSET: Form = Form::new("… takes it up to opset …");
 pub(super) const UNKNOWN_DOMAIN: Form = Form::new("operators of the domain … are unknown to it; …");
 pub(super) const NO_TYPE: Form = Form::new("… has no tensors of type …");
 
-/// What to do about nodes of a domain that an engine lacks.
+/// What to do about nodes of a domain that an engine does not support.
 pub(super) const UNKNOWN_DOMAIN_ADVICE: &[(&str, &str)] = &[
-    ("ai.onnx.contrib", "onnxruntime-extensions is not supported; cut these nodes off"),
-    ("com.microsoft", "the file was optimised for ONNX Runtime; use that engine"),
-    ("com.microsoft.nchwc", "the file was optimised for one machine; use the file from before"),
-    ("com.ms.internal.nhwc", "the file was optimised for one machine; use the file from before"),
+    ("ai.onnx.contrib", "onnxruntime-extensions is not supported; remove these nodes"),
+    ("com.microsoft", "the file was optimized for ONNX Runtime; use that engine"),
+    ("com.microsoft.nchwc", "the file was optimized for one machine; use the original file"),
+    ("com.ms.internal.nhwc", "the file was optimized for one machine; use the original file"),
 ];
 
-/// What engines say of any operator that they refuse, with … for what differs.
+/// The messages with which engines may refuse any operator, with … in place of values.
 pub const REFUSED_FORMS: &[&str] = &[UNKNOWN_DOMAIN.text(), NO_TYPE.text()];
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_fill_the_gaps() {
+    fn values_replace_placeholders() {
         let form = Form::new("attribute … is …");
         assert_eq!(form.with(&[&"pads", &-1]), "attribute pads is -1");
         assert_eq!(form.with(&[&"pads"]), "attribute pads is …");

@@ -1,4 +1,4 @@
-//! Sessions of ONNX Runtime, and the library that is loaded for them.
+//! Loads the library of ONNX Runtime and runs graphs with it.
 
 use std::{
     collections::HashSet,
@@ -35,16 +35,16 @@ use crate::{
     weights::{set_location, visit_tensors, widen},
 };
 
-/// The library of this process. ONNX Runtime is loaded once and cannot be exchanged.
+/// The library that this process has loaded. It cannot be replaced by another.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
-/// The entry that makes products of 8-bit integers exact where they saturate, at the price of time.
+/// The entry with which products of 8-bit integers do not saturate but take longer.
 const EXACT: (&str, &str) = ("session.x64quantprecision", "1");
 
 pub(super) struct OnnxRuntime {
     environment: Environment,
     threads: Option<usize>,
-    /// What computes; the processor needs no word.
+    /// The execution provider; `None` is the processor.
     device: Option<Provider>,
     /// Entries of the session configuration.
     config: Vec<(String, String)>,
@@ -71,12 +71,12 @@ impl OnnxRuntime {
     }
 }
 
-/// Whether the loaded library was built with a provider.
+/// Whether the loaded library includes a provider.
 fn has(provider: Provider) -> bool {
     matches!(functions_of(provider).0(), Ok(true))
 }
 
-/// Whether a provider is there, and how it is set up.
+/// Whether the library includes a provider, and how to register it.
 type ProviderFunctions = (fn() -> ort::Result<bool>, fn() -> ExecutionProviderDispatch);
 
 fn functions_of(provider: Provider) -> ProviderFunctions {
@@ -100,7 +100,7 @@ fn functions_of(provider: Provider) -> ProviderFunctions {
     }
 }
 
-/// Loads the library from the first place that has a good one, or gives the one loaded before.
+/// Loads the library from the first place that has a usable one, or returns the one that is already loaded.
 fn load(places: &[PathBuf]) -> Result<(PathBuf, Environment)> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let found: Vec<PathBuf> = places.iter().flat_map(|place| candidates(place)).collect();
@@ -110,7 +110,7 @@ fn load(places: &[PathBuf]) -> Result<(PathBuf, Environment)> {
         }
         bail!(
             Unavailable,
-            "this process has loaded ONNX Runtime from {} and cannot load another",
+            "this process has loaded ONNX Runtime from {} and cannot load another library",
             path.display()
         );
     }
@@ -168,7 +168,7 @@ impl Engine for OnnxRuntime {
     }
 
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        // Kernels of other devices are their own, and some take signed integers only.
+        // Other devices have kernels of their own, some of which take signed integers only.
         let on_processor = self.device.is_none();
         self.compiled(model, if on_processor { Saturation::Avoid } else { Saturation::Keep })
     }
@@ -199,10 +199,8 @@ impl OnnxRuntime {
             proto,
         };
         let pool = SessionPool { idle: vec![source.session()?], made: 1 };
-        // Each further session costs the weights once more in ONNX Runtime's own layout (155 MB for
-        // ResNet-50; containers of prepacked weights do not change that), and more threads than
-        // cores gain nothing.
-        // Nor do further sessions on one device, whose memory is small.
+        // Each further session holds the weights once more in ONNX Runtime's own layout (155 MB for ResNet-50, even with
+        // a container of prepacked weights). More threads than cores are no faster, and a device has little memory.
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let most = match (self.threads, self.device) {
             (Some(threads), None) => cores.div_ceil(threads),
@@ -213,7 +211,7 @@ impl OnnxRuntime {
     }
 }
 
-/// What a session is made of.
+/// What further sessions are created from.
 struct SessionSource {
     environment: Environment,
     threads: Option<usize>,
@@ -248,7 +246,7 @@ impl SessionSource {
         let mut builder = SessionBuilder::new(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_inter_threads(1)?
-            // What goes wrong is in the error; a library does not print it too.
+            // Errors are returned; a library does not print them.
             .with_log_level(LogLevel::Fatal)?;
         for (key, value) in &self.config {
             builder = builder.with_config_entry(key, value)?;
@@ -263,8 +261,8 @@ impl SessionSource {
         })
     }
 
-    /// Lets the tensors point into the files of the weights, which ONNX Runtime maps, and gives
-    /// their folder. Weights that are in memory, or in another folder, are put into the message.
+    /// Points the tensors into the files of the weights, which ONNX Runtime maps, and returns the folder of the files.
+    /// Weights in memory or in another folder are copied into the message.
     fn point_into_files(&self, proto: &mut ModelProto) -> Result<Option<String>> {
         let mut folder: Option<String> = None;
         visit_tensors(proto, &mut |tensor| {
@@ -279,7 +277,7 @@ impl SessionSource {
                 return Ok(());
             }
             let Some(weight) = self.model.weight_of(tensor) else { return Ok(()) };
-            // A link may lead out of the folder, which ONNX Runtime refuses.
+            // ONNX Runtime refuses links that lead out of the folder.
             let place = weight.location().and_then(|(path, offset)| {
                 let path = path.canonicalize().ok()?;
                 let name = path.file_name()?.to_str()?.to_owned();
@@ -305,8 +303,8 @@ impl SessionSource {
 struct OnnxRuntimeSession {
     source: SessionSource,
     signature: Signature,
-    /// A session of ONNX Runtime serves one caller at a time; more are made when there are more
-    /// callers, until all cores are busy. Then callers wait.
+    /// A session of ONNX Runtime serves one caller at a time. More callers get more sessions until all cores are busy;
+    /// then they wait.
     pool: Mutex<SessionPool>,
     most: usize,
     returned: Condvar,
@@ -322,7 +320,7 @@ impl OnnxRuntimeSession {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session for this caller alone.
+    /// Takes a session from the pool for one caller.
     fn lease(&self) -> Result<SessionLease<'_>> {
         let full = |pool: &mut SessionPool| pool.idle.is_empty() && pool.made >= self.most;
         let pool = self.returned.wait_while(self.pool(), full);
@@ -330,7 +328,7 @@ impl OnnxRuntimeSession {
         let idle = pool.idle.pop();
         pool.made += usize::from(idle.is_none());
         drop(pool);
-        // From here on the lease gives the place back, whatever happens.
+        // From here on, dropping the lease returns the place to the pool, on errors too.
         let mut lease = SessionLease { owner: self, session: idle };
         if lease.session.is_none() {
             lease.session = Some(self.source.session()?);
@@ -379,7 +377,7 @@ fn call(
 ) -> Result<Vec<Tensor>> {
     let failed = |e: ort::Error| {
         let message = format!("ONNX Runtime cannot run the model: {e}");
-        // "Non-zero status code returned while running Gather node. Name:'/rows' Status …"
+        // The text is "Non-zero status code returned while running Gather node. Name:'/rows' Status …".
         let node = message.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\''));
         let node = node.map(|(name, _)| name.to_owned());
         EngineError::new(EngineErrorKind::Run, message).at_node(node).because(e)
@@ -411,12 +409,12 @@ fn call(
     let values = session.run_with_options(given, &options).map_err(failed)?;
     let give = |name: &&str| match values.get(*name) {
         Some(value) => tensor(name, value),
-        None => bail!(Run, "ONNX Runtime gave no output \"{name}\""),
+        None => bail!(Run, "ONNX Runtime returned no output \"{name}\""),
     };
     outputs.iter().map(give).collect()
 }
 
-/// A value of ONNX Runtime as ours; the lowering has left float32 and int64 alone.
+/// Converts a value of ONNX Runtime. After lowering, outputs are float32 or int64.
 fn tensor(name: &str, value: &DynValue) -> Result<Tensor> {
     fn array<T: PrimitiveTensorElementType + Clone>(value: &DynValue) -> Option<ArrayD<T>> {
         let (shape, data) = value.try_extract_tensor::<T>().ok()?;

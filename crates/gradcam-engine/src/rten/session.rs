@@ -1,7 +1,7 @@
-//! Graphs that rten runs.
+//! Loads and runs graphs with rten.
 //!
-//! rten keeps float32, int32, int8 and uint8. int64 becomes int32, float16 and float64 become
-//! float32 when a model is loaded; what an input does not fit into is an error.
+//! rten stores float32, int32, int8 and uint8. When it loads a model, int64 becomes int32, and float16 and float64
+//! become float32. An input with a number that does not fit is an error.
 
 use std::{
     any::Any,
@@ -34,12 +34,12 @@ use crate::{
 };
 
 pub(crate) struct Rten {
-    /// `None` where rten's own pool, with all cores, will do.
+    /// `None` if runs use rten's own pool, which has all cores.
     pools: Option<Arc<ThreadPools>>,
     weight_sets: Mutex<WeightSets>,
 }
 
-/// ThreadPools of threads. A run occupies its pool, so each of several callers has one of its own.
+/// Thread pools of one size. A run occupies its pool, so concurrent callers use different pools.
 struct ThreadPools {
     threads: NonZeroUsize,
     idle: Mutex<Vec<Arc<ThreadPool>>>,
@@ -60,15 +60,15 @@ impl ThreadPools {
     }
 }
 
-/// Weights of graphs that descend from one model. rten takes each tensor as it is, and graphs that
-/// are loaded with the same options share it. The options may not leave their thread, so a thread
-/// of their own holds them and loads the graphs; it ends with the last session.
+/// The weights of graphs that come from one model. rten takes ownership of each tensor, and graphs that are loaded with
+/// the same `ModelOptions` share it. The options cannot leave their thread, so a thread owns them and loads the graphs; it
+/// ends with the last session.
 struct WeightSet {
     loaded: Mutex<HashSet<u64>>,
     loader: Sender<LoadRequest>,
 }
 
-/// A graph to load, with the weights that the weight_set does not hold yet, by their location.
+/// A graph to load, and those of its weights that the set does not have yet, by location.
 struct LoadRequest {
     skeleton: Vec<u8>,
     weights: Vec<(String, Vec<u8>)>,
@@ -99,13 +99,15 @@ impl WeightSet {
                     weights.push((location(weight), bytes));
                 }
             }
-            // Requests are done in the order in which they are sent, so that under this lock a weight
-            // counts as loaded from here on.
+            // The thread handles requests in the order in which they are sent, so under this lock a weight counts as loaded
+            // as soon as its request is sent.
             loaded.extend(new);
             let _ = self.loader.send(LoadRequest { skeleton, weights, reply });
         }
-        let lost =
-            |e| EngineError::new(EngineErrorKind::Model, "the loader of rten has died").because(e);
+        let lost = |e| {
+            EngineError::new(EngineErrorKind::Model, "rten's loader thread stopped unexpectedly")
+                .because(e)
+        };
         answer.recv().map_err(|e: RecvError| lost(e))?
     }
 }
@@ -123,12 +125,12 @@ fn load_all(requests: Receiver<LoadRequest>) {
                 EngineError::new(EngineErrorKind::Model, message).at_node(node)
             })
         });
-        // Nobody waits any more if the caller has panicked.
+        // If the caller has panicked, nobody receives the reply.
         let _ = reply.send(loaded);
     }
 }
 
-/// Marks a tensor whose floats are widened as float32; gives the number of its bytes then. rten would
+/// Declares a tensor whose floats are widened as float32 and returns the number of its bytes then. rten would
 /// widen it again for every graph, and has no bfloat16.
 fn widened_len(tensor: &mut TensorProto, len: usize) -> usize {
     let len = match tensor.elem() {
@@ -140,12 +142,12 @@ fn widened_len(tensor: &mut TensorProto, len: usize) -> usize {
     len
 }
 
-/// The name under which rten knows a weight; it wants names that end in `.data`.
+/// The location of a weight for rten, which requires that it ends in `.data`.
 fn location(weight: &Weight) -> String {
     format!("{}.data", weight.id())
 }
 
-/// The weight_sets that sessions still use, and the last one, which is often used again.
+/// The weight sets that sessions still use, and the last one, which is often used again.
 #[derive(Default)]
 struct WeightSets {
     last: Option<Arc<WeightSet>>,
@@ -153,7 +155,7 @@ struct WeightSets {
 }
 
 impl WeightSets {
-    /// The weight_set that holds one of these weights already, or a new one.
+    /// The set that has one of these weights already, or a new one.
     fn of(&mut self, wanted: &[(&Weight, Elem)]) -> Result<Arc<WeightSet>> {
         self.used.retain(|weight_set| weight_set.strong_count() > 0);
         let related = self.used.iter().filter_map(Weak::upgrade).find(|weight_set| {
@@ -233,7 +235,7 @@ struct RtenSession {
     model: rten::Model,
     signature: Signature,
     pools: Option<Arc<ThreadPools>>,
-    /// As long as a session lives, further graphs of its model find its weights.
+    /// Keeps the weights, so that further graphs of the model share them.
     _weight_set: Arc<WeightSet>,
 }
 
@@ -254,7 +256,7 @@ impl Session for RtenSession {
         let data = data.collect::<Result<Vec<_>>>()?;
         let given = nodes.iter().zip(&data).map(|(node, given)| Ok((*node, given.view()?.into())));
         let given = given.collect::<Result<Vec<_>>>()?;
-        // rten computes a value once, however often it is asked for.
+        // An output that is requested several times is computed once.
         let mut unique: Vec<&str> = outputs.to_vec();
         unique.sort_unstable();
         unique.dedup();
@@ -275,13 +277,15 @@ impl Session for RtenSession {
             let value = slot.and_then(|(_, value)| {
                 if outputs[at + 1..].contains(name) { value.clone() } else { value.take() }
             });
-            value.ok_or_else(|| EngineError::new(EngineErrorKind::Run, "rten gave too few outputs"))
+            value.ok_or_else(|| {
+                EngineError::new(EngineErrorKind::Run, "rten returned too few outputs")
+            })
         };
         outputs.iter().enumerate().map(give).collect()
     }
 }
 
-/// An input in the type that rten takes.
+/// An input in an element type that rten takes.
 enum RtenInput<'a> {
     F32(CowArray<'a, f32, IxDyn>),
     I32(Vec<usize>, Vec<i32>),
@@ -304,7 +308,7 @@ impl<'a> RtenInput<'a> {
                     let bits = 8 * size_of::<T>();
                     EngineError::new(
                         EngineErrorKind::InvalidInput,
-                        format!("input \"{name}\" has the number {number}, beyond {bits} bits, which are all that rten keeps"),
+                        format!("input \"{name}\" has the number {number}, which exceeds the {bits} bits that rten stores"),
                     )
                 })
             });
@@ -322,7 +326,7 @@ impl<'a> RtenInput<'a> {
         let wrong = |e: &dyn std::error::Error| {
             EngineError::new(
                 EngineErrorKind::InvalidInput,
-                format!("rten takes no such input: {e}"),
+                format!("rten does not take this input: {e}"),
             )
         };
         match self {
@@ -336,11 +340,11 @@ impl<'a> RtenInput<'a> {
     }
 }
 
-/// A value of rten as ours.
+/// Converts a value of rten.
 fn tensor(value: Value) -> Result<Tensor> {
     fn array<T>(shape: Vec<usize>, data: Vec<T>) -> Result<ArrayD<T>> {
         ArrayD::from_shape_vec(shape, data).map_err(|e| {
-            EngineError::new(EngineErrorKind::Run, format!("rten gave a torn tensor: {e}"))
+            EngineError::new(EngineErrorKind::Run, format!("rten returned an invalid tensor: {e}"))
                 .because(e)
         })
     }
@@ -366,7 +370,7 @@ fn run_error(error: &rten::RunError) -> EngineError {
         .at_node(node)
 }
 
-/// Turns a panic of rten into an error.
+/// Runs a call of rten and returns its panic as an error.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic: Box<dyn Any + Send>| {
         let text = panic
