@@ -1,4 +1,4 @@
-//! The rows, and whether what they say of kernels is so.
+//! Tests of the table, and of the kernels that its rows describe.
 
 use ndarray::{Array2, ArrayD};
 use onnx_grad::{Model, proto::tensor_proto::DataType};
