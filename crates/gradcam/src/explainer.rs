@@ -21,7 +21,7 @@ use crate::{
     engine::Tensor,
     error::bail,
     explanation::{Explanation, Warning},
-    image::{Photo, Placement, Resolved},
+    image::{Photo, Placement, PreprocessChoice},
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo},
     method::Method,
@@ -52,7 +52,7 @@ pub struct Explainer {
     compare_deployed: bool,
     observer: Option<Observer>,
     /// How photos are prepared, or why the model takes none.
-    resolved: Result<Resolved, String>,
+    resolved: Result<PreprocessChoice, String>,
     /// The methods whose overriding rules change nothing, for want of a node that they are for.
     plain: HashSet<Method>,
     programs: Cache<Key, Compiled>,
@@ -115,7 +115,7 @@ impl Explainer {
     ///
     /// # Errors
     /// `Image` where the model's input takes no photos.
-    pub fn preprocessing(&self) -> Result<&Resolved> {
+    pub fn preprocessing(&self) -> Result<&PreprocessChoice> {
         match &self.resolved {
             Ok(resolved) => Ok(resolved),
             Err(why) => bail!(Image, "{why}"),

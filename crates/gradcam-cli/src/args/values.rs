@@ -179,7 +179,7 @@ pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
     one_of([
         (PossibleValue::new("rgb"), Channels::Rgb),
         (PossibleValue::new("bgr"), Channels::Bgr),
-        (PossibleValue::new("grey").alias("gray"), Channels::Grey),
+        (PossibleValue::new("grey").alias("gray"), Channels::Gray),
     ])
 }
 

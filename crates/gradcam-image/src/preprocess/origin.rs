@@ -1,15 +1,15 @@
-//! The sources of preprocessing values, and the values that one source gives.
+//! The sources of preprocessing settings, and the settings of one source.
 
 use serde::Serialize;
 
 use super::{Channels, Geometry, Layout};
 use crate::Filter;
 
-/// Where a value came from.
+/// The source of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub enum Origin {
-    /// Given by the caller.
+pub enum SettingOrigin {
+    /// The caller.
     #[serde(rename = "flag")]
     Flag,
     /// `gradcam.preprocess` or `gradcam.labels` in the model's metadata.
@@ -24,7 +24,7 @@ pub enum Origin {
     /// timm's `config.json`.
     #[serde(rename = "timm config.json")]
     TimmConfig,
-    /// What ultralytics writes into the model's metadata.
+    /// The metadata that ultralytics writes into the model.
     #[serde(rename = "ultralytics metadata")]
     Ultralytics,
     /// `Image.*` in the model's metadata.
@@ -42,16 +42,16 @@ pub enum Origin {
     /// The shape of the model's input.
     #[serde(rename = "model input shape")]
     ModelShape,
-    /// The type of the model's input: integers are pixels as they are.
+    /// The type of the model's input: integers are pixel values.
     #[serde(rename = "model input type")]
     ModelType,
-    /// Nothing said anything: what most ImageNet models take.
+    /// The defaults of most ImageNet models, because no source has the setting.
     #[serde(rename = "imagenet default")]
     ImagenetDefault,
 }
 
-impl Origin {
-    /// How it is called in messages and in JSON.
+impl SettingOrigin {
+    /// The name in messages and in JSON.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => name,
@@ -60,9 +60,9 @@ impl Origin {
     }
 }
 
-/// What one source says.
+/// The settings of one source.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
+pub(super) struct SourceSettings {
     pub(super) geometry: Option<Geometry>,
     pub(super) filter: Option<Filter>,
     pub(super) rescale: Option<f64>,

@@ -11,8 +11,8 @@ use crate::{
     error::bail,
     explanation::Warning,
     image::{
-        self, ImageErrorKind, Overrides, Resolved,
-        preprocess::{Numbers, Origin},
+        self, ImageErrorKind, Overrides, PreprocessChoice,
+        preprocess::{Numbers, SettingOrigin},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{Grid, LayerInfo, Layers},
@@ -302,17 +302,17 @@ impl ExplainerBuilder {
     }
 }
 
-type Resolution = (Result<Resolved, String>, Option<Labels>);
+type Resolution = (Result<PreprocessChoice, String>, Option<Labels>);
 
 /// Names of classes, and who gave them.
 #[derive(Debug)]
 struct Labels {
     names: Vec<String>,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 impl Labels {
-    fn of_resolved(resolved: &Resolved) -> Option<Self> {
+    fn of_resolved(resolved: &PreprocessChoice) -> Option<Self> {
         let origin = *resolved.origins.get("labels")?;
         Some(Self { names: resolved.labels.clone()?, origin })
     }
@@ -326,7 +326,7 @@ impl Labels {
         }
         let what = format!("{count} labels, but the model has {classes} classes");
         match self.origin {
-            Origin::Flag => bail!(
+            SettingOrigin::Flag => bail!(
                 Target,
                 "the file of labels has {what}; give one line, or one JSON entry, for each class"
             ),
