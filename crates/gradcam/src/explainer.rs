@@ -23,7 +23,7 @@ use crate::{
     engine::Tensor,
     error::bail,
     explanation::Explanation,
-    image::{Photo, Placement, Resolved},
+    image::{Photo, Placement, PreprocessChoice},
     images::Images,
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo},
@@ -66,7 +66,7 @@ struct Setup {
     compare_deployed: bool,
     observer: Option<Observer>,
     /// How photos are prepared, or why the model takes none.
-    resolved: Result<Resolved, String>,
+    resolved: Result<PreprocessChoice, String>,
     /// The methods whose overriding rules match no node of the model.
     plain: HashSet<Method>,
 }
@@ -138,7 +138,7 @@ impl Explainer {
     ///
     /// # Errors
     /// `Image` where the model's input takes no photos.
-    pub fn preprocessing(&self) -> Result<&Resolved> {
+    pub fn preprocessing(&self) -> Result<&PreprocessChoice> {
         match &self.setup.resolved {
             Ok(resolved) => Ok(resolved),
             Err(why) => bail!(Image, "{why}"),

@@ -355,7 +355,7 @@ fn geometry(geometry: &Geometry) -> String {
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
         Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
     };
-    let crop = geometry.crop.map(|crop| format!(", centre crop {}x{}", crop.width, crop.height));
+    let crop = geometry.crop.map(|crop| format!(", center crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()
 }
 

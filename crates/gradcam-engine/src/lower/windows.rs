@@ -1,7 +1,7 @@
-//! Operators that slide a window: convolutions and pools, whose sizes are all written out.
+//! Rewrite rules of operators with a sliding window, convolutions and pools. They write all sizes explicitly.
 //!
-//! `auto_pad` is resolved as the standard says: `SAME` gives an output of ⌈in / stride⌉ (transposed:
-//! in · stride), and an odd total pads the end more for `SAME_UPPER`, the beginning for `SAME_LOWER`.
+//! `auto_pad` becomes explicit pads as in the standard: `SAME` gives an output of ⌈in / stride⌉ (transposed: in · stride),
+//! and of an odd total the larger half is at the end for `SAME_UPPER`, at the beginning for `SAME_LOWER`.
 
 use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
 
@@ -9,9 +9,14 @@ use onnx_grad::attrs::{int, ints};
 
 use super::{
     Refusal,
+    form::Form,
     nodes::widened,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
+
+pub(crate) const SPATIAL_AXES: Form = Form::new("it has … spatial axes; rten takes 1 and 2");
+pub(crate) const PADS: Form = Form::new("attribute pads is …; supported: 0 to 2147483647");
+pub(crate) const INDICES_OUTPUT: Form = Form::new("its Indices output is not supported");
 
 /// The window of a node, one entry per spatial axis.
 struct Window {
@@ -24,7 +29,7 @@ impl Window {
     fn of(b: &Rewrite<'_>, node: &NodeProto) -> Result<Self, Refusal> {
         let kernel = match node.attr_ints("kernel_shape") {
             Some(kernel) if !kernel.is_empty() => kernel.to_vec(),
-            // A convolution may leave its kernel to the shape of its weights.
+            // A convolution may omit kernel_shape; its weights have the shape.
             _ => {
                 let sizes = b.facts.spatial(node, 1).ok_or("the size of its kernel is unknown")?;
                 sizes.into_iter().filter_map(|size| i64::try_from(size).ok()).collect()
@@ -55,17 +60,17 @@ impl Window {
 
 fn input_sizes(b: &Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<Vec<i64>, Refusal> {
     let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
-    let sizes = sizes.ok_or("auto_pad needs the size of its input, which is unknown")?;
+    let sizes = sizes.ok_or("auto_pad requires the size of its input, which is unknown")?;
     Ok(sizes.into_iter().filter_map(|size| i64::try_from(size).ok()).collect())
 }
 
-/// Splits totals into pads before and pads behind.
+/// Splits totals into pads at the beginning and at the end.
 fn split(totals: &[i64], more_behind: bool) -> Vec<i64> {
     let (small, large) = (totals.iter().map(|t| t / 2), totals.iter().map(|t| t - t / 2));
     if more_behind { small.chain(large).collect() } else { large.chain(small).collect() }
 }
 
-/// Writes the attributes of a convolution or a pool out: kernel, strides, pads.
+/// Writes kernel, strides and pads of a convolution or a pool explicitly.
 fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
     let window = Window::of(b, node)?;
     let mode = node.attr_str("auto_pad").unwrap_or("NOTSET").to_owned();
@@ -82,7 +87,7 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
             let totals: Option<Vec<i64>> = totals.collect();
             let totals = totals.ok_or("its strides are impossible")?;
             set(node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
-            // The output has the size ⌈in / stride⌉ already.
+            // The output already has the size ⌈in / stride⌉.
             unset(node, "ceil_mode");
         }
         other => return Err(format!("attribute auto_pad is {other}")),
@@ -91,14 +96,10 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
     if node.attr_ints("pads").is_none_or(<[_]>::is_empty) {
         set(node, ints("pads", &vec![0; 2 * window.kernel.len()]));
     }
-    if let Some(pads) = node.attr_ints("pads").filter(|pads| pads.iter().any(|pad| *pad < 0)) {
-        return Err(format!("attribute pads is {pads:?}; negative pads are not supported"));
-    }
-    // A release build of rten would go on with what is left of their sum.
-    if let Some(pads) =
-        node.attr_ints("pads").filter(|pads| pads.iter().any(|pad| *pad > i32::MAX.into()))
-    {
-        return Err(format!("attribute pads is {pads:?}, which no memory holds"));
+    // Large pads would overflow in rten, which a release build does not notice.
+    let possible = |pad: &i64| (0..=i32::MAX.into()).contains(pad);
+    if let Some(pads) = node.attr_ints("pads").filter(|pads| !pads.iter().all(possible)) {
+        return Err(PADS.with(&[&format!("{pads:?}")]));
     }
     set(node, ints("kernel_shape", &window.kernel));
     set(node, ints("strides", &window.strides));
@@ -108,11 +109,11 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
 fn at_most_2d(window: &Window) -> Result<(), Refusal> {
     match window.kernel.len() {
         1 | 2 => Ok(()),
-        n => Err(format!("it has {n} spatial axes; rten takes 1 and 2")),
+        n => Err(SPATIAL_AXES.with(&[&n])),
     }
 }
 
-pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
     if window.kernel.len() == 3 && flat(b, &node, &window)? {
         return Ok(());
@@ -123,8 +124,8 @@ pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// Writes a convolution of three axes whose window has size 1 along one of them as one of two: the positions on
-/// that axis join the images. Whether it is such a one, of sizes that are known.
+/// Rewrites a convolution with three axes whose window has size 1 along one of them as a convolution with two: that axis is
+/// merged into the batch. Returns whether the node is of that form and its sizes are known.
 fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, Refusal> {
     let pads = node.attr_ints("pads").unwrap_or_default();
     let plain = |&axis: &usize| {
@@ -175,9 +176,9 @@ fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, 
     Ok(true)
 }
 
-pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
-    only_first_output(b, &mut node, "Indices")?;
+    only_first_output(b, &mut node, INDICES_OUTPUT)?;
     if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
         let y = sliced(b, &node, &window, input(&node, 0)?)?;
         b.last(&node, "Identity", &[&y], vec![]);
@@ -188,8 +189,8 @@ pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest
-/// or the sum is taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
+/// rten's windows have no dilations and at most two axes. The rule takes a slice per tap along each axis, and their maximum
+/// or sum. A mean divides by the number of taps inside the input, or with count_include_pad inside the padded input.
 fn sliced(
     b: &mut Rewrite<'_>,
     node: &NodeProto,
@@ -257,9 +258,9 @@ fn sliced(
     Ok(x)
 }
 
-/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, where rten has such a
-/// pool.
-pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, if rten has an AveragePool of that
+/// form.
+pub(crate) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let window = write_out(b, &mut node)?;
     let powers = power.raise(b, input(&node, 0)?);
@@ -279,10 +280,10 @@ pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// The same over all of space.
-pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// LpPool over all spatial axes.
+pub(crate) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
-    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
+    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is unknown")?;
     let axes: Vec<i64> = (2..i64::try_from(rank).unwrap_or(2)).collect();
     let powers = power.raise(b, input(&node, 0)?);
     let sum = if b.facts.opset < 13 {
@@ -295,8 +296,8 @@ pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     Ok(())
 }
 
-/// ONNX Runtime's kernel ends before opset 22.
-pub(super) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime has a kernel below opset 22 only.
+pub(crate) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     if b.facts.opset >= 22 {
         return global_lp_pool(b, node);
     }
@@ -322,16 +323,16 @@ impl Power {
         b.node("Pow", &[&size, &exponent], vec![])
     }
 
-    /// The p-th root, as the output of the node.
+    /// Emits the p-th root as the output of the node.
     fn root(&self, b: &mut Rewrite<'_>, node: &NodeProto, sum: &str) {
         let exponent = b.float(1.0 / self.0);
         b.last(node, "Pow", &[sum, &exponent], vec![]);
     }
 }
 
-/// A transposed convolution, whose pads follow from the size of its output where that is given:
+/// If the size of the output is given, the pads of a transposed convolution follow from it:
 /// total = stride · (in − 1) + output padding + extent − out.
-pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = Window::of(b, &node)?;
     at_most_2d(&window)?;
     let mode = node.attr_str("auto_pad").unwrap_or("NOTSET").to_owned();
@@ -340,7 +341,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     if wanted.is_some() || mode.starts_with("SAME") {
         let sizes = input_sizes(b, &node, &window)?;
         let wanted: Vec<i64> = match wanted {
-            // Old exporters write the batch and the channels too.
+            // Old exporters include the batch and the channels.
             Some(shape) => shape[shape.len().saturating_sub(sizes.len())..].to_vec(),
             None => sizes.iter().zip(&window.strides).map(|(n, s)| n.saturating_mul(*s)).collect(),
         };
@@ -352,7 +353,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
                 full.checked_sub(*wanted.get(axis)?).filter(|total| *total >= 0)
             });
         let totals: Option<Vec<i64>> = totals.collect();
-        let totals = totals.ok_or("its output is larger than its input and kernel give")?;
+        let totals = totals.ok_or("its output is larger than its input and kernel allow")?;
         set(&mut node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
         unset(&mut node, "output_shape");
     } else if mode == "VALID" {
@@ -369,10 +370,10 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     Ok(())
 }
 
-/// ONNX Runtime refuses `SAME` together with dilations, and with strides beyond the window: the pads are
-/// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
-/// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
-pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime refuses `SAME` with dilations and with strides larger than the window, so the rule writes explicit pads. It
+/// also fails on models whose shapes, by the standard before opset 19, count a last window that starts in the end padding
+/// and is not computed. If rounding up adds no window, the rule removes `ceil_mode`.
+pub(crate) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("ceil_mode") == Some(1) && !without_idle_padding(b, &mut node) {
         unset(&mut node, "ceil_mode");
     }
@@ -387,8 +388,8 @@ pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// Takes end padding away that no window reaches, along axes where rounding up adds no window; whether it adds
-/// one along another.
+/// Removes end padding that no window reaches, along axes where rounding up adds no window. Returns whether it adds a window
+/// along another axis.
 fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
     let (Ok(window), Some(sizes)) = (Window::of(b, node), b.facts.spatial(node, 0)) else {
         return true;
@@ -414,8 +415,8 @@ fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
     adds
 }
 
-/// The windows that rounding up adds along an axis: one where something is left over, unless that window
-/// would start in the end padding.
+/// The number of windows that rounding up adds along an axis: one if elements are left over, unless that window starts in
+/// the end padding.
 fn further(size: i64, (begin, end): (i64, i64), stride: i64, extent: i64) -> i64 {
     let room = size + begin + end - extent;
     i64::from(room % stride != 0 && (room / stride + 1) * stride < size + begin)

@@ -107,12 +107,12 @@ fn wrong_calls_are_errors_that_say_what_is_right() {
         (
             vec![("x", TensorView::from(&wide)), ("rows", rows.clone())],
             &["y"],
-            "input \"x\" has the shape [2, 4], the model takes [?, 3]",
+            "input \"x\" has the shape [2, 4]; the model takes [?, 3]",
         ),
         (
             vec![("x", TensorView::I64(integers.view())), ("rows", rows.clone())],
             &["y"],
-            "input \"x\" is given integers, the model takes float",
+            "input \"x\" is given integers; the model takes float",
         ),
         (
             vec![("x", x.clone()), ("rows", rows.clone())],
@@ -217,14 +217,14 @@ fn all_nodes_that_cannot_run_are_listed() {
          \n  \"LpNormalization.b\" (LpNormalization, opset 12): attribute p is 3; rten takes 1|2\
          \n  \"Relu.c\" (Relu, opset 12): rten has no attribute slope\
          \n  \"Sharpen.y\" (Sharpen, opset 12): operators of the domain org.example are unknown to \
-         it; only the standard ONNX operators run here"
+         it; only operators of the ONNX standard run here"
     );
     assert_eq!(
         message(&proto, 1),
         "ONNX Runtime cannot run 2 nodes of this model:\
          \n  \"LRN.a\" (LRN, opset 12): attribute size is 0; it must be odd\
          \n  \"Sharpen.y\" (Sharpen, opset 12): operators of the domain org.example are unknown to \
-         it; only the standard ONNX operators run here"
+         it; only operators of the ONNX standard run here"
     );
     proto.opset_import[0].version = Some(29);
     let error = engines()[1].compile(&read(&proto)).map(|_| ()).unwrap_err();

@@ -35,7 +35,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("rten", "QuantizeLinear_uint16", "rten has no integers of 16 bits"),
     ("rten", "Random", "rten is built without random numbers"),
     ("rten", "Unique", "rten has no Unique"),
-    ("onnxruntime", "at_28_", "ONNX Runtime quantises and dequantises up to opset 27"),
+    ("onnxruntime", "at_28_", "ONNX Runtime quantizes and dequantizes up to opset 27"),
     ("onnxruntime", "Bernoulli_22", "ONNX Runtime has random numbers up to opset 21"),
     ("onnxruntime", "Multinomial_22", "ONNX Runtime has random numbers up to opset 21"),
     ("onnxruntime", "RandomNormal_22", "ONNX Runtime has random numbers up to opset 21"),

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, Origin};
-use gradcam_image::{Filter, ImageErrorKind, Overrides, Resolved, resolve};
+use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, SettingOrigin};
+use gradcam_image::{Filter, ImageErrorKind, ImageHint, Overrides, PreprocessChoice, resolve};
 use serde_json::{Value, json};
 
 const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
@@ -30,7 +30,7 @@ fn props(props: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// What a photo of 500 × 400 becomes, in one line: resize, filter, crop, fill, numbers, layout, channels.
-fn summary(resolved: &Resolved) -> String {
+fn summary(resolved: &PreprocessChoice) -> String {
     let p = &resolved.preprocess;
     let geometry = serde_json::to_value(p.geometry).unwrap();
     let resize = geometry["resize"].to_string().replace('"', "");
@@ -46,7 +46,7 @@ fn summary(resolved: &Resolved) -> String {
     )
 }
 
-fn with_files(name: &str, files: &[(&str, &str)], shape: &[Option<i64>]) -> Resolved {
+fn with_files(name: &str, files: &[(&str, &str)], shape: &[Option<i64>]) -> PreprocessChoice {
     let model = folder(name, files).join("model.onnx");
     resolve(&Overrides::default(), &[], Some(&model), shape, Numbers::Floats).unwrap()
 }
@@ -64,7 +64,7 @@ fn nothing_known_is_guessed_and_said() {
         ),
         (
             [Some(1), Some(1), Some(28), Some(28)],
-            "{short_side:{longest:null,size:28}} bilinear crop 28x28 Even fill 0 x 1/255 - [0.0] / [1.0] Nchw Grey",
+            "{short_side:{longest:null,size:28}} bilinear crop 28x28 Even fill 0 x 1/255 - [0.0] / [1.0] Nchw Gray",
         ),
         (
             [None; 4],
@@ -79,12 +79,12 @@ fn nothing_known_is_guessed_and_said() {
     let guessed = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Floats).unwrap();
     let guess = guessed.guess.unwrap();
     for part in
-        ["short side to 256 (bilinear filter), centre crop 224x224", "mean [0.485, 0.456, 0.406]"]
+        ["short side to 256 (bilinear filter), center crop 224x224", "mean [0.485, 0.456, 0.406]"]
     {
         assert!(guess.contains(part), "{guess}");
     }
     let known = Overrides { imagenet: true, ..Overrides::default() };
-    assert!(!resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guess.is_some());
+    assert!(resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guess.is_none());
 }
 
 #[test]
@@ -134,12 +134,12 @@ fn hugging_face_classes_and_forms() {
     ] {
         let resolved = with_files(&format!("hf {name}"), &[("preprocessor_config.json", &json.to_string())], &OPEN);
         assert_eq!(summary(&resolved), expected, "{name}");
-        assert!(!resolved.guess.is_some(), "{name}");
-        assert_eq!(resolved.origins.mean, Origin::PreprocessorConfig, "{name}");
+        assert!(resolved.guess.is_none(), "{name}");
+        assert_eq!(resolved.origins.mean, SettingOrigin::PreprocessorConfig, "{name}");
     }
     let unknown = r#"{"image_processor_type": "NewImageProcessor", "size": 224}"#;
     let unknown = with_files("hf unknown class", &[("preprocessor_config.json", unknown)], &OPEN);
-    assert_eq!(unknown.origins.mean, Origin::ImagenetDefault);
+    assert_eq!(unknown.origins.mean, SettingOrigin::ImagenetDefault);
     assert!(unknown.guess.is_some());
 }
 
@@ -160,8 +160,8 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
         let model = folder(&format!("found {name}"), &files).join(model);
         let resolved =
             resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
-        assert_eq!(resolved.origins.geometry, Origin::PreprocessorConfig, "{name}");
-        assert_eq!(resolved.origins.labels, Some(Origin::HuggingFaceConfig), "{name}");
+        assert_eq!(resolved.origins.geometry, SettingOrigin::PreprocessorConfig, "{name}");
+        assert_eq!(resolved.origins.labels, Some(SettingOrigin::HuggingFaceConfig), "{name}");
         let labels = resolved.labels.unwrap();
         assert_eq!(
             (labels.len(), labels[1].as_str(), labels[10].as_str()),
@@ -224,8 +224,8 @@ fn timm_config() {
         let resolved =
             with_files(&format!("timm {name}"), &[("config.json", &json.to_string())], &shape);
         assert_eq!(summary(&resolved), format!("{expected}{mean}"), "{name}");
-        assert_eq!(resolved.origins.mean, Origin::TimmConfig, "{name}");
-        assert!(!resolved.guess.is_some(), "{name}");
+        assert_eq!(resolved.origins.mean, SettingOrigin::TimmConfig, "{name}");
+        assert!(resolved.guess.is_none(), "{name}");
         assert_eq!(resolved.labels.is_some(), name == "flat");
     }
     let described = json!({"architecture": "x", "pretrained_cfg": {"input_size": [3, 8, 8]},
@@ -242,21 +242,21 @@ fn metadata_of_the_model() {
     let imagenet_geometry =
         "{short_side:{longest:null,size:256}} bilinear crop 224x224 Even fill 0";
     for (name, metadata, origin, expected) in [
-        ("gradcam", vec![("gradcam.preprocess", lite0)], Origin::GradcamMetadata,
+        ("gradcam", vec![("gradcam.preprocess", lite0)], SettingOrigin::GradcamMetadata,
             "{short_side:{longest:null,size:256}} bicubic crop 224x224 Down fill 0 x 1 - [127.0, 127.0, 127.0] / [128.0, 128.0, 128.0] Nchw Rgb".to_owned()),
-        ("ultralytics classify", vec![("task", "classify"), ("names", "{0: 'tench'}"), ("imgsz", "[64, 64]")], Origin::Ultralytics,
+        ("ultralytics classify", vec![("task", "classify"), ("names", "{0: 'tench'}"), ("imgsz", "[64, 64]")], SettingOrigin::Ultralytics,
             format!("{{short_side:{{longest:null,size:64}}}} bilinear crop 64x64 Even fill 0 x 1/255 - {zero_one} Nchw Rgb")),
-        ("ultralytics detect", vec![("task", "detect"), ("names", "{0: 'tench'}"), ("imgsz", "[480, 640]")], Origin::Ultralytics,
+        ("ultralytics detect", vec![("task", "detect"), ("names", "{0: 'tench'}"), ("imgsz", "[480, 640]")], SettingOrigin::Ultralytics,
             format!("{{inside:{{height:480,width:640}}}} bilinear crop 640x480 Even fill 114 x 1/255 - {zero_one} Nchw Rgb")),
-        ("Image bgr 0..255", vec![("image.bitmappixelformat", "BGR8"), ("Image.NominalPixelRange", "NominalRange_0_255")], Origin::OnnxImage,
+        ("Image bgr 0..255", vec![("image.bitmappixelformat", "BGR8"), ("Image.NominalPixelRange", "NominalRange_0_255")], SettingOrigin::OnnxImage,
             format!("{imagenet_geometry} x 1 - {zero_one} Nchw Bgr")),
-        ("Image -1..1", vec![("Image.NominalPixelRange", "Normalized_1_1")], Origin::OnnxImage,
+        ("Image -1..1", vec![("Image.NominalPixelRange", "Normalized_1_1")], SettingOrigin::OnnxImage,
             format!("{imagenet_geometry} x 1/255 - [0.5, 0.5, 0.5] / [0.5, 0.5, 0.5] Nchw Rgb")),
     ] {
         let resolved = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{name}");
         assert_eq!(resolved.origins.mean, origin, "{name}");
-        assert_eq!(resolved.guess.is_some(), origin == Origin::OnnxImage, "{name}: only the geometry is guessed");
+        assert_eq!(resolved.guess.is_some(), origin == SettingOrigin::OnnxImage, "{name}: only the geometry is guessed");
     }
 }
 
@@ -310,13 +310,13 @@ fn the_first_source_wins() {
         ));
     }
     let expected = [
-        (9.0, "from the flag", Some(Origin::Flag)),
-        (1.0, "from gradcam.labels", Some(Origin::GradcamMetadata)),
-        (0.5, "from config.json", Some(Origin::HuggingFaceConfig)),
-        (0.0, "from names", Some(Origin::Ultralytics)),
-        (0.485, "from model.labels.txt", Some(Origin::ModelLabelsTxt)),
-        (0.485, "from labels.txt", Some(Origin::LabelsTxt)),
-        (0.485, "from synset.txt", Some(Origin::SynsetTxt)),
+        (9.0, "from the flag", Some(SettingOrigin::Flag)),
+        (1.0, "from gradcam.labels", Some(SettingOrigin::GradcamMetadata)),
+        (0.5, "from config.json", Some(SettingOrigin::HuggingFaceConfig)),
+        (0.0, "from names", Some(SettingOrigin::Ultralytics)),
+        (0.485, "from model.labels.txt", Some(SettingOrigin::ModelLabelsTxt)),
+        (0.485, "from labels.txt", Some(SettingOrigin::LabelsTxt)),
+        (0.485, "from synset.txt", Some(SettingOrigin::SynsetTxt)),
     ];
     assert_eq!(seen, expected.map(|(mean, label, origin)| (mean, label.to_owned(), origin)));
 }
@@ -500,7 +500,7 @@ fn contradictions_are_refused() {
             "size is 0x9; expected sides between 1 and 16384",
         ),
         (
-            Overrides { channels: Some(Channels::Grey), ..default() },
+            Overrides { channels: Some(Channels::Gray), ..default() },
             &NCHW,
             "1 channel was asked for, but the model takes 3",
         ),
@@ -536,8 +536,9 @@ fn contradictions_are_refused() {
     let error = resolve(&default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224; say how photos fit with --fit"
+        "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224"
     );
+    assert_eq!(error.hint(), Some(ImageHint::Fit));
 }
 
 #[test]
@@ -546,7 +547,7 @@ fn integers_are_pixels_as_they_are() {
     assert_eq!(resolved.preprocess.rescale, 1.0);
     assert_eq!(resolved.preprocess.mean, [0.0; 3]);
     assert_eq!(resolved.preprocess.std, [1.0; 3]);
-    assert_eq!(resolved.origins.mean, Origin::ModelType);
+    assert_eq!(resolved.origins.mean, SettingOrigin::ModelType);
     let mean = Overrides { mean: Some(vec![128.0]), ..Overrides::default() };
     let resolved = resolve(&mean, &[], None, &NCHW, Numbers::Integers).unwrap();
     assert_eq!(resolved.preprocess.mean, [128.0; 3]);

@@ -10,8 +10,8 @@ use crate::{
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
     image::{
-        self, ImageErrorKind, Overrides, Resolved,
-        preprocess::{Numbers, Origin},
+        self, ImageErrorKind, Overrides, PreprocessChoice,
+        preprocess::{Numbers, SettingOrigin},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{Grid, LayerInfo, Layers},
@@ -301,17 +301,17 @@ impl ExplainerBuilder {
     }
 }
 
-type Resolution = (Result<Resolved, String>, Option<Labels>);
+type Resolution = (Result<PreprocessChoice, String>, Option<Labels>);
 
 /// The labels of the classes, and where they come from.
 #[derive(Debug)]
 struct Labels {
     names: Vec<String>,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 impl Labels {
-    fn of_resolved(resolved: &Resolved) -> Option<Self> {
+    fn of_resolved(resolved: &PreprocessChoice) -> Option<Self> {
         let origin = resolved.origins.labels?;
         Some(Self { names: resolved.labels.clone()?, origin })
     }
@@ -324,7 +324,7 @@ impl Labels {
             return Ok((Some(self.names), None));
         }
         match self.origin {
-            Origin::Flag => bail!(
+            SettingOrigin::Flag => bail!(
                 Target,
                 "the file of labels has {count} labels, but the model has {classes} classes; give one line, or one JSON \
                  entry, for each class"

@@ -242,7 +242,7 @@ fn pictures_of_gradients() {
     assert!(rgb(&blue, Channels::Bgr).expect("BGR")[2] > 127);
     let grey = gradient.index_axis(Axis(0), 0).insert_axis(Axis(0)).to_owned();
     assert_eq!(
-        rgb(&grey, Channels::Grey).expect("grey"),
+        rgb(&grey, Channels::Gray).expect("grey"),
         [bright, bright, bright, dark, dark, dark]
     );
     let two = rgb(&Array3::zeros((2, 3, 4)), Channels::Rgb).expect_err("two channels").to_string();
