@@ -3,7 +3,7 @@
 
 pub mod attrs;
 pub mod builder;
-mod closest;
+pub mod closest;
 mod cut;
 mod error;
 mod facts;
