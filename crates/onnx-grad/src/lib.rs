@@ -19,6 +19,7 @@ mod tensor;
 mod testing;
 mod text;
 mod verify;
+pub mod window;
 
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};

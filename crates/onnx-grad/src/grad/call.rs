@@ -63,6 +63,7 @@ pub(crate) fn none() -> Cotangents {
 /// A node, its inputs and outputs, and the cotangents of its outputs.
 #[derive(Debug)]
 pub(crate) struct Call {
+    id: NodeId,
     opset: i64,
     op: String,
     inputs: Vec<Option<ValueId>>,
@@ -138,6 +139,7 @@ impl Call {
         wanted: Vec<bool>,
     ) -> Self {
         Self {
+            id,
             opset: graph.opset(),
             op: graph.node(id).op().to_owned(),
             inputs: graph.node_inputs(id).to_vec(),
@@ -180,6 +182,11 @@ impl Call {
     /// Whether its gradient is wanted; else its definition is emitted to be run.
     pub(crate) fn is_differentiated(&self) -> bool {
         self.wanted.contains(&true)
+    }
+
+    /// The number of the node.
+    pub(crate) fn id(&self) -> NodeId {
+        self.id
     }
 
     /// The model's opset.
