@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashSet};
 use onnx_grad::{
     closest,
     graph::{Graph, NodeId, ValueId},
+    op,
 };
 
 use crate::{Result, error::bail};
@@ -349,7 +350,7 @@ fn leaving_a_module(
         }
         let [reader] = graph.consumers(at) else { return value };
         let moved = graph.node_outputs(*reader).first().copied().flatten();
-        match moved.filter(|moved| attention::moves(graph.node(*reader)) && shows(*moved)) {
+        match moved.filter(|moved| op::traits(graph.node(*reader)).moves() && shows(*moved)) {
             Some(moved) => at = moved,
             None => return value,
         }

@@ -11,6 +11,7 @@ mod grad;
 pub mod graph;
 mod inline;
 mod model;
+pub mod op;
 pub mod proto;
 mod prune;
 mod tap;

@@ -10,6 +10,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::{Graph, NodeId, ValueId},
+    op::Kind,
     proto::tensor_proto::DataType,
 };
 
@@ -47,7 +48,7 @@ pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
 pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
     let elem = b.elem(n.y());
     let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
-    let converts = matches!(n.op(), "Cast" | "CastLike");
+    let converts = n.traits().kind == Kind::Convert;
     is_integer(elem) && !converts && (0..n.input_count()).any(|at| n.wants(at) && same(at))
 }
 
