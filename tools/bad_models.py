@@ -8,7 +8,7 @@ python tools/bad_models.py
 
 Those that a fuzzer found lie beside them and are not written here: conv_of_unknown_shape,
 gather_elements_of_other_rank, gemm_of_a_scalar, max_pool_endless_kernel, mul_of_three, shapes_that_do_not_broadcast.
-crates/gradcam/tests/bad_models.rs says what becomes of each.
+crates/gradcam/tests/all/bad_models.rs says what becomes of each.
 """
 
 from pathlib import Path

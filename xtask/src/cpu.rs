@@ -3,12 +3,12 @@
 //! Kernels differ by instruction set, so what passes here may fail elsewhere: products of 8-bit integers saturate on
 //! processors with AVX2 and without VNNI, such as Haswell, and are exact on older ones, such as Nehalem.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
 use crate::{
-    run::{compile, run},
+    run::{compile, members, run},
     tools,
 };
 
@@ -20,29 +20,46 @@ const HASWELL: &str = "Haswell-noTSX,-invpcid,-pcid,-x2apic,-tsc-deadline";
 /// The tests of engines, rules and quantized models.
 const OF_ENGINES: &[&str] = &["lib", "engine", "engine_calls", "processors", "quantized", "rules"];
 
-/// Runs tests as a processor that QEMU knows by `name`: those named, or all that are no examples in documentation.
-pub(crate) fn test(name: &str, tests: &[&str]) -> Result<()> {
+/// Runs tests as a processor that QEMU knows by `name`: `lib` is those inside the crates, other words before `--` are
+/// modules of the tests beside them. Without words it is all that are no examples in documentation.
+pub(crate) fn test(name: &str, words: &[&str]) -> Result<()> {
     ensure!(is_there(), "this needs {QEMU}, which Debian and Ubuntu have in the package qemu-user");
-    run(&mut command(if name == "Haswell" { HASWELL } else { name }, tests)?)
+    let (parts, args) = match words.iter().position(|word| *word == "--") {
+        Some(place) => (&words[..place], &words[place + 1..]),
+        None => (words, &[][..]),
+    };
+    let name = if name == "Haswell" { HASWELL } else { name };
+    commands(name, parts, args)?.iter_mut().try_for_each(run)
 }
 
-fn command(name: &str, tests: &[&str]) -> Result<Command> {
+/// Tests inside the crates have other names than those beside them, so each kind gets a command.
+fn commands(name: &str, parts: &[&str], args: &[&str]) -> Result<Vec<Command>> {
+    let (inside, beside): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| **part == "lib");
+    for module in &beside {
+        let is_there = members()?.iter().any(|member| {
+            Path::new(&format!("crates/{}/tests/all/{module}.rs", member.name)).exists()
+        });
+        // A filter that nothing has in its name would pass.
+        ensure!(is_there, "no crate has tests/all/{module}.rs");
+    }
+    let mut commands = Vec::new();
+    if !inside.is_empty() {
+        commands.push(command(name, &["--lib"], &[], args)?);
+    }
+    if !beside.is_empty() {
+        commands.push(command(name, &["--test", "all"], &beside, args)?);
+    }
+    if parts.is_empty() {
+        commands.push(command(name, &["--tests"], &[], args)?);
+    }
+    Ok(commands)
+}
+
+fn command(name: &str, targets: &[&str], modules: &[&str], args: &[&str]) -> Result<Command> {
     let mut command = compile(["test", "--workspace", "--features", "xtask/models"]);
     // Programs that are built for this machine, whatever its target is called.
     command.arg(format!("--config=target.'cfg(all())'.runner=['{QEMU}', '-cpu', '{name}']"));
-    let (tests, args) = match tests.iter().position(|word| *word == "--") {
-        Some(place) => tests.split_at(place),
-        None => (tests, &[][..]),
-    };
-    if tests.is_empty() {
-        command.arg("--tests");
-    }
-    for test in tests {
-        match *test {
-            "lib" => command.arg("--lib"),
-            test => command.args(["--test", test]),
-        };
-    }
+    command.args(targets).arg("--").args(modules.iter().map(|module| format!("{module}::")));
     command.args(args).env("ORT_DYLIB_PATH", tools::onnxruntime_library()?);
     Ok(command)
 }
@@ -62,7 +79,10 @@ pub(crate) fn as_haswell() -> Result<()> {
         );
         return Ok(());
     }
-    run(command(HASWELL, OF_ENGINES)?.env("GRADCAM_NEWEST_OPSETS", "1"))
+    for mut command in commands(HASWELL, OF_ENGINES, &[])? {
+        run(command.env("GRADCAM_NEWEST_OPSETS", "1"))?;
+    }
+    Ok(())
 }
 
 /// Whether the engines take the kernels here that they take on a Haswell.

@@ -32,9 +32,9 @@ usage: cargo xtask COMMAND
   counts [--write]
                   count instructions from opening a model to its compiled graph, and compare them with
                   crates/bench/instructions.json, or write that; needs valgrind
-  cpu NAME [TEST]... [-- ARGUMENTS]
-                  run tests (quantized, rules, …; lib for those inside the crates; all where none is named) as
-                  the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem; needs qemu-user
+  cpu NAME [PART]... [-- ARGUMENTS]
+                  run tests as the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem: a module
+                  (quantized, rules, …), lib for those inside the crates, all where none is named; needs qemu-user
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -55,7 +55,7 @@ fn command() -> Result<()> {
     match args[..] {
         ["ci"] => ci::ci(),
         ["docs"] => run::run(
-            run::compile(["test", "--quiet", "--workspace", "--test", "documents"])
+            run::compile(["test", "--quiet", "--workspace", "--test", "all", "documents::"])
                 .env("GRADCAM_WRITE_DOCUMENTS", "1"),
         ),
         ["tidy"] => tidy::check(),

@@ -124,7 +124,7 @@ fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> R
     let explainer = builder(path, kind, layer, args.threads)?.build()?;
     let x = explainer.example()?;
     let targets = parsed(args, &explainer)?;
-    let first = explainer.explain_all(x.view(), &targets)?;
+    let first = explainer.explain(&x, &targets)?;
     let differentiate = first.iter().flatten().next().map(|e| e.timings.differentiate);
     let Cost { plain, explained, ratio, .. } = explainer.cost(x.view(), &targets, args.pairs)?;
     let layers: Vec<_> = explainer.layers().map(|(layer, _)| layer.to_owned()).collect();

@@ -21,16 +21,16 @@ pub(crate) fn serve(explainer: &Explainer) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (what, runs) = line.split_once(' ').context("a line is WHAT RUNS")?;
-        let targets = match what {
+        let target = match what {
             "plain" => None,
-            target => Some([explainer.parse_target(target)?]),
+            target => Some(explainer.parse_target(target)?),
         };
         let mut times = Vec::new();
         for _ in 0..runs.trim().parse::<usize>()? {
             let started = Instant::now();
-            match &targets {
+            match &target {
                 None => inference.run(x.view()).map(drop)?,
-                Some(targets) => explainer.explain_all(x.view(), targets).map(drop)?,
+                Some(target) => explainer.explain(&x, target.clone()).map(drop)?,
             }
             times.push((started.elapsed().as_secs_f64() * 1e3).to_string());
         }

@@ -16,7 +16,7 @@ use gradcam::{
 };
 
 use crate::{
-    engine::Asked,
+    engine::EngineChoice,
     failure::{Failure, Result},
 };
 
@@ -132,7 +132,7 @@ pub(crate) struct ExplainArgs {
     /// onnxruntime where ORT_DYLIB_PATH is set or the active environment has the package, and rten
     /// otherwise and for the built-in model; --verbose and --json say which it was and why.
     #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = values::engines())]
-    pub(crate) engine: Asked,
+    pub(crate) engine: EngineChoice,
 
     /// What ONNX Runtime computes on, such as cuda or coreml [default: the processor]
     ///
@@ -354,7 +354,7 @@ pub(crate) struct BenchArgs {
 
     /// What runs the network; several are measured one after the other [default: auto]
     #[arg(long = "engine", value_name = "ENGINE", value_parser = values::engines())]
-    pub(crate) engines: Vec<Asked>,
+    pub(crate) engines: Vec<EngineChoice>,
 
     /// The layer to explain; several are measured one after the other [default: as of explain]
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
@@ -364,6 +364,10 @@ pub(crate) struct BenchArgs {
     #[arg(long = "method", value_name = "METHOD", default_value = Method::default().id(),
           value_parser = values::methods())]
     pub(crate) methods: Vec<Method>,
+
+    /// Measure this row of the table alone, as JSON: what several rows do, each in a process of its own
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) row: Option<usize>,
 
     /// Pairs of inference and explanation, which are run in turn
     #[arg(long, value_name = "N", default_value = "31", value_parser = values::number)]

@@ -4,82 +4,111 @@ use std::{
     env,
     ffi::OsString,
     io,
+    num::NonZeroUsize,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use gradcam::{
-    Explainer, Method, Target, TargetSpec, engine::Provider, image::Overrides, measure,
-    measure::Spread,
-};
-use serde_json::{Value, json};
+use gradcam::{Explainer, Method, Target, image::Overrides, measure, measure::Spread};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    args::{BenchArgs, SignatureArgs},
-    engine::{Asked, Choice},
+    args::BenchArgs,
+    engine::{EngineChoice, EngineSetup},
     failure::{Failure, Result, failed},
     model,
     terminal::{self, Style},
 };
 
+/// A row of the table: one engine, one layer and one method.
+#[derive(Clone, Copy, Debug)]
+struct Combination<'a> {
+    engine: EngineChoice,
+    layer: Option<&'a str>,
+    method: Method,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measurement {
+    schema: u32,
+    model: String,
+    engine: String,
+    engine_why: String,
+    provider: Option<String>,
+    threads: Option<NonZeroUsize>,
+    layer: String,
+    method: String,
+    input: Vec<usize>,
+    pairs: NonZeroUsize,
+    plain_ms: f64,
+    plain_quartiles_ms: [f64; 2],
+    explain_ms: f64,
+    explain_quartiles_ms: [f64; 2],
+    ratio: f64,
+    ratio_iqr: f64,
+    ratio_quartiles: [f64; 2],
+    load_ms: f64,
+    differentiate_ms: f64,
+    compile_ms: f64,
+    first_run_ms: f64,
+    post_ms: f64,
+    peak_mb: Option<f64>,
+    deployed_error: Option<f32>,
+}
+
 /// Measures each engine, layer and method, in a process of its own: memory that one has used is not counted for the
 /// next, and no engine's threads disturb another.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let engines = if args.engines.is_empty() { &[Asked::Auto][..] } else { &args.engines };
-    let layers: Vec<Option<&str>> = match args.layers.as_slice() {
-        [] => vec![None],
-        layers => layers.iter().map(|layer| Some(layer.as_str())).collect(),
-    };
-    if let ([engine], [layer], [method]) = (engines, layers.as_slice(), args.methods.as_slice()) {
-        let row = measured(args, *engine, *layer, *method)?;
-        return say(args, &row, true);
+    let combinations = combinations(args);
+    if let Some(row) = args.row {
+        return match combinations.get(row) {
+            Some(combination) => terminal::print(line_of(&measured(args, *combination)?)?),
+            None => Err(Failure::Usage(format!("there is no row {row}"))),
+        };
+    }
+    if let [combination] = combinations.as_slice() {
+        return say(args, &measured(args, *combination)?, true);
     }
     let mut head = true;
     let mut all_done = true;
-    for engine in engines {
-        for (layer, method) in
-            layers.iter().flat_map(|layer| args.methods.iter().map(move |method| (layer, method)))
-        {
-            match in_a_process(args, *engine, *layer, *method)? {
-                Some(row) => {
-                    say(args, &row, head)?;
-                    head = false;
-                }
-                None => all_done = false,
+    for row in 0..combinations.len() {
+        match in_a_process(row)? {
+            Some(measurement) => {
+                say(args, &measurement, head)?;
+                head = false;
             }
+            None => all_done = false,
         }
     }
     if all_done { Ok(()) } else { Err(Failure::Said) }
 }
 
-/// Runs the same command for one engine, layer and method; none where it failed, which it has said.
-fn in_a_process(
-    args: &BenchArgs,
-    engine: Asked,
-    layer: Option<&str>,
-    method: Method,
-) -> Result<Option<Value>> {
-    let mut words: Vec<OsString> = vec!["bench".into(), "--json".into()];
-    words.extend([format!("--engine={engine}"), format!("--pairs={}", args.pairs)].map(Into::into));
-    words.extend(layer.map(|layer| format!("--layer={layer}").into()));
-    words.push(format!("--method={method}").into());
-    words.extend(args.threads.map(|threads| format!("--threads={threads}").into()));
-    words.extend(args.provider.map(|provider| format!("--provider={provider}").into()));
-    words.extend(
-        args.session_config
-            .iter()
-            .map(|(key, value)| format!("--session-config={key}={value}").into()),
-    );
-    words.extend(args.size.map(|(width, height)| format!("--size={width}x{height}").into()));
-    let SignatureArgs { inputs, output_name } = &args.signature;
-    for (name, path) in inputs {
-        let mut word = OsString::from(format!("--input={name}="));
-        word.push(path);
-        words.push(word);
+/// The rows of the table: for each engine and layer the methods.
+fn combinations(args: &BenchArgs) -> Vec<Combination<'_>> {
+    let engines = if args.engines.is_empty() { &[EngineChoice::Auto][..] } else { &args.engines };
+    let layers: Vec<Option<&str>> = match args.layers.as_slice() {
+        [] => vec![None],
+        layers => layers.iter().map(|layer| Some(layer.as_str())).collect(),
+    };
+    let mut all = Vec::new();
+    for engine in engines {
+        for layer in &layers {
+            let of_method =
+                |method: &Method| Combination { engine: *engine, layer: *layer, method: *method };
+            all.extend(args.methods.iter().map(of_method));
+        }
     }
-    words.extend(output_name.iter().map(|name| format!("--output-name={name}").into()));
-    words.extend(args.model.iter().flat_map(|path| ["--".into(), path.as_os_str().to_owned()]));
+    all
+}
+
+/// Runs the same command for one row; none where it failed, which it has said.
+fn in_a_process(row: usize) -> Result<Option<Measurement>> {
     let again = |error: io::Error| failed(format!("cannot run gradcam again: {error}"));
+    // The words of this command, with the row behind its name.
+    let mut words: Vec<OsString> = env::args_os().skip(1).collect();
+    let name = words.iter().position(|word| word == "bench").unwrap_or(0);
+    words.insert(name + 1, format!("--row={row}").into());
     let mut child = Command::new(env::current_exe().map_err(again)?);
     let output = child.args(words).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(again)?;
@@ -92,9 +121,11 @@ fn in_a_process(
     }
 }
 
-/// Measures one engine, layer and method, here.
-fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>, method: Method) -> Result<Value> {
-    let choice = Choice::new(engine, args.provider, &args.session_config, args.model.is_none())?;
+/// Measures one row, here.
+fn measured(args: &BenchArgs, combination: Combination<'_>) -> Result<Measurement> {
+    let Combination { engine, layer, method } = combination;
+    let setup =
+        EngineSetup::new(engine, args.provider, &args.session_config, args.model.is_none())?;
     let started = Instant::now();
     let model = model::open(args.model.as_deref())?;
     let build = |compare: bool| -> Result<Explainer> {
@@ -103,13 +134,12 @@ fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>, method: Method
             .method(method)
             .compare_deployed(compare)
             .preprocess(Overrides { size: args.size, imagenet: true, ..Overrides::default() });
-        Ok(choice.set(builder, args.threads).build()?)
+        Ok(setup.set(builder, args.threads).build()?)
     };
     let explainer = build(false)?;
     let load = started.elapsed();
     let x = explainer.example()?;
-    let targets = [TargetSpec::One(Target::Argmax)];
-    let first = explainer.explain_all(x.view(), &targets)?;
+    let first = explainer.explain(&x, Target::Argmax)?;
     // Before the model alone is there too.
     let peak = measure::peak_memory();
     let Some(explanation) = first.iter().flatten().next() else {
@@ -120,38 +150,38 @@ fn measured(args: &BenchArgs, engine: Asked, layer: Option<&str>, method: Method
         explanation.heatmap(0).map(|_| ms(started.elapsed()))
     });
     let post = Spread::of(post.collect::<gradcam::Result<_>>()?);
-    let cost = explainer.cost(x.view(), &targets, args.pairs.get())?;
+    let cost = explainer.cost(x.view(), Target::Argmax, args.pairs.get())?;
     // It takes further sessions, so it comes last.
-    let mut compared = build(true)?.explain_all(x.view(), &targets)?.into_iter().flatten();
+    let mut compared = build(true)?.explain(&x, Target::Argmax)?.into_iter().flatten();
     let deployed = compared.next().and_then(|explanation| explanation.deployed);
     let quartiles = |spread: Spread| [spread.low, spread.high].map(rounded);
     let layers: Vec<&str> = explainer.layers().map(|(layer, _)| layer).collect();
-    Ok(json!({
-        "schema": 1,
-        "model": model::name(args.model.as_deref()),
-        "engine": explainer.engine_name(),
-        "engine_why": choice.why,
-        "provider": choice.provider.map(Provider::name),
-        "threads": args.threads,
-        "layer": layers.join(", "),
-        "method": method.id(),
-        "input": x.shape(),
-        "pairs": args.pairs,
-        "plain_ms": rounded(cost.plain.median),
-        "plain_quartiles_ms": quartiles(cost.plain),
-        "explain_ms": rounded(cost.explained.median),
-        "explain_quartiles_ms": quartiles(cost.explained),
-        "ratio": rounded(cost.ratio.median),
-        "ratio_iqr": rounded(cost.ratio.iqr()),
-        "ratio_quartiles": quartiles(cost.ratio),
-        "load_ms": rounded(ms(load)),
-        "differentiate_ms": rounded(ms(explanation.timings.differentiate)),
-        "compile_ms": rounded(ms(explanation.timings.compile)),
-        "first_run_ms": rounded(ms(explanation.timings.run)),
-        "post_ms": rounded(post.median),
-        "peak_mb": peak.map(|bytes| rounded(bytes as f64 / 1e6)),
-        "deployed_error": deployed.map(|deployed| deployed.error),
-    }))
+    Ok(Measurement {
+        schema: 1,
+        model: model::name(args.model.as_deref()),
+        engine: explainer.engine_name().to_owned(),
+        engine_why: setup.why.to_owned(),
+        provider: setup.provider.map(|provider| provider.name().to_owned()),
+        threads: args.threads,
+        layer: layers.join(", "),
+        method: method.id().to_owned(),
+        input: x.shape().to_vec(),
+        pairs: args.pairs,
+        plain_ms: rounded(cost.plain.median),
+        plain_quartiles_ms: quartiles(cost.plain),
+        explain_ms: rounded(cost.explained.median),
+        explain_quartiles_ms: quartiles(cost.explained),
+        ratio: rounded(cost.ratio.median),
+        ratio_iqr: rounded(cost.ratio.iqr()),
+        ratio_quartiles: quartiles(cost.ratio),
+        load_ms: rounded(ms(load)),
+        differentiate_ms: rounded(ms(explanation.timings.differentiate)),
+        compile_ms: rounded(ms(explanation.timings.compile)),
+        first_run_ms: rounded(ms(explanation.timings.run)),
+        post_ms: rounded(post.median),
+        peak_mb: peak.map(|bytes| rounded(bytes as f64 / 1e6)),
+        deployed_error: deployed.map(|deployed| deployed.error),
+    })
 }
 
 fn ms(time: Duration) -> f64 {
@@ -162,17 +192,20 @@ fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }
 
+fn line_of(measurement: &Measurement) -> Result<String> {
+    Ok(serde_json::to_string(measurement).map_err(failed)? + "\n")
+}
+
 /// Prints a row, under the names of its columns where it is the first.
-fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
+fn say(args: &BenchArgs, row: &Measurement, head: bool) -> Result<()> {
     if args.json {
-        return terminal::print(format!("{row}\n"));
+        return terminal::print(line_of(row)?);
     }
     let style = Style::of(&io::stdout());
     let mut text = String::new();
     if head {
-        let model = terminal::printable(row["model"].as_str().unwrap_or_default());
-        text +=
-            &format!("{}  {}\n", style.bold(model), style.dim(format!("{} pairs", row["pairs"])));
+        let model = terminal::printable(&row.model);
+        text += &format!("{}  {}\n", style.bold(model), style.dim(format!("{} pairs", row.pairs)));
         text += &style.dim(line(
             &[
                 "engine",
@@ -192,28 +225,24 @@ fn say(args: &BenchArgs, row: &Value, head: bool) -> Result<()> {
             .map(str::to_owned),
         ));
     }
-    let word = |key: &str| terminal::printable(row[key].as_str().unwrap_or_default());
-    let number = |value: &Value, digits: usize| match value.as_f64() {
-        Some(number) => format!("{number:.digits$}"),
-        None => "-".to_owned(),
-    };
-    let quartiles = &row["ratio_quartiles"];
+    let number = |number: f64, digits: usize| format!("{number:.digits$}");
+    let [low, high] = row.ratio_quartiles;
     text += &line(&[
-        word("engine"),
-        word("layer"),
-        word("method"),
-        number(&row["plain_ms"], 2),
-        number(&row["explain_ms"], 2),
-        number(&row["ratio"], 3),
-        format!("{}-{}", number(&quartiles[0], 3), number(&quartiles[1], 3)),
-        number(&row["load_ms"], 1),
-        number(&row["differentiate_ms"], 1),
-        number(&row["compile_ms"], 1),
-        number(&row["first_run_ms"], 1),
-        number(&row["post_ms"], 2),
-        number(&row["peak_mb"], 0),
+        terminal::printable(&row.engine),
+        terminal::printable(&row.layer),
+        terminal::printable(&row.method),
+        number(row.plain_ms, 2),
+        number(row.explain_ms, 2),
+        number(row.ratio, 3),
+        format!("{low:.3}-{high:.3}"),
+        number(row.load_ms, 1),
+        number(row.differentiate_ms, 1),
+        number(row.compile_ms, 1),
+        number(row.first_run_ms, 1),
+        number(row.post_ms, 2),
+        row.peak_mb.map_or_else(|| "-".to_owned(), |peak| number(peak, 0)),
     ]);
-    if let Some(error) = row["deployed_error"].as_f64() {
+    if let Some(error) = row.deployed_error {
         let note = format!(
             "saturating-kernels: a program that runs this file in ONNX Runtime gets other scores on this processor, for \
              this input by up to {:.2} % of the largest; see docs/operators.md",

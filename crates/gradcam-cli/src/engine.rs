@@ -15,14 +15,14 @@ use crate::failure::{Failure, Result};
 
 /// The engine as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum EngineChoice {
     /// ONNX Runtime for those who have it, else the one that is built in.
     Auto,
     /// This one.
     Named(EngineKind),
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for EngineChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -33,7 +33,7 @@ impl fmt::Display for Asked {
 
 /// The engine that was chosen.
 #[derive(Clone, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct EngineSetup {
     pub(crate) kind: EngineKind,
     /// What decided it.
     pub(crate) why: &'static str,
@@ -44,21 +44,23 @@ pub(crate) struct Choice {
     library: Vec<PathBuf>,
 }
 
-impl Choice {
+impl EngineSetup {
     /// Decides, for a provider and entries of ONNX Runtime where they are asked for. The built-in model is for a first look, and the built-in engine starts at once.
     pub(crate) fn new(
-        asked: Asked,
+        asked: EngineChoice,
         provider: Option<Provider>,
         session_config: &[(String, String)],
         built_in_model: bool,
     ) -> Result<Self> {
-        if let (Asked::Named(EngineKind::Rten), Some(provider)) = (asked, provider) {
+        if let (EngineChoice::Named(EngineKind::Rten), Some(provider)) = (asked, provider) {
             return Err(Failure::Usage(format!(
                 "--provider {provider} is one of ONNX Runtime's, and --engine rten has none; choose \
                  --engine onnxruntime, or leave --provider out"
             )));
         }
-        if let (Asked::Named(EngineKind::Rten), Some((key, _))) = (asked, session_config.first()) {
+        if let (EngineChoice::Named(EngineKind::Rten), Some((key, _))) =
+            (asked, session_config.first())
+        {
             return Err(Failure::Usage(format!(
                 "--session-config {key} is an entry of ONNX Runtime's, and --engine rten has none; choose --engine \
                  onnxruntime, or leave --session-config out"
@@ -68,20 +70,24 @@ impl Choice {
         let environment = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
         let environment = environment.as_deref().map(Path::new);
         let (kind, why) = match asked {
-            Asked::Named(kind) => (kind, "asked for with --engine"),
-            Asked::Auto if provider.is_some() => {
+            EngineChoice::Named(kind) => (kind, "asked for with --engine"),
+            EngineChoice::Auto if provider.is_some() => {
                 (EngineKind::OnnxRuntime, "--provider names one of its providers")
             }
-            Asked::Auto if !session_config.is_empty() => {
+            EngineChoice::Auto if !session_config.is_empty() => {
                 (EngineKind::OnnxRuntime, "--session-config is one of its entries")
             }
-            Asked::Auto if built_in_model => (EngineKind::Rten, "the model is the built-in one"),
-            Asked::Auto if path.is_some() => (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set"),
-            Asked::Auto if environment.is_some_and(engine::holds_library) => (
+            EngineChoice::Auto if built_in_model => {
+                (EngineKind::Rten, "the model is the built-in one")
+            }
+            EngineChoice::Auto if path.is_some() => {
+                (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set")
+            }
+            EngineChoice::Auto if environment.is_some_and(engine::holds_library) => (
                 EngineKind::OnnxRuntime,
                 "the active virtual environment has the package onnxruntime",
             ),
-            Asked::Auto => (
+            EngineChoice::Auto => (
                 EngineKind::Rten,
                 "ORT_DYLIB_PATH is not set, and no active virtual environment has the package onnxruntime",
             ),

@@ -12,11 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gradcam::{
-    Explanation,
-    image::{Photo, Placement},
-    ndarray::Axis,
-};
+use gradcam::{Explanation, image::Photo, ndarray::Axis};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -29,7 +25,7 @@ use crate::{
 use input::Image;
 use job::Job;
 use place::Place;
-use report::{Report, Said};
+use report::{Report, ReportState};
 
 /// One image with its explanations.
 #[derive(Debug)]
@@ -38,8 +34,7 @@ struct Item {
     stem: String,
     /// Its place in a batch of several.
     index: Option<usize>,
-    /// The photo, and the part of it that the network saw.
-    photo: Option<(Photo, Placement)>,
+    photo: Option<Photo>,
     explanations: Vec<Explanation>,
 }
 
@@ -49,9 +44,9 @@ impl Item {
     }
 }
 
-/// What is written and said of an image.
+/// An image with the files of its maps.
 #[derive(Debug)]
-struct Drawn {
+struct RenderedImage {
     item: Item,
     /// For each explanation its files, name and bytes.
     files: Vec<Vec<(String, Vec<u8>)>>,
@@ -93,7 +88,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
         several => several.len() * job.files_per_item().max(1),
     };
     let mut place = Place::new(&args, count)?;
-    let mut said = Said::default();
+    let mut said = ReportState::default();
     let bar = progress(&args);
     let mut all_done = true;
     let first = Mutex::new(first);
@@ -124,13 +119,13 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
 /// Writes the files of the images of one path; gives what is to be said of them.
 fn write(
     path: &Path,
-    drawn: Vec<Drawn>,
+    rendered: Vec<RenderedImage>,
     place: &mut Place,
     report: &Report<'_>,
-    said: &mut Said,
+    said: &mut ReportState,
 ) -> Result<String> {
     let mut text = String::new();
-    for Drawn { item, files, mut stages } in drawn {
+    for RenderedImage { item, files, mut stages } in rendered {
         let started = Instant::now();
         let mut places = Vec::new();
         for files in &files {
@@ -138,7 +133,7 @@ fn write(
             places.push(each.collect::<Result<Vec<String>>>()?);
         }
         stages.write += started.elapsed();
-        text += &report.item(said, &path.display().to_string(), &item, &places, stages);
+        text += &report.item(said, &path.display().to_string(), &item, &places, stages)?;
     }
     Ok(text)
 }

@@ -2,6 +2,8 @@
 
 use std::{any::Any, fmt, io};
 
+use crate::hints;
+
 /// Why the process does not end with 0.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -47,8 +49,8 @@ impl From<gradcam::Error> for Failure {
     fn from(error: gradcam::Error) -> Self {
         match error.kind() {
             // The parser knows the names of the methods, so flags were combined that do not go together.
-            gradcam::ErrorKind::Method => Self::Usage(error.to_string()),
-            _ => Self::Failed(error.to_string()),
+            gradcam::ErrorKind::Method => Self::Usage(hints::message(&error)),
+            _ => Self::Failed(hints::message(&error)),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     args::LayersArgs,
     failure::{Failure, Result},
-    model,
+    hints, model,
     terminal::{self, Style},
 };
 
@@ -28,7 +28,8 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
         }
         Err(error) => {
             let layers = builder()?.layer_list()?;
-            terminal::complain(&format!("the model cannot be explained as it is: {error}"));
+            let why = hints::message(&error);
+            terminal::complain(&format!("the model cannot be explained as it is: {why}"));
             (layers, None)
         }
     };

@@ -7,6 +7,7 @@ mod explain;
 mod failure;
 mod files;
 mod generate;
+mod hints;
 mod in_order;
 mod layers;
 mod methods;

@@ -1,5 +1,7 @@
 //! From a photo to a network's input tensor, and back: which part of the photo the network saw.
 
+use std::fmt;
+
 use ndarray::{Array4, ArrayViewMut3, Axis};
 use serde::Serialize;
 
@@ -17,7 +19,7 @@ mod sources;
 mod timm;
 
 pub use geometry::{Crop, Geometry, Placement, Resize, Rounding};
-pub use origin::Origin;
+pub use origin::{Origin, Origins};
 pub use resolve::{Fit, Numbers, Overrides, Resolved, resolve};
 
 /// Order of the axes of the input tensor.
@@ -31,7 +33,14 @@ pub enum Layout {
     Nhwc,
 }
 
-/// The colour channels that a network takes, in its order.
+/// As in JSON.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// The color channels that a network takes, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Channels {
     /// Red, green, blue.
@@ -43,6 +52,13 @@ pub enum Channels {
     /// One channel of luma; the photo is made grey before it is resized.
     #[serde(rename = "grey")]
     Grey,
+}
+
+/// As in JSON.
+impl fmt::Display for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Channels {

@@ -25,7 +25,7 @@ pub(crate) struct Ablation {
 pub(crate) fn ablations() -> Result<(f32, String, Vec<Ablation>), Box<dyn Error>> {
     let (model, x) = photo::load()?;
     let explainer = Explainer::builder(model.clone()).layer(LAYER).build()?;
-    let explanation = &explainer.explain_batch(x.view().into_dyn(), &[Target::Argmax])?[0];
+    let explanation = &explainer.explain(&x, Target::Argmax)?[0][0];
     let (class, weights) = (explanation.class.index, &explanation.layers[0].weights);
     let label = explanation.class.label.clone().unwrap_or_default();
 

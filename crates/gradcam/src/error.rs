@@ -4,10 +4,11 @@ use std::fmt;
 
 use crate::{
     engine::{EngineError, EngineErrorKind},
+    hint::Hint,
     image::{ImageError, ImageErrorKind},
 };
 
-/// What went wrong, for callers that react to it; the message says the rest.
+/// The kind of an error, for callers that react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -33,15 +34,16 @@ pub enum ErrorKind {
     Engine,
     /// A hook returned an error; it is the source of this one.
     Hook,
-    /// Whoever was told of the progress ended the work.
+    /// The progress callback ended the work.
     Canceled,
 }
 
-/// An error with its kind, the node it is about where there is one, and its source.
+/// An error with its kind, what can be done about it, the node it is about where there is one, and its source.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    hint: Option<Hint>,
     node: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -51,12 +53,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), node: None, source: None }
+        Self { kind, message: message.into(), hint: None, node: None, source: None }
     }
 
-    /// What went wrong.
+    /// Adds a hint.
+    pub(crate) fn hinting(self, hint: Hint) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The message, without the hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What a caller can do about it, where that depends on the interface.
+    pub fn hint(&self) -> Option<Hint> {
+        self.hint
     }
 
     /// The name of the node that the error is about, if it is about one.
@@ -65,9 +82,14 @@ impl Error {
     }
 }
 
+/// The message, and the hint in the words of this crate.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -108,6 +130,7 @@ macro_rules! wrap {
                 Self {
                     kind: kind(&error),
                     message: error.to_string(),
+                    hint: None,
                     node: node(&error),
                     source: Some(Box::new(error)),
                 }
@@ -147,8 +170,12 @@ wrap!(
     |_| None
 );
 
-/// Shorthand for `return Err(Error::new(kind, format!(…)))`.
+/// Shorthand for `return Err(Error::new(kind, format!(…)))`, with a hint where one stands before a semicolon.
 macro_rules! bail {
+    ($kind:ident, $hint:ident; $($message:tt)+) => {
+        return Err($crate::Error::new($crate::ErrorKind::$kind, format!($($message)+))
+            .hinting($crate::Hint::$hint))
+    };
     ($kind:ident, $($message:tt)+) => {
         return Err($crate::Error::new($crate::ErrorKind::$kind, format!($($message)+)))
     };

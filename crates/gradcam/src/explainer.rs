@@ -3,6 +3,7 @@
 mod builder;
 mod cost;
 mod graph;
+mod key;
 mod passes;
 mod run;
 
@@ -13,29 +14,42 @@ use onnx_grad::Model;
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
-use graph::{Compiled, Key};
+use key::{ExplainerProgram, Key};
+pub use key::{MapPlace, OutputMeaning};
 use run::Slot;
 
 use crate::{
     Result,
     engine::Tensor,
     error::bail,
-    explanation::{Explanation, Warning},
+    explanation::Explanation,
     image::{Photo, Placement, Resolved},
+    images::Images,
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo},
-    method::Method,
+    method::{Method, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
-    targets::{Head, Kind, Target, TargetSpec},
+    targets::{Head, Target, TargetKind, TargetSpec, Targets},
+    warning::Warning,
 };
 
-/// Explains images with one model. Any number of threads may use it at once.
+/// Explains images with one model.
+///
+/// Any number of threads may use it at once. Clones share the model, the engine, the compiled programs and the memory
+/// limit; each has its own values for the inputs beside the image.
+#[derive(Clone)]
 pub struct Explainer {
+    setup: Arc<Setup>,
+    inputs: Arc<Inputs>,
+    programs: Arc<Cache<Key, ExplainerProgram>>,
+}
+
+/// What is the same for all explanations.
+struct Setup {
     model: Model,
     methods: Vec<Method>,
     runtime: Runtime,
-    inputs: Inputs,
     head: Head,
     /// The output that holds the scores, where the user named it.
     output: Option<String>,
@@ -46,16 +60,25 @@ pub struct Explainer {
     image: [(String, String); 1],
     list: Vec<LayerInfo>,
     labels: Option<Arc<Vec<String>>>,
-    /// What is to be said of every explanation.
+    /// Warnings attached to every explanation.
     warnings: Vec<Warning>,
-    /// Whether what the engine's defaults give is computed too.
+    /// Whether the scores that the engine's defaults give are computed too.
     compare_deployed: bool,
     observer: Option<Observer>,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<Resolved, String>,
-    /// The methods whose overriding rules change nothing, for want of a node that they are for.
+    /// The methods whose overriding rules match no node of the model.
     plain: HashSet<Method>,
-    programs: Cache<Key, Compiled>,
+}
+
+/// A model with scores, gradients and maps written into it, which any engine runs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExplanationModel {
+    /// The model.
+    pub model: Model,
+    /// What its outputs hold, in their order.
+    pub outputs: Vec<OutputMeaning>,
 }
 
 /// The most targets of one run; each has gradients of its own in the graph.
@@ -63,52 +86,52 @@ const MOST_TARGETS: usize = 16;
 
 impl std::fmt::Debug for Explainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let layers: Vec<_> = self.layers.iter().map(|(layer, _)| layer).collect();
+        let layers: Vec<_> = self.setup.layers.iter().map(|(layer, _)| layer).collect();
         f.debug_struct("Explainer")
             .field("layers", &layers)
-            .field("methods", &self.methods)
-            .field("engine", &self.runtime.engine_name())
+            .field("methods", &self.setup.methods)
+            .field("engine", &self.setup.runtime.engine_name())
             .finish_non_exhaustive()
     }
 }
 
 impl Explainer {
-    /// Starts to say how `model` is to be explained.
+    /// A builder for an explainer of `model`.
     pub fn builder(model: Model) -> ExplainerBuilder {
         ExplainerBuilder::new(model)
     }
 
-    /// What is explained: module path and value name of each layer, and the name of the network's input, twice, where a
-    /// method explains that.
+    /// The layers that are explained, module path and value name of each. Where a method explains the network's input, its
+    /// name stands at the end, twice.
     pub fn layers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let of_input = self.methods.iter().any(|method| method.info().is_of_input());
-        let image = self.image.iter().filter(move |_| of_input);
-        self.layers.iter().chain(image).map(|(path, value)| (path.as_str(), value.as_str()))
+        let of_input = self.setup.methods.iter().any(|method| method.info().is_of_input());
+        let image = self.setup.image.iter().filter(move |_| of_input);
+        self.setup.layers.iter().chain(image).map(|(path, value)| (path.as_str(), value.as_str()))
     }
 
-    /// The maps of one image and one target, of all methods and layers.
+    /// The number of maps of one image and one target, over all methods and layers.
     pub fn maps_per_target(&self) -> usize {
-        self.methods.iter().map(|method| self.places(*method).len()).sum()
+        self.setup.methods.iter().map(|method| self.places(*method).len()).sum()
     }
 
-    /// Where a method explains.
+    /// The places that a method explains.
     fn places(&self, method: Method) -> &[(String, String)] {
-        if method.info().is_of_input() { &self.image } else { &self.layers }
+        if method.info().is_of_input() { &self.setup.image } else { &self.setup.layers }
     }
 
     /// All layers of the model.
     pub fn layer_list(&self) -> &[LayerInfo] {
-        &self.list
+        &self.setup.list
     }
 
     /// The labels of the classes, where the model has some.
     pub fn labels(&self) -> Option<&[String]> {
-        self.labels.as_deref().map(Vec::as_slice)
+        self.setup.labels.as_deref().map(Vec::as_slice)
     }
 
     /// The number of classes.
     pub fn classes(&self) -> usize {
-        self.head.form.classes()
+        self.setup.head.form.classes()
     }
 
     /// How photos are prepared, and where each value came from.
@@ -116,7 +139,7 @@ impl Explainer {
     /// # Errors
     /// `Image` where the model's input takes no photos.
     pub fn preprocessing(&self) -> Result<&Resolved> {
-        match &self.resolved {
+        match &self.setup.resolved {
             Ok(resolved) => Ok(resolved),
             Err(why) => bail!(Image, "{why}"),
         }
@@ -129,17 +152,17 @@ impl Explainer {
 
     /// The methods, each once.
     pub fn methods(&self) -> &[Method] {
-        &self.methods
+        &self.setup.methods
     }
 
     /// The engine's name.
     pub fn engine_name(&self) -> &'static str {
-        self.runtime.engine_name()
+        self.setup.runtime.engine_name()
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.setup.model
     }
 
     /// Reads a target as users write it: `argmax`, a class number, `top:K`, `A-B` or a label.
@@ -150,7 +173,7 @@ impl Explainer {
         TargetSpec::parse(text, self.labels(), Some(self.classes()))
     }
 
-    /// Prepares a photo: the network's input, and the part of the photo that it shows.
+    /// Prepares a photo: gives the network's input, and the part of the photo that it shows.
     ///
     /// # Errors
     /// `Image`.
@@ -158,100 +181,79 @@ impl Explainer {
         Ok(self.preprocessing()?.preprocess.apply(photo)?)
     }
 
-    /// Makes the graph for inputs of a shape and targets of a kind ready, so that the first explanation is as
-    /// fast as the next.
+    /// Compiles the graph for inputs of a shape and targets of a kind, so that the first explanation is as fast as the
+    /// next.
     ///
     /// # Errors
-    /// As [`Explainer::explain_batch`].
+    /// As [`Explainer::explain`].
     pub fn warm_up(&self, shape: &[usize], target: Target) -> Result<()> {
         self.inputs.image.check(shape)?;
         let mut shape = shape.to_vec();
         if let Some(batch) = self.inputs.image.batch() {
             shape[0] = batch;
         }
-        self.compiled(Key::Explanation(shape, vec![Kind::of(target)])).map(|_| ())
+        self.compiled(Key::Explanation(shape, vec![TargetKind::of(target)])).map(|_| ())
     }
 
-    /// Explains one photo for several targets, one explanation for each.
+    /// Explains images: photos or tensors, one or many, for shared targets or for one target each. Gives for each image its
+    /// explanations: method by method, and for each method in the order of the targets.
+    ///
+    /// Images of one size are explained in one run. A model of a fixed batch is run as often as needed; the last batch is
+    /// padded by repeating its last image.
     ///
     /// # Errors
-    /// As [`Explainer::explain_batch`], and `Image`.
-    pub fn explain_photo(
+    /// `Image` where the model takes no photos, `Input` where the shape does not fit, `Target` where a class does not exist
+    /// or the targets are not as many as the images, `Unsupported` with every node of the path that has no gradient rule or
+    /// that the engine lacks, `Layer` where a layer or the input does not reach the scores, `Memory`, `Engine`, `Canceled`.
+    pub fn explain<'a>(
         &self,
-        photo: &Photo,
-        targets: &[TargetSpec],
-    ) -> Result<(Vec<Explanation>, Placement)> {
-        let mut explained = self.explain_photos(&[photo], targets)?;
-        match explained.pop() {
-            Some(explained) => Ok(explained),
-            None => bail!(Engine, "the engine gave no map"),
+        images: impl Into<Images<'a>>,
+        targets: impl Into<Targets>,
+    ) -> Result<Vec<Vec<Explanation>>> {
+        let targets = targets.into();
+        match images.into() {
+            Images::Tensor(x) => {
+                targets.check(self.inputs.image.check(x.shape())?)?;
+                self.tensor(x, &targets)
+            }
+            Images::Photos(photos) => self.photos(&photos, &targets),
         }
     }
 
-    /// Explains several photos at once; for each its explanations, one for each target, and the part of it
-    /// that the network saw.
-    ///
-    /// # Errors
-    /// As [`Explainer::explain_batch`], and `Image`, also where photos become inputs of different sizes.
-    pub fn explain_photos(
-        &self,
-        photos: &[&Photo],
-        targets: &[TargetSpec],
-    ) -> Result<Vec<(Vec<Explanation>, Placement)>> {
+    /// Explains photos. Consecutive photos that become inputs of one size are one batch.
+    fn photos(&self, photos: &[&Photo], targets: &Targets) -> Result<Vec<Vec<Explanation>>> {
+        targets.check(photos.len())?;
         let prepared =
             photos.iter().map(|photo| self.prepare(photo)).collect::<Result<Vec<_>>>()?;
-        let views: Vec<_> = prepared.iter().map(|(x, _)| x.view()).collect();
-        let Ok(x) = ndarray::concatenate(Axis(0), &views) else {
-            bail!(Image, "the photos become inputs of different sizes; explain them one by one")
-        };
-        let mut explained = self.explain_all(x.view().into_dyn(), targets)?;
-        if let Some(text) = &self.preprocessing()?.warning {
-            for explanation in explained.iter_mut().flatten() {
-                explanation.warnings.push(Warning::new("preprocessing-guessed", text.clone()));
-            }
-        }
-        Ok(explained
-            .into_iter()
-            .zip(prepared.into_iter().map(|(_, placement)| placement))
-            .collect())
-    }
-
-    /// Explains one image that is ready for the network, [1, …], for several targets.
-    ///
-    /// # Errors
-    /// As [`Explainer::explain_batch`].
-    pub fn explain_each(
-        &self,
-        x: ArrayViewD<'_, f32>,
-        targets: &[TargetSpec],
-    ) -> Result<Vec<Explanation>> {
-        if x.shape().first() != Some(&1) {
-            bail!(Input, "the input has shape {:?}; one image is [1, …]", x.shape());
-        }
-        Ok(self.explain_all(x, targets)?.into_iter().flatten().collect())
-    }
-
-    /// Explains a batch of images that are ready for the network, [N, …], for several targets, in one run; for each
-    /// image its explanations. Of `top:K` each image has its own classes.
-    ///
-    /// # Errors
-    /// As [`Explainer::explain_batch`].
-    pub fn explain_all(
-        &self,
-        x: ArrayViewD<'_, f32>,
-        targets: &[TargetSpec],
-    ) -> Result<Vec<Vec<Explanation>>> {
-        let count = x.shape().first().copied().unwrap_or(0);
-        let mut wanted = Vec::new();
-        for spec in targets {
-            match spec {
-                TargetSpec::One(target) => wanted.push(Slot::Each(vec![*target; count])),
-                TargetSpec::Top(best) => {
-                    wanted.push(Slot::Each(vec![Target::Argmax; count]));
-                    wanted.extend((1..(*best).min(self.classes())).map(Slot::Rank));
+        let guess = &self.preprocessing()?.guess;
+        let guess =
+            guess.as_ref().map(|guess| Warning::PreprocessingGuessed { guess: guess.clone() });
+        let mut all = Vec::with_capacity(photos.len());
+        for batch in prepared.chunk_by(|(a, _), (b, _)| a.shape() == b.shape()) {
+            let views: Vec<_> = batch.iter().map(|(x, _)| x.view()).collect();
+            let Ok(x) = ndarray::concatenate(Axis(0), &views) else {
+                bail!(Image, "the photos become inputs of different sizes")
+            };
+            let of_batch = targets.rows(all.len()..all.len() + batch.len());
+            let mut explained = self.tensor(x.view().into_dyn(), &of_batch)?;
+            for (explanations, (_, placement)) in explained.iter_mut().zip(batch) {
+                for explanation in explanations {
+                    explanation.placement = Some(*placement);
+                    explanation.warnings.extend(guess.clone());
                 }
             }
+            all.extend(explained);
         }
+        Ok(all)
+    }
+
+    /// Explains a batch that is ready for the network.
+    fn tensor(&self, x: ArrayViewD<'_, f32>, targets: &Targets) -> Result<Vec<Vec<Explanation>>> {
+        let count = x.shape().first().copied().unwrap_or(0);
+        let mut wanted = match targets {
+            Targets::OneEach(targets) => vec![Slot::Each(targets.clone())],
+            Targets::Shared(specs) => self.slots(specs, count),
+        };
         let mut all: Vec<Vec<Explanation>> = vec![Vec::new(); count];
         for slots in wanted.chunks_mut(MOST_TARGETS) {
             for slot in slots.iter_mut() {
@@ -261,42 +263,51 @@ impl Explainer {
                 all.iter_mut().zip(of_slot).for_each(|(of_image, some)| of_image.extend(some));
             }
         }
-        // Method by method, and for each the targets in their order.
-        let place =
-            |one: &Explanation| self.methods.iter().position(|method| method.id() == one.method);
+        let place = |one: &Explanation| {
+            self.setup.methods.iter().position(|method| method.id() == one.method)
+        };
         all.iter_mut().for_each(|of_image| of_image.sort_by_key(place));
         Ok(all)
     }
 
-    /// Explains a batch of images that are ready for the network, each for its own target, in one run. A model
-    /// of a fixed batch is run as often as it takes; where images are missing, the last one stands in.
-    ///
-    /// `x` has the shape of the model's input, such as [N, C, H, W], with any N; `targets` has N entries. For a
-    /// model that takes integers `x` holds whole numbers, such as 0 to 255.
-    ///
-    /// # Errors
-    /// `Input` where the shape does not fit or the targets are not as many as the images, `Target` where
-    /// a class does not exist, `Unsupported` with every node of the path that has no gradient rule or
-    /// that the engine lacks, `Layer` where a layer or the input does not reach the scores, `Memory`, `Engine`.
-    pub fn explain_batch(
-        &self,
-        x: ArrayViewD<'_, f32>,
-        targets: &[Target],
-    ) -> Result<Vec<Explanation>> {
-        let count = self.inputs.image.check(x.shape())?;
-        if targets.len() != count {
-            bail!(
-                Target,
-                "there are {} targets for {count} images; give one for each",
-                targets.len()
-            );
+    /// The slots of a graph for targets that `count` images share.
+    fn slots(&self, specs: &[TargetSpec], count: usize) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for spec in specs {
+            match spec {
+                TargetSpec::One(target) => slots.push(Slot::Each(vec![*target; count])),
+                TargetSpec::Top(best) => {
+                    slots.push(Slot::Each(vec![Target::Argmax; count]));
+                    slots.extend((1..(*best).min(self.classes())).map(Slot::Rank));
+                }
+            }
         }
-        let explained = self.in_runs(x, &[Slot::Each(targets.to_vec())])?;
-        Ok(explained.into_iter().flatten().flatten().collect())
+        slots
     }
 
-    /// Explains a batch in as many runs as the model's batch asks for; for each slot and image its explanations, one for each
-    /// method.
+    /// Writes scores, gradients and maps into the model: the graph that an explanation of inputs of this shape runs. It has
+    /// inputs for the classes of the targets, int64, `[N]`: `gradcam.class.0` for the first target, −1 for the arg-max, and
+    /// `gradcam.other.0` for the second class of a difference.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain`], and `Method` for a method that runs the network again: it is not a graph.
+    pub fn differentiate(&self, shape: &[usize], targets: &[Target]) -> Result<ExplanationModel> {
+        for method in &self.setup.methods {
+            if let Recipe::Passes(_) = method.info().recipe {
+                bail!(
+                    Method,
+                    "method {method} runs the network again and is not a graph; choose a method of gradients"
+                );
+            }
+        }
+        self.inputs.image.check(shape)?;
+        let kinds = targets.iter().map(|target| TargetKind::of(*target)).collect();
+        let (model, outputs) = self.model_of(&Key::Explanation(shape.to_vec(), kinds))?;
+        Ok(ExplanationModel { model, outputs })
+    }
+
+    /// Explains a batch in as many runs as the model's batch size needs. Gives for each slot and image one explanation for
+    /// each method.
     fn in_runs(
         &self,
         x: ArrayViewD<'_, f32>,
@@ -313,17 +324,17 @@ impl Explainer {
         Ok(all)
     }
 
-    /// Gives an input beside the image another value, such as what is known of the next patient. What is compiled
-    /// is kept, unless the value has another shape.
+    /// Gives an input beside the image another value, such as the data of the next patient. Compiled programs are kept,
+    /// unless the value has another shape.
     ///
     /// # Errors
-    /// `Input` where the name or the value is not what the model declares; the old value stays.
+    /// `Input` where the model declares no such input or another type or shape; the old value stays.
     pub fn set_input(&mut self, name: &str, value: impl Into<Tensor>) -> Result<()> {
-        let (inputs, same_shape) = self.inputs.with(&self.model, name, value.into())?;
+        let (inputs, same_shape) = self.inputs.with(&self.setup.model, name, value.into())?;
         if !same_shape {
-            self.programs.clear();
+            self.programs = Arc::new(Cache::new());
         }
-        self.inputs = inputs;
+        self.inputs = Arc::new(inputs);
         Ok(())
     }
 }
@@ -334,11 +345,14 @@ impl Explainer {
 /// `x` is one image that is ready for the network, [1, C, H, W]. Photos go through [`Explainer`].
 ///
 /// # Errors
-/// As [`ExplainerBuilder::build`] and [`Explainer::explain_batch`].
+/// As [`ExplainerBuilder::build`] and [`Explainer::explain`].
 pub fn grad_cam(model: &Model, x: ArrayView4<'_, f32>, layer: &str) -> Result<Array2<f32>> {
     let explainer = Explainer::builder(model.clone()).layer(layer).build()?;
-    let explanations = explainer.explain_each(x.into_dyn(), &[TargetSpec::One(Target::Argmax)])?;
-    match explanations.first() {
+    if x.shape().first() != Some(&1) {
+        bail!(Input, "the input has shape {:?}; one image is [1, C, H, W]", x.shape());
+    }
+    let explanations = explainer.explain(x, Target::Argmax)?;
+    match explanations.iter().flatten().next() {
         Some(explanation) => Ok(explanation.map2(0)?.to_owned()),
         None => bail!(Engine, "the engine gave no map"),
     }

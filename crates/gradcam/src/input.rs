@@ -1,6 +1,6 @@
-//! The image input of a model: its name, its sizes, what fits it.
+//! The image input of a model: its name, its type and sizes, and the checks of tensors against them.
 
-mod given;
+mod side;
 
 use ndarray::{ArrayD, ArrayViewD};
 use onnx_grad::{
@@ -9,7 +9,7 @@ use onnx_grad::{
     proto::tensor_proto::DataType,
 };
 
-pub(crate) use given::{Inputs, image_of, usual_sizes};
+pub(crate) use side::{Inputs, image_of, usual_sizes};
 
 use crate::{
     Result,
@@ -40,12 +40,12 @@ impl ImageInput {
         Self { name: input.name.clone(), elem: input.elem, shape }
     }
 
-    /// The images of a run, where the model fixes them.
+    /// The batch size, where the model fixes it.
     pub fn batch(&self) -> Option<usize> {
         self.shape.first().copied().flatten().and_then(|batch| usize::try_from(batch).ok())
     }
 
-    /// The shape for one image, prepared as `preprocess` says where the model takes photos.
+    /// The shape for one image, of the size that `preprocess` gives where the model takes photos.
     pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
         let mut sizes = Sizes::new();
         if self.shape.is_empty() {
@@ -60,8 +60,7 @@ impl ImageInput {
         sizes
     }
 
-    /// Whether the shape is that of photos: four axes, with 1 or 3 channels or an open number, and sides that are
-    /// longer than one pixel.
+    /// Whether the shape is that of photos: four axes, 1 or 3 channels or an open number, and sides of more than one pixel.
     pub(crate) fn takes_photos(&self) -> bool {
         let channels = |dim: &Option<i64>| dim.is_none_or(|size| size == 1 || size == 3);
         let sides = |sides: [&Option<i64>; 2]| sides.iter().all(|side| **side != Some(1));
@@ -81,7 +80,7 @@ impl ImageInput {
         }
     }
 
-    /// Refuses inputs of neither floats nor integers.
+    /// Refuses inputs that hold neither floats nor integers.
     pub(crate) fn check_type(&self) -> Result<()> {
         if !self.elem.is_float() && (self.elem == DataType::Bool || self.elem.range().is_none()) {
             bail!(
@@ -94,7 +93,7 @@ impl ImageInput {
         Ok(())
     }
 
-    /// Refuses inputs that have no gradient themselves.
+    /// Refuses inputs that have no gradient.
     pub(crate) fn check_gradient(&self, method: Method) -> Result<()> {
         if !self.elem.is_float() {
             bail!(
@@ -109,10 +108,10 @@ impl ImageInput {
         Ok(())
     }
 
-    /// The images as integers, where the model takes those.
+    /// The images as integers, where the model takes integers.
     ///
     /// # Errors
-    /// `Input` where a number is no whole number of the type.
+    /// `Input` where a number is not a whole number in the range of the type.
     #[expect(clippy::cast_possible_truncation, reason = "checked: what is not exact is refused")]
     #[expect(clippy::cast_precision_loss, reason = "checked likewise")]
     pub(crate) fn integers(&self, x: &ArrayViewD<'_, f32>) -> Result<Option<ArrayD<i64>>> {
@@ -123,10 +122,9 @@ impl ImageInput {
         };
         if let Some(number) = x.iter().find(|number| !fits(**number)) {
             bail!(
-                Input,
+                Input, KeepPixels;
                 "the images hold {number}, and the model's input \"{}\" takes {}: whole numbers from {least} to \
-                 {most}; photos have those without a mean and a standard deviation (--rescale 1 --mean 0 \
-                 --std 1)",
+                 {most}",
                 self.name,
                 self.elem.numpy_name()
             );
@@ -134,7 +132,7 @@ impl ImageInput {
         Ok(Some(x.mapv(|number| number as i64)))
     }
 
-    /// Checks a tensor against what the model declares, and says how many images it has.
+    /// Checks a shape against the one that the model declares, and gives the number of images.
     pub(crate) fn check(&self, shape: &[usize]) -> Result<usize> {
         let shown = || -> String {
             let dims = self.shape.iter().enumerate().map(|(axis, dim)| match dim {
@@ -163,7 +161,7 @@ impl ImageInput {
     }
 }
 
-/// An input as messages show it: name, type and shape.
+/// An input in messages: name, type and shape.
 pub(crate) fn signature(input: &Input) -> String {
     let elem = match input.elem {
         DataType::Undefined => "of an unknown type".to_owned(),
@@ -180,7 +178,7 @@ pub(crate) fn signature(input: &Input) -> String {
     format!("\"{}\" ({elem} {shape})", input.name)
 }
 
-/// The shape of a prepared photo; sides of 224 where they depend on the photo.
+/// The shape of a prepared photo, with sides of 224 where they depend on the photo.
 fn prepared_shape(preprocess: &Preprocess) -> [i64; 4] {
     let (width, height) = preprocess.geometry.output().unwrap_or((224, 224));
     let (width, height) = (i64::from(width), i64::from(height));

@@ -23,7 +23,7 @@ use onnx_grad::{
     op,
 };
 
-use crate::{Result, error::bail};
+use crate::{Result, error::bail, warning::Warning};
 
 use scope::Scopes;
 pub(crate) use separable::separable;
@@ -253,8 +253,8 @@ impl Layers {
     }
 
     /// What a user should know of the value that is called `name`.
-    pub(crate) fn note(&self, graph: &Graph, name: &str, value: ValueId) -> Option<String> {
-        folded::note(graph, &self.scopes, name, value)
+    pub(crate) fn folded_norm(&self, graph: &Graph, name: &str, value: ValueId) -> Option<Warning> {
+        folded::warning(graph, &self.scopes, name, value)
     }
 
     /// The modules in the order in which they begin, outer modules before their parts.

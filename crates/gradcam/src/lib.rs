@@ -4,6 +4,8 @@
 mod error;
 mod explainer;
 mod explanation;
+mod hint;
+mod images;
 mod input;
 mod layer;
 pub mod measure;
@@ -12,16 +14,22 @@ mod method;
 mod network;
 mod program;
 mod progress;
+mod summary;
 mod targets;
+mod warning;
 
 pub use error::{Error, ErrorKind, Result};
-pub use explainer::{Explainer, ExplainerBuilder, Inference, grad_cam};
-pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings, Warning};
+pub use explainer::{
+    Explainer, ExplainerBuilder, ExplanationModel, Inference, MapPlace, OutputMeaning, grad_cam,
+};
+pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings};
 pub use gradcam_engine as engine;
 pub use gradcam_image as image;
+pub use hint::Hint;
+pub use images::Images;
 pub use input::ImageInput;
 pub use layer::{Grid, LayerInfo};
-pub use method::{Drawn, METHODS, Method, MethodInfo, Site};
+pub use method::{METHODS, Method, MethodInfo, PictureStyle, Site};
 pub use ndarray;
 pub use network::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply, Network,
@@ -30,7 +38,9 @@ pub use network::{
 pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use progress::Progress;
-pub use targets::{Target, TargetSpec};
+pub use summary::{LayerSummary, Summary, TimingsSummary, WarningSummary};
+pub use targets::{Target, TargetSpec, Targets};
+pub use warning::Warning;
 
 /// The examples of the project's README run as tests.
 #[cfg(doctest)]

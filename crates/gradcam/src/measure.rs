@@ -1,4 +1,4 @@
-//! What an explanation costs over plain inference, on the same engine and machine.
+//! The cost of an explanation over plain inference, on the same engine and machine.
 
 use std::{
     thread,
@@ -7,18 +7,18 @@ use std::{
 
 use crate::Result;
 
-/// Threads of ONNX Runtime spin for about 27 ms after a run. Each run that is measured begins when those of
-/// the run before are asleep.
+/// ONNX Runtime's threads spin for about 27 ms after a run. Each measured run begins when the threads of the run before it
+/// sleep.
 const PAUSE: Duration = Duration::from_millis(45);
 
-/// Runs of each kind that are not counted.
+/// Runs of each kind before the measurement.
 const WARM_UP: usize = 3;
 
-/// The middle of several measurements, and how far apart they are.
+/// The median and the quartiles of several measurements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Spread {
-    /// Half of them lie below.
+    /// The median: half of the measurements lie below.
     pub median: f64,
     /// The first quartile: a quarter lies below.
     pub low: f64,
@@ -27,7 +27,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of some numbers, with the nearest rank; NaN of none.
+    /// The spread of some numbers, by the nearest rank; NaN where there are none.
     pub fn of(mut numbers: Vec<f64>) -> Self {
         numbers.sort_by(f64::total_cmp);
         let last = numbers.len().saturating_sub(1);
@@ -38,13 +38,13 @@ impl Spread {
         Self { median: at(2), low: at(1), high: at(3) }
     }
 
-    /// The distance of the quartiles.
+    /// The interquartile range.
     pub fn iqr(&self) -> f64 {
         self.high - self.low
     }
 }
 
-/// Plain inference and explanation, measured in turn.
+/// Times of plain inference and explanation, measured in turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Cost {
@@ -52,12 +52,12 @@ pub struct Cost {
     pub plain: Spread,
     /// Milliseconds of an explanation, the prediction included.
     pub explained: Spread,
-    /// Explanation over inference, pair by pair, so that it holds where the machine's speed drifts.
+    /// The ratio of explanation to inference, pair by pair, so that a drift of the machine's speed cancels.
     pub ratio: Spread,
 }
 
 impl Cost {
-    /// Runs both in turn, so many times.
+    /// Runs both in turn, `pairs` times.
     ///
     /// # Errors
     /// The first error of a run.
@@ -72,7 +72,7 @@ impl Cost {
         }
         let (mut plains, mut explained, mut ratios) = (vec![], vec![], vec![]);
         for pair in 0..pairs {
-            // Who comes first alternates, so that neither always finds the other's caches.
+            // The order alternates, so that neither always profits from the other's caches.
             let (a, b) = if pair % 2 == 0 {
                 let a = timed(&mut plain)?;
                 (a, timed(&mut explain)?)
@@ -89,7 +89,7 @@ impl Cost {
     }
 }
 
-/// Milliseconds of a run that begins after the pause.
+/// The milliseconds of a run that begins after the pause.
 fn timed(run: &mut impl FnMut() -> Result<()>) -> Result<f64> {
     thread::sleep(PAUSE);
     let started = Instant::now();
@@ -97,7 +97,7 @@ fn timed(run: &mut impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
-/// The most bytes of memory that this process has had at once; `None` where the system does not say.
+/// The peak resident memory of this process in bytes; `None` where the system does not say.
 pub fn peak_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,6 +1,6 @@
-//! The limit on memory: what a graph would take is known from its facts before an engine sees it.
+//! The memory limit. The memory of a run is known from the graph's facts before an engine sees it.
 //!
-//! It must be refused beforehand, because an engine that fails to allocate ends the process.
+//! A run above the limit is refused before it starts, because an engine that fails to allocate ends the process.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use onnx_grad::{
 
 use crate::{Result, error::bail};
 
-/// Half of the memory that the process may use: the machine's, or that of its container where it is less; 4 GiB where the
+/// Half of the memory that the process may use: that of the machine or of its container, whichever is less. 4 GiB where the
 /// system does not say.
 pub(crate) fn default_limit() -> u64 {
     let of_machine = || -> Option<u64> {
@@ -49,7 +49,7 @@ fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
         };
         let group = root.join(path.trim_start_matches('/'));
         let around = group.ancestors().take_while(|folder| folder.starts_with(&root));
-        // "max" is no number: no limit.
+        // "max", which is no number, means no limit.
         around
             .filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
             .min()
@@ -57,10 +57,9 @@ fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
     limits.min()
 }
 
-/// Refuses graphs whose values take more than `limit` bytes together, weights not counted, and gives the
-/// bytes of the others.
+/// Refuses graphs whose values take more than `limit` bytes together, weights not counted; else gives the bytes.
 ///
-/// The graphs must declare their values. The sum is an upper bound: engines reuse memory.
+/// The graphs must declare their values. The sum is an upper bound, because engines reuse memory.
 pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64) -> Result<u64> {
     let mut total = 0u64;
     for model in models {
@@ -69,7 +68,7 @@ pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64)
     Ok(total)
 }
 
-/// The limit for all runs that are made at the same time: one that does not fit in waits for others to end.
+/// The memory limit of all concurrent runs. A run that does not fit beside the others waits.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) limit: u64,
@@ -92,7 +91,7 @@ impl Budget {
     }
 }
 
-/// The bytes of a run that is being made.
+/// The share of a run in the budget, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct MemoryLease<'a> {
     budget: &'a Budget,
@@ -130,9 +129,8 @@ fn add(model: &Model, limit: u64, total: &mut u64) -> Result<()> {
             }
             if *total > limit {
                 bail!(
-                    Memory,
-                    "the run would need more than {} of memory at node \"{label}\" ({op}), the limit is \
-                     {}; raise it with --max-memory (max_memory) if that is right",
+                    Memory, RaiseMemoryLimit;
+                    "the run would need more than {} of memory at node \"{label}\" ({op}), the limit is {}",
                     human(*total),
                     human(limit)
                 )
@@ -157,7 +155,7 @@ fn bytes_of(info: &ValueInfoProto) -> Option<u64> {
     Some(count.saturating_mul(elem_type(tensor.elem_type).bits()) / 8)
 }
 
-/// Bytes for people.
+/// A number of bytes as people write it.
 fn human(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = 0;
@@ -196,7 +194,7 @@ mod tests {
         write("memory/docker/a/memory.limit_in_bytes", "2000\n");
         write("cpu/memory.limit_in_bytes", "1\n");
         let limit = |groups: &str| limit_of_groups(&root, groups);
-        // That of the group, of one around it, none, and one of version 1 beside other controllers.
+        // The limit of the group, of an outer group, none, and of version 1 beside other controllers.
         assert_eq!(limit("0::/pod\n"), Some(3000));
         assert_eq!(limit("0::/pod/app\n"), Some(3000));
         assert_eq!(limit("0::/\n"), None);
@@ -237,7 +235,7 @@ mod tests {
             }
         });
         assert!(most.into_inner() <= 100);
-        // All is given back.
+        // Every lease was returned.
         let _all = budget.take(100);
     }
 }

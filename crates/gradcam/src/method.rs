@@ -1,4 +1,4 @@
-//! The methods: a table of them, and for each a recipe that makes channel weights and map.
+//! The table of methods. Each has a recipe that makes channel weights and a map.
 
 mod gradient;
 mod passes;
@@ -25,14 +25,14 @@ pub struct Method(&'static MethodInfo);
 pub(crate) enum Recipe {
     /// As nodes of the graph, so that one run gives scores and maps.
     Graph(GraphRecipe),
-    /// By code of the host that has the activation and runs parts of the network again.
+    /// By code on the host, which has the activation and runs parts of the network again.
     Passes(PassesRecipe),
 }
 
-/// A recipe that is code of the host.
+/// A recipe that is code on the host.
 #[derive(Debug)]
 pub(crate) struct PassesRecipe {
-    /// Whether it asks for scores without channels, which the graph prepares.
+    /// Whether it ablates channels; the graph prepares the closed form.
     pub(crate) ablates: bool,
     pub(crate) run: fn(&mut dyn Passes) -> Result<ChannelMap>,
 }
@@ -40,11 +40,11 @@ pub(crate) struct PassesRecipe {
 /// A recipe whose map is a part of the graph.
 #[derive(Debug)]
 pub(crate) struct GraphRecipe {
-    /// What it asks of the gradient.
+    /// What it wants of the gradient.
     pub(crate) want: Want,
-    /// The rules that take the place of derivatives.
+    /// The rules that replace derivatives.
     pub(crate) overrides: &'static [Override],
-    /// From the activation A [N, K, …] and its gradient (or the gradient's sum over space, [N, K]) to weights and map.
+    /// Emits weights and map from the activation A [N, K, …] and its gradient, or the gradient's sum over space, [N, K].
     pub(crate) emit: fn(&mut Builder<'_>, ValueId, ValueId) -> onnx_grad::Result<MapValues>,
 }
 
@@ -57,21 +57,21 @@ pub(crate) struct MapValues {
     pub(crate) map: ValueId,
 }
 
-/// Where a method makes its maps, and how they become a picture.
+/// The place that a method explains, and how its maps become pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
     Layer,
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
-    Input(Drawn),
+    Input(PictureStyle),
 }
 
 /// How a map at the network's input becomes a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drawn {
+pub enum PictureStyle {
     /// Its magnitude, white on black.
     Magnitude,
-    /// With its signs, in the colours of its channels.
+    /// With its signs, in the colors of its channels.
     Colors,
 }
 
@@ -171,7 +171,7 @@ pub const METHODS: &[MethodInfo] = &[
         name: "Saliency",
         formula: "map = g at the input, [C, H, W]; heatmap = max over channels of |g|",
         paper: "Simonyan et al. 2013, arXiv:1312.6034",
-        site: Site::Input(Drawn::Magnitude),
+        site: Site::Input(PictureStyle::Magnitude),
         recipe: Recipe::Graph(GraphRecipe {
             want: Want::Full,
             overrides: &[],
@@ -183,7 +183,7 @@ pub const METHODS: &[MethodInfo] = &[
         name: "Guided backprop",
         formula: "as saliency, where each relu passes g·[g > 0]·[A > 0]",
         paper: "Springenberg et al. 2014, arXiv:1412.6806",
-        site: Site::Input(Drawn::Colors),
+        site: Site::Input(PictureStyle::Colors),
         recipe: Recipe::Graph(GraphRecipe {
             want: Want::Full,
             overrides: GUIDED_BACKPROP,
@@ -193,7 +193,7 @@ pub const METHODS: &[MethodInfo] = &[
 ];
 
 impl MethodInfo {
-    /// The rules that take the place of derivatives.
+    /// The rules that replace derivatives.
     pub(crate) fn overrides(&self) -> &'static [Override] {
         match &self.recipe {
             Recipe::Graph(recipe) => recipe.overrides,

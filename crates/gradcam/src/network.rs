@@ -1,9 +1,9 @@
 //! The eager view of a model, shaped as PyTorch's: forward, backward, and hooks at its layers.
 //!
-//! Where hooks are called is a place in topological order. There the network is cut: what lies between
-//! two places is a segment, compiled once; what is alive at a cut goes from one segment to the next, so
-//! that layers inside a residual branch are layers as any other. The backward pass of a segment is a
-//! graph of its own that starts from the values that the forward pass has kept.
+//! Hooks are called at places in topological order, and the network is cut there. The part between two places is a
+//! segment, compiled once. The values that are live at a cut go from one segment to the next, so a layer inside a
+//! residual branch is a layer like any other. The backward pass of a segment is a graph of its own, which starts from
+//! the values that the forward pass saved.
 
 mod hook;
 mod pass;
@@ -22,8 +22,8 @@ use hook::{Answer, HookList};
 pub use hook::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply,
 };
-use pass::Kept;
-use plan::{Kind, Plan, Sites};
+use pass::SavedForward;
+use plan::{HookKind, HookSites, Plan};
 
 use crate::{
     Result,
@@ -38,10 +38,9 @@ use crate::{
 /// A network that is run by hand: [`forward`](Network::forward), [`backward`](Network::backward), and
 /// hooks that see and replace what passes through its layers.
 ///
-/// The names are PyTorch's, and so is what they mean. A hook may return nothing, or a tensor that takes
-/// the place of what it was told of; everything after it, forward and backward, is computed from the
-/// replacement. Hooks of several layers run in the order in which the layers run, backward in the
-/// reverse order; several hooks of one layer in the order in which they were registered. A hook stays
+/// Names and meanings are PyTorch's. A hook may return nothing, or a tensor that replaces the one that it got; everything
+/// after it, forward and backward, is computed from the replacement. Hooks of several layers run in the order of the
+/// layers, backward in the reverse order; several hooks of one layer run in the order of their registration. A hook stays
 /// until [`HookHandle::remove`] or until the network is dropped.
 ///
 /// | here | `torch.nn.Module` | a returned tensor replaces |
@@ -51,12 +50,12 @@ use crate::{
 /// | `register_backward_hook` | `register_full_backward_pre_hook` | the gradient of the output |
 /// | `register_full_backward_hook` | the same | the gradients of the inputs through this layer |
 ///
-/// What a hook does is not differentiated: the gradient of a replacement is taken as the gradient of what
-/// it replaces, as if torch's hook returned `output + (replacement - output).detach()`. Where the hook
-/// scales, a backward hook of the same layer can scale too.
+/// The code of a hook is not differentiated: the gradient of a replacement is used as the gradient of the value that it
+/// replaces, as if torch's hook returned `output + (replacement - output).detach()`. If a hook scales, a backward hook of
+/// the same layer can scale too.
 ///
-/// Nothing is computed that no hook asks for: without backward hooks nothing is kept or
-/// differentiated, and with them only what lies behind the first layer that has one.
+/// Only what hooks need is computed: without backward hooks nothing is saved or differentiated, and with them only the
+/// part behind the first layer that has one.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -91,28 +90,28 @@ pub struct Network {
     model: Model,
     runtime: Runtime,
     input: ImageInput,
-    /// The graph for inputs of a usual size, in which names are looked up.
+    /// The graph for inputs of a usual size. Names are looked up in it.
     graph: Graph,
     layers: Layers,
     paths: Vec<String>,
     hooks: Hooks,
-    /// The last one was used last.
-    plans: Vec<(Key, Arc<Plan>)>,
-    kept: Option<Kept>,
+    /// The most recently used plan is last.
+    plans: Vec<(PlanKey, Arc<Plan>)>,
+    kept: Option<SavedForward>,
 }
 
-/// What a plan was made for.
+/// The key of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
+struct PlanKey {
     shape: Vec<usize>,
-    sites: Sites,
+    sites: HookSites,
 }
 
-/// The most plans that are kept; inputs of ever new sizes would fill the memory.
+/// The capacity of the cache of plans. Inputs of ever new sizes would fill the memory.
 const KEPT: usize = 8;
 
 struct Hooks {
-    /// How many were registered so far, those that were removed among them.
+    /// The number of hooks registered so far, removed ones included.
     registered: u64,
     forward_pre: HookList<dyn FnMut(&ForwardPreCall<'_>) -> Answer + Send>,
     forward: HookList<dyn FnMut(&ForwardCall<'_>) -> Answer + Send>,
@@ -156,7 +155,7 @@ impl std::fmt::Debug for Network {
 }
 
 impl Network {
-    /// The network of a model, on the embedded engine. [`Network::builder`] has a choice.
+    /// The network of a model, on the embedded engine. [`Network::builder`] offers a choice of engine.
     ///
     /// # Errors
     /// As [`NetworkBuilder::build`].
@@ -164,7 +163,7 @@ impl Network {
         Self::builder(model).build()
     }
 
-    /// Starts to say how the network is to be run.
+    /// A builder for a network of `model`.
     pub fn builder(model: Model) -> NetworkBuilder {
         NetworkBuilder {
             model,
@@ -182,17 +181,17 @@ impl Network {
     /// Calls `hook` before the layer runs, with its inputs. Returned tensors, as many as the inputs, take
     /// their place in this layer; what else reads the same values is not changed.
     ///
-    /// `layer` is named as everywhere: by module path, node or value.
+    /// `layer` is a module path, or the name of a node or a value.
     ///
     /// # Errors
-    /// `Layer` where no layer has that name or it has nothing that a hook could see, `Unsupported` where
-    /// its inputs do not all exist when it begins.
+    /// `Layer` where no layer has that name or the layer has no values for a hook, `Unsupported` where not all of its inputs
+    /// exist when it begins.
     pub fn register_forward_pre_hook<R: HookReply>(
         &mut self,
         layer: &str,
         mut hook: impl FnMut(&ForwardPreCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, Kind::ForwardPre)?;
+        let (path, number) = self.register(layer, HookKind::ForwardPre)?;
         let call = Box::new(move |call: &ForwardPreCall<'_>| hook(call).tensors());
         Ok(self.hooks.forward_pre.register(path, number, call))
     }
@@ -208,7 +207,7 @@ impl Network {
         layer: &str,
         mut hook: impl FnMut(&ForwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, Kind::Forward)?;
+        let (path, number) = self.register(layer, HookKind::Forward)?;
         let call = Box::new(move |call: &ForwardCall<'_>| hook(call).tensors());
         Ok(self.hooks.forward.register(path, number, call))
     }
@@ -224,7 +223,7 @@ impl Network {
         layer: &str,
         mut hook: impl FnMut(&BackwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, Kind::Backward)?;
+        let (path, number) = self.register(layer, HookKind::Backward)?;
         let call = Box::new(move |call: &BackwardCall<'_>| hook(call).tensors());
         Ok(self.hooks.backward.register(path, number, call))
     }
@@ -240,20 +239,20 @@ impl Network {
         layer: &str,
         mut hook: impl FnMut(&FullBackwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, Kind::FullBackward)?;
+        let (path, number) = self.register(layer, HookKind::FullBackward)?;
         let call = Box::new(move |call: &FullBackwardCall<'_>| hook(call).tensors());
         Ok(self.hooks.full_backward.register(path, number, call))
     }
 
     /// The path of a layer that can have hooks of a kind, and the number of the next hook.
-    fn register(&mut self, layer: &str, kind: Kind) -> Result<(String, u64)> {
+    fn register(&mut self, layer: &str, kind: HookKind) -> Result<(String, u64)> {
         self.hooks.sweep();
         let path = plan::layer(&self.graph, &self.layers, layer, kind)?.path;
         Ok((path, self.hooks.next()))
     }
 
     /// Runs the network on a batch that is ready for it, such as [N, C, H, W], and gives its first output
-    /// as it is. Replaces what an earlier forward pass has kept.
+    /// as it is. Replaces the values that an earlier forward pass saved.
     ///
     /// Graphs are compiled at the first pass with inputs of one shape and hooks at the same layers.
     ///
@@ -275,7 +274,7 @@ impl Network {
         Ok(scores)
     }
 
-    /// Takes a gradient of the scores back through the network, from what the last forward pass has kept,
+    /// Propagates a gradient of the scores back through the network, from the values that the last forward pass saved,
     /// and calls the backward hooks. `seed` has the shape of the scores: 1 at a class and 0 elsewhere
     /// gives the gradients of that class. May be called several times.
     ///
@@ -306,7 +305,7 @@ impl Network {
                 shape
             );
         }
-        let key = Key { shape: shape.to_vec(), sites: pass::sites(&self.hooks) };
+        let key = PlanKey { shape: shape.to_vec(), sites: pass::sites(&self.hooks) };
         let plan = match self.plans.iter().position(|(known, _)| *known == key) {
             Some(place) => self.plans.remove(place).1,
             None => {
@@ -327,7 +326,7 @@ impl Network {
     }
 }
 
-/// Says how a network is to be run; [`Network::builder`] makes one.
+/// The settings of a network; [`Network::builder`] makes one.
 #[derive(Debug)]
 pub struct NetworkBuilder {
     model: Model,
@@ -337,43 +336,43 @@ pub struct NetworkBuilder {
 }
 
 impl NetworkBuilder {
-    /// Sets the engine; rten where it is not called.
+    /// Sets the engine. The default is rten.
     #[must_use]
     pub fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = engine;
         self
     }
 
-    /// Sets the threads of a run; the engine's own choice where it is not called.
+    /// Sets the number of threads of a run. The default is the engine's.
     #[must_use]
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.options.threads = Some(threads);
         self
     }
 
-    /// Sets where the library of ONNX Runtime is looked for, in order.
+    /// Sets the places where the library of ONNX Runtime is looked for, in order.
     #[must_use]
     pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
         self.options.library = places;
         self
     }
 
-    /// Sets what ONNX Runtime computes on; the processor where it is not called.
+    /// Sets ONNX Runtime's execution provider. The default is the processor.
     #[must_use]
     pub fn provider(mut self, provider: Provider) -> Self {
         self.options.provider = Some(provider);
         self
     }
 
-    /// Sets the bytes that a forward and a backward pass may take together, weights not counted; half of
-    /// the machine's memory where it is not called.
+    /// Sets the memory limit in bytes: what a forward and a backward pass may take together, weights not counted. The default
+    /// is half of the memory that the process may use.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = Some(bytes);
         self
     }
 
-    /// Checks it and makes the network. Nothing is compiled yet.
+    /// Checks the settings and makes the network. Nothing is compiled yet.
     ///
     /// # Errors
     /// `Input` where the model has no single input of floats, `Engine`, `Model`.

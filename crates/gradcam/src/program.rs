@@ -1,7 +1,7 @@
-//! Programs: graphs that are compiled for named inputs and outputs, with the memory that a run takes.
+//! Programs: graphs compiled for named inputs and outputs, with the memory of a run.
 //!
-//! Explanations, plain inference, the parts of a network that a method runs again and those between hooks are
-//! programs. A program checks its memory before it is compiled and takes its share of the budget while it runs.
+//! Explanations, plain inference, the parts of a network that a method runs again and the segments between hooks are
+//! programs. A program checks its memory before it is compiled, and takes its share of the budget while it runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,14 +14,14 @@ use crate::{
     memory::{self, Budget},
 };
 
-/// What programs run on: an engine, and the memory that their runs share.
+/// The engine that programs run on, and the memory that their runs share.
 pub(crate) struct Runtime {
     engine: Box<dyn Engine>,
     memory: Arc<Budget>,
 }
 
 impl Runtime {
-    /// Runs that are made at the same time take `limit` bytes together at most.
+    /// Concurrent runs take at most `limit` bytes together.
     pub(crate) fn new(engine: Box<dyn Engine>, limit: u64) -> Self {
         Self { engine, memory: Arc::new(Budget::new(limit)) }
     }
@@ -64,7 +64,7 @@ impl Runtime {
     }
 }
 
-/// A graph that is ready to run, by any number of callers at once.
+/// A compiled graph. Any number of callers may run it at once.
 pub(crate) struct Program {
     session: Box<dyn Session>,
     inputs: Vec<String>,
@@ -85,8 +85,8 @@ impl Program {
         &self.outputs
     }
 
-    /// Runs on those of the named tensors that the graph reads, and gives its outputs in their order. Waits while
-    /// other runs leave too little memory.
+    /// Runs on the named tensors that the graph reads, and gives its outputs in their order. Waits while other runs leave too
+    /// little memory.
     ///
     /// # Errors
     /// `Input` where an input is missing or does not fit, `Engine`.
@@ -103,10 +103,10 @@ impl Program {
     }
 }
 
-/// The most programs that are kept; inputs of ever new sizes would fill the memory.
+/// The capacity of a cache. Inputs of ever new sizes would fill the memory.
 const KEPT: usize = 12;
 
-/// What was made for a key, the last used last; the one that was used longest ago goes first.
+/// A cache of values by key, the most recently used last. The least recently used one is evicted.
 pub(crate) struct Cache<K, V> {
     kept: Mutex<Vec<(K, Arc<V>)>>,
     /// Held while something is made.
@@ -118,7 +118,7 @@ impl<K: PartialEq, V> Cache<K, V> {
         Self { kept: Mutex::default(), making: Mutex::default() }
     }
 
-    /// What is kept for the key, or what `make` makes. One caller makes it; the others wait for it.
+    /// The value of the key, from the cache or from `make`. One caller makes it; the others wait.
     ///
     /// # Errors
     /// Those of `make`.
@@ -147,11 +147,6 @@ impl<K: PartialEq, V> Cache<K, V> {
         kept.push(entry);
         Some(found)
     }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.kept.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
 }
 
 #[cfg(test)]
@@ -159,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cache_forgets_what_was_used_longest_ago() {
+    fn the_cache_evicts_the_least_recently_used() {
         let cache = Cache::new();
         let made = |key: usize| {
             let mut new = false;

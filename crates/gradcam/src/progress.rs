@@ -1,22 +1,22 @@
-//! How far long work has come, and the way to end it.
+//! The progress of long work, and its cancellation.
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use crate::{Result, error::bail};
 
-/// How far a method has come that runs parts of the network again, for one image, target and layer.
+/// The progress of a method that runs parts of the network again, for one image, target and layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// The method.
     pub method: &'static str,
-    /// Changed images or activations whose scores are known.
+    /// Changed images or activations whose scores are computed.
     pub done: usize,
-    /// All of them.
+    /// Changed images or activations in all.
     pub total: usize,
 }
 
-/// What is told of progress, after each run.
+/// The callback for progress, called after each run.
 #[derive(Clone)]
 pub(crate) struct Observer(Arc<dyn Fn(Progress) -> ControlFlow<()> + Send + Sync>);
 

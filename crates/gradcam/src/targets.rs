@@ -1,21 +1,25 @@
-//! Targets: what a user wants explained, parsed and emitted as one scalar per image.
+//! Targets: the scores that are explained, as users write them and as one scalar per image in the graph.
 
 mod emit;
 mod scores;
 
+use std::ops::Range;
+
 use crate::{Result, error::bail};
 
-pub(crate) use emit::{Asked, Emitted, EmittedTarget, Kind, class_input, emit, other_input};
+pub(crate) use emit::{
+    HeadValues, TargetKind, TargetRequest, TargetValues, class_input, emit, other_input,
+};
 pub(crate) use scores::{Activation, Form, Head, head};
 
-/// What is explained of one image.
+/// The score that is explained of one image.
 ///
-/// In a segmentation the score of a class is that of all pixels where it wins, in a detector that of its highest
+/// In a segmentation, the score of a class is its sum over the pixels of this class; in a detector, that of its highest
 /// anchor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Target {
-    /// The class with the largest score; the first of equal ones.
+    /// The class with the largest score, the first of equal ones.
     #[default]
     Argmax,
     /// The score of a class.
@@ -24,20 +28,101 @@ pub enum Target {
     Difference(usize, usize),
 }
 
-/// A target as a user writes it, before labels and scores are known.
+/// A target as a user writes it, before scores are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSpec {
     /// One target.
     One(Target),
-    /// The classes with the largest scores, that many.
+    /// The K classes with the largest scores.
     Top(usize),
+}
+
+/// The targets of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Targets {
+    /// The same for every image; of `top:K` each image has its own classes.
+    Shared(Vec<TargetSpec>),
+    /// One for each image.
+    OneEach(Vec<Target>),
+}
+
+impl Targets {
+    /// One target for each image.
+    pub fn each(targets: impl IntoIterator<Item = Target>) -> Self {
+        Self::OneEach(targets.into_iter().collect())
+    }
+
+    /// # Errors
+    /// `Target` where they are not as many as the images.
+    pub(crate) fn check(&self, images: usize) -> Result<()> {
+        match self {
+            Self::OneEach(targets) if targets.len() != images => bail!(
+                Target,
+                "there are {} targets for {images} images; give one for each",
+                targets.len()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those of some of the images.
+    pub(crate) fn rows(&self, images: Range<usize>) -> Self {
+        match self {
+            Self::OneEach(targets) => {
+                Self::OneEach(targets.get(images).unwrap_or_default().to_vec())
+            }
+            Self::Shared(specs) => Self::Shared(specs.clone()),
+        }
+    }
+}
+
+impl From<Target> for TargetSpec {
+    fn from(target: Target) -> Self {
+        Self::One(target)
+    }
+}
+
+impl From<Target> for Targets {
+    fn from(target: Target) -> Self {
+        TargetSpec::One(target).into()
+    }
+}
+
+impl From<TargetSpec> for Targets {
+    fn from(target: TargetSpec) -> Self {
+        Self::Shared(vec![target])
+    }
+}
+
+impl From<Vec<TargetSpec>> for Targets {
+    fn from(targets: Vec<TargetSpec>) -> Self {
+        Self::Shared(targets)
+    }
+}
+
+impl<const N: usize> From<[TargetSpec; N]> for Targets {
+    fn from(targets: [TargetSpec; N]) -> Self {
+        Self::Shared(targets.into())
+    }
+}
+
+impl From<&[TargetSpec]> for Targets {
+    fn from(targets: &[TargetSpec]) -> Self {
+        Self::Shared(targets.to_vec())
+    }
+}
+
+impl From<&Vec<TargetSpec>> for Targets {
+    fn from(targets: &Vec<TargetSpec>) -> Self {
+        targets.as_slice().into()
+    }
 }
 
 impl TargetSpec {
     /// Reads `argmax`, a class number, `top:K`, `A-B` with two class numbers, or a label.
     ///
-    /// A label fits where it equals a class's whole label or one of its synonyms (which stand between
-    /// commas), in upper or lower case.
+    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter.
     ///
     /// # Errors
     /// `Target` where the text is no target, a label fits no class or several, a number is not below
@@ -92,9 +177,8 @@ impl TargetSpec {
 fn labelled(text: &str, labels: Option<&[String]>) -> Result<usize> {
     let Some(labels) = labels else {
         bail!(
-            Target,
-            "\"{text}\" is no target: the model has no labels, so write a class number, argmax, top:K \
-             or A-B, or give labels with --labels"
+            Target, GiveLabels;
+            "\"{text}\" is no target: the model has no labels; write a class number, argmax, top:K or A-B"
         )
     };
     let wanted = text.to_lowercase();

@@ -16,7 +16,7 @@ use gradcam::{
 };
 
 use super::Format;
-use crate::engine::Asked;
+use crate::engine::EngineChoice;
 
 pub(super) const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -128,9 +128,9 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
     }))
 }
 
-pub(super) fn engines() -> impl TypedValueParser<Value = Asked> {
-    let named = EngineKind::ALL.map(|engine| (engine.name(), Asked::Named(engine)));
-    one_of(plain([("auto", Asked::Auto)].into_iter().chain(named)))
+pub(super) fn engines() -> impl TypedValueParser<Value = EngineChoice> {
+    let named = EngineKind::ALL.map(|engine| (engine.name(), EngineChoice::Named(engine)));
+    one_of(plain([("auto", EngineChoice::Auto)].into_iter().chain(named)))
 }
 
 pub(super) fn providers() -> impl TypedValueParser<Value = Provider> {

@@ -6,7 +6,6 @@ use gradcam::{
     ndarray::{Array2, ArrayBase, ArrayD, Data, Dimension},
 };
 use ndarray_npy::WriteNpyExt;
-use serde_json::Value;
 
 use super::Item;
 use crate::{
@@ -21,7 +20,7 @@ pub(super) fn parts(
     explanation: &Explanation,
     layer: usize,
     style: &OverlayStyle,
-    json: impl FnOnce() -> Value,
+    json: impl FnOnce() -> Result<String>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(match format {
         Format::Png => vec![("png", picture(item, explanation, layer, style)?.to_png()?)],
@@ -29,7 +28,7 @@ pub(super) fn parts(
             ("raw.npy", npy(&explanation.layers[layer].map)?),
             ("heatmap.npy", npy(&explanation.heatmap_nd(layer)?)?),
         ],
-        Format::Json => vec![("json", format!("{:#}\n", json()).into_bytes())],
+        Format::Json => vec![("json", json()?.into_bytes())],
     })
 }
 
@@ -45,7 +44,7 @@ fn picture(
         return Ok(picture);
     }
     match &item.photo {
-        Some((photo, placement)) => Ok(explanation.overlay(layer, photo, placement, style)?),
+        Some(photo) => Ok(explanation.overlay(layer, photo, style)?),
         None => alone(&flat(explanation.heatmap_nd(layer)?)?, style),
     }
 }

@@ -11,22 +11,22 @@ use std::{
 
 use gradcam::{
     Explainer, Explanation, Grid, TargetSpec,
-    image::{OverlayStyle, Photo, Placement},
+    image::{OverlayStyle, Photo},
     ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
-    Drawn, Item, Stages, draw,
+    Item, RenderedImage, Stages, draw,
     input::{self, Image},
     place,
     report::Report,
 };
 use crate::{
     args::ExplainArgs,
-    engine::Choice,
+    engine::EngineSetup,
     failure::{Failure, Result},
-    model, names,
+    hints, model, names,
 };
 
 /// The most photos that are held for a run, whatever batch a model declares.
@@ -36,14 +36,14 @@ const MOST_PHOTOS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Job<'a> {
     args: &'a ExplainArgs,
-    pub(super) engine: Choice,
+    pub(super) engine: EngineSetup,
     pub(super) explainer: Explainer,
     targets: Vec<TargetSpec>,
     style: OverlayStyle,
 }
 
 /// A photo of a run: its place among the paths, its path, and how long it took to read.
-struct Read<'a> {
+struct LoadedPhoto<'a> {
     at: usize,
     path: &'a Path,
     photo: Photo,
@@ -55,8 +55,12 @@ impl<'a> Job<'a> {
         let model = model::open(args.model.as_deref())?;
         // One image has all threads; of several each has one, and as many are explained at once.
         let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
-        let engine =
-            Choice::new(args.engine, args.provider, &args.session_config, args.model.is_none())?;
+        let engine = EngineSetup::new(
+            args.engine,
+            args.provider,
+            &args.session_config,
+            args.model.is_none(),
+        )?;
         let mut builder = model::builder(model, &args.signature)?
             .layers(&args.layers)
             .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
@@ -140,7 +144,7 @@ impl<'a> Job<'a> {
         paths: &[PathBuf],
         first: &Mutex<Option<(Image, Duration)>>,
         report: &Report<'_>,
-    ) -> Vec<Result<Vec<Drawn>>> {
+    ) -> Vec<Result<Vec<RenderedImage>>> {
         let mut photos = Vec::new();
         let mut done = Vec::new();
         for (at, path) in paths.iter().enumerate() {
@@ -152,7 +156,9 @@ impl<'a> Job<'a> {
                 None => self.load(path).map(|image| (image, started.elapsed())),
             };
             match loaded {
-                Ok((Image::Photo(photo), took)) => photos.push(Read { at, path, photo, took }),
+                Ok((Image::Photo(photo), took)) => {
+                    photos.push(LoadedPhoto { at, path, photo, took })
+                }
                 Ok((Image::Tensor(x), took)) => {
                     done.push((at, self.tensor(path, &x, took, report)));
                 }
@@ -167,18 +173,19 @@ impl<'a> Job<'a> {
     /// Explains photos in one run and draws their files.
     fn photos(
         &self,
-        photos: Vec<Read<'_>>,
+        photos: Vec<LoadedPhoto<'_>>,
         report: &Report<'_>,
-    ) -> Vec<(usize, Result<Vec<Drawn>>)> {
+    ) -> Vec<(usize, Result<Vec<RenderedImage>>)> {
         if photos.is_empty() {
             return Vec::new();
         }
         let started = Instant::now();
-        match self.explained(&photos) {
+        let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
+        match self.explainer.explain(pictures, &self.targets) {
             Ok(explained) => {
                 let explain = started.elapsed() / u32::try_from(photos.len()).unwrap_or(u32::MAX);
-                let draw = |(read, (explanations, placement)): (Read<'_>, _)| {
-                    let photo = Some((read.photo, placement));
+                let draw = |(read, explanations): (LoadedPhoto<'_>, _)| {
+                    let photo = Some(read.photo);
                     let item = Item { photo, explanations, ..Item::new(names::stem(read.path)) };
                     let stages = Stages { read: read.took, explain, write: Duration::ZERO };
                     let drawn = self.draw(read.path, item, stages, report);
@@ -197,15 +204,6 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The explanations of photos, and the parts of them that the network saw.
-    fn explained(
-        &self,
-        photos: &[Read<'_>],
-    ) -> gradcam::Result<Vec<(Vec<Explanation>, Placement)>> {
-        let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
-        self.explainer.explain_photos(&pictures, &self.targets)
-    }
-
     /// Explains the images of a tensor and draws their files.
     fn tensor(
         &self,
@@ -213,7 +211,7 @@ impl<'a> Job<'a> {
         x: &ArrayD<f32>,
         read: Duration,
         report: &Report<'_>,
-    ) -> Result<Vec<Drawn>> {
+    ) -> Result<Vec<RenderedImage>> {
         let started = Instant::now();
         let count = x.len_of(Axis(0));
         let stem = names::stem(path);
@@ -228,7 +226,7 @@ impl<'a> Job<'a> {
         for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
             let range = Slice::from(start..start + items.len());
             let x = x.slice_axis(Axis(0), range);
-            let explained = self.explainer.explain_all(x, &self.targets);
+            let explained = self.explainer.explain(x, &self.targets);
             for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?) {
                 item.explanations = some;
             }
@@ -246,7 +244,7 @@ impl<'a> Job<'a> {
         item: Item,
         mut stages: Stages,
         report: &Report<'_>,
-    ) -> Result<Drawn> {
+    ) -> Result<RenderedImage> {
         let started = Instant::now();
         let mut all = Vec::new();
         for explanation in &item.explanations {
@@ -254,7 +252,7 @@ impl<'a> Job<'a> {
             for layer in 0..explanation.layers.len() {
                 let name = self.name(&item, explanation, layer);
                 for format in &self.args.output.formats {
-                    let json = || report.json(image, &item, explanation, Some(layer), &[]);
+                    let json = || report.json(image, &item, explanation, layer);
                     let parts = draw::parts(*format, &item, explanation, layer, &self.style, json)
                         .map_err(|failure| failure.about(&image.display().to_string()))?;
                     let named = |(extension, bytes)| (format!("{name}.{extension}"), bytes);
@@ -264,7 +262,7 @@ impl<'a> Job<'a> {
             all.push(files);
         }
         stages.write = started.elapsed();
-        Ok(Drawn { item, files: all, stages })
+        Ok(RenderedImage { item, files: all, stages })
     }
 
     /// The name of a map's files: image, target, and what else there are several of.
@@ -299,10 +297,11 @@ fn alone(args: &ExplainArgs) -> bool {
 
 /// An error about one image, or one that would be the same for every image.
 fn failure(path: &Path, error: &gradcam::Error) -> Failure {
+    let message = hints::message(error);
     if model::is_about_the_image(error.kind()) {
-        Failure::Failed(format!("{}: {error}", path.display()))
+        Failure::Failed(format!("{}: {message}", path.display()))
     } else {
-        Failure::Stop(error.to_string())
+        Failure::Stop(message)
     }
 }
 

@@ -3,30 +3,20 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Deployed, Explainer, Explanation,
+    Class, Deployed, Explainer, Explanation, Summary, Warning,
     engine::Provider,
-    image::preprocess::{Geometry, Resize},
+    image::preprocess::{Geometry, Origins, Preprocess, Resize},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{Item, Stages};
 use crate::{
     args::ExplainArgs,
-    engine::Choice,
-    failure::Result,
-    model, names,
+    engine::EngineSetup,
+    failure::{Result, failed},
+    hints, model, names,
     terminal::{self, Style},
 };
-
-/// Warnings that are about the model, and so are said once.
-const ONCE: [&str; 6] = [
-    "folded-norm",
-    "labels-left-out",
-    "no-relu",
-    "preprocessing-guessed",
-    "saturating-kernels",
-    "softmax-output",
-];
 
 /// Widest label; longer ones are cut.
 const WIDEST: usize = 44;
@@ -35,10 +25,11 @@ const WIDEST: usize = 44;
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     args: &'a ExplainArgs,
-    engine: Choice,
+    engine: EngineSetup,
     model: String,
     digest: Option<String>,
-    preprocess: Value,
+    /// How photos are prepared; none where the model takes no photos.
+    preprocess: Option<PreprocessLine>,
     style: Style,
     /// What stands above all images.
     head: String,
@@ -46,15 +37,44 @@ pub(super) struct Report<'a> {
 
 /// What was said before.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ReportState {
     head: bool,
-    warnings: HashSet<String>,
+    warnings: HashSet<Warning>,
+}
+
+/// One explanation as a line of JSON.
+#[derive(Serialize)]
+struct ExplanationLine<'a> {
+    image: String,
+    index: Option<usize>,
+    model: ModelLine<'a>,
+    #[serde(flatten)]
+    summary: Summary,
+    engine_why: &'a str,
+    provider: Option<&'a str>,
+    preprocess: Option<&'a PreprocessLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<&'a [String]>,
+}
+
+#[derive(Serialize)]
+struct ModelLine<'a> {
+    name: &'a str,
+    sha256: Option<&'a str>,
+}
+
+/// Values and origins of the preprocessing, without the labels.
+#[derive(Clone, Debug, Serialize)]
+struct PreprocessLine {
+    #[serde(flatten)]
+    values: Preprocess,
+    origins: Origins,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(
         args: &'a ExplainArgs,
-        engine: &Choice,
+        engine: &EngineSetup,
         explainer: &Explainer,
         opened: Duration,
     ) -> Result<Self> {
@@ -66,7 +86,10 @@ impl<'a> Report<'a> {
         } else {
             Style::of(&io::stdout())
         };
-        let preprocess = preprocessing(explainer);
+        let preprocess = explainer.preprocessing().ok().map(|resolved| PreprocessLine {
+            values: resolved.preprocess.clone(),
+            origins: resolved.origins,
+        });
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
@@ -93,20 +116,18 @@ impl<'a> Report<'a> {
         if let Some(provider) = self.engine.provider {
             text += &line("provider", provider.to_string());
         }
-        if let (Ok(resolved), Value::Object(values)) = (explainer.preprocessing(), &self.preprocess)
-        {
-            let preprocess = &resolved.preprocess;
-            for (name, value) in values.iter().filter(|(name, _)| *name != "origins") {
-                let value = match (name.as_str(), value) {
-                    ("geometry", _) => geometry(&preprocess.geometry),
-                    ("mean", _) => format!("{:?}", preprocess.mean),
-                    ("std", _) => format!("{:?}", preprocess.std),
-                    (_, Value::String(text)) => text.clone(),
-                    (_, other) => other.to_string(),
-                };
-                let origin = values["origins"].get(name).and_then(Value::as_str);
-                let origin = origin.map_or_else(String::new, |origin| format!("  ({origin})"));
-                text += &line(name, value + &origin);
+        if let Some(PreprocessLine { values, origins }) = &self.preprocess {
+            let rows = [
+                ("channels", values.channels.to_string(), origins.channels),
+                ("filter", values.filter.to_string(), origins.filter),
+                ("geometry", geometry(&values.geometry), origins.geometry),
+                ("layout", values.layout.to_string(), origins.layout),
+                ("mean", format!("{:?}", values.mean), origins.mean),
+                ("rescale", values.rescale.to_string(), origins.rescale),
+                ("std", format!("{:?}", values.std), origins.std),
+            ];
+            for (name, value, origin) in rows {
+                text += &line(name, format!("{value}  ({origin})"));
             }
         }
         text + "\n"
@@ -115,55 +136,62 @@ impl<'a> Report<'a> {
     /// What is to be said of one image, as text or as lines of JSON.
     pub(super) fn item(
         &self,
-        said: &mut Said,
+        said: &mut ReportState,
         image: &str,
         item: &Item,
         files: &[Vec<String>],
         stages: Stages,
-    ) -> String {
+    ) -> Result<String> {
         let out = &self.args.output;
         if out.quiet {
-            return String::new();
+            return Ok(String::new());
         }
         if out.json {
             let lines = item.explanations.iter().zip(files).map(|(explanation, files)| {
-                format!("{}\n", self.json(Path::new(image), item, explanation, None, files))
+                let line = self.line(Path::new(image), item, explanation, Some(files));
+                Ok(serde_json::to_string(&line).map_err(failed)? + "\n")
             });
             return lines.collect();
         }
-        self.text(said, item, image, files, stages)
+        Ok(self.text(said, item, image, files, stages))
     }
 
-    /// One explanation as JSON; with `layer`, of that layer alone.
+    /// One layer of an explanation as JSON for people.
     pub(super) fn json(
         &self,
         image: &Path,
         item: &Item,
         explanation: &Explanation,
-        layer: Option<usize>,
-        files: &[String],
-    ) -> Value {
-        let mut value = explanation.to_json(self.args.output.top);
-        if let (Some(layer), Some(layers)) = (layer, value["layers"].as_array()) {
-            value["layers"] = layers.get(layer).cloned().into_iter().collect();
+        layer: usize,
+    ) -> Result<String> {
+        let mut line = self.line(image, item, explanation, None);
+        line.summary.layers = line.summary.layers.drain(layer..=layer).collect();
+        Ok(serde_json::to_string_pretty(&line).map_err(failed)? + "\n")
+    }
+
+    fn line<'b>(
+        &'b self,
+        image: &Path,
+        item: &Item,
+        explanation: &Explanation,
+        files: Option<&'b [String]>,
+    ) -> ExplanationLine<'b> {
+        ExplanationLine {
+            image: image.display().to_string(),
+            index: item.index,
+            model: ModelLine { name: &self.model, sha256: self.digest.as_deref() },
+            summary: Summary::of(explanation, self.args.output.top, hints::words),
+            engine_why: self.engine.why,
+            provider: self.engine.provider.map(Provider::name),
+            // A tensor is taken as it is.
+            preprocess: self.preprocess.as_ref().filter(|_| item.photo.is_some()),
+            files,
         }
-        value["engine_why"] = json!(self.engine.why);
-        value["provider"] = json!(self.engine.provider.map(Provider::name));
-        value["image"] = json!(image.display().to_string());
-        value["index"] = json!(item.index);
-        value["model"] = json!({ "name": self.model, "sha256": self.digest });
-        if layer.is_none() {
-            value["files"] = json!(files);
-        }
-        // A tensor is taken as it is.
-        value["preprocess"] =
-            if item.photo.is_some() { self.preprocess.clone() } else { Value::Null };
-        value
     }
 
     fn text(
         &self,
-        said: &mut Said,
+        said: &mut ReportState,
         item: &Item,
         image: &str,
         files: &[Vec<String>],
@@ -178,7 +206,7 @@ impl<'a> Report<'a> {
             None => image.to_owned(),
         };
         let size = match (&item.photo, item.explanations.first()) {
-            (Some((photo, _)), _) => format!("{}x{}", photo.width(), photo.height()),
+            (Some(photo), _) => format!("{}x{}", photo.width(), photo.height()),
             (None, Some(explanation)) => {
                 // Width x height, as of a photo.
                 let sizes = explanation.input_size.iter().rev().map(usize::to_string);
@@ -201,7 +229,7 @@ impl<'a> Report<'a> {
         for explanation in &item.explanations {
             text += &self.warnings(said, explanation);
         }
-        said.warnings.retain(|text| ONCE.iter().any(|id| text.starts_with(id)));
+        said.warnings.retain(Warning::is_about_model);
         if self.args.output.verbose {
             let Stages { read, explain, write } = stages;
             text += &style.dim(format!(
@@ -293,12 +321,13 @@ impl<'a> Report<'a> {
         format!("    {}\n", self.style.yellow(text))
     }
 
-    fn warnings(&self, said: &mut Said, explanation: &Explanation) -> String {
+    fn warnings(&self, said: &mut ReportState, explanation: &Explanation) -> String {
         let mut text = String::new();
         for warning in &explanation.warnings {
-            let line = format!("{}: {}", warning.id, terminal::printable(&warning.text));
-            if said.warnings.insert(line.clone()) {
-                text += &format!("  {}\n", self.style.yellow(format!("warning: {line}")));
+            if said.warnings.insert(warning.clone()) {
+                let message = terminal::printable(&hints::warning(warning));
+                let line = format!("warning: {}: {message}", warning.id());
+                text += &format!("  {}\n", self.style.yellow(line));
             }
         }
         text
@@ -328,14 +357,6 @@ fn geometry(geometry: &Geometry) -> String {
     };
     let crop = geometry.crop.map(|crop| format!(", centre crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()
-}
-
-/// Values and origins of the preprocessing, without the labels; null where the model takes no photos.
-fn preprocessing(explainer: &Explainer) -> Value {
-    let Ok(resolved) = explainer.preprocessing() else { return Value::Null };
-    let mut value = json!(resolved.preprocess);
-    value["origins"] = json!(resolved.origins);
-    value
 }
 
 fn label(class: &Class) -> String {

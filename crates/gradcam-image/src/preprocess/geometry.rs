@@ -224,13 +224,18 @@ pub struct Placement {
 impl Placement {
     /// The network saw exactly the photo of `width` × `height`, pixel by pixel.
     pub fn identity(width: u32, height: u32) -> Self {
+        Self::whole((width, height), (width, height))
+    }
+
+    /// The network saw all of a photo, resized to its own width and height.
+    pub fn whole(photo: (u32, u32), network: (u32, u32)) -> Self {
         Self {
             x: 0.0,
             y: 0.0,
-            width: f64::from(width),
-            height: f64::from(height),
-            network_width: width,
-            network_height: height,
+            width: f64::from(photo.0),
+            height: f64::from(photo.1),
+            network_width: network.0,
+            network_height: network.1,
         }
     }
 

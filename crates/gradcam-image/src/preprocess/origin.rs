@@ -1,5 +1,7 @@
 //! The sources of preprocessing values, and the values that one source gives.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{Channels, Geometry, Layout};
@@ -50,14 +52,27 @@ pub enum Origin {
     ImagenetDefault,
 }
 
-impl Origin {
-    /// How it is called in messages and in JSON.
-    pub fn name(self) -> String {
-        match serde_json::to_value(self) {
-            Ok(serde_json::Value::String(name)) => name,
-            _ => format!("{self:?}"),
-        }
+/// As in JSON.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
+}
+
+/// Where each value of the preprocessing came from, and the labels where there are some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each is the origin of the value of its name")]
+pub struct Origins {
+    pub channels: Origin,
+    pub filter: Origin,
+    pub geometry: Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Origin>,
+    pub layout: Origin,
+    pub mean: Origin,
+    pub rescale: Origin,
+    pub size: Origin,
+    pub std: Origin,
 }
 
 /// What one source says.

@@ -1,13 +1,12 @@
 //! How a model wants its photos prepared, from everything that may say so, with the origin of every value.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::json::MAX_SIDE;
 use super::metadata::Props;
-use super::origin::{Origin, Partial};
+use super::origin::{Origin, Origins, Partial};
 use super::sources::{Shape, Sidecars};
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
 use crate::{Filter, ImageError, ImageErrorKind};
@@ -67,17 +66,10 @@ pub struct Resolved {
     pub preprocess: Preprocess,
     /// Names of the classes in the order of the model's output, where something says them.
     pub labels: Option<Vec<String>>,
-    /// Origin of `size`, `geometry`, `filter`, `rescale`, `mean`, `std`, `layout`, `channels` and `labels`.
-    pub origins: BTreeMap<&'static str, Origin>,
-    /// The text of the warning `preprocessing-guessed`: what was guessed and how to say better.
-    pub warning: Option<String>,
-}
-
-impl Resolved {
-    /// Whether values had to be guessed that change what the network sees.
-    pub fn guessed(&self) -> bool {
-        self.warning.is_some()
-    }
+    /// Where each value came from.
+    pub origins: Origins,
+    /// The values that were guessed because nothing says them, in words; none where all were said.
+    pub guess: Option<String>,
 }
 
 /// Finds out how a model wants its photos prepared.
@@ -86,7 +78,7 @@ impl Resolved {
 /// `gradcam.labels` in `metadata` (the model's `metadata_props`); Hugging Face `preprocessor_config.json` and
 /// `config.json`, and timm's `config.json`, beside the model or, for `onnx/model.onnx`, one folder up;
 /// ultralytics' metadata; ONNX `Image.*` metadata; for labels `<model>.labels.txt`, `labels.txt`, `synset.txt`
-/// beside the model; else what most ImageNet models take, and [`Resolved::warning`] says so.
+/// beside the model; else what most ImageNet models take, and [`Resolved::guess`] says so.
 ///
 /// `input_shape` has the sizes of the model's image input, `None` where they are open; `numbers` is what it holds.
 ///
@@ -127,37 +119,41 @@ pub fn resolve(
     let channels = first(&sources, |p| p.channels).map_or(Channels::Rgb, |(_, channels)| channels);
     add_default(&mut sources, channels, size);
 
-    let mut origins = BTreeMap::new();
-    let (geometry_origin, geometry) = pick("geometry", &sources, &mut origins, |p| p.geometry)?;
+    let (geometry_origin, geometry) = pick("geometry", &sources, |p| p.geometry)?;
     let geometry = fit(geometry, overrides, shape.size);
     let flagged = overrides.fit.is_some() || overrides.short_side.is_some();
     let geometry_origin = if flagged { Origin::Flag } else { geometry_origin };
-    origins.insert("geometry", geometry_origin);
     let size_origin = match (shape.size, overrides.size) {
         (Some(_), _) => Origin::ModelShape,
         (None, Some(_)) => Origin::Flag,
         (None, None) => geometry_origin,
     };
-    origins.insert("size", size_origin);
     let count = channels.count();
     let spread = |values: Vec<f32>| if values.len() == 1 { vec![values[0]; count] } else { values };
-    let preprocess = Preprocess {
-        geometry,
-        filter: pick("filter", &sources, &mut origins, |p| p.filter)?.1,
-        rescale: pick("rescale", &sources, &mut origins, |p| p.rescale)?.1,
-        mean: spread(pick("mean", &sources, &mut origins, |p| p.mean.clone())?.1),
-        std: spread(pick("std", &sources, &mut origins, |p| p.std.clone())?.1),
-        layout: pick("layout", &sources, &mut origins, |p| p.layout)?.1,
-        channels: pick("channels", &sources, &mut origins, |p| p.channels)?.1,
-    };
+    let (filter_origin, filter) = pick("filter", &sources, |p| p.filter)?;
+    let (rescale_origin, rescale) = pick("rescale", &sources, |p| p.rescale)?;
+    let (mean_origin, mean) = pick("mean", &sources, |p| p.mean.clone())?;
+    let (std_origin, std) = pick("std", &sources, |p| p.std.clone())?;
+    let (layout_origin, layout) = pick("layout", &sources, |p| p.layout)?;
+    let (channels_origin, channels) = pick("channels", &sources, |p| p.channels)?;
+    let (mean, std) = (spread(mean), spread(std));
+    let preprocess = Preprocess { geometry, filter, rescale, mean, std, layout, channels };
     check(&preprocess, &shape, overrides, geometry_origin)?;
     let labels = sidecars.labels(overrides.labels.as_deref(), props)?;
-    if let Some((origin, _)) = &labels {
-        origins.insert("labels", *origin);
-    }
+    let origins = Origins {
+        channels: channels_origin,
+        filter: filter_origin,
+        geometry: geometry_origin,
+        labels: labels.as_ref().map(|(origin, _)| *origin),
+        layout: layout_origin,
+        mean: mean_origin,
+        rescale: rescale_origin,
+        size: size_origin,
+        std: std_origin,
+    };
     let labels = labels.map(|(_, labels)| labels);
-    let warning = if overrides.imagenet { None } else { warning(&preprocess, &origins) };
-    Ok(Resolved { preprocess, labels, origins, warning })
+    let guess = if overrides.imagenet { None } else { guess(&preprocess, &origins) };
+    Ok(Resolved { preprocess, labels, origins, guess })
 }
 
 fn flags(overrides: &Overrides) -> Partial {
@@ -200,16 +196,14 @@ fn first<T>(
     sources.iter().find_map(|(origin, partial)| get(partial).map(|value| (*origin, value)))
 }
 
+/// The value of the first source that says it.
 fn pick<T>(
-    name: &'static str,
+    name: &str,
     sources: &[(Origin, Partial)],
-    origins: &mut BTreeMap<&'static str, Origin>,
     get: impl Fn(&Partial) -> Option<T>,
 ) -> Result<(Origin, T), ImageError> {
-    let (origin, value) = first(sources, get)
-        .ok_or_else(|| ImageError::new(ImageErrorKind::Invalid, format!("nothing says {name}")))?;
-    origins.insert(name, origin);
-    Ok((origin, value))
+    first(sources, get)
+        .ok_or_else(|| ImageError::new(ImageErrorKind::Invalid, format!("nothing says {name}")))
 }
 
 /// The geometry with what the caller and the model's own size change about it.
@@ -260,9 +254,8 @@ fn check(
             ));
         }
         if let Some((w, h)) = preprocess.geometry.output().filter(|size| *size != (width, height)) {
-            let origin = geometry_origin.name();
             return invalid(format!(
-                "{origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; say how photos fit with --fit"
+                "{geometry_origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; say how photos fit with --fit"
             ));
         }
     }
@@ -296,29 +289,20 @@ fn check(
     Ok(())
 }
 
-fn warning(preprocess: &Preprocess, origins: &BTreeMap<&'static str, Origin>) -> Option<String> {
-    let guessed: Vec<String> = [
-        ("geometry", format!("{} filter", preprocess.filter)),
-        ("rescale", format!("values times {:.6}", preprocess.rescale)),
-        ("mean", format!("mean {:?}", preprocess.mean)),
-        ("std", format!("std {:?}", preprocess.std)),
-    ]
-    .into_iter()
-    .filter(|(name, _)| origins.get(name) == Some(&Origin::ImagenetDefault))
-    .map(
-        |(name, text)| {
-            if name == "geometry" { geometry_text(&preprocess.geometry, &text) } else { text }
-        },
-    )
-    .collect();
-    (!guessed.is_empty()).then(|| {
-        format!(
-            "guessed how photos are prepared, because neither the model nor a file beside it says: {}; \
-             if the model was trained differently its answers are wrong. Say it with --fit, --short-side, --filter, \
-             --rescale, --mean, --std, or put a preprocessor_config.json beside the model",
-            guessed.join(", ")
-        )
-    })
+/// The values that nothing says, in words.
+fn guess(preprocess: &Preprocess, origins: &Origins) -> Option<String> {
+    let values = [
+        (
+            origins.geometry,
+            geometry_text(&preprocess.geometry, &format!("{} filter", preprocess.filter)),
+        ),
+        (origins.rescale, format!("values times {:.6}", preprocess.rescale)),
+        (origins.mean, format!("mean {:?}", preprocess.mean)),
+        (origins.std, format!("std {:?}", preprocess.std)),
+    ];
+    let guessed = values.into_iter().filter(|(origin, _)| *origin == Origin::ImagenetDefault);
+    let guessed: Vec<String> = guessed.map(|(_, text)| text).collect();
+    (!guessed.is_empty()).then(|| guessed.join(", "))
 }
 
 fn geometry_text(geometry: &Geometry, filter: &str) -> String {

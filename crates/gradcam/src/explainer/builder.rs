@@ -1,15 +1,14 @@
-//! Says how a model is to be explained, and checks it.
+//! The settings of an explainer, and their checks.
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
-use super::Explainer;
+use super::{Explainer, Setup};
 use crate::{
     Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
-    explanation::Warning,
     image::{
         self, ImageErrorKind, Overrides, Resolved,
         preprocess::{Numbers, Origin},
@@ -21,9 +20,10 @@ use crate::{
     program::{Cache, Runtime},
     progress::{Observer, Progress},
     targets::head,
+    warning::Warning,
 };
 
-/// Says how a model is to be explained; [`Explainer::builder`] makes one.
+/// The settings of an explainer; [`Explainer::builder`] makes one.
 #[derive(Debug)]
 pub struct ExplainerBuilder {
     model: Model,
@@ -67,20 +67,20 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Adds several layers; each gets a map of its own, all from one run. Names of one value are one layer.
+    /// Adds several layers. Each gets its own map, all from one run. Two names of one value are one layer.
     #[must_use]
     pub fn layers<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.layers.extend(layers.into_iter().map(Into::into));
         self
     }
 
-    /// Adds a method; Grad-CAM where it is not called.
+    /// Adds a method. The default is Grad-CAM.
     #[must_use]
     pub fn method(self, method: Method) -> Self {
         self.methods([method])
     }
 
-    /// Adds several methods, which share one run of the network; each gives explanations of its own.
+    /// Adds several methods. They share one run of the network; each gives its own explanations.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         for method in methods {
@@ -91,28 +91,28 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the engine; rten where it is not called.
+    /// Sets the engine. The default is rten.
     #[must_use]
     pub fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = engine;
         self
     }
 
-    /// Sets the threads of a run; the engine's own choice where it is not called.
+    /// Sets the number of threads of a run. The default is the engine's.
     #[must_use]
     pub fn threads(mut self, threads: std::num::NonZeroUsize) -> Self {
         self.engine_options.threads = Some(threads);
         self
     }
 
-    /// Sets where the library of ONNX Runtime is looked for, in order.
+    /// Sets the places where the library of ONNX Runtime is looked for, in order.
     #[must_use]
     pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
         self.engine_options.library = places;
         self
     }
 
-    /// Sets what ONNX Runtime computes on; the processor where it is not called.
+    /// Sets ONNX Runtime's execution provider. The default is the processor.
     #[must_use]
     pub fn provider(mut self, provider: Provider) -> Self {
         self.engine_options.provider = Some(provider);
@@ -127,16 +127,17 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Computes also what a program gives that runs the file with the engine's defaults, where that can differ on this
-    /// processor: [`Explanation::deployed`](crate::Explanation). It costs a further run of the model alone.
+    /// Computes also the scores that the file gives with the engine's defaults, where they can differ on this processor:
+    /// [`Explanation::deployed`](crate::Explanation). It costs one more run of the model alone.
     #[must_use]
     pub fn compare_deployed(mut self, compare: bool) -> Self {
         self.compare_deployed = compare;
         self
     }
 
-    /// Sets what is told of the progress of methods that run parts of the network again, after each run, such as
-    /// ScoreCAM. Where it breaks, the explanation ends with an error of the kind `Canceled`. Several callers tell it at once.
+    /// Sets a callback for the progress of methods that run parts of the network again, such as ScoreCAM. It is called after
+    /// each run, from several threads where several explain. Where it returns `Break`, the explanation ends with an error of
+    /// the kind `Canceled`.
     #[must_use]
     pub fn progress(
         mut self,
@@ -146,56 +147,54 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the bytes that runs may take, all that are made at the same time together, weights not counted;
-    /// half of what the process may use where it is not called. A run that needs more is refused, one that does
-    /// not fit in beside the others waits for them.
+    /// Sets the memory limit in bytes: what all concurrent runs may take together, weights not counted. The default is half
+    /// of the memory that the process may use. A run that needs more is refused; one that does not fit beside the
+    /// others waits for them.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = Some(bytes);
         self
     }
 
-    /// Sets what is known better of the preprocessing than what the model says.
+    /// Overrides what the model says of its preprocessing.
     #[must_use]
     pub fn preprocess(mut self, overrides: Overrides) -> Self {
         self.overrides = overrides;
         self
     }
 
-    /// Sets what is known better of the tokens of a transformer than what the graph says.
+    /// Overrides what the graph says of a transformer's tokens.
     #[must_use]
     pub fn grid(mut self, grid: Grid) -> Self {
         self.grid = grid;
         self
     }
 
-    /// Gives an input of the model beside the image its value, an array of f32 or i64 (for booleans 0 and 1).
-    /// The input that is left takes the images; of several the only one of 4 axes with 1 or 3 channels.
+    /// Gives an input of the model beside the image its value, an array of f32 or i64 (0 and 1 for booleans). The input
+    /// without a value takes the images. If several remain, the only 4-D one with 1 or 3 channels takes them.
     ///
-    /// The first axis is that of the images where the model declares both open or with the same size: a value
-    /// with 1 there, or without the axis, is used for each image, one with N rows for the images of a batch
-    /// of N.
+    /// The first axis of a value is the batch of the images where the model declares both open or with the same size. A
+    /// value with 1 row, or without this axis, is used for each image; a value with N rows is used for a batch of N images.
     #[must_use]
     pub fn input(mut self, name: impl Into<String>, value: impl Into<Tensor>) -> Self {
         self.inputs.push((name.into(), value.into()));
         self
     }
 
-    /// Sets which output of the model holds the scores; the first one of floats where it is not called.
+    /// Sets the output of the model that holds the scores. The default is the first output of floats.
     #[must_use]
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.output = Some(name.into());
         self
     }
 
-    /// Checks it all and makes the explainer. Nothing is compiled yet.
+    /// Checks the settings and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
-    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes none, or explains an
-    /// input of integers,
-    /// `Engine`, `Image` where sidecar files are malformed, `Input` where the inputs are not given as
-    /// the model declares them or the image's takes no numbers, `Target` where its output holds no scores or the given labels are not as many as
-    /// its classes, `Unsupported` where the file was optimised for one machine, `Model`.
+    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes no layer or explains an input
+    /// of integers, `Engine`, `Image` where sidecar files are malformed, `Input` where the values of inputs are not what the
+    /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
+    /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
         if self.methods.is_empty() {
             self.methods.push(Method::default());
@@ -232,7 +231,7 @@ impl ExplainerBuilder {
         let compare_deployed = self.compare_deployed && saturation.is_some();
         warnings.extend(saturation);
         let limit = self.max_memory.unwrap_or_else(memory::default_limit);
-        Ok(Explainer {
+        let setup = Setup {
             layers: chosen,
             image: [(input.name.clone(), input.name.clone())],
             plain,
@@ -246,15 +245,15 @@ impl ExplainerBuilder {
             output: self.output,
             compare_deployed,
             observer: self.observer,
-            inputs,
             grid: self.grid,
             resolved,
-            programs: Cache::new(),
-        })
+        };
+        let programs = Arc::new(Cache::new());
+        Ok(Explainer { setup: Arc::new(setup), inputs: Arc::new(inputs), programs })
     }
 
-    /// The layers of the model, also of one that cannot be explained: without scores, with several
-    /// inputs, or with an input that takes no photos. Layer, method and engine do not matter here.
+    /// The layers of the model, even if it cannot be explained: without scores, with several inputs, or with an input that
+    /// takes no photos. Settings of layer, method and engine do not matter.
     ///
     /// # Errors
     /// `Model`.
@@ -279,7 +278,7 @@ impl ExplainerBuilder {
         Ok(Layers::new(&graph, &images, output, self.grid).list(&graph, rows))
     }
 
-    /// How photos are prepared for the input, or why it takes none, and the labels.
+    /// The preprocessing of photos for the input, or why it takes none, and the labels.
     fn resolved(&self, input: &ImageInput) -> Result<Resolution> {
         let metadata: Vec<(String, String)> =
             self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
@@ -292,7 +291,7 @@ impl ExplainerBuilder {
                 let labels = Labels::of_resolved(&resolved);
                 Ok((Ok(resolved), labels))
             }
-            // Tensors can be explained all the same, and labels do not depend on the input.
+            // Tensors can still be explained, and labels do not depend on the input.
             Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
                 let labels = Labels::of_resolved(&resolve(&[None; 4])?);
                 Ok((Err(error.to_string()), labels))
@@ -304,7 +303,7 @@ impl ExplainerBuilder {
 
 type Resolution = (Result<Resolved, String>, Option<Labels>);
 
-/// Names of classes, and who gave them.
+/// The labels of the classes, and where they come from.
 #[derive(Debug)]
 struct Labels {
     names: Vec<String>,
@@ -313,29 +312,26 @@ struct Labels {
 
 impl Labels {
     fn of_resolved(resolved: &Resolved) -> Option<Self> {
-        let origin = *resolved.origins.get("labels")?;
+        let origin = resolved.origins.labels?;
         Some(Self { names: resolved.labels.clone()?, origin })
     }
 
-    /// The names if there is one for each class. A list of another length would call classes by the names
-    /// of their neighbours: one that the user gave is an error, one that was found is left out with a warning.
+    /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list
+    /// from the user is then an error, a list that was found is left out with a warning.
     fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<Warning>)> {
         let count = self.names.len();
         if count == classes {
             return Ok((Some(self.names), None));
         }
-        let what = format!("{count} labels, but the model has {classes} classes");
         match self.origin {
             Origin::Flag => bail!(
                 Target,
-                "the file of labels has {what}; give one line, or one JSON entry, for each class"
+                "the file of labels has {count} labels, but the model has {classes} classes; give one line, or one JSON \
+                 entry, for each class"
             ),
             origin => {
-                let text = format!(
-                    "{} has {what}, so classes are shown by number; give the right list with --labels",
-                    origin.name()
-                );
-                Ok((None, Some(Warning::new("labels-left-out", text))))
+                let source = origin.to_string();
+                Ok((None, Some(Warning::LabelsLeftOut { source, labels: count, classes })))
             }
         }
     }
@@ -345,14 +341,13 @@ fn refuse_layers(method: Method, names: &[String]) -> Result<()> {
     match names.first() {
         None => Ok(()),
         Some(name) => bail!(
-            Method,
-            "method {method} explains the network's input and takes no layer, not \"{name}\"; leave out \
-             --layer, or choose another method"
+            Method, DropLayers;
+            "method {method} explains the network's input and takes no layer, not \"{name}\""
         ),
     }
 }
 
-/// The layers that are explained: module path and value name. A module keeps the path by which it was asked for.
+/// The layers that are explained: module path and value name. A module keeps the path that the user wrote.
 fn chosen_layers(
     graph: &Graph,
     layers: &Layers,
@@ -364,9 +359,8 @@ fn chosen_layers(
         return match layers.default() {
             Some(value) => Ok(vec![named(layers.path_of(graph, value), value)]),
             None => bail!(
-                Layer,
-                "the model has no feature map with spatial extent that its whole output passes through; \
-                 name a layer with --layer"
+                Layer, NameLayer;
+                "the model has no feature map with spatial extent that its whole output passes through"
             ),
         };
     }
@@ -383,47 +377,35 @@ fn chosen_layers(
         if !layers.has_space(graph, value) {
             let shape = graph.fact(value).sizes().unwrap_or_default();
             bail!(
-                Layer,
-                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of \
-                 positions and channels, such as [N, K, H, W], or give the grid of tokens [N, T, K] with \
-                 --grid"
+                Layer, GiveGrid;
+                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of positions and \
+                 channels, such as [N, K, H, W]"
             )
         }
         if chosen.iter().all(|(_, known)| known != graph.name(value)) {
             let path = if layers.is_module(name) { name } else { layers.path_of(graph, value) };
             chosen.push(named(path, value));
-            let note = layers.note(graph, name, value);
-            warnings.extend(note.map(|text| Warning::new("folded-norm", text)));
+            warnings.extend(layers.folded_norm(graph, name, value));
         }
     }
     Ok(chosen)
 }
 
-/// What a user should know of a file whose numbers depend on the processor where it is deployed.
+/// The warning for a file whose scores depend on the processor where it is deployed.
 fn saturation_warning(nodes: &[String]) -> Option<Warning> {
     let first = nodes.first()?;
-    let which = match nodes.len() {
-        1 => format!("node \"{first}\""),
-        count => format!("{count} nodes, \"{first}\" first,"),
-    };
-    let text = format!(
-        "a program that runs this file in ONNX Runtime gets other scores on this processor: by default its kernels add \
-         pairs of 8-bit products in 16 bits, which {which} can overflow; the scores here are those that the file \
-         says. Quantize with reduce_range=True or to uint8 weights, or set the session entry \
-         session.x64quantprecision to 1"
-    );
-    Some(Warning::new("saturating-kernels", text))
+    Some(Warning::SaturatingKernels { first: first.clone(), nodes: nodes.len() })
 }
 
-/// Refuses what ONNX Runtime writes at its highest level of optimisation: channels in blocks as wide as the
-/// machine's registers, without shapes.
+/// Refuses files that ONNX Runtime wrote at its highest optimization level: their channels are in blocks as wide as the
+/// machine's registers, and their values have no shapes.
 fn refuse_blocked(model: &Model) -> Result<()> {
     let is_blocked = |node: &&NodeProto| node.op_domain() == "com.microsoft.nchwc";
     match model.graph().node.iter().find(is_blocked) {
         Some(node) => bail!(
             Unsupported,
             "node \"{}\" ({} of com.microsoft.nchwc) has a layout for one machine, which ONNX Runtime writes at \
-             its highest level of optimisation; save the model at level extended (ORT_ENABLE_EXTENDED) or \
+             its highest optimization level; save the model at level extended (ORT_ENABLE_EXTENDED) or \
              take the file that it was made from",
             node.name.as_deref().unwrap_or_default(),
             node.op()

@@ -1,4 +1,4 @@
-//! What an explanation costs: it is measured against the model alone, on the same engine.
+//! The cost of an explanation, measured against plain inference on the same engine.
 
 use ndarray::{ArrayD, ArrayViewD};
 use onnx_grad::{
@@ -13,10 +13,10 @@ use crate::{
     error::bail,
     measure::Cost,
     program::Program,
-    targets::TargetSpec,
+    targets::Targets,
 };
 
-/// The model alone, on the engine of an explainer, for inputs of one shape.
+/// Plain inference of the model on an explainer's engine, for inputs of one shape.
 pub struct Inference<'a> {
     explainer: &'a Explainer,
     program: Program,
@@ -26,7 +26,7 @@ impl Inference<'_> {
     /// Computes the scores of a batch of images.
     ///
     /// # Errors
-    /// `Engine`, and `Input` where the shape is another than the model was prepared for.
+    /// `Engine`, and `Input` where the shape is not the one that the program was compiled for.
     pub fn run(&self, x: ArrayViewD<'_, f32>) -> Result<Tensor> {
         let inputs = &self.explainer.inputs;
         let count = x.shape().first().copied().unwrap_or(0);
@@ -46,16 +46,16 @@ impl Inference<'_> {
 }
 
 impl Explainer {
-    /// Prepares the model alone, as it would be run without explanations, for inputs of a shape. The output
-    /// that holds the scores is computed.
+    /// Compiles the model alone, as it runs without explanations, for inputs of a shape. Only the output that holds the
+    /// scores is computed.
     ///
     /// # Errors
     /// `Input` where the shape does not fit, `Model`, `Engine`.
     pub fn inference(&self, shape: &[usize]) -> Result<Inference<'_>> {
         self.inputs.image.check(shape)?;
-        let graph = Graph::new(&self.model, &self.inputs.sizes(shape))?;
+        let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape))?;
         let floats = |output: &&ValueId| graph.fact(**output).elem.is_float();
-        let output = match &self.output {
+        let output = match &self.setup.output {
             Some(name) => graph.value(name)?,
             None => match graph.outputs().iter().find(floats) {
                 Some(output) => *output,
@@ -64,18 +64,18 @@ impl Explainer {
         };
         Ok(Inference {
             explainer: self,
-            program: self.runtime.program(&prune(&graph, &[output])?)?,
+            program: self.setup.runtime.program(&prune(&graph, &[output])?)?,
         })
     }
 
-    /// An input for a run of one image, or of as many as the model fixes, of the usual size, with numbers
-    /// between −1 and 1 from a formula, or small whole ones where the model takes those.
+    /// An example input of the usual size, for one image or for the batch that the model fixes. Its numbers come from a formula:
+    /// between −1 and 1, or small whole numbers where the model takes integers.
     ///
     /// # Errors
     /// `Input` where the model does not say how many axes its input has.
     pub fn example(&self) -> Result<ArrayD<f32>> {
         let image = &self.inputs.image;
-        let preprocess = self.resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
+        let preprocess = self.setup.resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
         let sizes = self.inputs.default_sizes(preprocess);
         let size = |dim: &onnx_grad::Dim| usize::try_from(dim.fixed()?).ok();
         let shape: Option<Vec<usize>> =
@@ -102,18 +102,19 @@ impl Explainer {
         }))
     }
 
-    /// Measures explanations of a batch against plain inference, in turn, so many times.
+    /// Measures explanations of a batch against plain inference, in `pairs` of runs in turn.
     ///
     /// # Errors
-    /// As [`Explainer::explain_batch`].
+    /// As [`Explainer::explain`].
     pub fn cost(
         &self,
         x: ArrayViewD<'_, f32>,
-        targets: &[TargetSpec],
+        targets: impl Into<Targets>,
         pairs: usize,
     ) -> Result<Cost> {
+        let targets = targets.into();
         let inference = self.inference(x.shape())?;
         let plain = || inference.run(x.view()).map(drop);
-        Cost::of(pairs, plain, || self.explain_all(x.view(), targets).map(drop))
+        Cost::of(pairs, plain, || self.explain(x.view(), targets.clone()).map(drop))
     }
 }

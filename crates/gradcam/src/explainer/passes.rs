@@ -1,4 +1,4 @@
-//! The passes of one image, one target and one layer: what methods of the host run again.
+//! The passes of one image, one target and one layer: the runs that recipes on the host ask for.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use onnx_grad::graph::Graph;
 
 use super::{
     Explainer,
-    graph::{Compiled, Key},
+    key::{ExplainerProgram, Key},
 };
 use crate::{
     Result,
@@ -19,14 +19,14 @@ use crate::{
     method::{Change, Passes},
     program::Program,
     progress::{Observer, Progress},
-    targets::{Kind, Target, class_input, other_input},
+    targets::{Target, TargetKind, class_input, other_input},
 };
 
 /// The most images, or activations, of one run.
 const LARGEST_BATCH: usize = 32;
 
-/// The terms of scores without channels in closed form, of one image: the values at which the channels meet, and the
-/// gradient of the score there.
+/// The terms of ablated scores in closed form, of one image: the values at which the channels meet, and the gradient of the
+/// score there.
 pub(super) struct Meeting {
     pub(super) values: Vec<ArrayD<f32>>,
     pub(super) gradients: Vec<ArrayD<f32>>,
@@ -47,11 +47,12 @@ pub(super) struct ImagePasses<'a> {
     pub(super) score: f32,
     pub(super) input_size: Vec<usize>,
     pub(super) meeting: Option<Meeting>,
-    /// The layer's value and what is read beside it, once they were asked for: by name, with as many images as a run must have.
+    /// The layer's value and the other values that the suffix reads, by name, for a batch of a run's size; computed at the
+    /// first use.
     pub(super) cut: Option<Vec<(String, Tensor)>>,
 }
 
-/// The runs of a program for changed copies of one of its inputs.
+/// Runs of a program on changed copies of one of its inputs.
 struct Batches<'a> {
     program: &'a Program,
     /// The images of a run.
@@ -66,7 +67,8 @@ struct Batches<'a> {
 }
 
 impl Batches<'_> {
-    /// The scores of `count` copies, each changed by its place in the run and its number; the last run is padded by copies.
+    /// The scores of `count` copies. `change` gets the place in the batch, the number and the batch. The last batch is padded
+    /// with unchanged copies.
     fn scores(
         &self,
         count: usize,
@@ -108,11 +110,11 @@ impl Batches<'_> {
 }
 
 impl ImagePasses<'_> {
-    fn kind(&self) -> Kind {
-        Kind::of(self.target)
+    fn kind(&self) -> TargetKind {
+        TargetKind::of(self.target)
     }
 
-    /// The images of a run, where the model fixes them.
+    /// The batch size, where the model fixes it.
     fn fixed(&self) -> Option<usize> {
         self.explainer.inputs.image.batch()
     }
@@ -123,12 +125,12 @@ impl ImagePasses<'_> {
         shape
     }
 
-    /// The program for the largest batch that fits into the memory limit and is of use for `count` runs, and that batch.
+    /// The program for the largest batch that fits into the memory limit and is not larger than `count` needs, and its size.
     fn largest(
         &self,
         count: usize,
         key: impl Fn(Vec<usize>) -> Key,
-    ) -> Result<(usize, Arc<Compiled>)> {
+    ) -> Result<(usize, Arc<ExplainerProgram>)> {
         if let Some(fixed) = self.fixed() {
             return Ok((fixed, self.explainer.compiled(key(self.shape(fixed)))?));
         }
@@ -148,7 +150,7 @@ impl ImagePasses<'_> {
         Ok(vec![(class_input(0), each(class)), (other_input(0), each(other))])
     }
 
-    /// The inputs of the model for a batch of copies of the image, the image's own left out.
+    /// The inputs of the model beside the image, for a batch of copies of the image.
     fn given(&self, batch: usize) -> Vec<(&str, Tensor)> {
         let repeated = |tensor: &Tensor, name: &str| match self.explainer.inputs.is_per_image(name)
         {
@@ -158,7 +160,7 @@ impl ImagePasses<'_> {
         self.given.iter().map(|(name, tensor)| (*name, repeated(tensor, name))).collect()
     }
 
-    /// The layer's value and what is read beside it, of the image.
+    /// The layer's value and the other values that the suffix reads, of the image.
     fn cut(&mut self) -> Result<&[(String, Tensor)]> {
         if self.cut.is_none() {
             let batch = self.fixed().unwrap_or(1);
@@ -178,19 +180,19 @@ impl ImagePasses<'_> {
         Ok(self.cut.as_deref().unwrap_or_default())
     }
 
-    /// Scores from changed activations of the layer, a run of the network behind it for each.
+    /// The scores of changed activations of the layer, by running the suffix on each.
     fn scores_from(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
         let (layer, kind) = (self.layer, self.kind());
         let explainer = self.explainer;
         let (channels, images_first) = self.layer_axes()?;
         let cut = self.cut()?.to_vec();
         let Some(((name, Tensor::F32(value)), beside)) = cut.split_first() else {
-            bail!(Layer, "layer \"{}\" holds no floats", explainer.layers[layer].0)
+            bail!(Layer, "layer \"{}\" holds no floats", explainer.setup.layers[layer].0)
         };
         let own = self.fixed().unwrap_or(1);
         let rows = value.len_of(Axis(0)) / own.max(1);
         let fits = |tensor: &Tensor| tensor.shape().first() == Some(&1);
-        // What is read beside the layer is repeated for each image, where it has one row for the image.
+        // The other values are repeated for each image of the batch, where they have one row for the image.
         let alone = !images_first || !beside.iter().all(|(_, tensor)| fits(tensor));
         let count_of_run = if alone && self.fixed().is_none() { 1 } else { count };
         let (batch, compiled) =
@@ -200,7 +202,7 @@ impl ImagePasses<'_> {
                 Layer,
                 "layer \"{}\" does not hold the images of the model's batch of {batch} one behind the other; export the model \
                  with a batch of 1",
-                explainer.layers[layer].0
+                explainer.setup.layers[layer].0
             )
         }
         let times = batch / own;
@@ -220,7 +222,7 @@ impl ImagePasses<'_> {
             copies: &copies,
             others: &others,
             method: self.method,
-            observer: explainer.observer.as_ref(),
+            observer: explainer.setup.observer.as_ref(),
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.view_mut();
@@ -238,11 +240,11 @@ impl ImagePasses<'_> {
     /// The axis of the layer's channels, and whether its first axis is that of the images.
     fn layer_axes(&self) -> Result<(usize, bool)> {
         let explainer = self.explainer;
-        // With two images it shows where they are.
+        // The axis of size 2 is that of the images.
         let shape = self.shape(self.fixed().unwrap_or(2));
-        let graph = Graph::new(&explainer.model, &explainer.inputs.sizes(&shape))?;
-        let (path, value) = &explainer.layers[self.layer];
-        match Views::new(&graph, explainer.grid).channel_axis(&graph, graph.value(value)?) {
+        let graph = Graph::new(&explainer.setup.model, &explainer.inputs.sizes(&shape))?;
+        let (path, value) = &explainer.setup.layers[self.layer];
+        match Views::new(&graph, explainer.setup.grid).channel_axis(&graph, graph.value(value)?) {
             Some(found) => Ok(found),
             None => bail!(
                 Layer,
@@ -252,7 +254,7 @@ impl ImagePasses<'_> {
         }
     }
 
-    /// Scores without channels in closed form: y + Σ g·(P′ − P) over the elements of each channel.
+    /// Ablated scores in closed form: y + Σ g·(P′ − P) over the elements of each channel.
     fn in_closed_form(&self, meeting: &Meeting, replacement: f32) -> Result<Vec<f32>> {
         let explainer = self.explainer;
         let shape = self.shape(self.fixed().unwrap_or(1));
@@ -261,11 +263,11 @@ impl ImagePasses<'_> {
             bail!(
                 Layer,
                 "the channels of layer \"{}\" are not known",
-                explainer.layers[self.layer].0
+                explainer.setup.layers[self.layer].0
             )
         };
         let replaced = ArrayD::from_elem(known.shape.as_slice(), replacement);
-        let inputs = [(explainer.layers[self.layer].1.as_str(), TensorView::from(&replaced))];
+        let inputs = [(explainer.setup.layers[self.layer].1.as_str(), TensorView::from(&replaced))];
         let replaced = compiled.program.run(&inputs)?;
         let mut scores = vec![f64::from(self.score); self.activation.len_of(Axis(0))];
         let terms = meeting.values.iter().zip(&meeting.gradients);
@@ -322,7 +324,7 @@ impl Passes for ImagePasses<'_> {
             copies: &copies,
             others: &others,
             method: self.method,
-            observer: explainer.observer.as_ref(),
+            observer: explainer.setup.observer.as_ref(),
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.index_axis_mut(Axis(0), at);
@@ -339,7 +341,7 @@ impl Passes for ImagePasses<'_> {
         let least =
             |values: &mut dyn Iterator<Item = &f32>| values.copied().fold(f32::INFINITY, f32::min);
         if self.meeting.is_some() {
-            // Then all of the value is in the picture.
+            // Then the picture holds all entries of the value.
             return Ok(least(&mut self.activation.iter()));
         }
         match self.cut()?.first() {

@@ -1,4 +1,4 @@
-//! The run: the graph that a shape and a kind of target need, compiled once, and what comes out of it.
+//! The run: compiles the graph for a shape and kinds of targets once, runs it, and reads its outputs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use ndarray::{Array1, ArrayD, ArrayViewD, Axis, CowArray};
 
 use super::{
     Explainer,
-    graph::{Compiled, Key, MapPlace, Output},
+    key::{ExplainerProgram, Key, MapPlace, OutputMeaning},
     passes::{ImagePasses, Meeting},
 };
 use crate::{
@@ -19,25 +19,25 @@ use crate::{
     engine::{Tensor, TensorView},
     error::bail,
     explanation::{
-        Class, Explanation, LayerMap, Timings, Warning, gradient_warning, map_warnings, range,
-        scores_of,
+        Class, Explanation, LayerMap, Timings, gradient_warning, map_warning, range, scores_of,
     },
     image::preprocess::{Channels, Layout},
     method::{ChannelMap, Method, PassesRecipe, Recipe, Site},
-    targets::{Kind, Target, class_input, other_input},
+    targets::{Target, TargetKind, class_input, other_input},
+    warning::Warning,
 };
 
 /// One target for each image of a run.
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
-    /// Its own for each image.
+    /// One target for each image.
     Each(Vec<Target>),
-    /// For each image the class that has so many before it by score, one at least.
+    /// For each image the class at this rank (1 is the second best).
     Rank(usize),
 }
 
 impl Slot {
-    /// Says the classes of a rank where the scores are known already, from explanations of the images.
+    /// Replaces a rank by its classes, where explanations of the images give the scores already.
     pub(super) fn resolve(&mut self, known: &[Vec<Explanation>]) {
         let Self::Rank(rank) = *self else { return };
         let class = |explained: &Vec<Explanation>| {
@@ -49,7 +49,7 @@ impl Slot {
         }
     }
 
-    /// The same for some of the images.
+    /// The slot for some of the images.
     pub(super) fn rows(&self, images: &[usize]) -> Self {
         match self {
             Self::Each(targets) => Self::Each(images.iter().map(|at| targets[*at]).collect()),
@@ -58,12 +58,13 @@ impl Slot {
     }
 
     /// The kind of the targets of some images.
-    fn kind(&self, images: Range<usize>) -> Result<Kind> {
+    fn kind(&self, images: Range<usize>) -> Result<TargetKind> {
         let targets = match self {
             Self::Each(targets) => targets.get(images).unwrap_or_default(),
-            Self::Rank(rank) => return Ok(Kind::Rank(*rank)),
+            Self::Rank(rank) => return Ok(TargetKind::Rank(*rank)),
         };
-        let kinds: HashSet<Kind> = targets.iter().map(|target| Kind::of(*target)).collect();
+        let kinds: HashSet<TargetKind> =
+            targets.iter().map(|target| TargetKind::of(*target)).collect();
         match kinds.iter().collect::<Vec<_>>().as_slice() {
             [kind] => Ok(**kind),
             _ => bail!(
@@ -75,8 +76,8 @@ impl Slot {
 }
 
 impl Explainer {
-    /// Runs the images from `start` on, `a_run` at once; where images are missing, the last one is repeated. For each slot
-    /// the explanations of each image, method by method.
+    /// Runs the images from `start` on, `a_run` at once. The last batch is padded by repeating its last image. Gives for each
+    /// slot and image the explanations, method by method.
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
@@ -91,7 +92,7 @@ impl Explainer {
         shape[0] = a_run;
         let mut timings = Timings::default();
         let compiled = self.compiled_in(Key::Explanation(shape, kinds), &mut timings)?;
-        // A batch of any size that a model declares is in memory only from here on, where the limit is checked.
+        // The padded batch may be large. It is made only now, after the program has checked the memory limit.
         let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
         let slots: Vec<Slot> = slots.iter().map(|slot| slot.rows(&images)).collect();
         let x = match start + a_run > count {
@@ -114,13 +115,13 @@ impl Explainer {
         let outputs = Outputs::of(&compiled, tensors);
         let of_run = of_run.len();
         let mut explained = self.read(&outputs, &slots, &x.view(), &given, of_run, timings)?;
-        if self.compare_deployed {
+        if self.setup.compare_deployed {
             let compiled = self.compiled(Key::Deployed(x.shape().to_vec()))?;
             let scores = compiled.program.run(&inputs)?.pop().and_then(Tensor::into_f32);
             let rows = scores.iter().flat_map(|scores| scores.axis_iter(Axis(0)).enumerate());
             for (item, row) in rows {
                 let row: Vec<f32> = row.iter().copied().collect();
-                let (scores, probabilities) = scores_of(&self.head, &row);
+                let (scores, probabilities) = scores_of(&self.setup.head, &row);
                 let of_item = explained.iter_mut().filter_map(|of_slot| of_slot.get_mut(item));
                 for explanation in of_item.flatten() {
                     explanation.compare(scores.clone(), probabilities.clone());
@@ -165,38 +166,42 @@ impl Explainer {
     }
 
     /// The program of a key.
-    pub(super) fn compiled(&self, key: Key) -> Result<Arc<Compiled>> {
+    pub(super) fn compiled(&self, key: Key) -> Result<Arc<ExplainerProgram>> {
         self.compiled_in(key, &mut Timings::default())
     }
 
-    /// The program of a key, and how long it took where it was made.
-    pub(super) fn compiled_in(&self, key: Key, timings: &mut Timings) -> Result<Arc<Compiled>> {
+    /// The program of a key; `timings` gets the time of making it.
+    pub(super) fn compiled_in(
+        &self,
+        key: Key,
+        timings: &mut Timings,
+    ) -> Result<Arc<ExplainerProgram>> {
         self.programs.get(key, |key| {
             let started = Instant::now();
             let (model, outputs) = self.model_of(key)?;
             timings.differentiate = started.elapsed();
             let started = Instant::now();
             let program = match key {
-                Key::Deployed(_) => self.runtime.program_as_deployed(&model)?,
-                _ => self.runtime.program(&model)?,
+                Key::Deployed(_) => self.setup.runtime.program_as_deployed(&model)?,
+                _ => self.setup.runtime.program(&model)?,
             };
             timings.compile = started.elapsed();
             let channels = self.channels_of(key, &outputs)?;
-            Ok(Compiled { program, outputs, channels })
+            Ok(ExplainerProgram { program, outputs, channels })
         })
     }
 
     /// The channels of the input, in its order; RGB where the model takes no photos.
     fn channels(&self) -> Channels {
-        self.resolved.as_ref().map_or(Channels::Rgb, |resolved| resolved.preprocess.channels)
+        self.setup.resolved.as_ref().map_or(Channels::Rgb, |resolved| resolved.preprocess.channels)
     }
 
     /// The order of the input's axes; [N, C, …] where the model takes no photos.
     pub(super) fn layout(&self) -> Layout {
-        self.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
+        self.setup.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
     }
 
-    /// The explanations of each slot and of each image of the first `of_run`, from what the engine gave.
+    /// Reads the explanations of each slot, for the first `of_run` images, from the outputs of a run.
     fn read(
         &self,
         outputs: &Outputs,
@@ -206,10 +211,10 @@ impl Explainer {
         of_run: usize,
         timings: Timings,
     ) -> Result<Vec<Vec<Vec<Explanation>>>> {
-        let scores = outputs.floats(&Output::Scores)?;
+        let scores = outputs.floats(&OutputMeaning::Scores)?;
         let mut all = Vec::with_capacity(slots.len());
         for (place, slot) in slots.iter().enumerate() {
-            let classes = outputs.integers(&Output::Class(place))?;
+            let classes = outputs.integers(&OutputMeaning::Class(place))?;
             let mut of_slot = Vec::with_capacity(of_run);
             for item in 0..of_run {
                 let scores: Vec<f32> = scores.index_axis(Axis(0), item).iter().copied().collect();
@@ -230,10 +235,10 @@ impl Explainer {
                 if let Target::Difference(_, other) = base.target {
                     base.other = Some(base.class_at(other));
                 }
-                let pixels = outputs.find(&Output::Pixels(place));
+                let pixels = outputs.find(&OutputMeaning::Pixels(place));
                 let pixels = pixels.and_then(|pixels| pixels.iter().nth(item).copied());
-                let mut of_item = Vec::with_capacity(self.methods.len());
-                for (method, row) in self.methods.iter().enumerate() {
+                let mut of_item = Vec::with_capacity(self.setup.methods.len());
+                for (method, row) in self.setup.methods.iter().enumerate() {
                     let mut explanation =
                         Explanation { method: row.id(), site: row.info().site, ..base.clone() };
                     let at = MapPlace { target: place, method, layer: 0 };
@@ -259,20 +264,21 @@ impl Explainer {
 
     /// The maps of one image that are a part of the graph.
     fn maps(&self, outputs: &Outputs, at: MapPlace, item: usize) -> Result<Vec<LayerMap>> {
-        let layers = self.places(self.methods[at.method]).iter().enumerate();
+        let layers = self.places(self.setup.methods[at.method]).iter().enumerate();
         let maps = layers.map(|(layer, (path, value))| {
             let at = MapPlace { layer, ..at };
-            let map = outputs.floats(&Output::Map(at))?.index_axis(Axis(0), item).to_owned();
-            let weights = outputs.find(&Output::Weights(at));
+            let map = outputs.floats(&OutputMeaning::Map(at))?.index_axis(Axis(0), item).to_owned();
+            let weights = outputs.find(&OutputMeaning::Weights(at));
             let weights = weights.map_or_else(Vec::new, |weights| {
                 weights.index_axis(Axis(0), item).iter().copied().collect()
             });
-            Ok(LayerMap { layer: path.clone(), value: value.clone(), map, weights })
+            let (layer, value) = (path.clone(), value.clone());
+            Ok(LayerMap { layer, value, map: map.into_shared(), weights: weights.into() })
         });
         maps.collect()
     }
 
-    /// The maps of one image that code of the host makes.
+    /// The maps of one image that a recipe of passes makes on the host.
     #[expect(clippy::too_many_arguments, reason = "they are what a pass is of")]
     fn passes(
         &self,
@@ -284,21 +290,21 @@ impl Explainer {
         x: &ArrayViewD<'_, f32>,
         given: &[Tensor],
     ) -> Result<Vec<LayerMap>> {
-        let score = outputs.floats(&Output::Target(at.target))?.iter().nth(item).copied();
+        let score = outputs.floats(&OutputMeaning::Target(at.target))?.iter().nth(item).copied();
         let target = match explanation.target {
             Target::Argmax => Target::Class(explanation.class.index),
             target => target,
         };
-        let layers = self.layers.iter().enumerate();
+        let layers = self.setup.layers.iter().enumerate();
         let maps = layers.map(|(layer, (path, value))| {
-            let activation = outputs.floats(&Output::Activation(layer))?;
-            let of_item = |output: Output| {
+            let activation = outputs.floats(&OutputMeaning::Activation(layer))?;
+            let of_item = |output: OutputMeaning| {
                 outputs.find(&output).map(|values| values.index_axis(Axis(0), item).to_owned())
             };
             let values: Vec<ArrayD<f32>> =
-                (0..).map_while(|place| of_item(Output::Meeting(layer, place))).collect();
+                (0..).map_while(|place| of_item(OutputMeaning::Meeting(layer, place))).collect();
             let gradients: Vec<ArrayD<f32>> = (0..)
-                .map_while(|place| of_item(Output::MeetingGradient(at.target, layer, place)))
+                .map_while(|place| of_item(OutputMeaning::MeetingGradient(at.target, layer, place)))
                 .collect();
             let given = self.inputs.given.iter().zip(given);
             let given =
@@ -318,18 +324,19 @@ impl Explainer {
                 cut: None,
             };
             let ChannelMap { weights, map } = (recipe.run)(&mut passes)?;
-            Ok(LayerMap { layer: path.clone(), value: value.clone(), map, weights })
+            let (layer, value) = (path.clone(), value.clone());
+            Ok(LayerMap { layer, value, map: map.into_shared(), weights: weights.into() })
         });
         maps.collect()
     }
 
-    /// The explanation of one image of a batch, its target, method and maps not said yet.
+    /// The explanation of one image of a batch, with its target, method and maps still missing.
     fn explanation(&self, scores: &[f32], shape: &[usize], timings: Timings) -> Explanation {
         let space = match self.layout() {
             Layout::Nhwc => 1..shape.len().saturating_sub(1),
             Layout::Nchw => 2..shape.len(),
         };
-        let (scores, probabilities) = scores_of(&self.head, scores);
+        let (scores, probabilities) = scores_of(&self.setup.head, scores);
         Explanation {
             layers: Vec::new(),
             target: Target::Argmax,
@@ -338,12 +345,13 @@ impl Explainer {
             scores,
             probabilities,
             input_size: shape.get(space).unwrap_or_default().to_vec(),
+            placement: None,
             method: Method::default().id(),
-            engine: self.runtime.engine_name(),
+            engine: self.setup.runtime.engine_name(),
             deployed: None,
             warnings: Vec::new(),
             timings,
-            labels: self.labels.clone(),
+            labels: self.setup.labels.clone(),
             site: Site::Layer,
             channels: self.channels(),
         }
@@ -359,61 +367,48 @@ impl Explainer {
         let mut warnings: Vec<Warning> = if method.info().is_of_input() {
             maps.filter_map(gradient_warning).collect()
         } else {
-            maps.flat_map(map_warnings).collect()
+            maps.filter_map(map_warning).collect()
         };
-        if self.plain.contains(&method) {
-            let text = "the model holds no Relu, and no Clip from 0, so this is the plain gradient, that \
-                        of saliency";
-            warnings.push(Warning::new("no-relu", text));
+        if self.setup.plain.contains(&method) {
+            warnings.push(Warning::NoRelu);
         }
-        if let Some(activation) = self.head.activation {
-            let text = format!(
-                "the model ends in {}; the score that is explained is the logit under it",
-                activation.op()
-            );
-            warnings.push(Warning::new("softmax-output", text));
+        if let Some(activation) = self.setup.head.activation {
+            warnings.push(Warning::SoftmaxOutput { op: activation.op() });
         }
-        warnings.extend_from_slice(&self.warnings);
+        warnings.extend_from_slice(&self.setup.warnings);
         if pixels == Some(0.0) {
-            let text = format!(
-                "no pixel is of class {}; its score is summed over all pixels",
-                explanation.class.index
-            );
-            warnings.push(Warning::new("empty-mask", text));
+            warnings.push(Warning::EmptyMask { class: explanation.class.index });
         }
-        for layer in explanation.layers.iter().filter(|l| !range(&l.map).1.is_finite()) {
-            let text =
-                format!("the map at layer \"{}\" holds values that are not finite", layer.layer);
-            warnings.push(Warning::new("not-finite", text));
-        }
+        let infinite = explanation.layers.iter().filter(|map| !range(&map.map).1.is_finite());
+        warnings.extend(infinite.map(|map| Warning::NotFinite { layer: map.layer.clone() }));
         warnings
     }
 }
 
-/// What a run gave.
-struct Outputs(HashMap<Output, Tensor>);
+/// The outputs of a run, by meaning.
+struct Outputs(HashMap<OutputMeaning, Tensor>);
 
 impl Outputs {
-    fn of(compiled: &Compiled, tensors: Vec<Tensor>) -> Self {
+    fn of(compiled: &ExplainerProgram, tensors: Vec<Tensor>) -> Self {
         Self(compiled.outputs.iter().cloned().zip(tensors).collect())
     }
 
     /// The floats of an output, where the graph has it.
-    fn find(&self, output: &Output) -> Option<&ArrayD<f32>> {
+    fn find(&self, output: &OutputMeaning) -> Option<&ArrayD<f32>> {
         match self.0.get(output)? {
             Tensor::F32(array) => Some(array),
             Tensor::I64(_) => None,
         }
     }
 
-    fn floats(&self, output: &Output) -> Result<&ArrayD<f32>> {
+    fn floats(&self, output: &OutputMeaning) -> Result<&ArrayD<f32>> {
         match self.find(output) {
             Some(array) => Ok(array),
             None => bail!(Engine, "the engine gave no floats for \"{output}\""),
         }
     }
 
-    fn integers(&self, output: &Output) -> Result<&ArrayD<i64>> {
+    fn integers(&self, output: &OutputMeaning) -> Result<&ArrayD<i64>> {
         match self.0.get(output) {
             Some(Tensor::I64(array)) => Ok(array),
             _ => bail!(Engine, "the engine gave no integers for \"{output}\""),

@@ -7,6 +7,7 @@
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
 use super::scope::{Scopes, metadata};
+use crate::warning::Warning;
 
 /// The output of a convolution that lost its scope to the norm, by the path that its weights keep.
 pub(super) fn by_weights(graph: &Graph, path: &str) -> Option<ValueId> {
@@ -66,7 +67,12 @@ fn is_folded(graph: &Graph, id: NodeId) -> bool {
 
 /// What a user should know who asked for a convolution and gets the norm behind it, or for a name that left nothing
 /// and gets the convolution that seems to hold it.
-pub(super) fn note(graph: &Graph, scopes: &Scopes, path: &str, value: ValueId) -> Option<String> {
+pub(super) fn warning(
+    graph: &Graph,
+    scopes: &Scopes,
+    path: &str,
+    value: ValueId,
+) -> Option<Warning> {
     let id = graph.producer(value)?;
     let own = if let Some(path) = scopes.folded(id) {
         path
@@ -81,17 +87,10 @@ pub(super) fn note(graph: &Graph, scopes: &Scopes, path: &str, value: ValueId) -
         module_of_weights(graph, id).filter(|_| is_norm)?
     };
     if own != path && into(graph, scopes, path) == Some(id) {
-        return Some(format!(
-            "nothing in the file is called \"{path}\"; the map is of the output of the convolution \"{own}\", into which \
-             the exporter folded a batch norm"
-        ));
+        let (norm, convolution) = (path.to_owned(), own.to_owned());
+        return Some(Warning::MissingNorm { norm, convolution });
     }
-    (own == path).then(|| {
-        format!(
-            "the exporter folded a batch norm into the convolution \"{path}\", so the map is of the norm's \
-             output; export with the norms kept to see the convolution's own"
-        )
-    })
+    (own == path).then(|| Warning::FoldedNorm { convolution: path.to_owned() })
 }
 
 fn module_of_weights(graph: &Graph, id: NodeId) -> Option<&str> {

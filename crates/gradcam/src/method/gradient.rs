@@ -1,4 +1,4 @@
-//! Methods that live wholly in the graph: weights and map from the activation and its gradient.
+//! Methods whose recipe is a part of the graph: weights and map from the activation and its gradient.
 //!
 //! A is [N, K, …], g its gradient in the same shape; sums over positions are over the axes behind K.
 
@@ -26,8 +26,8 @@ pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<M
 /// Grad-CAM++: w_k = Σ relu(g_k)·α_k with α_k = g_k² / (2·g_k² + g_k³·Σ A_k + 1e-6), map = Σ_k w_k·A_k.
 /// Chattopadhyay et al. 2018, equations 10, 11 and 19, before the relu.
 ///
-/// Gradients of deep networks are so small that the constant in the denominator shapes the result: it is
-/// pytorch-grad-cam's. Where g_k is 0 so is the summand.
+/// Gradients of deep networks are so small that the constant in the denominator affects the result. It is that of
+/// pytorch-grad-cam. Where g_k is 0, the summand is 0.
 pub(super) fn grad_cam_plus_plus(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
     let space: Vec<usize> = (2..b.rank(a)?).collect();
     let square = b.mul(g, g)?;

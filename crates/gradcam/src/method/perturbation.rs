@@ -1,4 +1,4 @@
-//! Methods that change the image or the activation and look at the score.
+//! Methods that perturb the image or the activation and observe the score.
 
 use ndarray::{ArrayD, Axis, Zip};
 
@@ -8,8 +8,8 @@ use crate::{Result, error::bail, image::resize_linear_aligned};
 /// AblationCAM: w_k = (y − y_k)/y, y_k the score where channel k is ablated; map = Σ_k w_k·A_k. Desai and Ramaswamy 2020,
 /// equations 2 and 3, before the relu.
 ///
-/// As in pytorch-grad-cam a channel is ablated by 0, or, where no entry of the activation is 0 and it is not the least, by a number
-/// far below all entries.
+/// As in pytorch-grad-cam, a channel is replaced by 0 where the least entry of the activation is 0, else by a number far below
+/// all entries.
 pub(super) fn ablation_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let least = passes.least()?;
     let replacement = if least == 0.0 { 0.0 } else { least - 1e7 };
@@ -22,7 +22,7 @@ pub(super) fn ablation_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
 /// ScoreCAM: w = softmax over k of y(x·U_k), U_k the channel A_k resized to the input and scaled to 0…1; map = Σ_k w_k·A_k.
 /// Wang et al. 2020, equations 4 to 8, without the baseline, before the relu.
 ///
-/// As in pytorch-grad-cam the resizing is bilinear with aligned corners, and the scores are those of the target itself, not probabilities.
+/// As in pytorch-grad-cam, the resize is bilinear with aligned corners, and the scores are the target's own, not probabilities.
 pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let activation = passes.activation().to_owned();
     let size = passes.input_size().to_vec();

@@ -1,4 +1,4 @@
-//! Methods that look at the activation alone: its principal components.
+//! Methods that use the activation alone: its principal components.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use ndarray::{ArrayD, Axis};
@@ -6,10 +6,10 @@ use ndarray::{ArrayD, Axis};
 use super::{ChannelMap, Passes};
 use crate::{Result, error::bail};
 
-/// EigenCAM: map = X·v, where the rows of X are positions and its columns channels, their means taken away, and v is the first
-/// right singular vector. Muhammad and Yeasin 2020, section III.
+/// EigenCAM: map = X·v. Rows of X are positions, columns are channels with their means subtracted; v is the first right
+/// singular vector. Muhammad and Yeasin 2020, section III.
 ///
-/// A singular vector has no sign of its own: the side of the map with the larger absolute value is positive.
+/// A singular vector has no sign. The sign is chosen so that the entry with the largest absolute value is positive.
 pub(super) fn eigen_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let activation = passes.activation();
     let shape = activation.shape()[1..].to_vec();

@@ -1,4 +1,4 @@
-//! Hooks: what they are told, what they may answer, and the list of those that are registered.
+//! Hooks: their arguments, their replies, and the list of registered hooks.
 
 use std::sync::{
     Arc,
@@ -12,63 +12,62 @@ use crate::{
     error::{HookFailure, bail},
 };
 
-/// What a forward pre-hook is told, before its layer runs.
+/// The argument of a forward pre-hook, before its layer runs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ForwardPreCall<'a> {
     /// The layer's path.
     pub path: &'a str,
-    /// What the layer reads: floats that depend on the network's input, in the order in which they are
-    /// first read. A hook may answer with as many tensors.
+    /// The inputs of the layer: floats that depend on the network's input, in the order in which the layer first reads them. A
+    /// hook may reply with as many tensors.
     pub inputs: Vec<&'a ArrayD<f32>>,
 }
 
-/// What a forward hook is told, when its layer has run.
+/// The argument of a forward hook, after its layer has run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ForwardCall<'a> {
     /// The layer's path.
     pub path: &'a str,
-    /// What the layer has read, as in [`ForwardPreCall::inputs`].
+    /// The inputs of the layer, as in [`ForwardPreCall::inputs`].
     pub inputs: Vec<&'a ArrayD<f32>>,
-    /// What the layer has made. A hook may answer with one tensor in its place.
+    /// The output of the layer. A hook may reply with a tensor that replaces it.
     pub output: &'a ArrayD<f32>,
 }
 
-/// What a backward hook is told, when the gradient of its layer's output is complete.
+/// The argument of a backward hook, when the gradient of its layer's output is complete.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BackwardCall<'a> {
     /// The layer's path.
     pub path: &'a str,
-    /// The gradient of the layer's only output, in its shape. A hook may answer with one tensor in its
-    /// place.
+    /// The gradient of the layer's only output, in its shape. A hook may reply with a tensor that replaces it.
     pub grad_output: [&'a ArrayD<f32>; 1],
 }
 
-/// What a full backward hook is told, when the gradients of its layer's inputs are complete.
+/// The argument of a full backward hook, when the gradients of its layer's inputs are complete.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FullBackwardCall<'a> {
     /// The layer's path.
     pub path: &'a str,
-    /// The gradients of the layer's inputs ([`ForwardPreCall::inputs`]): through this layer alone, not
-    /// what else reads the same values. A hook may answer with as many tensors in their place.
+    /// The gradients of the layer's inputs ([`ForwardPreCall::inputs`]), through this layer alone: other readers of the same
+    /// values do not count. A hook may reply with as many tensors that replace them.
     pub grad_input: Vec<&'a ArrayD<f32>>,
     /// The gradient of the layer's only output.
     pub grad_output: [&'a ArrayD<f32>; 1],
 }
 
-/// An error of any kind, as hooks return them.
+/// An error of any type that a hook returns.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The tensors that replace what a hook was told of, if any.
+/// The tensors that replace a hook's, if any, or the hook's error.
 pub(super) type Answer = Result<Option<Vec<ArrayD<f32>>>, BoxError>;
 
-/// What a hook may return: nothing, `()`; a tensor or several that replace what it was told of;
-/// an [`Option`] of those; or a [`Result`], whose error stops the pass.
+/// What a hook may return: nothing, `()`; one or several tensors that replace those that it got; an [`Option`] of these; or a
+/// [`Result`], whose error stops the pass.
 pub trait HookReply {
-    /// The tensors that replace what the hook was told of; none where it only looked.
+    /// The tensors that replace those that the hook got; `None` where it replaces nothing.
     ///
     /// # Errors
     /// The hook's own.
@@ -125,12 +124,12 @@ pub(super) type Floats = Arc<ArrayD<f32>>;
 
 /// The hooks of one kind, in the order in which they were registered.
 pub(super) struct HookList<F: ?Sized> {
-    /// What messages call a hook of this kind.
+    /// The name of this kind of hook in messages.
     name: &'static str,
-    entries: Vec<Entry<F>>,
+    entries: Vec<HookEntry<F>>,
 }
 
-struct Entry<F: ?Sized> {
+struct HookEntry<F: ?Sized> {
     layer: String,
     /// Counts registrations, over all kinds.
     number: u64,
@@ -138,7 +137,7 @@ struct Entry<F: ?Sized> {
     call: Box<F>,
 }
 
-impl<F: ?Sized> Entry<F> {
+impl<F: ?Sized> HookEntry<F> {
     fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Relaxed)
     }
@@ -151,7 +150,7 @@ impl<F: ?Sized> HookList<F> {
 
     pub(super) fn register(&mut self, layer: String, number: u64, call: Box<F>) -> HookHandle {
         let removed = Arc::new(AtomicBool::new(false));
-        self.entries.push(Entry { layer, number, removed: removed.clone(), call });
+        self.entries.push(HookEntry { layer, number, removed: removed.clone(), call });
         HookHandle { removed }
     }
 
@@ -165,8 +164,8 @@ impl<F: ?Sized> HookList<F> {
         self.entries.iter().map(|entry| &entry.layer)
     }
 
-    /// Calls the hooks of a layer that were registered before number `end`, each with what the ones
-    /// before it made of `values`, and gives what the last one leaves.
+    /// Calls the hooks of a layer that were registered before number `end`, in order. Each gets the values that the one before
+    /// it left; gives those that the last one left.
     pub(super) fn call<V: AsMut<[Floats]>>(
         &mut self,
         layer: &str,
@@ -175,7 +174,7 @@ impl<F: ?Sized> HookList<F> {
         mut invoke: impl FnMut(&mut F, &V) -> Answer,
     ) -> Result<V> {
         let name = self.name;
-        let due = |entry: &&mut Entry<F>| entry.layer == layer && entry.number < end;
+        let due = |entry: &&mut HookEntry<F>| entry.layer == layer && entry.number < end;
         for entry in self.entries.iter_mut().filter(due) {
             if entry.is_removed() {
                 continue;

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, ArrayViewD};
 use super::{
     Hooks,
     hook::Floats,
-    plan::{At, Kind, Plan, Sites},
+    plan::{HookKind, HookSites, Plan, StopValues},
 };
 use crate::{
     Result,
@@ -18,12 +18,12 @@ use crate::{
 
 /// A value of a pass.
 #[derive(Clone)]
-enum Value {
+enum PassValue {
     Floats(Floats),
     Integers(Arc<ArrayD<i64>>),
 }
 
-impl Value {
+impl PassValue {
     fn of(tensor: Tensor) -> Self {
         match tensor {
             Tensor::F32(array) => Self::Floats(Arc::new(array)),
@@ -39,47 +39,47 @@ impl Value {
     }
 }
 
-type Values<'p> = HashMap<&'p str, Value>;
+type PassValues<'p> = HashMap<&'p str, PassValue>;
 
-fn value<'v>(values: &'v Values<'_>, name: &str) -> Result<&'v Value> {
+fn value<'v>(values: &'v PassValues<'_>, name: &str) -> Result<&'v PassValue> {
     match values.get(name) {
         Some(value) => Ok(value),
         None => bail!(Engine, "the engine gave no value \"{name}\""),
     }
 }
 
-fn floats(values: &Values<'_>, name: &str) -> Result<Floats> {
+fn floats(values: &PassValues<'_>, name: &str) -> Result<Floats> {
     match value(values, name)? {
-        Value::Floats(array) => Ok(array.clone()),
-        Value::Integers(_) => bail!(Engine, "the engine gave integers for \"{name}\""),
+        PassValue::Floats(array) => Ok(array.clone()),
+        PassValue::Integers(_) => bail!(Engine, "the engine gave integers for \"{name}\""),
     }
 }
 
-/// What a forward pass leaves for the backward passes that start from it.
-pub(super) struct Kept {
+/// The values that a forward pass saves for backward passes.
+pub(super) struct SavedForward {
     pub(super) plan: Arc<Plan>,
     /// Per step, the residuals of its segment's derivative, in their order.
-    residuals: Vec<Vec<Value>>,
+    residuals: Vec<Vec<PassValue>>,
     scores_shape: Vec<usize>,
-    /// Hooks with this number and later ones came after the forward pass.
+    /// Hooks with this number or a later one were registered after the forward pass.
     end: u64,
 }
 
-/// Runs the network, and calls the hooks on the way.
+/// Runs the network and calls its hooks.
 pub(super) fn forward(
     plan: &Arc<Plan>,
     hooks: &mut Hooks,
     input: &str,
     x: ArrayViewD<'_, f32>,
-) -> Result<(ArrayD<f32>, Kept)> {
+) -> Result<(ArrayD<f32>, SavedForward)> {
     let end = hooks.registered;
-    let mut values = Values::from([(input, Value::Floats(Arc::new(x.to_owned())))]);
+    let mut values = PassValues::from([(input, PassValue::Floats(Arc::new(x.to_owned())))]);
     let mut residuals = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         let mut kept = Vec::new();
         if let Some(segment) = &step.segment {
             run(&segment.program, &mut values)?;
-            // Kept before hooks replace them: a derivative is that of what the segment has computed.
+            // Saved before hooks replace them: the derivative is that of the values that the segment computed.
             if let Some(backward) = &segment.backward {
                 for name in &backward.residuals {
                     kept.push(value(&values, name)?.clone());
@@ -90,43 +90,44 @@ pub(super) fn forward(
         for stop in &step.stops {
             let path = stop.layer.as_str();
             match &stop.at {
-                At::Inputs(taps) => {
+                StopValues::Inputs(taps) => {
                     let inputs: Vec<Floats> =
                         taps.iter().map(|name| floats(&values, name)).collect::<Result<_>>()?;
                     let inputs = hooks.forward_pre.call(path, end, inputs, |hook, inputs| {
                         hook(&super::ForwardPreCall { path, inputs: borrowed(inputs) })
                     })?;
                     for (name, new) in taps.iter().zip(inputs) {
-                        values.insert(name, Value::Floats(new));
+                        values.insert(name, PassValue::Floats(new));
                     }
                 }
-                At::Output { inputs, output } => {
+                StopValues::Output { inputs, output } => {
                     let inputs: Vec<Floats> =
                         inputs.iter().map(|name| floats(&values, name)).collect::<Result<_>>()?;
                     let made = [floats(&values, output)?];
                     let [made] = hooks.forward.call(path, end, made, |hook, [output]| {
                         hook(&super::ForwardCall { path, inputs: borrowed(&inputs), output })
                     })?;
-                    values.insert(output, Value::Floats(made));
+                    values.insert(output, PassValue::Floats(made));
                 }
             }
         }
     }
     let scores = Arc::unwrap_or_clone(floats(&values, &plan.scores)?);
     let scores_shape = scores.shape().to_vec();
-    Ok((scores, Kept { plan: plan.clone(), residuals, scores_shape, end }))
+    Ok((scores, SavedForward { plan: plan.clone(), residuals, scores_shape, end }))
 }
 
-/// Runs a program on the values, and adds what it gives to them.
-fn run<'p>(program: &'p Program, values: &mut Values<'p>) -> Result<()> {
+/// Runs a program on the values, and adds its outputs to them.
+fn run<'p>(program: &'p Program, values: &mut PassValues<'p>) -> Result<()> {
     let mut given = Vec::with_capacity(program.inputs().len());
     for name in program.inputs() {
         given.push((name.as_str(), value(values, name)?.view()));
     }
     let made = program.run(&given)?;
     drop(given);
-    values
-        .extend(program.outputs().iter().map(String::as_str).zip(made.into_iter().map(Value::of)));
+    values.extend(
+        program.outputs().iter().map(String::as_str).zip(made.into_iter().map(PassValue::of)),
+    );
     Ok(())
 }
 
@@ -134,15 +135,15 @@ fn borrowed(arrays: &[Floats]) -> Vec<&ArrayD<f32>> {
     arrays.iter().map(|array| &**array).collect()
 }
 
-/// Takes the gradient of the scores back to the first layer that has a backward hook, and calls the
-/// hooks on the way, those of later layers first.
+/// Propagates the gradient of the scores back to the first layer that has a backward hook, and calls the hooks, those of
+/// later layers first.
 pub(super) fn backward(
-    kept: &Kept,
+    kept: &SavedForward,
     hooks: &mut Hooks,
     runtime: &Runtime,
     seed: ArrayViewD<'_, f32>,
 ) -> Result<()> {
-    let Kept { plan, residuals, scores_shape, end } = kept;
+    let SavedForward { plan, residuals, scores_shape, end } = kept;
     if seed.shape() != scores_shape {
         bail!(
             Input,
@@ -157,7 +158,7 @@ pub(super) fn backward(
         for stop in step.stops.iter().rev() {
             let path = stop.layer.as_str();
             match &stop.at {
-                At::Output { output, .. } => {
+                StopValues::Output { output, .. } => {
                     // Without one, the output does not reach the scores, or nobody asked.
                     let Some(cotangent) = cotangents.get(output.as_str()) else { continue };
                     let given = [cotangent.clone()];
@@ -167,7 +168,7 @@ pub(super) fn backward(
                     output_cotangents.insert(path, given.clone());
                     cotangents.insert(output, given);
                 }
-                At::Inputs(taps) => {
+                StopValues::Inputs(taps) => {
                     let Some(output) = output_cotangents.get(path) else { continue };
                     let found: Option<Vec<Floats>> =
                         taps.iter().map(|tap| cotangents.get(tap.as_str()).cloned()).collect();
@@ -217,11 +218,11 @@ pub(super) fn backward(
 }
 
 /// The layers with hooks, and of what kinds.
-pub(super) fn sites(hooks: &Hooks) -> Sites {
+pub(super) fn sites(hooks: &Hooks) -> HookSites {
     let of = |kind| move |layer: &String| (layer.clone(), kind);
-    let mut sites: Sites = hooks.forward_pre.layers().map(of(Kind::ForwardPre)).collect();
-    sites.extend(hooks.forward.layers().map(of(Kind::Forward)));
-    sites.extend(hooks.backward.layers().map(of(Kind::Backward)));
-    sites.extend(hooks.full_backward.layers().map(of(Kind::FullBackward)));
+    let mut sites: HookSites = hooks.forward_pre.layers().map(of(HookKind::ForwardPre)).collect();
+    sites.extend(hooks.forward.layers().map(of(HookKind::Forward)));
+    sites.extend(hooks.backward.layers().map(of(HookKind::Backward)));
+    sites.extend(hooks.full_backward.layers().map(of(HookKind::FullBackward)));
     sites
 }

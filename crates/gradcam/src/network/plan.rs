@@ -7,7 +7,7 @@ use onnx_grad::{
     inputs_of, live_values, tap, varying,
 };
 
-use super::segment::{Part, Segment};
+use super::segment::{Segment, SegmentPart};
 use crate::{
     Result,
     error::bail,
@@ -16,79 +16,79 @@ use crate::{
     program::Runtime,
 };
 
-/// The kinds of hooks, by what they are called for.
+/// The kinds of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
+pub(super) enum HookKind {
     ForwardPre,
     Forward,
     Backward,
     FullBackward,
 }
 
-impl Kind {
-    /// Whether hooks of this kind may replace what their layer reads, or the gradient of that.
+impl HookKind {
+    /// Whether hooks of this kind may replace their layer's inputs or the gradients of these.
     fn is_at_inputs(self) -> bool {
         matches!(self, Self::ForwardPre | Self::FullBackward)
     }
 }
 
-/// Layers that have hooks, by path, with the kinds of those.
-pub(super) type Sites = BTreeSet<(String, Kind)>;
+/// The layers that have hooks, by path, each with a kind of its hooks.
+pub(super) type HookSites = BTreeSet<(String, HookKind)>;
 
 /// How a network runs for inputs of one shape and hooks at some layers.
 pub(super) struct Plan {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PlanStep>,
     /// The name of the model's first output.
     pub(super) scores: String,
 }
 
-/// A segment, if anything is to be computed, and the places behind it where hooks are called.
-pub(super) struct Step {
+/// A segment, unless there is nothing to compute, and the places behind it where hooks are called.
+pub(super) struct PlanStep {
     pub(super) segment: Option<Segment>,
-    pub(super) stops: Vec<Stop>,
+    pub(super) stops: Vec<HookStop>,
 }
 
 /// A place where hooks of one layer are called.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct HookStop {
     pub(super) layer: String,
-    pub(super) at: At,
+    pub(super) at: StopValues,
 }
 
-/// The values that a stop is about, by name.
+/// The values that the hooks of a stop get, by name.
 #[derive(Debug)]
-pub(super) enum At {
+pub(super) enum StopValues {
     /// Before the layer: its inputs, each in an Identity that the layer alone reads.
     Inputs(Vec<String>),
     /// Behind the layer.
     Output {
-        /// What the layer has read, where a hook asks for it.
+        /// The inputs of the layer, where a hook gets them.
         inputs: Vec<String>,
         output: String,
     },
 }
 
-impl Stop {
+impl HookStop {
     /// The values that must exist at the stop.
     fn values(&self) -> impl Iterator<Item = &String> {
         let (first, second) = match &self.at {
-            At::Inputs(taps) => (taps, None),
-            At::Output { inputs, output } => (inputs, Some(output)),
+            StopValues::Inputs(taps) => (taps, None),
+            StopValues::Output { inputs, output } => (inputs, Some(output)),
         };
         first.iter().chain(second)
     }
 
-    /// The values whose gradients hooks are told of.
+    /// The values whose gradients hooks get.
     fn differentiated(&self) -> &[String] {
         match &self.at {
-            At::Inputs(taps) => taps,
-            At::Output { output, .. } => std::slice::from_ref(output),
+            StopValues::Inputs(taps) => taps,
+            StopValues::Output { output, .. } => std::slice::from_ref(output),
         }
     }
 }
 
 /// The layer that a name means, if hooks of a kind can be called there.
-pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: Kind) -> Result<Found> {
+pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: HookKind) -> Result<Found> {
     let found = layers.locate(graph, name)?;
     let varying = varying(graph);
     let value = graph.name(found.value);
@@ -132,39 +132,39 @@ pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: Kind) -> R
     Ok(found)
 }
 
-/// A layer with hooks, by names that stay when the graph is written again.
-struct Hooked {
+/// A layer with hooks, by names that survive a rewrite of the graph.
+struct HookedLayer {
     path: String,
     output: String,
     /// A value of each node of the layer.
     members: Vec<String>,
-    kinds: Vec<Kind>,
+    kinds: Vec<HookKind>,
     taps: Vec<String>,
 }
 
-impl Hooked {
+impl HookedLayer {
     fn nodes(&self, graph: &Graph) -> Vec<NodeId> {
         let producer = |name: &String| graph.producer(graph.find(name)?);
         self.members.iter().filter_map(producer).collect()
     }
 
-    /// Where its hooks are called: the node after which, and what is told there. The first layer that
-    /// is listed contains the others of the same place.
-    fn stops(&self, graph: &Graph) -> Result<Vec<(NodeId, Stop)>> {
+    /// The stops of its hooks, each with the node after which it comes. Of several layers at one place, the first in the
+    /// list contains the others.
+    fn stops(&self, graph: &Graph) -> Result<Vec<(NodeId, HookStop)>> {
         let mut places = Vec::new();
         if !self.taps.is_empty() {
-            places.push(At::Inputs(self.taps.clone()));
+            places.push(StopValues::Inputs(self.taps.clone()));
         }
         let has = |kind| self.kinds.contains(&kind);
-        if has(Kind::Forward) || has(Kind::Backward) || has(Kind::FullBackward) {
+        if has(HookKind::Forward) || has(HookKind::Backward) || has(HookKind::FullBackward) {
             let read =
-                if has(Kind::Forward) { inputs_of(graph, &self.nodes(graph)) } else { vec![] };
+                if has(HookKind::Forward) { inputs_of(graph, &self.nodes(graph)) } else { vec![] };
             let inputs = read.iter().map(|&value| graph.name(value).to_owned()).collect();
-            places.push(At::Output { inputs, output: self.output.clone() });
+            places.push(StopValues::Output { inputs, output: self.output.clone() });
         }
         let mut stops = Vec::new();
         for at in places {
-            let stop = Stop { layer: self.path.clone(), at };
+            let stop = HookStop { layer: self.path.clone(), at };
             let ids = values(graph, stop.differentiated())?;
             if let Some(node) = ids.iter().filter_map(|&id| graph.producer(id)).max() {
                 stops.push((node, stop));
@@ -176,14 +176,14 @@ impl Hooked {
 
 impl Plan {
     /// Plans the passes of the network `graph` with hooks at `sites`, and compiles the forward ones.
-    pub(super) fn new(graph: Graph, sites: &Sites, runtime: &Runtime) -> Result<Self> {
+    pub(super) fn new(graph: Graph, sites: &HookSites, runtime: &Runtime) -> Result<Self> {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
         let scores = graph.name(scores).to_owned();
         let mut hooked = hooked(&graph, sites)?;
         let graph = tapped(graph, &mut hooked)?;
-        let mut stops: Vec<(NodeId, Stop)> = Vec::new();
+        let mut stops: Vec<(NodeId, HookStop)> = Vec::new();
         // Of layers that end at one place, the inner one is done first.
         for layer in hooked.iter().rev() {
             stops.extend(layer.stops(&graph)?);
@@ -198,7 +198,7 @@ impl Plan {
         let mut steps = Vec::with_capacity(parts.len());
         for part in parts {
             let segment = part.map(|part| part.compile(runtime)).transpose()?;
-            steps.push(Step { segment, stops: Vec::new() });
+            steps.push(PlanStep { segment, stops: Vec::new() });
         }
         let mut cut = 0;
         let mut last = None;
@@ -212,8 +212,8 @@ impl Plan {
 }
 
 /// The layers that have hooks, outer layers before their parts.
-fn hooked(graph: &Graph, sites: &Sites) -> Result<Vec<Hooked>> {
-    let mut all: Vec<Hooked> = Vec::new();
+fn hooked(graph: &Graph, sites: &HookSites) -> Result<Vec<HookedLayer>> {
+    let mut all: Vec<HookedLayer> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
     let layers = Layers::new(graph, graph.inputs(), scores, Grid::default());
     for (path, kind) in sites {
@@ -226,7 +226,7 @@ fn hooked(graph: &Graph, sites: &Sites) -> Result<Vec<Hooked>> {
             let value = graph.node_outputs(*node).iter().flatten().next()?;
             Some(graph.name(*value).to_owned())
         };
-        all.push(Hooked {
+        all.push(HookedLayer {
             path: path.clone(),
             output: graph.name(found.value).to_owned(),
             members: found.nodes.iter().filter_map(member).collect(),
@@ -240,7 +240,7 @@ fn hooked(graph: &Graph, sites: &Sites) -> Result<Vec<Hooked>> {
 
 /// The graph in which layers with hooks at their inputs read those through Identities of their own, the
 /// parts of a layer those of the layer.
-fn tapped(mut graph: Graph, hooked: &mut [Hooked]) -> Result<Graph> {
+fn tapped(mut graph: Graph, hooked: &mut [HookedLayer]) -> Result<Graph> {
     for place in 0..hooked.len() {
         let (outer, rest) = hooked.split_at_mut(place);
         let Some(layer) = rest.first_mut() else { break };
@@ -264,9 +264,9 @@ fn tapped(mut graph: Graph, hooked: &mut [Hooked]) -> Result<Graph> {
 fn parts(
     graph: &Graph,
     scores: &str,
-    stops: &[(NodeId, Stop)],
-    sites: &Sites,
-) -> Result<Vec<Option<Part>>> {
+    stops: &[(NodeId, HookStop)],
+    sites: &HookSites,
+) -> Result<Vec<Option<SegmentPart>>> {
     let mut cuts: Vec<NodeId> = stops.iter().map(|(node, _)| *node).collect();
     cuts.dedup();
     // Backwards: what is wanted behind a cut, and of that what is made before the next.
@@ -302,20 +302,24 @@ fn parts(
         let reaching = graph.upstream(seeds.iter().copied(), |value| !read.contains(&value));
         let wrt: Vec<ValueId> =
             read.iter().copied().filter(|v| active.contains(v) && reaching.contains(v)).collect();
-        parts.push(Some(Part::new(graph, &read, &made, &seeds, &wrt)?));
+        parts.push(Some(SegmentPart::new(graph, &read, &made, &seeds, &wrt)?));
         given.extend(wrt);
     }
     parts.reverse();
     Ok(parts)
 }
 
-/// The floats that depend on a value whose gradient a hook is told of.
-fn active(graph: &Graph, stops: &[(NodeId, Stop)], sites: &Sites) -> Result<HashSet<ValueId>> {
+/// The floats that depend on a value whose gradient a hook gets.
+fn active(
+    graph: &Graph,
+    stops: &[(NodeId, HookStop)],
+    sites: &HookSites,
+) -> Result<HashSet<ValueId>> {
     let mut active = HashSet::new();
     for (_, stop) in stops {
-        let asks = |kind: Kind| sites.contains(&(stop.layer.clone(), kind));
-        if asks(Kind::FullBackward)
-            || (asks(Kind::Backward) && matches!(stop.at, At::Output { .. }))
+        let asks = |kind: HookKind| sites.contains(&(stop.layer.clone(), kind));
+        if asks(HookKind::FullBackward)
+            || (asks(HookKind::Backward) && matches!(stop.at, StopValues::Output { .. }))
         {
             active.extend(values(graph, stop.differentiated())?);
         }

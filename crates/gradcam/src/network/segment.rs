@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The part of a network between two places, not compiled yet.
-pub(super) struct Part {
+pub(super) struct SegmentPart {
     pub(super) model: Model,
     pub(super) backward: Option<Backward>,
 }
@@ -29,21 +29,21 @@ pub(super) struct Backward {
     program: OnceLock<Program>,
     /// Values whose cotangents are given, and the inputs that take them.
     pub(super) seeds: Vec<(String, String)>,
-    /// Forward values that are kept for it, as the segment read or made them.
+    /// Forward values that are saved for it, as the segment read or made them.
     pub(super) residuals: Vec<String>,
     /// Values whose cotangents come out, and the outputs that hold what this segment adds to them.
     pub(super) gradients: Vec<(String, String)>,
 }
 
-/// A segment that is ready to run.
+/// A compiled segment.
 pub(super) struct Segment {
     pub(super) program: Program,
     pub(super) backward: Option<Backward>,
 }
 
-impl Part {
-    /// The part of `graph` that computes `outputs` from `inputs`. Cotangents of `seeds`, some of the
-    /// outputs, are taken back to those of `wrt`, some of the inputs, that the seeds depend on.
+impl SegmentPart {
+    /// The part of `graph` that computes `outputs` from `inputs`. Its derivative propagates cotangents of `seeds`, some of
+    /// the outputs, to those of `wrt`, some of the inputs.
     pub(super) fn new(
         graph: &Graph,
         inputs: &[ValueId],

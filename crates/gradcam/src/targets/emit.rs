@@ -7,18 +7,18 @@ use super::{
     scores::{Form, Head},
 };
 
-/// The kinds of target that a graph is made for; the classes are inputs of the graph.
+/// The kind of a target. A graph is made for kinds; the classes are its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// One class an image; −1 stands for the arg-max.
+pub(crate) enum TargetKind {
+    /// One class for each image; −1 is the arg-max.
     Class,
     /// The difference of two classes.
     Difference,
-    /// The class that has so many classes before it by score, one at least; no input says it.
+    /// The class at this rank (1 is the second best). It has no input.
     Rank(usize),
 }
 
-impl Kind {
+impl TargetKind {
     /// The kind of a target.
     pub(crate) fn of(target: Target) -> Self {
         match target {
@@ -28,29 +28,29 @@ impl Kind {
     }
 }
 
-/// What a graph is asked to explain: a kind, and the inputs that say which classes, [N], int64.
+/// A target to emit: its kind, and the inputs that hold its classes, [N], int64.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asked {
-    /// One class an image.
+pub(crate) enum TargetRequest {
+    /// One class for each image.
     Class(ValueId),
     /// The difference of two classes.
     Difference(ValueId, ValueId),
-    /// The class of a rank.
+    /// The class at a rank.
     Rank(usize),
 }
 
-/// What the targets of a graph are made of.
+/// The values of a graph for scores and targets.
 #[derive(Debug)]
-pub(crate) struct Emitted {
+pub(crate) struct HeadValues {
     /// The score of every class, [N, K]; one logit, [N, 1], for a binary model.
     pub(crate) scores: ValueId,
-    /// One for each that was asked for.
-    pub(crate) targets: Vec<EmittedTarget>,
+    /// The values of each target.
+    pub(crate) targets: Vec<TargetValues>,
 }
 
-/// What a target made.
+/// The values of a target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EmittedTarget {
+pub(crate) struct TargetValues {
     /// The scalars that are differentiated, [N].
     pub(crate) target: ValueId,
     /// The class that is explained, [N], int64.
@@ -59,18 +59,22 @@ pub(crate) struct EmittedTarget {
     pub(crate) pixels: Option<ValueId>,
 }
 
-/// The name of the input that says which classes a target explains, [N], int64.
+/// The name of the input that holds the classes of a target, [N], int64.
 pub(crate) fn class_input(target: usize) -> String {
     format!("gradcam.class.{target}")
 }
 
-/// The second class of a difference.
+/// The name of the input that holds the second classes of a difference, [N], int64.
 pub(crate) fn other_input(target: usize) -> String {
     format!("gradcam.other.{target}")
 }
 
-/// Emits targets; what they share is emitted once. The inputs of the graph must have been added before.
-pub(crate) fn emit(b: &mut Builder<'_>, head: &Head, asked: &[Asked]) -> Result<Emitted> {
+/// Emits targets; shared parts are emitted once. The inputs of the graph must exist.
+pub(crate) fn emit(
+    b: &mut Builder<'_>,
+    head: &Head,
+    asked: &[TargetRequest],
+) -> Result<HeadValues> {
     let batch = b.shape(head.value)?[0];
     match head.form {
         Form::Classes(_) => {
@@ -80,11 +84,11 @@ pub(crate) fn emit(b: &mut Builder<'_>, head: &Head, asked: &[Asked]) -> Result<
             each(asked, scores, |asked| {
                 let class = best.class(b, asked)?;
                 let mut target = b.pick(scores, class)?;
-                if let Asked::Difference(_, other) = asked {
+                if let TargetRequest::Difference(_, other) = asked {
                     let less = b.pick(scores, other)?;
                     target = b.sub(target, less)?;
                 }
-                Ok(EmittedTarget { target, class, pixels: None })
+                Ok(TargetValues { target, class, pixels: None })
             })
         }
         Form::Binary => {
@@ -93,22 +97,22 @@ pub(crate) fn emit(b: &mut Builder<'_>, head: &Head, asked: &[Asked]) -> Result<
             let positive = b.above(logit, 0.0)?;
             each(asked, scores, |asked| {
                 let class = match asked {
-                    Asked::Class(class) | Asked::Difference(class, _) => {
+                    TargetRequest::Class(class) | TargetRequest::Difference(class, _) => {
                         chosen(b, class, positive)?
                     }
-                    // There are two classes.
-                    Asked::Rank(_) => {
+                    // A binary model has two classes.
+                    TargetRequest::Rank(_) => {
                         let unit = b.scalar(positive, 1.0)?;
                         let other = b.sub(unit, positive)?;
                         b.cast(other, DataType::Int64)?
                     }
                 };
                 let mut target = signed(b, logit, class)?;
-                if let Asked::Difference(_, other) = asked {
+                if let TargetRequest::Difference(_, other) = asked {
                     let less = signed(b, logit, other)?;
                     target = b.sub(target, less)?;
                 }
-                Ok(EmittedTarget { target, class, pixels: None })
+                Ok(TargetValues { target, class, pixels: None })
             })
         }
         Form::Pixels(_) => pixels(b, head.value, asked),
@@ -117,20 +121,20 @@ pub(crate) fn emit(b: &mut Builder<'_>, head: &Head, asked: &[Asked]) -> Result<
 }
 
 fn each(
-    asked: &[Asked],
+    asked: &[TargetRequest],
     scores: ValueId,
-    emit: impl FnMut(Asked) -> Result<EmittedTarget>,
-) -> Result<Emitted> {
+    emit: impl FnMut(TargetRequest) -> Result<TargetValues>,
+) -> Result<HeadValues> {
     let targets = asked.iter().copied().map(emit).collect::<Result<_>>()?;
-    Ok(Emitted { scores, targets })
+    Ok(HeadValues { scores, targets })
 }
 
-/// The best classes of each image, found as far as they are asked for.
+/// The best classes of each image, emitted as far as they are needed.
 struct Best {
-    /// What the arg-max is of, [N, K].
+    /// The values whose arg-max is a class, [N, K].
     votes: ValueId,
     argmax: Option<ValueId>,
-    /// The scores without the classes that are found, [N, K] in float32.
+    /// These values without the classes found so far, [N, K] in float32.
     left: ValueId,
     /// The classes by score, [N, 1] as floats.
     found: Vec<ValueId>,
@@ -141,11 +145,11 @@ impl Best {
         Self { votes, argmax: None, left: scores, found: Vec::new() }
     }
 
-    /// The class that is asked for, [N], int64; for a difference the first one.
-    fn class(&mut self, b: &mut Builder<'_>, asked: Asked) -> Result<ValueId> {
+    /// The class of a target, [N], int64; for a difference the first one.
+    fn class(&mut self, b: &mut Builder<'_>, asked: TargetRequest) -> Result<ValueId> {
         let batch = b.shape(self.votes)?[0];
         match asked {
-            Asked::Class(class) | Asked::Difference(class, _) => {
+            TargetRequest::Class(class) | TargetRequest::Difference(class, _) => {
                 let argmax = match self.argmax {
                     Some(argmax) => argmax,
                     None => {
@@ -156,7 +160,7 @@ impl Best {
                 self.argmax = Some(argmax);
                 chosen(b, class, argmax)
             }
-            Asked::Rank(rank) => {
+            TargetRequest::Rank(rank) => {
                 while self.found.len() <= rank {
                     self.find(b)?;
                 }
@@ -166,7 +170,7 @@ impl Best {
         }
     }
 
-    /// Finds the next class. One after the other, because TopK breaks ties as it likes.
+    /// Finds the next class. TopK would break ties in any order.
     fn find(&mut self, b: &mut Builder<'_>) -> Result<()> {
         self.left = b.cast(self.left, DataType::Float)?;
         if let Some(last) = self.found.last() {
@@ -229,9 +233,9 @@ fn signed(b: &mut Builder<'_>, logit: ValueId, class: ValueId) -> Result<ValueId
     b.mul(logit, sign)
 }
 
-/// A segmentation [N, K, H, W]: Σ out[k]·[arg-max = k] with the mask held constant; over all pixels
-/// where none is of class k. The arg-max of the image is its most frequent class.
-fn pixels(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted> {
+/// A segmentation [N, K, H, W]: Σ out[k]·[arg-max = k] with the mask held constant; over all pixels where no pixel is of
+/// class k. The arg-max of an image is its most frequent class.
+fn pixels(b: &mut Builder<'_>, out: ValueId, asked: &[TargetRequest]) -> Result<HeadValues> {
     let shape = b.shape(out)?;
     let winner = first_largest(b, out)?;
     let places = places(b, out, &[1, b.size(out, 1)?, 1, 1])?;
@@ -244,16 +248,16 @@ fn pixels(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted>
     each(asked, scores, |asked| {
         let class = best.class(b, asked)?;
         let (mut target, pixels) = masked(b, out, winner, class)?;
-        if let Asked::Difference(_, other) = asked {
+        if let TargetRequest::Difference(_, other) = asked {
             let (less, _) = masked(b, out, winner, other)?;
             target = b.sub(target, less)?;
         }
-        Ok(EmittedTarget { target, class, pixels: Some(pixels) })
+        Ok(TargetValues { target, class, pixels: Some(pixels) })
     })
 }
 
-/// A detector's scores [N, K, A]: the score of class k is that of its highest anchor, of equal ones the first.
-fn anchors(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted> {
+/// A detector's scores [N, K, A]: the score of class k is that of its highest anchor, the first of equal ones.
+fn anchors(b: &mut Builder<'_>, out: ValueId, asked: &[TargetRequest]) -> Result<HeadValues> {
     let shape = b.shape(out)?;
     let (classes, anchors) = (b.size(out, 1)?, b.size(out, 2)?);
     let scores = b.max(out, &[2])?;
@@ -277,11 +281,11 @@ fn anchors(b: &mut Builder<'_>, out: ValueId, asked: &[Asked]) -> Result<Emitted
     each(asked, scores, |asked| {
         let class = best.class(b, asked)?;
         let mut target = highest(b, class)?;
-        if let Asked::Difference(_, other) = asked {
+        if let TargetRequest::Difference(_, other) = asked {
             let less = highest(b, other)?;
             target = b.sub(target, less)?;
         }
-        Ok(EmittedTarget { target, class, pixels: None })
+        Ok(TargetValues { target, class, pixels: None })
     })
 }
 

@@ -1,4 +1,4 @@
-//! Which value of a model holds the class scores, and in what form.
+//! The head: the value of a model that holds the class scores, and its form.
 
 use onnx_grad::{
     Dim,
@@ -14,13 +14,13 @@ use crate::{Result, error::bail};
 pub(crate) struct Head {
     /// The value that is differentiated: the logits.
     pub(crate) value: ValueId,
-    /// How they lie in it.
+    /// Their form.
     pub(crate) form: Form,
     /// The operator that makes probabilities of them at the end of the model, if one does.
     pub(crate) activation: Option<Activation>,
 }
 
-/// How scores lie in their value.
+/// The form of scores in their value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One score for each class: [N, K], or [N, K, 1, …].
@@ -48,12 +48,12 @@ impl Form {
     }
 }
 
-/// What makes probabilities of logits.
+/// The activation that makes probabilities of logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
     /// The probabilities of a row add up to 1.
     Softmax,
-    /// Each probability stands for itself.
+    /// Each class has a probability of its own.
     Sigmoid,
 }
 
@@ -67,8 +67,8 @@ impl Activation {
     }
 }
 
-/// Finds the class scores of a model: the output of that name, or its first one that holds floats; or the logits
-/// under it where it is made by Softmax, LogSoftmax or Sigmoid, before they are quantised.
+/// Finds the class scores of a model: the output of that name, or the first output of floats. Where Softmax, LogSoftmax or
+/// Sigmoid makes the output, it is the logits under it; where a quantized output ends the model, the scores before.
 pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
     let is_float = |value: &ValueId| graph.fact(*value).elem.is_float();
     let mut outputs = graph.outputs().iter().copied();
@@ -105,21 +105,17 @@ pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
         Some(form) => Ok(Head { value, form, activation }),
         None => {
             let shown: Vec<_> = shape.iter().map(Dim::to_string).collect();
-            bail!(
-                Target,
+            let message = format!(
                 "the output \"{}\" has shape [{}]; class scores are [N], [N, K] or [N, K, H, W], or [N, 4 + K, \
                  anchors] where the model joins boxes and the sigmoid of scores, as YOLO without non-maximum \
-                 suppression in the file{}",
+                 suppression in the file",
                 graph.name(value),
                 shown.join(", "),
-                match graph.outputs().len() {
-                    0 | 1 => String::new(),
-                    _ => format!(
-                        "; name another output with --output-name (`ExplainerBuilder::output`): {}",
-                        outputs_of(graph)
-                    ),
-                }
-            )
+            );
+            match graph.outputs().len() {
+                0 | 1 => bail!(Target, "{message}"),
+                _ => bail!(Target, NameOutput; "{message}; the model has: {}", outputs_of(graph)),
+            }
         }
     }
 }
@@ -137,8 +133,8 @@ fn outputs_of(graph: &Graph) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The class scores of a detector whose output [N, 4 + K, A] joins boxes and the sigmoid of the scores, as
-/// ultralytics writes them. What may follow, such as the coefficients of masks, is not looked at.
+/// The class scores of a detector whose output [N, 4 + K, A] joins boxes and the sigmoid of the scores, as ultralytics
+/// writes it. Further rows, such as the coefficients of masks, are ignored.
 fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
     let sizes = |value: ValueId| graph.fact(value).shape.as_deref();
     let made_by =
@@ -154,8 +150,8 @@ fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
     Some(Head { value, form: Form::Anchors(classes), activation: Some(Activation::Sigmoid) })
 }
 
-/// What a DequantizeLinear gives back. In scores that are clipped to the range of the calibration the largest one
-/// has no gradient, and in rounded ones several are the largest.
+/// The value that a last pair of QuantizeLinear and DequantizeLinear rounds. Scores clipped to the range of the
+/// calibration have no gradient at the largest one, and of rounded scores several are the largest.
 fn before_quantising(graph: &Graph, value: ValueId) -> ValueId {
     let made_by = |value: ValueId, op: &str| {
         let id = graph.producer(value).filter(|id| graph.node(*id).op() == op)?;

@@ -1,0 +1,44 @@
+//! What to do about an error or a warning, in the words of the command line.
+
+use gradcam::{Error, Hint, Warning};
+
+/// A hint as its flags.
+pub(crate) fn words(hint: &Hint) -> String {
+    match hint {
+        Hint::NameLayer => "name a layer with --layer".to_owned(),
+        Hint::DropLayers => "leave out --layer, or choose another method".to_owned(),
+        Hint::GiveGrid => "or give the grid of tokens [N, T, K] with --grid".to_owned(),
+        Hint::GiveLabels => "give the right list with --labels".to_owned(),
+        Hint::RaiseMemoryLimit => "raise it with --max-memory if that is right".to_owned(),
+        Hint::NameOutput => "name the output that holds the scores with --output-name".to_owned(),
+        Hint::GiveInputs => {
+            "give each input beside the images its value with --input NAME=FILE.npy".to_owned()
+        }
+        Hint::KeepPixels => {
+            "photos have whole numbers with --rescale 1 --mean 0 --std 1".to_owned()
+        }
+        Hint::GivePreprocessing => {
+            "say it with --fit, --short-side, --filter, --rescale, --mean, --std, or put a \
+                                    preprocessor_config.json beside the model"
+                .to_owned()
+        }
+        Hint::GiveFit => "say how photos fit with --fit".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// An error's message, and what to do.
+pub(crate) fn message(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{}; {}", error.message(), words(&hint)),
+        None => error.message().to_owned(),
+    }
+}
+
+/// A warning's message, and what to do.
+pub(crate) fn warning(warning: &Warning) -> String {
+    match warning.hint() {
+        Some(hint) => format!("{}; {}", warning.message(), words(&hint)),
+        None => warning.message(),
+    }
+}

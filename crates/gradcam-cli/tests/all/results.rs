@@ -1,0 +1,507 @@
+//! What the real binary writes: which files, with which numbers, and what it says.
+
+use std::{fs, io::Cursor, path::PathBuf};
+
+use gradcam::{
+    METHODS, Model,
+    image::{Limits, Photo},
+    ndarray::{Array2, Array3, Array4, Axis, Slice, s},
+};
+use ndarray_npy::{ReadNpyExt, WriteNpyExt};
+use serde_json::Value;
+
+use crate::{
+    models::{Attr, Net, classifier},
+    run::{Folder, Ran},
+};
+
+fn asset(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets").join(name);
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// A folder with a small model, two photos and a tensor of two images.
+fn prepared() -> (Folder, Array4<f32>) {
+    let folder = Folder::new();
+    folder.write("m.onnx", classifier());
+    folder.write("open.onnx", Net::new(&[0, 3, 8, 8]).stem().head("act"));
+    for (name, scale) in [("a.png", 5), ("b.png", 11)] {
+        let rgb = (0..9 * 12 * 3).map(|place| (place * scale % 256) as u8).collect();
+        let photo = Photo::from_rgb8(9, 12, rgb).expect("a photo");
+        folder.write(name, photo.to_png().expect("a picture"));
+    }
+    let wave = |(n, c, y, x): (usize, usize, usize, usize)| {
+        ((n * 131 + c * 71 + y * 17 + x * 5) % 29) as f32 / 10.0 - 1.2
+    };
+    let x = Array4::from_shape_fn((2, 3, 8, 8), wave);
+    let mut bytes = Vec::new();
+    x.write_npy(&mut bytes).expect("npy");
+    folder.write("x.npy", bytes);
+    (folder, x)
+}
+
+fn done(ran: &Ran) {
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.stderr, "");
+}
+
+fn array(folder: &Folder, name: &str) -> Array2<f32> {
+    Array2::read_npy(Cursor::new(folder.read(name))).expect(name)
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    let text = std::str::from_utf8(&ran.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[test]
+fn names_and_counts() {
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["a.png", "--target", "3"], &["a.3.png"]),
+        (&["a.png", "--target", "0-4"], &["a.0-vs-4.png"]),
+        (&["a.png", "b.png", "--target", "3"], &["a.3.png", "b.3.png"]),
+        (&["a.png", "--target", "3", "--target", "1"], &["a.1.png", "a.3.png"]),
+        (
+            &["a.png", "--target", "3", "--layer", "act", "--layer", "conv"],
+            &["a.3.act.png", "a.3.conv.png"],
+        ),
+        (&["a.png", "--target", "3", "--layer", "act", "--layer", "-1"], &["a.3.png"]),
+        (
+            &["a.png", "--target", "3", "--method", "layercam", "--method", "gradcam"],
+            &["a.3.gradcam.png", "a.3.layercam.png"],
+        ),
+        (
+            &["a.png", "--target", "3", "--format", "png,npy,json"],
+            &["a.3.heatmap.npy", "a.3.json", "a.3.png", "a.3.raw.npy"],
+        ),
+        (&["x.npy", "--target", "3"], &["x.0.3.png", "x.1.3.png"]),
+        (
+            &["x.npy", "a.png", "--target", "2", "--format", "json"],
+            &["a.2.json", "x.0.2.json", "x.1.2.json"],
+        ),
+        (
+            &["a.png", "--target", "2", "--target", "LONG-eared owl", "--labels", "l.txt"],
+            &["a.2-long-eared-owl.png"],
+        ),
+        (&["a.png", "--target", "BUBO, asio", "--labels", "l.txt"], &["a.4-bubo.png"]),
+        (&["a.png", "--target", "eagle owl", "--labels", "l.txt"], &["a.3-eagle-owl.png"]),
+    ];
+    let (folder, _) = prepared();
+    folder.write("l.txt", "a\nb\nLong-eared owl, Asio otus\nEagle owl\nBubo, Asio\n");
+    for (args, wanted) in rows {
+        let args =
+            [&["explain", "-m", "m.onnx", "--preset", "imagenet", "-o", "out/"], *args].concat();
+        let ran = folder.gradcam(&args);
+        done(&ran);
+        assert_eq!(folder.list("out"), *wanted, "{args:?}");
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(wanted.iter().all(|name| said.contains(&format!("out/{name}"))), "{said}");
+        fs::remove_dir_all(folder.path("out")).expect("a folder");
+    }
+}
+
+#[test]
+fn found_labels_of_another_length_are_left_out() {
+    let (folder, _) = prepared();
+    folder.write("m.labels.txt", "cat\ndog\n");
+    let args = ["explain", "a.png", "b.png", "-m", "m.onnx", "--target", "1", "-o", "out"];
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    assert_eq!(folder.list("out"), ["a.1.png", "b.1.png"]);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(said.matches("labels-left-out").count(), 1, "{said}");
+    assert!(said.contains("model labels.txt has 2 labels, but the model has 5 classes"), "{said}");
+    assert!(!said.contains("dog"), "{said}");
+}
+
+#[test]
+fn top_explains_the_best_classes() {
+    let (folder, _) = prepared();
+    let args = ["explain", "x.npy", "-m", "open.onnx", "--target", "top:3", "-o", "out", "--json"];
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    let lines = lines(&ran);
+    assert_eq!((lines.len(), folder.list("out").len()), (6, 6));
+    for item in [0, 1] {
+        let of_item: Vec<_> = lines.iter().filter(|line| line["index"] == item).collect();
+        let explained: Vec<_> = of_item.iter().map(|line| &line["class"]["index"]).collect();
+        let top = of_item[0]["top"].as_array().expect("classes").iter().take(3);
+        assert_eq!(explained, top.map(|class| &class["index"]).collect::<Vec<_>>());
+    }
+    // More classes than there are.
+    let args = ["explain", "a.png", "-m", "m.onnx", "--target", "top:99", "-o", "all", "-q"];
+    done(&folder.gradcam(&args));
+    assert_eq!(folder.list("all").len(), 5);
+}
+
+#[test]
+fn where_output_goes() {
+    let (folder, _) = prepared();
+    let run = |args: &[&str]| {
+        let ran =
+            folder.gradcam(&[&["explain", "-m", "m.onnx", "--target", "1", "-q"], args].concat());
+        done(&ran);
+        assert_eq!(ran.stdout, b"");
+    };
+    run(&["a.png"]);
+    assert!(folder.path("a.1.png").is_file(), "the current folder");
+    run(&["a.png", "-o", "one.png"]);
+    assert!(folder.path("one.png").is_file(), "the name of the one file");
+    run(&["a.png", "-o", "new/sub/"]);
+    assert_eq!(folder.list("new/sub"), ["a.1.png"]);
+    run(&["a.png", "b.png", "-o", "several"]);
+    assert_eq!(folder.list("several"), ["a.1.png", "b.1.png"]);
+    run(&["a.png", "-o", "several", "--colormap", "viridis"]);
+    assert_eq!(folder.list("several"), ["a.1.png", "b.1.png"]);
+    assert_ne!(folder.read("several/a.1.png"), folder.read("a.1.png"), "it is written over");
+    assert_eq!(folder.read("one.png"), folder.read("a.1.png"));
+}
+
+#[test]
+fn raw_maps_are_those_of_the_library_bit_for_bit() {
+    let (folder, x) = prepared();
+    let model = Model::open(folder.path("m.onnx")).expect("a model");
+    done(&folder.gradcam(&["explain", "x.npy", "-m", "m.onnx", "--format", "npy", "-o", "out"]));
+    let names = folder.list("out");
+    assert_eq!(names.len(), 4, "{names:?}");
+    for item in [0, 1] {
+        let raw =
+            names.iter().find(|n| n.starts_with(&format!("x.{item}.")) && n.ends_with(".raw.npy"));
+        let one = x.slice(s![item..=item, .., .., ..]);
+        let wanted = gradcam::grad_cam(&model, one, "act").expect("a map");
+        let got = array(&folder, &format!("out/{}", raw.expect("a raw map")));
+        assert_eq!(got.mapv(f32::to_bits), wanted.mapv(f32::to_bits));
+    }
+    // One image without a batch axis, and one with, are the same and have no number.
+    let mut alone = Vec::new();
+    x.slice(s![1, .., .., ..]).write_npy(&mut alone).expect("npy");
+    folder.write("alone.npy", alone);
+    done(&folder.gradcam(&[
+        "explain",
+        "alone.npy",
+        "-m",
+        "m.onnx",
+        "--format",
+        "npy",
+        "-o",
+        "alone",
+    ]));
+    let of_batch = names.iter().find(|n| n.starts_with("x.1.") && n.ends_with(".raw.npy"));
+    let raw = of_batch.expect("a map").replace("x.1.", "alone.");
+    assert!(folder.list("alone").contains(&raw));
+    assert_eq!(
+        folder.read(&format!("alone/{raw}")),
+        folder.read(&format!("out/{}", of_batch.expect("a map")))
+    );
+}
+
+#[test]
+fn a_batch_that_the_model_fixes_runs_at_once() {
+    let (folder, _) = prepared();
+    folder.write("two.onnx", Net::new(&[2, 3, 8, 8]).stem().head("act"));
+    for model in ["m.onnx", "open.onnx", "two.onnx"] {
+        let out = format!("{model}.out/");
+        let args =
+            ["explain", "x.npy", "-m", model, "--target", "1", "--format", "npy", "-o", &out];
+        done(&folder.gradcam(&args));
+    }
+    for name in ["x.0.1.raw.npy", "x.1.1.raw.npy"] {
+        let of = |model: &str| array(&folder, &format!("{model}.out/{name}"));
+        let (a, b, c) = (of("m.onnx"), of("open.onnx"), of("two.onnx"));
+        assert_eq!(a, b);
+        let largest = a.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
+        assert!((&a - &c).iter().all(|d| d.abs() <= 1e-6 * largest.max(1.0)), "{a} {c}");
+    }
+}
+
+#[test]
+fn json_lines_hold_what_there_is_to_know() {
+    let (folder, _) = prepared();
+    let args = [
+        "explain", "a.png", "b.png", "-m", "m.onnx", "--json", "--target", "1", "--target", "0-3",
+        "--method", "gradcam", "--method", "hirescam", "--layer", "act", "--layer", "conv",
+        "--format", "png,npy", "-o", "out", "--mean", "0.5", "--top", "2",
+    ];
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    let lines = lines(&ran);
+    assert_eq!(lines.len(), 2 * 2 * 2);
+    for line in &lines {
+        for key in [
+            "schema",
+            "image",
+            "index",
+            "model",
+            "files",
+            "preprocess",
+            "method",
+            "engine",
+            "target",
+            "class",
+            "against",
+            "top",
+            "layers",
+            "input_size",
+            "warnings",
+            "timings_ms",
+        ] {
+            assert!(line.get(key).is_some(), "{key} in {line}");
+        }
+        assert_eq!(line["model"]["name"], "m.onnx");
+        assert_eq!(line["model"]["sha256"].as_str().map(str::len), Some(64));
+        assert_eq!(line["top"].as_array().map(Vec::len), Some(2));
+        assert_eq!(line["layers"].as_array().map(Vec::len), Some(2));
+        assert_eq!(line["preprocess"]["mean"][2], 0.5);
+        assert_eq!(line["preprocess"]["origins"]["mean"], "flag");
+        let files = line["files"].as_array().expect("files");
+        assert_eq!(files.len(), 2 * 3);
+        assert!(files.iter().all(|file| folder.path(file.as_str().expect("text")).is_file()));
+    }
+    assert_eq!(lines[0]["image"], "a.png");
+    assert_eq!(lines[1]["target"], "0-3");
+    assert_eq!(lines[1]["against"]["index"], 3);
+    assert_eq!(lines[2]["method"], "hirescam");
+    assert_eq!(folder.list("out").len(), 8 * 2 * 3);
+}
+
+#[test]
+fn json_files_are_of_one_map() {
+    let (folder, _) = prepared();
+    let args = [
+        "explain", "a.png", "-m", "m.onnx", "--format", "json", "--layer", "act", "--layer", "conv",
+    ];
+    done(&folder.gradcam(&[&args[..], &["--target", "1", "-o", "out"]].concat()));
+    assert_eq!(folder.list("out"), ["a.1.act.json", "a.1.conv.json"]);
+    let value: Value = serde_json::from_slice(&folder.read("out/a.1.conv.json")).expect("JSON");
+    assert_eq!(value["layers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(value["layers"][0]["layer"], "conv");
+}
+
+/// Maps of the network's input: the raw map has its shape, the picture its size, and both its class.
+#[test]
+fn maps_of_the_input() {
+    let folder = Folder::new();
+    let photo = asset("cat_beside_coffee.png");
+    let flags = ["--method", "saliency", "--method", "guided-backprop", "--target", "285"];
+    let args = [&["explain", &photo, "-o", "out", "--format", "png,npy,json"], &flags[..]].concat();
+    let ran = folder.gradcam(&args);
+    done(&ran);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(said.contains("saliency at input (3x224x224)"), "{said}");
+    let mut maps = Vec::new();
+    for method in ["saliency", "guided-backprop"] {
+        let name = format!("cat_beside_coffee.285-egyptian-cat.{method}");
+        let bytes = |ending: &str| folder.read(&format!("out/{name}.{ending}"));
+        let raw = Array3::<f32>::read_npy(Cursor::new(bytes("raw.npy"))).expect("a raw map");
+        assert_eq!(raw.dim(), (3, 224, 224));
+        assert!(raw.iter().all(|value| value.is_finite()) && raw.iter().any(|value| *value < 0.0));
+        let heat = array(&folder, &format!("out/{name}.heatmap.npy"));
+        let largest =
+            raw.map_axis(Axis(0), |pixel| pixel.iter().fold(0.0f32, |m, v| m.max(v.abs())));
+        let place = |map: &Array2<f32>| {
+            let best = map.indexed_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
+            best.map(|(place, _)| place)
+        };
+        assert_eq!((heat.dim(), place(&heat)), ((224, 224), place(&largest)));
+        let picture = Photo::decode(&bytes("png"), &Limits::default()).expect("a PNG");
+        assert_eq!((picture.width(), picture.height()), (224, 224));
+        let levels = |channel: usize| picture.rgb().iter().skip(channel).step_by(3);
+        assert_eq!(levels(0).eq(levels(2)), method == "saliency", "grey, or in colours");
+        let value: Value = serde_json::from_slice(&bytes("json")).expect("JSON");
+        assert_eq!(value["layers"][0]["shape"], serde_json::json!([3, 224, 224]));
+        assert_eq!((&value["method"], &value["class"]["index"]), (&method.into(), &285.into()));
+        assert_eq!(value["warnings"], serde_json::json!([]));
+        maps.push(raw);
+    }
+    // The built-in model's activations are Clips from 0, and they are overridden.
+    let largest = maps[0].iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    assert!((&maps[0] - &maps[1]).iter().any(|off| off.abs() > 0.1 * largest));
+}
+
+/// A tensor has no photo, and a photo of another shape is shown as the network saw it.
+#[test]
+fn pictures_of_the_input_have_its_size() {
+    let (folder, _) = prepared();
+    let args =
+        ["explain", "x.npy", "a.png", "-m", "m.onnx", "--preset", "imagenet", "--target", "1"];
+    let ran = folder.gradcam(&[&args[..], &["--method", "guided-backprop", "-o", "out"]].concat());
+    done(&ran);
+    assert_eq!(folder.list("out"), ["a.1.png", "x.0.1.png", "x.1.1.png"]);
+    for name in folder.list("out") {
+        let picture = Photo::open(folder.path(&format!("out/{name}")), &Limits::default());
+        let picture = picture.expect("a PNG");
+        assert_eq!((picture.width(), picture.height()), (8, 8), "{name}");
+    }
+}
+
+#[test]
+fn standard_input_and_output() {
+    let (folder, _) = prepared();
+    let photo = folder.read("a.png");
+    let base = ["explain", "-", "-m", "m.onnx", "--target", "1"];
+    let ran = folder.gradcam_with(&[&base[..], &["-o", "-"]].concat(), &photo);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let picture = Photo::decode(&ran.stdout, &Limits::default()).expect("a PNG alone");
+    assert_eq!((picture.width(), picture.height()), (9, 12));
+    assert!(ran.stderr.contains("standard input") && ran.stderr.contains("target 1"));
+
+    done(&folder.gradcam_with(&[&base[..], &["-o", "out/"]].concat(), &photo));
+    assert_eq!(folder.list("out"), ["stdin.1.png"]);
+    assert_eq!(folder.read("out/stdin.1.png"), ran.stdout);
+
+    let tensor = folder.read("x.npy");
+    done(&folder.gradcam_with(&[&base[..], &["-o", "npy/"]].concat(), &tensor));
+    assert_eq!(folder.list("npy"), ["stdin.0.1.png", "stdin.1.1.png"]);
+    let picture = Photo::open(folder.path("npy/stdin.0.1.png"), &Limits::default()).expect("a PNG");
+    assert_eq!((picture.width(), picture.height()), (8, 8), "the heatmap alone");
+}
+
+#[test]
+fn layers_methods_and_the_rest() {
+    let (folder, _) = prepared();
+    let ran = folder.gradcam(&["layers", "m.onnx", "--json"]);
+    done(&ran);
+    let value = &lines(&ran)[0];
+    let layers = value["layers"].as_array().expect("layers");
+    let default: Vec<_> = layers.iter().filter(|layer| layer["default"] == true).collect();
+    assert_eq!(default.len(), 1, "{value}");
+    assert_eq!(default[0]["path"], "act");
+    assert_eq!(default[0]["shape"], serde_json::json!([1, 4, 8, 8]));
+    assert_eq!(default[0]["candidate"], true);
+
+    let ran = folder.gradcam(&["layers"]);
+    done(&ran);
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(text.starts_with("efficientnet_lite0 (built in)\n"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("* bn2 ")), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+
+    let ran = folder.gradcam(&["methods", "--json"]);
+    done(&ran);
+    assert_eq!(lines(&ran)[0].as_array().map(Vec::len), Some(METHODS.len()));
+    let ran = folder.gradcam(&["methods"]);
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(METHODS.iter().all(|row| text.contains(row.id) && text.contains(row.paper)));
+
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = folder.gradcam(&["completions", shell]);
+        done(&ran);
+        assert!(String::from_utf8_lossy(&ran.stdout).contains("max-memory"), "{shell}");
+    }
+    for (args, phrase) in [
+        (vec!["man"], ".TH gradcam 1"),
+        (vec!["man", "explain"], "max\\-memory"),
+        (vec!["--help"], "gradcam explain cat.jpg"),
+        (vec!["explain", "--help"], "Exit codes"),
+        (vec!["layers", "--help"], "Examples"),
+        (vec!["--version"], "rten"),
+    ] {
+        let ran = folder.gradcam(&args);
+        done(&ran);
+        assert!(String::from_utf8_lossy(&ran.stdout).contains(phrase), "{args:?}");
+    }
+}
+
+#[test]
+fn layers_are_listed_of_models_that_cannot_be_explained() {
+    let folder = Folder::new();
+    folder.write("flat.onnx", Net::new(&[1, 4]).node("Relu", &["x"], "act", &[]).model("act"));
+    let ran = folder.gradcam(&["layers", "flat.onnx", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot be explained as it is"), "{}", ran.stderr);
+    let layers = &lines(&ran)[0]["layers"];
+    assert_eq!(layers[0]["path"], "act");
+    assert_eq!(layers[0]["candidate"], false);
+}
+
+/// A stride is that of the windows; the ratio of the sizes is less where windows have no padding.
+#[test]
+fn strides_are_those_of_the_windows() {
+    let folder = Folder::new();
+    let windows = |size: i64, stride: i64| {
+        [("kernel_shape", Attr::Ints(vec![size; 2])), ("strides", Attr::Ints(vec![stride; 2]))]
+    };
+    let net = Net::new(&[1, 3, 28, 28])
+        .stem()
+        .node("MaxPool", &["act"], "half", &windows(2, 2))
+        .node("MaxPool", &["half"], "sixth", &windows(3, 3));
+    folder.write("m.onnx", net.head("sixth"));
+    let ran = folder.gradcam(&["layers", "m.onnx", "--json"]);
+    done(&ran);
+    let value = &lines(&ran)[0];
+    let layers = value["layers"].as_array().expect("layers");
+    let stride = |path: &str| {
+        let layer = layers.iter().find(|layer| layer["path"] == path);
+        layer.unwrap_or_else(|| panic!("{path}: {value}"))["stride"].as_i64()
+    };
+    assert_eq!(["act", "half", "sixth"].map(stride), [Some(1), Some(2), Some(6)]);
+}
+
+/// A result that is written over a pipe or a link goes into it, and does not take its place.
+#[cfg(unix)]
+#[test]
+fn pipes_and_links_are_written_to() {
+    use std::{io::Read, os::unix::fs::FileTypeExt, process::Command};
+    let (folder, _) = prepared();
+    let explain = |output: &str| {
+        let args = ["explain", "-m", "m.onnx", "a.png", "--format", "json", "-q", "-o", output];
+        done(&folder.gradcam(&args));
+    };
+    let pipe = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    // Open for both, so that neither side waits for the other.
+    let mut held = fs::File::options().read(true).write(true).open(&pipe).expect("a pipe");
+    explain("pipe");
+    assert!(fs::metadata(&pipe).expect("a pipe").file_type().is_fifo(), "it was replaced");
+    let mut first = [0];
+    held.read_exact(&mut first).expect("one byte");
+    assert_eq!(first, *b"{");
+
+    folder.write("real.json", "");
+    std::os::unix::fs::symlink("real.json", folder.path("link.json")).expect("a link");
+    explain("link.json");
+    assert!(fs::symlink_metadata(folder.path("link.json")).expect("a link").is_symlink());
+    assert!(folder.read("real.json").starts_with(b"{"));
+}
+
+/// The demo: the heat of each class lies on its half of the photo.
+#[test]
+fn the_built_in_model_looks_at_the_right_half() {
+    let folder = Folder::new();
+    let (over, beside) = (asset("cat_over_coffee.png"), asset("cat_beside_coffee.png"));
+    let args = ["explain", &over, &beside, "--target", "285", "--target", "967"];
+    done(&folder.gradcam(&[&args[..], &["--format", "npy,png", "-o", "out"]].concat()));
+    assert_eq!(folder.list("out").len(), 2 * 2 * 3);
+    for (photo, class, axis, first) in [
+        ("cat_over_coffee", "285-egyptian-cat", 0, true),
+        ("cat_over_coffee", "967-espresso", 0, false),
+        ("cat_beside_coffee", "285-egyptian-cat", 1, true),
+        ("cat_beside_coffee", "967-espresso", 1, false),
+    ] {
+        let heat = array(&folder, &format!("out/{photo}.{class}.heatmap.npy"));
+        assert_eq!(heat.dim(), (224, 224));
+        assert!(heat.iter().all(|value| (0.0..=1.0).contains(value)));
+        let energy = |map: &Array2<f32>| map.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let half = if first { Slice::from(..112) } else { Slice::from(112..) };
+        let own = heat.slice_axis(Axis(axis), half).to_owned();
+        let (share, sum) = (energy(&own) / energy(&heat), own.sum() / heat.sum());
+        println!("{photo} {class}: energy {share:.3}, sum {sum:.3}");
+        assert!(share >= 0.80 && sum >= 0.80, "{photo} {class}: {share} {sum}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_quiet() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gradcam"))
+        .args(["layers"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("gradcam starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("gradcam ends");
+    assert_eq!(output.stderr, b"");
+    assert!(matches!(output.status.code(), Some(0 | 1)));
+}

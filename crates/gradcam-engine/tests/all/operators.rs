@@ -1,0 +1,296 @@
+//! Every operator of the rule table in thousands of drawn uses, on every engine: the gradient is right, or
+//! the node is refused in words that stand in docs/operators.md.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use gradcam_engine::Engine;
+use ndarray::ArrayD;
+use onnx_grad::{
+    Gradient, Model, OLDEST_OPSET, Options, gradient,
+    proto::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
+    rules,
+};
+use prost::Message as _;
+use testkit::{Case, OperatorCase, largest_error, operator_cases};
+
+use crate::{
+    case::{Outcome, array, feeds, outcome, pushed},
+    common,
+};
+
+/// A case on an engine, which may not panic.
+fn run(one: &OperatorCase, engine: &dyn Engine) -> Outcome {
+    let run = || match Model::from_bytes(one.case.variants[0].model.as_slice()) {
+        Ok(model) => outcome(&one.case, &model, engine),
+        Err(error) => Outcome::Failed(error.to_string()),
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Outcome::Failed("panics".to_owned()))
+}
+
+/// The text of docs/operators.md, where refusals must have a row.
+struct Documented {
+    general: Vec<String>,
+    rows: BTreeMap<String, [Vec<String>; 3]>,
+}
+
+/// The columns of the table behind operator and opsets.
+const COLUMNS: [&str; 3] = ["differentiator", "rten", "onnxruntime"];
+
+impl Documented {
+    fn read() -> Self {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operators.md");
+        let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let general = text.lines().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned);
+        let forms = |cell: &str| -> Vec<String> {
+            let cell = cell.replace('\u{1}', "|");
+            let parts = cell.trim().split("<br>").flat_map(|part| {
+                let no = (part == "no").then(|| "… has no …".to_owned());
+                no.into_iter().chain(part.strip_prefix("refused: ").map(str::to_owned))
+            });
+            parts.collect()
+        };
+        let row = |line: &str| {
+            let line = line.strip_prefix("| ")?.replace("\\|", "\u{1}");
+            let cells: Vec<&str> = line.split('|').collect();
+            let [op, _, gradient, rten, runtime, _] = cells.as_slice() else { return None };
+            let op = op.trim().trim_start_matches('[').split(']').next()?.to_owned();
+            Some((op, [forms(gradient), forms(rten), forms(runtime)]))
+        };
+        Self { general: general.collect(), rows: text.lines().filter_map(row).collect() }
+    }
+
+    /// The form of the row, or of those for any operator, that a message has.
+    fn form(&self, by: &str, op: &str, message: &str) -> Option<&str> {
+        let column = COLUMNS.iter().position(|column| *column == by)?;
+        let own = self.rows.get(op).map(|row| &row[column]).into_iter().flatten();
+        own.chain(&self.general).find(|form| fits(message, form)).map(String::as_str)
+    }
+}
+
+/// Whether a message has the parts of a form, which are between its …, in their order.
+fn fits(message: &str, form: &str) -> bool {
+    let mut rest = message;
+    form.split('…').all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+/// The operator and the reason in each line of an error: `"y" (Pad, opset 11): it reflects …`.
+fn reasons(text: &str) -> Vec<(String, String)> {
+    let reason = |line: &str| {
+        let (before, after) = line.split_once("): ")?;
+        let (_, inside) = before.rsplit_once('(')?;
+        let op = inside.split(", opset").next().unwrap_or(inside);
+        Some((op.to_owned(), after.to_owned()))
+    };
+    text.lines().filter_map(reason).collect()
+}
+
+#[test]
+fn drawn_uses_of_every_operator_are_right_or_refused_by_name() {
+    let (drawn, documented) = (operator_cases().cases, Documented::read());
+    assert!(drawn.len() >= 2_000, "only {} cases", drawn.len());
+    let engines = common::engines();
+    let mut failures = Vec::new();
+    let mut met: BTreeSet<(&str, String, String)> = BTreeSet::new();
+    let mut right: Vec<usize> = vec![0; engines.len()];
+    let mut agreed = 0;
+    for one in &drawn {
+        let mut agrees = false;
+        for (engine, right) in engines.iter().zip(&mut right) {
+            let at = format!("{} on {}", one.case.name, engine.name());
+            match run(one, engine.as_ref()) {
+                Outcome::Ran(error) if error > one.bound => {
+                    failures.push(format!("{at}: error {error:.1e}"));
+                }
+                Outcome::Ran(_) => {
+                    agrees = true;
+                    *right += 1;
+                }
+                Outcome::Failed(why) => failures.push(format!("{at}: {why}")),
+                Outcome::Refused(by, text) => {
+                    let reasons = reasons(&text);
+                    if reasons.is_empty() {
+                        failures.push(format!("{at}: refused without a reason: {text}"));
+                    }
+                    for (op, reason) in reasons {
+                        match documented.form(by, &op, &reason) {
+                            Some(form) => drop(met.insert((by, op, form.to_owned()))),
+                            None => {
+                                failures.push(format!("{at}: not in the table: {op}: {reason}"))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        agreed += usize::from(agrees);
+    }
+    for (engine, right) in engines.iter().zip(&right) {
+        println!("{}: {right} of {} are right", engine.name(), drawn.len());
+    }
+    println!("{agreed} are right somewhere, the others are refused by name");
+    // What the table says is refused must be what the rules say.
+    for (op, row) in &documented.rows {
+        let missing =
+            row[0].iter().filter(|form| !met.contains(&(COLUMNS[0], op.clone(), (*form).clone())));
+        failures.extend(
+            missing
+                .filter(|_| drawn.iter().any(|one| one.case.op == *op))
+                .map(|form| format!("{op}: no case is refused with: {form}")),
+        );
+    }
+    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
+    assert!(agreed * 10 >= drawn.len() * 9, "{agreed} of {}", drawn.len());
+}
+
+/// Sums over space that are pushed towards the output equal the sums of the gradients.
+#[test]
+fn pushed_sums_of_drawn_uses_equal_the_sum_of_the_gradient() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for engine in common::engines() {
+        for one in &operator_cases().cases {
+            let deep = one.case.wrt.iter().filter(|name| one.case.inputs[*name].shape.len() > 2);
+            let deep: Vec<&String> = deep.collect();
+            if deep.is_empty() || !matches!(run(one, engine.as_ref()), Outcome::Ran(_)) {
+                continue;
+            }
+            for name in deep {
+                count += 1;
+                let at = format!("{} for {name} on {}", one.case.name, engine.name());
+                match pushed(&one.case, name, engine.as_ref()) {
+                    Ok(error) if error > one.bound => failures.push(format!("{at}: {error:.1e}")),
+                    Err(text) => failures.push(format!("{at}: {text}")),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+    assert!(count > 1_000, "only {count} sums");
+    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The table of rules has every operator of the standard, and the drawn cases every operator with a derivative.
+#[test]
+fn the_table_and_the_drawn_cases_are_complete() {
+    let drawn = operator_cases();
+    let table: BTreeMap<&str, (i64, i64)> = rules().map(|rule| (rule.op, rule.opsets)).collect();
+    for (op, since, _) in &drawn.standard {
+        let first = table.get(op.as_str()).map(|opsets| opsets.0);
+        assert!(first.is_some_and(|first| first <= (*since).max(OLDEST_OPSET)), "{op}: {first:?}");
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in &drawn.cases {
+        *counts.entry(one.case.op.as_str()).or_default() += 1;
+    }
+    for rule in rules().filter(|rule| !matches!(rule.gradient, Gradient::Refused(_))) {
+        let few = counts.get(rule.op).is_none_or(|&count| count < 12);
+        let of_standard = drawn.standard.iter().any(|(op, ..)| op == rule.op);
+        assert!(!(few && of_standard), "{} has {:?} cases", rule.op, counts.get(rule.op));
+    }
+}
+
+/// The first drawn case of each operator, which are all at one opset but for operators that it lacks.
+const TOGETHER: i64 = 27;
+
+/// The cases as one model: each with its names to itself, ⟨cotangent, output⟩ of all added up to `y`.
+fn joined(cases: &[&OperatorCase]) -> Model {
+    let float = |name: &str, shape: &[usize], data: &[f32]| TensorProto {
+        name: Some(name.to_owned()),
+        dims: shape.iter().filter_map(|&size| i64::try_from(size).ok()).collect(),
+        data_type: Some(DataType::Float as i32),
+        raw_data: Some(data.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>().into()),
+        ..TensorProto::default()
+    };
+    let node = |op: &str, inputs: Vec<String>, output: String| NodeProto {
+        name: Some(output.clone()),
+        op_type: Some(op.to_owned()),
+        input: inputs,
+        output: vec![output],
+        ..NodeProto::default()
+    };
+    let mut whole = ModelProto::decode(cases[0].case.variants[0].model.as_slice())
+        .unwrap_or_else(|e| panic!("{e}"));
+    let mut graph = GraphProto { name: Some("together".to_owned()), ..GraphProto::default() };
+    let mut sums = Vec::new();
+    for one in cases {
+        let case = &one.case;
+        let rename = |name: &mut String| {
+            if !name.is_empty() {
+                *name = own(case, name);
+            }
+        };
+        let part = ModelProto::decode(case.variants[0].model.as_slice());
+        let mut part = part.unwrap_or_else(|e| panic!("{e}")).graph.unwrap_or_default();
+        part.input.iter_mut().filter_map(|value| value.name.as_mut()).for_each(rename);
+        part.initializer.iter_mut().filter_map(|value| value.name.as_mut()).for_each(rename);
+        for node in &mut part.node {
+            node.input.iter_mut().chain(&mut node.output).for_each(rename);
+            node.name = node.output.first().cloned();
+        }
+        let [y, seed, product, sum] = ["y", "seed", "product", "sum"].map(|name| own(case, name));
+        graph.input.append(&mut part.input);
+        graph.initializer.append(&mut part.initializer);
+        graph.initializer.push(float(&seed, &case.seed.shape, &case.seed.to_f32()));
+        graph.node.append(&mut part.node);
+        graph.node.push(node("Mul", vec![y, seed], product.clone()));
+        let mut reduce = node("ReduceSum", vec![product], sum.clone());
+        reduce.attribute.push(onnx_grad::attrs::int("keepdims", 0));
+        graph.node.push(reduce);
+        sums.push(sum);
+    }
+    graph.node.push(node("Sum", sums, "y".to_owned()));
+    graph.output = whole.graph.take().unwrap_or_default().output;
+    whole.graph = Some(graph);
+    Model::from_bytes(whole.encode_to_vec()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn own(case: &Case, name: &str) -> String {
+    format!("{}/{name}", case.name)
+}
+
+/// One model with every operator is differentiated at once, and each input gets the gradient that it has alone.
+#[test]
+fn a_model_of_all_operators_has_the_gradients_of_each() {
+    let drawn = operator_cases().cases;
+    let mut operators = BTreeSet::new();
+    let of_opset = drawn.iter().filter(|one| one.case.variants[0].opsets.0 == TOGETHER);
+    let all: Vec<&OperatorCase> = of_opset.filter(|one| operators.insert(&one.case.op)).collect();
+    assert!(all.len() > 145, "only {} operators", all.len());
+    for engine in common::engines() {
+        // What the engine refuses alone is no part of the model that it runs.
+        let runs = |one: &&OperatorCase| matches!(run(one, engine.as_ref()), Outcome::Ran(_));
+        let cases: Vec<&OperatorCase> = all.iter().copied().filter(runs).collect();
+        assert!(cases.len() > 125, "{} runs {} operators", engine.name(), cases.len());
+        let wrt: Vec<(&OperatorCase, &String, String)> = cases
+            .iter()
+            .flat_map(|one| one.case.wrt.iter().map(|name| (*one, name, own(&one.case, name))))
+            .collect();
+        let names: Vec<&str> = wrt.iter().map(|(.., own)| own.as_str()).collect();
+        let model = gradient(&joined(&cases), "y", &names, &Options::default());
+        let model = model.unwrap_or_else(|e| panic!("{e}"));
+        let session = engine.compile(&model).unwrap_or_else(|e| panic!("{e}"));
+        let values: BTreeMap<&str, ArrayD<f32>> = wrt
+            .iter()
+            .map(|(one, name, own)| (own.as_str(), array(&one.case.inputs[*name])))
+            .collect();
+        let outputs: Vec<String> = names.iter().map(|name| format!("{name}.grad")).collect();
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let found = session.run(&feeds(&model, &values), &outputs);
+        let found = found.unwrap_or_else(|e| panic!("{e}"));
+        for ((one, name, own), found) in wrt.iter().zip(found) {
+            let got = found.into_f32().map(|a| a.iter().copied().collect::<Vec<f32>>());
+            let error = largest_error(&got.unwrap_or_default(), &one.case.grads[*name].data);
+            assert!(error <= one.bound, "{own} on {}: error {error:.1e}", engine.name());
+        }
+    }
+}

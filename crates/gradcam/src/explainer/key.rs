@@ -1,0 +1,120 @@
+//! The keys of an explainer's programs, and the meaning of their outputs.
+
+use std::fmt;
+
+use crate::{program::Program, targets::TargetKind};
+
+/// The key of a program: the shape of the images, and what else the graph depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Scores and maps, for targets of these kinds.
+    Explanation(Vec<usize>, Vec<TargetKind>),
+    /// The scores that the file gives with the engine's defaults.
+    Deployed(Vec<usize>),
+    /// The target of one kind.
+    Target(Vec<usize>, TargetKind),
+    /// The value of a layer, and the other values that the suffix reads.
+    Cut(Vec<usize>, usize, TargetKind),
+    /// The suffix: from the value of a layer to the target.
+    Suffix(Vec<usize>, usize, TargetKind),
+    /// From the value of a layer to the values at which its channels meet.
+    Channels(Vec<usize>, usize),
+}
+
+impl Key {
+    pub(super) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Explanation(shape, _)
+            | Self::Deployed(shape)
+            | Self::Target(shape, _)
+            | Self::Cut(shape, ..)
+            | Self::Suffix(shape, ..)
+            | Self::Channels(shape, _) => shape,
+        }
+    }
+
+    pub(super) fn kinds(&self) -> Vec<TargetKind> {
+        match self {
+            Self::Explanation(_, kinds) => kinds.clone(),
+            Self::Target(_, kind) | Self::Cut(_, _, kind) | Self::Suffix(_, _, kind) => vec![*kind],
+            Self::Deployed(_) | Self::Channels(..) => Vec::new(),
+        }
+    }
+}
+
+/// Which map: its target, its method and its layer, each by its place among those of the explainer and the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct MapPlace {
+    /// The place of the target.
+    pub target: usize,
+    /// The place of the method.
+    pub method: usize,
+    /// The place of the layer.
+    pub layer: usize,
+}
+
+/// What an output of a graph holds. `Display` gives the name of the output.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputMeaning {
+    /// The score of every class.
+    Scores,
+    /// The class that a target explains.
+    Class(usize),
+    /// The pixels of that class, of a segmentation.
+    Pixels(usize),
+    /// The scalar that a target is.
+    Target(usize),
+    /// The raw map of a method.
+    Map(MapPlace),
+    /// Its channel weights.
+    Weights(MapPlace),
+    /// A layer as a picture [N, K, …].
+    Activation(usize),
+    /// A value at which the channels of a layer meet: layer and place.
+    Meeting(usize, usize),
+    /// The gradient of a target there: target, layer and place.
+    MeetingGradient(usize, usize, usize),
+    /// A value of the model, by its name.
+    Value(String),
+}
+
+impl fmt::Display for OutputMeaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scores => write!(f, "gradcam.scores"),
+            Self::Class(target) => write!(f, "gradcam.explained.{target}"),
+            Self::Pixels(target) => write!(f, "gradcam.pixels.{target}"),
+            Self::Target(target) => write!(f, "gradcam.target.{target}"),
+            Self::Map(MapPlace { target, method, layer }) => {
+                write!(f, "gradcam.map.{target}.{method}.{layer}")
+            }
+            Self::Weights(MapPlace { target, method, layer }) => {
+                write!(f, "gradcam.weights.{target}.{method}.{layer}")
+            }
+            Self::Activation(layer) => write!(f, "gradcam.activation.{layer}"),
+            Self::Meeting(layer, place) => write!(f, "gradcam.meeting.{layer}.{place}"),
+            Self::MeetingGradient(target, layer, place) => {
+                write!(f, "gradcam.meeting.{target}.{layer}.{place}.grad")
+            }
+            Self::Value(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A program of an explainer, and the meaning of its outputs, in their order.
+pub(super) struct ExplainerProgram {
+    pub(super) program: Program,
+    pub(super) outputs: Vec<OutputMeaning>,
+    /// Of a program of [`Key::Channels`].
+    pub(super) channels: Option<ChannelPlaces>,
+}
+
+/// The places of a layer's channels, in the layer and where they meet.
+pub(super) struct ChannelPlaces {
+    /// The shape of the layer's value, images included.
+    pub(super) shape: Vec<usize>,
+    /// For each value at which they meet, the channel of each element of one image.
+    pub(super) of_elements: Vec<Vec<usize>>,
+}

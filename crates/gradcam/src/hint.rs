@@ -1,0 +1,54 @@
+//! What a caller can do about an error or a warning.
+
+use std::fmt;
+
+/// What a caller can do about an error or a warning.
+///
+/// `Display` names items of this crate. Other interfaces, such as a command line, use their own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Name a layer.
+    NameLayer,
+    /// Name no layer, or choose another method.
+    DropLayers,
+    /// Give the grid of a transformer's tokens, `[N, T, K]`.
+    GiveGrid,
+    /// Give the labels of the classes.
+    GiveLabels,
+    /// Raise the limit on memory, if the run is meant to be so large.
+    RaiseMemoryLimit,
+    /// Name the output that holds the scores.
+    NameOutput,
+    /// Give the inputs beside the image their values.
+    GiveInputs,
+    /// Prepare photos without a mean and a standard deviation, so that pixels stay whole numbers.
+    KeepPixels,
+    /// Say how the model's photos are prepared.
+    GivePreprocessing,
+    /// Say how photos fit into the network's input.
+    GiveFit,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NameLayer => "name a layer with `ExplainerBuilder::layer`",
+            Self::DropLayers => "name no layer, or choose another method",
+            Self::GiveGrid => "or give the grid of tokens [N, T, K] with `ExplainerBuilder::grid`",
+            Self::GiveLabels => "give a label for each class with `Overrides::labels`",
+            Self::RaiseMemoryLimit => {
+                "raise it with `ExplainerBuilder::max_memory` if that is right"
+            }
+            Self::NameOutput => "name the output that holds the scores with `ExplainerBuilder::output`",
+            Self::GiveInputs => "give each input beside the images its value with `ExplainerBuilder::input`",
+            Self::KeepPixels => {
+                "prepare photos with a rescale of 1, a mean of 0 and a standard deviation of 1 (`Overrides`)"
+            }
+            Self::GivePreprocessing => {
+                "say it with `Overrides`, or put a preprocessor_config.json beside the model"
+            }
+            Self::GiveFit => "say how photos fit with `Overrides::geometry`",
+        })
+    }
+}

@@ -1,0 +1,249 @@
+//! The inputs of a model: the image input, and side inputs, whose values the user gives.
+
+use ndarray::Axis;
+use onnx_grad::{
+    DeclaredDim, Dim, Input, Model,
+    graph::{Sizes, is_read},
+};
+
+use super::{ImageInput, signature};
+use crate::{Result, engine::Tensor, error::bail, image::Preprocess};
+
+/// The inputs of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    /// The input that takes the images.
+    pub(crate) image: ImageInput,
+    /// The side inputs, with their values.
+    pub(crate) given: Vec<SideInput>,
+}
+
+/// An input beside the image, and its value.
+#[derive(Clone, Debug)]
+pub(crate) struct SideInput {
+    pub(crate) name: String,
+    value: Tensor,
+    /// Whether the first axis is the batch of the images.
+    per_image: bool,
+}
+
+impl Inputs {
+    /// Gives the inputs of these names their values; the input that remains takes the images.
+    ///
+    /// # Errors
+    /// `Input` where a name is unknown or given twice, a value does not fit what the model declares, or not exactly one input
+    /// remains.
+    pub(crate) fn of(model: &Model, values: &[(String, Tensor)]) -> Result<Self> {
+        let inputs = onnx_grad::inputs(model);
+        for (at, (name, _)) in values.iter().enumerate() {
+            if !inputs.iter().any(|input| input.name == *name) {
+                bail!(Input, "the model has no input \"{name}\"; it has: {}", list(&inputs));
+            }
+            if values[..at].iter().any(|(earlier, _)| earlier == name) {
+                bail!(Input, "the input \"{name}\" is given twice");
+            }
+        }
+        let is_given = |input: &&Input| values.iter().any(|(name, _)| *name == input.name);
+        let (given, mut open): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(is_given);
+        if open.len() > 1 {
+            // Exporters that fold constants may leave unused inputs behind.
+            open.retain(|input| is_read(model, &input.name));
+        }
+        let Some(image) = image_of(&open) else {
+            match (inputs.as_slice(), open.as_slice()) {
+                ([], _) => bail!(Input, "the model has no input"),
+                (_, []) => bail!(
+                    Input,
+                    "every input of the model is given, and none is left for the images; it has: {}",
+                    list(&inputs)
+                ),
+                _ => bail!(
+                    Input, GiveInputs;
+                    "the model has several inputs that may take the images: {}",
+                    list(open)
+                ),
+            }
+        };
+        let missing: Vec<&Input> = open.into_iter().filter(|input| *input != image).collect();
+        if !missing.is_empty() {
+            bail!(
+                Input, GiveInputs;
+                "the model takes more than the images of \"{}\": {}",
+                image.name,
+                list(missing)
+            );
+        }
+        let value = |input: &Input| {
+            let (_, value) = values.iter().find(|(name, _)| *name == input.name)?;
+            Some(SideInput::new(input, image, value.clone()))
+        };
+        let given = given.into_iter().filter_map(value).collect::<Result<_>>()?;
+        Ok(Self { image: ImageInput::of(image), given })
+    }
+
+    /// These inputs with another value for one, and whether all shapes stay.
+    ///
+    /// # Errors
+    /// As [`Inputs::of`].
+    pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<(Self, bool)> {
+        let others = self.given.iter().filter(|given| given.name != name);
+        let others = others.map(|given| (given.name.clone(), given.value.clone()));
+        let new = Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
+        let same = new.default_sizes(None) == self.default_sizes(None);
+        Ok((new, same))
+    }
+
+    /// Whether an input beside the image has a row for each image.
+    pub(crate) fn is_per_image(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given.name == name && given.per_image)
+    }
+
+    /// The shapes of all inputs for a run of images of the size that `preprocess` gives.
+    pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
+        let mut sizes = self.image.default_sizes(preprocess);
+        let batch = self.image.batch().unwrap_or(1);
+        sizes.extend(self.given.iter().map(|given| (given.name.clone(), given.sizes(batch))));
+        sizes
+    }
+
+    /// The shapes of all inputs for a run of images of that shape.
+    pub(crate) fn sizes(&self, shape: &[usize]) -> Sizes {
+        let batch = shape.first().copied().unwrap_or(1);
+        let given = self.given.iter().map(|given| (given.name.clone(), given.sizes(batch)));
+        given.chain([(self.image.name.clone(), dims(shape))]).collect()
+    }
+}
+
+/// The input that takes the images: the only one, or the only one that takes photos.
+pub(crate) fn image_of<'a>(inputs: &[&'a Input]) -> Option<&'a Input> {
+    if let [only] = inputs {
+        return Some(only);
+    }
+    let photos = |input: &&&Input| input.dims.is_some() && ImageInput::of(input).takes_photos();
+    let mut found = inputs.iter().filter(photos);
+    found.next().filter(|_| found.next().is_none()).copied()
+}
+
+/// Sizes for all inputs, 1 where the model leaves them open: enough to find layers.
+pub(crate) fn usual_sizes(inputs: &[Input]) -> Sizes {
+    let size = |dim: &DeclaredDim| match dim {
+        DeclaredDim::Size(size) => Dim::Fixed(*size),
+        DeclaredDim::Name(_) | DeclaredDim::Unknown => Dim::Fixed(1),
+    };
+    let each = inputs.iter().filter_map(|input| {
+        Some((input.name.clone(), input.dims.as_ref()?.iter().map(size).collect()))
+    });
+    each.collect()
+}
+
+impl SideInput {
+    /// Checks a value against what the model declares.
+    ///
+    /// The first axis is the batch of the images where the model declares both open, or with the same size. A value without
+    /// this axis, or with 1 row, is used for each image; else it has one row for each image. Where the model gives the two
+    /// axes different names, any number of rows is used as it is.
+    fn new(input: &Input, image: &Input, value: Tensor) -> Result<Self> {
+        let refuse = |got: String| -> Result<Self> {
+            bail!(Input, "the model's input {} is given {got}", signature(input))
+        };
+        match (&value, input.elem.range()) {
+            (Tensor::F32(_), _) if input.elem.is_float() => {}
+            (Tensor::I64(array), Some((least, most))) => {
+                if let Some(number) = array.iter().find(|n| !(least..=most).contains(*n)) {
+                    return refuse(format!("the number {number}; it takes {least} to {most}"));
+                }
+            }
+            (Tensor::F32(_), _) => return refuse(format!("floats {:?}", value.shape())),
+            (Tensor::I64(_), _) => return refuse(format!("integers {:?}", value.shape())),
+        }
+        let Some(declared) = &input.dims else {
+            return Ok(Self { name: input.name.clone(), value, per_image: false });
+        };
+        let batches = (declared.first(), image.dims.as_ref().and_then(|dims| dims.first()));
+        let per_image = match batches {
+            (Some(DeclaredDim::Size(own)), Some(DeclaredDim::Size(images))) => own == images,
+            (Some(DeclaredDim::Size(_)), _) | (_, Some(DeclaredDim::Size(_))) => false,
+            (own, images) => own.is_some() && images.is_some(),
+        };
+        let value = match per_image && value.shape().len() + 1 == declared.len() {
+            true => with_axis(value),
+            false => value,
+        };
+        let shape = value.shape();
+        let fits = |(axis, (size, dim)): (usize, (&usize, &DeclaredDim))| match dim {
+            _ if axis == 0 && per_image => *size > 0,
+            DeclaredDim::Size(dim) => i64::try_from(*size) == Ok(*dim),
+            DeclaredDim::Name(_) | DeclaredDim::Unknown => *size > 0,
+        };
+        if shape.len() != declared.len() || !shape.iter().zip(declared).enumerate().all(fits) {
+            return refuse(format!("a tensor of shape {shape:?}"));
+        }
+        // Two names are two sizes. One row fits any number of images.
+        let rows = shape.first() != Some(&1);
+        let apart = match batches {
+            (Some(DeclaredDim::Name(own)), Some(DeclaredDim::Name(images))) => own != images,
+            _ => false,
+        };
+        Ok(Self { name: input.name.clone(), value, per_image: per_image && !(rows && apart) })
+    }
+
+    /// The shape for a run of `images` images.
+    fn sizes(&self, batch: usize) -> Vec<Dim> {
+        let mut sizes = dims(self.value.shape());
+        if let Some(first) = sizes.first_mut().filter(|_| self.per_image) {
+            *first = dims(&[batch])[0];
+        }
+        sizes
+    }
+
+    /// The part of a run's value that belongs to one image.
+    pub(crate) fn row_of(&self, tensor: &Tensor, image: usize) -> Tensor {
+        let rows = image..image + 1;
+        match tensor {
+            tensor if !self.per_image => tensor.clone(),
+            Tensor::F32(array) => Tensor::F32(array.slice_axis(Axis(0), rows.into()).to_owned()),
+            Tensor::I64(array) => Tensor::I64(array.slice_axis(Axis(0), rows.into()).to_owned()),
+        }
+    }
+
+    /// The value for some of `count` images, by their numbers.
+    ///
+    /// # Errors
+    /// `Input` where the number of rows is not that of the images.
+    pub(crate) fn rows(&self, images: &[usize], count: usize) -> Result<Tensor> {
+        if !self.per_image {
+            return Ok(self.value.clone());
+        }
+        let rows = match self.value.shape().first() {
+            Some(1) => vec![0; images.len()],
+            Some(rows) if *rows == count => images.to_vec(),
+            _ => bail!(
+                Input,
+                "the input \"{}\" is given for {} images, and there are {count}; give it for one, which is \
+                 used for each, or for all of them",
+                self.name,
+                self.value.shape().first().copied().unwrap_or(0)
+            ),
+        };
+        Ok(match &self.value {
+            Tensor::F32(array) => Tensor::F32(array.select(Axis(0), &rows)),
+            Tensor::I64(array) => Tensor::I64(array.select(Axis(0), &rows)),
+        })
+    }
+}
+
+fn with_axis(value: Tensor) -> Tensor {
+    match value {
+        Tensor::F32(array) => Tensor::F32(array.insert_axis(Axis(0))),
+        Tensor::I64(array) => Tensor::I64(array.insert_axis(Axis(0))),
+    }
+}
+
+fn dims(shape: &[usize]) -> Vec<Dim> {
+    // An array of more elements than 63 bits count does not exist.
+    shape.iter().map(|size| Dim::Fixed(i64::try_from(*size).unwrap_or(i64::MAX))).collect()
+}
+
+fn list<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> String {
+    inputs.into_iter().map(signature).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,136 @@
+//! The summary of an explanation, without its maps, for JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    explanation::{Class, Deployed, Explanation, range},
+    hint::Hint,
+    targets::Target,
+    warning::Warning,
+};
+
+/// An explanation without the numbers of its maps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The version of these fields.
+    pub schema: u32,
+    /// The method.
+    pub method: &'static str,
+    /// The engine.
+    pub engine: &'static str,
+    /// The target: `argmax`, a class number, or the difference of two.
+    pub target: String,
+    /// The class that is explained; the first one of a difference.
+    pub class: Class,
+    /// The second class of a difference.
+    pub against: Option<Class>,
+    /// The classes with the largest scores, the largest first.
+    pub top: Vec<Class>,
+    /// The map of each layer.
+    pub layers: Vec<LayerSummary>,
+    /// The size of the network's input: `[height, width]`, `[length]` or `[depth, height, width]`.
+    pub input_size: Vec<usize>,
+    /// The result of the file with the engine's defaults, where it was asked for and can differ.
+    pub deployed: Option<Deployed>,
+    /// The warnings.
+    pub warnings: Vec<WarningSummary>,
+    /// The time that it took, in milliseconds.
+    pub timings_ms: TimingsSummary,
+}
+
+/// A layer and the range of its raw map.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LayerSummary {
+    /// The layer's module path, or the name of its value.
+    pub layer: String,
+    /// The value's name in the model.
+    pub value: String,
+    /// The shape of the raw map.
+    pub shape: Vec<usize>,
+    /// The smallest entry of the raw map.
+    pub raw_min: f32,
+    /// The largest entry of the raw map.
+    pub raw_max: f32,
+}
+
+/// A warning, with its hint in the words of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WarningSummary {
+    /// The id, such as `all-negative`.
+    pub id: &'static str,
+    /// The message, and what to do.
+    pub text: String,
+}
+
+/// The times of the parts of an explanation, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TimingsSummary {
+    /// Differentiating the graph; zero where the cache had the program.
+    pub differentiate: f64,
+    /// Compiling it in the engine; zero where the cache had the program.
+    pub compile: f64,
+    /// Running it.
+    pub run: f64,
+}
+
+impl Summary {
+    /// The summary of an explanation, with the `top` best classes. `words` writes a hint in the words of an interface, such as
+    /// `Hint::to_string`.
+    pub fn of(explanation: &Explanation, top: usize, words: impl Fn(&Hint) -> String) -> Self {
+        let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let timings = explanation.timings;
+        Self {
+            schema: 1,
+            method: explanation.method,
+            engine: explanation.engine,
+            target: match explanation.target {
+                Target::Argmax => "argmax".to_owned(),
+                Target::Class(class) => class.to_string(),
+                Target::Difference(a, b) => format!("{a}-{b}"),
+            },
+            class: explanation.class.clone(),
+            against: explanation.other.clone(),
+            top: explanation.top(top),
+            layers: explanation
+                .layers
+                .iter()
+                .map(|map| {
+                    let (raw_min, raw_max) = range(&map.map);
+                    LayerSummary {
+                        layer: map.layer.clone(),
+                        value: map.value.clone(),
+                        shape: map.map.shape().to_vec(),
+                        raw_min,
+                        raw_max,
+                    }
+                })
+                .collect(),
+            input_size: explanation.input_size.clone(),
+            deployed: explanation.deployed.clone(),
+            warnings: explanation
+                .warnings
+                .iter()
+                .map(|warning| WarningSummary { id: warning.id(), text: text(warning, &words) })
+                .collect(),
+            timings_ms: TimingsSummary {
+                differentiate: ms(timings.differentiate),
+                compile: ms(timings.compile),
+                run: ms(timings.run),
+            },
+        }
+    }
+}
+
+/// A warning's message, and its hint in the words of an interface.
+fn text(warning: &Warning, words: &impl Fn(&Hint) -> String) -> String {
+    match warning.hint() {
+        Some(hint) => format!("{}; {}", warning.message(), words(&hint)),
+        None => warning.message(),
+    }
+}

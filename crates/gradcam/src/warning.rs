@@ -1,0 +1,197 @@
+//! Warnings about an explanation or its model.
+
+use std::fmt;
+
+use crate::hint::Hint;
+
+/// A warning about an explanation or its model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The gradient of the score at a layer is zero.
+    ZeroGradient {
+        /// The layer.
+        layer: String,
+    },
+    /// The gradient of the score at the network's input is zero.
+    ZeroInputGradient {
+        /// The input.
+        input: String,
+    },
+    /// The map has the same value everywhere.
+    Flat {
+        /// The layer.
+        layer: String,
+    },
+    /// No value of the map is positive, so the heatmap is empty.
+    AllNegative {
+        /// The layer.
+        layer: String,
+    },
+    /// The map holds values that are not finite.
+    NotFinite {
+        /// The layer.
+        layer: String,
+    },
+    /// No pixel of a segmentation is of the class that is explained.
+    EmptyMask {
+        /// The class.
+        class: usize,
+    },
+    /// The method's rules for rectifiers change nothing, for want of one.
+    NoRelu,
+    /// The model ends in an activation, and the logit under it is explained.
+    SoftmaxOutput {
+        /// The activation's operator.
+        op: &'static str,
+    },
+    /// Nothing says how photos are prepared, so it was guessed.
+    PreprocessingGuessed {
+        /// What was guessed.
+        guess: String,
+    },
+    /// There are not as many labels as classes.
+    LabelsLeftOut {
+        /// Where the labels are from.
+        source: String,
+        /// How many there are.
+        labels: usize,
+        /// The classes of the model.
+        classes: usize,
+    },
+    /// The exporter folded a batch norm into the convolution that is explained.
+    FoldedNorm {
+        /// The convolution.
+        convolution: String,
+    },
+    /// The batch norm that was asked for is not in the file: the exporter folded it into a convolution.
+    MissingNorm {
+        /// The norm that was asked for.
+        norm: String,
+        /// The convolution.
+        convolution: String,
+    },
+    /// ONNX Runtime's defaults give other scores on this processor.
+    SaturatingKernels {
+        /// The name of the first node whose products can overflow.
+        first: String,
+        /// How many there are.
+        nodes: usize,
+    },
+}
+
+impl Warning {
+    /// The id, such as `all-negative`.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::ZeroGradient { .. } | Self::ZeroInputGradient { .. } => "zero-gradient",
+            Self::Flat { .. } => "flat",
+            Self::AllNegative { .. } => "all-negative",
+            Self::NotFinite { .. } => "not-finite",
+            Self::EmptyMask { .. } => "empty-mask",
+            Self::NoRelu => "no-relu",
+            Self::SoftmaxOutput { .. } => "softmax-output",
+            Self::PreprocessingGuessed { .. } => "preprocessing-guessed",
+            Self::LabelsLeftOut { .. } => "labels-left-out",
+            Self::FoldedNorm { .. } | Self::MissingNorm { .. } => "folded-norm",
+            Self::SaturatingKernels { .. } => "saturating-kernels",
+        }
+    }
+
+    /// Whether it is about the model, and so the same for every image.
+    pub fn is_about_model(&self) -> bool {
+        match self {
+            Self::ZeroGradient { .. }
+            | Self::ZeroInputGradient { .. }
+            | Self::Flat { .. }
+            | Self::AllNegative { .. }
+            | Self::NotFinite { .. }
+            | Self::EmptyMask { .. } => false,
+            Self::NoRelu
+            | Self::SoftmaxOutput { .. }
+            | Self::PreprocessingGuessed { .. }
+            | Self::LabelsLeftOut { .. }
+            | Self::FoldedNorm { .. }
+            | Self::MissingNorm { .. }
+            | Self::SaturatingKernels { .. } => true,
+        }
+    }
+
+    /// What a caller can do about it, where that depends on the interface.
+    pub fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::PreprocessingGuessed { .. } => Some(Hint::GivePreprocessing),
+            Self::LabelsLeftOut { .. } => Some(Hint::GiveLabels),
+            _ => None,
+        }
+    }
+
+    /// The message, without the hint.
+    pub fn message(&self) -> String {
+        match self {
+            Self::ZeroGradient { layer } => format!(
+                "the score does not depend on layer \"{layer}\" here: its gradient is zero; choose another layer"
+            ),
+            Self::ZeroInputGradient { input } => format!(
+                "the score does not depend on the input \"{input}\" here: its gradient is zero everywhere"
+            ),
+            Self::Flat { layer } => {
+                format!("the map at layer \"{layer}\" has the same value everywhere")
+            }
+            Self::AllNegative { layer } => format!(
+                "every value of the map at layer \"{layer}\" is negative: all of it speaks against the target, and \
+                 the heatmap is empty; the raw map has the values"
+            ),
+            Self::NotFinite { layer } => {
+                format!("the map at layer \"{layer}\" holds values that are not finite")
+            }
+            Self::EmptyMask { class } => {
+                format!("no pixel is of class {class}; its score is summed over all pixels")
+            }
+            Self::NoRelu => "the model holds no Relu, and no Clip from 0, so this is the plain gradient, that of \
+                             saliency"
+                .to_owned(),
+            Self::SoftmaxOutput { op } => {
+                format!("the model ends in {op}; the score that is explained is the logit under it")
+            }
+            Self::PreprocessingGuessed { guess } => format!(
+                "guessed how photos are prepared, because neither the model nor a file beside it says: {guess}; if \
+                 the model was trained differently its answers are wrong"
+            ),
+            Self::LabelsLeftOut { source, labels, classes } => format!(
+                "{source} has {labels} labels, but the model has {classes} classes, so classes are shown by number"
+            ),
+            Self::FoldedNorm { convolution } => format!(
+                "the exporter folded a batch norm into the convolution \"{convolution}\", so the map is of the norm's \
+                 output; export with the norms kept to see the convolution's own"
+            ),
+            Self::MissingNorm { norm, convolution } => format!(
+                "nothing in the file is called \"{norm}\"; the map is of the output of the convolution \
+                 \"{convolution}\", into which the exporter folded a batch norm"
+            ),
+            Self::SaturatingKernels { first, nodes } => {
+                let which = match nodes {
+                    1 => format!("node \"{first}\""),
+                    count => format!("{count} nodes, \"{first}\" first,"),
+                };
+                format!(
+                    "a program that runs this file in ONNX Runtime gets other scores on this processor: by default its \
+                     kernels add pairs of 8-bit products in 16 bits, which {which} can overflow; the scores here are \
+                     those that the file says. Quantize with reduce_range=True or to uint8 weights, or set the \
+                     session entry session.x64quantprecision to 1"
+                )
+            }
+        }
+    }
+}
+
+/// The message, and the hint in the words of this crate.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())?;
+        match self.hint() {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}

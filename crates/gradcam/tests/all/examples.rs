@@ -1,0 +1,73 @@
+//! The examples do what they say.
+
+#![expect(clippy::duplicate_mod, reason = "each example loads the photo by itself")]
+
+#[path = "../../examples/ablate.rs"]
+mod ablate;
+#[path = "../../examples/clip_gradients.rs"]
+mod clip_gradients;
+#[path = "../../examples/hooks.rs"]
+mod hooks;
+
+use ndarray::{Array2, Array4};
+use ndarray_npy::{read_npy, write_npy};
+
+#[test]
+fn the_map_of_hooks_is_that_of_grad_cam() {
+    let difference = hooks::difference().expect("a map");
+    assert!(difference <= 1e-5, "{difference:.1e}");
+}
+
+#[test]
+fn hooks_writes_the_map_of_a_class() {
+    let folder = std::env::temp_dir().join(format!("gradcam-hooks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/../gradcam-cli/assets");
+    let case = &testkit::lite0()[0];
+    let photo = format!("networks/{}_224.png", case.photo);
+    let photo = gradcam::image::Photo::open(testkit::fixture(&photo), &Default::default());
+    let photo = photo.expect("a fixture");
+    let x = Array4::from_shape_fn((1, 3, 224, 224), |(_, c, y, x)| {
+        (f32::from(photo.rgb()[(y * 224 + x) * 3 + c]) - 127.0) / 128.0
+    });
+    write_npy(path("x.npy"), &x).expect("a file");
+    let model = format!("{assets}/efficientnet_lite0.onnx");
+    let args = [model, path("x.npy"), "blocks.4.2".to_owned(), path("map.npy")];
+    let with_class = [&args[..], &[case.class.to_string()]].concat();
+    hooks::write(&with_class).expect("a map");
+    let map: Array2<f32> = read_npy(path("map.npy")).expect("a map");
+    let numbers: Vec<f32> = map.iter().copied().collect();
+    let error = testkit::largest_error(&numbers, &case.layers["blocks.4.2"].gradcam.data);
+    assert!(error <= 1e-4, "{error:.1e}");
+    // Without a class it is the one with the largest score.
+    hooks::write(&args).expect("a map");
+    let scores = &case.logits.data;
+    let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    let same = read_npy::<_, Array2<f32>>(path("map.npy")).expect("a map") == map;
+    assert_eq!(same, best == Some(case.class));
+    assert!(hooks::write(&args[..3]).expect_err("too few").to_string().starts_with("usage"));
+    std::fs::remove_dir_all(folder).expect("the folder");
+}
+
+#[test]
+fn scores_fall_by_what_the_ablated_channel_gave() {
+    let (whole, label, ablations) = ablate::ablations().expect("scores");
+    assert_eq!(label, "espresso");
+    assert_eq!(ablations.len(), 5);
+    for ablate::Ablation { channel, estimate, score } in ablations {
+        assert!(estimate > 0.01, "channel {channel}: {estimate}");
+        let error = (whole - score - estimate).abs();
+        assert!(error <= 1e-4 * whole, "channel {channel}: {score} of {whole}, {estimate}");
+    }
+}
+
+#[test]
+fn clipped_gradients_have_lower_peaks() {
+    let (plain, clipped) = clip_gradients::gradients(0.1).expect("gradients");
+    assert_eq!(plain.shape(), [1, 3, 224, 224]);
+    let (high, low) = (clip_gradients::largest(&plain), clip_gradients::largest(&clipped));
+    assert!(low < high, "{low} of {high}");
+    let (same, _) = clip_gradients::gradients(1.0).expect("gradients");
+    assert_eq!(same, plain, "nothing is beyond its own largest entry");
+}

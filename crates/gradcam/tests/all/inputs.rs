@@ -1,0 +1,235 @@
+//! Networks that take more than one float photo, against float64 PyTorch, on every engine.
+
+use std::fs;
+
+use gradcam::{
+    Explainer, ExplainerBuilder, Model, Target,
+    engine::{EngineKind, Tensor},
+    ndarray::{ArrayD, Axis, Slice},
+};
+use onnx_grad::{
+    Dim, Fact,
+    graph::declare,
+    proto::{ModelProto, tensor_proto::DataType},
+};
+use prost::Message;
+use testkit::{InputCase, InputValue, fixture, input_cases, largest_error};
+
+use crate::common;
+use crate::one_each::OneEach;
+
+/// What an engine refuses, and what it says. A network that runs all the same is an error.
+const REFUSED: &[(EngineKind, &str, &str)] =
+    &[(EngineKind::Rten, "volume", "it has 3 spatial axes; rten takes 1 and 2")];
+
+fn open(name: &str) -> Model {
+    Model::open(fixture(&format!("inputs/{name}.onnx"))).expect(name)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the numbers are of the declared type")]
+fn floats(value: &InputValue) -> ArrayD<f32> {
+    let numbers = value.data.iter().map(|number| *number as f32).collect();
+    ArrayD::from_shape_vec(value.shape.as_slice(), numbers).expect("an input")
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers")]
+fn tensor(value: &InputValue) -> Tensor {
+    match value.dtype.starts_with("float") {
+        true => floats(value).into(),
+        false => floats(value).mapv(|number| number as i64).into(),
+    }
+}
+
+fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
+    builder.engine(kind).library_places(common::library())
+}
+
+/// An explainer of some layers, with all inputs given but the image, of the images of that range.
+fn explainer(name: &str, case: &InputCase, kind: EngineKind, images: Slice) -> Explainer {
+    let builder = Explainer::builder(open(name)).layers(case.layers.keys());
+    let given = case.inputs.iter().filter(|(name, _)| *name != "image");
+    let builder = given.fold(on(kind, builder), |builder, (name, value)| {
+        let rows = value.shape.first() == Some(&case.classes.len());
+        builder.input(
+            name,
+            match tensor(value) {
+                Tensor::F32(array) if rows => array.slice_axis(Axis(0), images).to_owned().into(),
+                Tensor::I64(array) if rows => array.slice_axis(Axis(0), images).to_owned().into(),
+                whole => whole,
+            },
+        )
+    });
+    builder.build().expect(name)
+}
+
+/// What is wrong with the maps of one network on one engine, of the whole batch and of each image alone.
+fn wrong(name: &str, case: &InputCase, kind: EngineKind) -> gradcam::Result<Vec<String>> {
+    let image = floats(&case.inputs["image"]);
+    let targets: Vec<Target> = case.classes.iter().map(|&class| Target::Class(class)).collect();
+    let whole = explainer(name, case, kind, Slice::from(..));
+    let explained = whole.explain_one_each(image.view(), &targets)?;
+    let mut wrong = Vec::new();
+    let mut check = |what: String, got: Vec<f32>, want: &[f64]| {
+        let error = largest_error(&got, want);
+        if error > case.bound {
+            wrong.push(format!("{what}: {error:.1e}"));
+        }
+    };
+    let scores = explained.iter().flat_map(|e| e.scores.iter().copied()).collect();
+    check("scores".to_owned(), scores, &case.scores.data);
+    for (at, target) in targets.iter().enumerate() {
+        // Alone it has the same map, also where the model fixes the batch.
+        let one = Slice::from(at..=at);
+        let alone = explainer(name, case, kind, one);
+        let alone = alone.explain_one_each(image.slice_axis(Axis(0), one), &[*target])?;
+        for (place, (layer, want)) in case.layers.iter().enumerate() {
+            let size = want.data.len() / want.shape[0];
+            for (how, got) in [("batch", &explained[at]), ("alone", &alone[0])] {
+                let map = &got.layers[place].map;
+                assert_eq!(map.shape(), &want.shape[1..], "{name} at {layer}");
+                let what = format!("{layer} of image {at}, {how}");
+                check(what, map.iter().copied().collect(), &want.data[at * size..][..size]);
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+#[test]
+fn maps_equal_float64_pytorch() {
+    let mut all = Vec::new();
+    for (name, case) in input_cases() {
+        for kind in EngineKind::ALL {
+            let refused = REFUSED.iter().find(|(engine, of, _)| *engine == kind && *of == name);
+            match (wrong(&name, &case, kind), refused) {
+                (Ok(wrong), None) => {
+                    all.extend(wrong.iter().map(|wrong| format!("{name} on {kind}, {wrong}")));
+                }
+                (Err(error), Some((.., phrase))) if error.to_string().contains(phrase) => {}
+                (Ok(_), Some(_)) => all.push(format!("{name} runs on {kind}")),
+                (Err(error), _) => all.push(format!("{name} on {kind}: {error}")),
+            }
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn the_default_layer_is_that_of_the_image() {
+    for (name, case) in input_cases() {
+        let given = case.inputs.iter().filter(|(name, _)| *name != "image");
+        let builder = given.fold(Explainer::builder(open(&name)), |builder, (name, value)| {
+            builder.input(name, tensor(value))
+        });
+        let listed = builder.layer_list().expect("a list");
+        let explainer = builder.build().expect(&name);
+        let (default, _) = explainer.layers().next().expect("a layer");
+        assert!(default.contains("late"), "{name}: {default}");
+        let listed = listed.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
+        assert_eq!(listed, Some(default), "{name}");
+    }
+}
+
+#[test]
+fn a_value_without_a_batch_is_used_for_each_image() {
+    let case = &input_cases()["two_branches"];
+    let image = floats(&case.inputs["image"]);
+    let features = floats(&case.inputs["features"]);
+    let row = features.index_axis(Axis(0), 0).to_owned();
+    for kind in EngineKind::ALL {
+        let maps = |value: ArrayD<f32>| {
+            let builder = on(kind, Explainer::builder(open("two_branches")));
+            let explainer = builder.input("features", value).build().expect("an explainer");
+            let explained = explainer.explain_one_each(image.view(), &[Target::Class(1); 2]);
+            let maps = explained.expect("maps").into_iter();
+            maps.map(|e| e.layers[0].map.clone()).collect::<Vec<_>>()
+        };
+        let both = ndarray::stack![Axis(0), row, row];
+        assert_eq!(maps(row.clone()), maps(both.clone()));
+        assert_eq!(maps(row.clone().insert_axis(Axis(0))), maps(both));
+    }
+}
+
+#[test]
+fn an_input_gets_another_value() {
+    let case = &input_cases()["two_branches"];
+    let image = floats(&case.inputs["image"]);
+    let features = floats(&case.inputs["features"]);
+    let row = |at: usize| features.index_axis(Axis(0), at).to_owned();
+    for kind in EngineKind::ALL {
+        let of = |row: ArrayD<f32>| {
+            let builder = on(kind, Explainer::builder(open("two_branches")));
+            builder.input("features", row).build().expect("an explainer")
+        };
+        let map = |explainer: &Explainer| {
+            let one = image.slice_axis(Axis(0), Slice::from(..1));
+            let explained = explainer.explain_one_each(one, &[Target::Class(1)]).expect("a map");
+            (explained[0].layers[0].map.clone(), explained[0].timings.compile)
+        };
+        let mut explainer = of(row(0));
+        let (before, _) = map(&explainer);
+        assert!(explainer.set_input("feature", row(1)).is_err());
+        assert_eq!(map(&explainer).0, before, "a failure changes nothing");
+        explainer.set_input("features", row(1)).expect("another value");
+        let (after, compile) = map(&explainer);
+        assert_eq!(after, map(&of(row(1))).0);
+        assert_ne!(after, before);
+        assert!(compile.is_zero(), "the graph is kept");
+    }
+}
+
+#[test]
+fn any_number_of_images_for_a_fixed_batch() {
+    let case = &input_cases()["photo_uint8"];
+    let image = floats(&case.inputs["image"]);
+    // Six images for a model of four, each for its own class.
+    let order = [0, 1, 2, 3, 0, 2];
+    let six = image.select(Axis(0), &order);
+    let classes = order.map(|at| Target::Class(case.classes[at]));
+    for kind in EngineKind::ALL {
+        let explainer = explainer("photo_uint8", case, kind, Slice::from(..));
+        let explained = explainer.explain_one_each(six.view(), &classes).expect("maps");
+        assert_eq!(explained.len(), 6);
+        for ((explained, at), target) in explained.iter().zip(order).zip(classes) {
+            assert_eq!(explained.target, target);
+            for (place, want) in case.layers.values().enumerate() {
+                let size = want.data.len() / want.shape[0];
+                let map: Vec<f32> = explained.layers[place].map.iter().copied().collect();
+                let error = largest_error(&map, &want.data[at * size..][..size]);
+                assert!(error <= case.bound, "image {at} on {kind}: {error:.1e}");
+            }
+        }
+        let half = six.mapv(|number| number + 0.5);
+        let message = explainer.explain_one_each(half.view(), &classes).expect_err("no integers");
+        assert!(message.to_string().contains("takes uint8"), "{message}");
+    }
+}
+
+#[test]
+fn types_that_an_engine_lacks_are_refused_by_name() {
+    for elem in [DataType::Uint16, DataType::Int16, DataType::Uint32, DataType::Uint64] {
+        let bytes = fs::read(fixture("inputs/photo_int32.onnx")).expect("a fixture");
+        let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
+        let graph = proto.graph.as_mut().expect("a graph");
+        let batch = [Dim::Batch(1), Dim::Fixed(3), Dim::Fixed(12), Dim::Fixed(18)];
+        graph.input = vec![declare("image", &Fact::new(elem, batch))];
+        let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+        let case = &input_cases()["photo_int32"];
+        let image = floats(&case.inputs["image"]);
+        let map = |kind| {
+            let explainer = on(kind, Explainer::builder(model.clone())).build()?;
+            let explained =
+                explainer.explain_one_each(image.view(), &[Target::Class(case.classes[0]); 2]);
+            explained
+                .map(|explained| explained[0].layers[0].map.iter().copied().collect::<Vec<_>>())
+        };
+        let error = map(EngineKind::Rten).expect_err("rten").to_string();
+        let phrase =
+            format!("\"image\" (input): rten has no tensors of type {}", elem.numpy_name());
+        assert!(error.contains(&phrase), "{error}");
+        let want = &case.layers["trunk.late"].data;
+        let error =
+            largest_error(&map(EngineKind::OnnxRuntime).expect("a map"), &want[..want.len() / 2]);
+        assert!(error <= case.bound, "{elem:?}: {error:.1e}");
+    }
+}

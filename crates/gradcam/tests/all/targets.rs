@@ -1,0 +1,248 @@
+//! Targets and methods on networks that are worked out by hand.
+
+use gradcam::{Explainer, Explanation, Method, Model, Target, engine::EngineKind};
+use ndarray::{Array4, ArrayD, array};
+use onnx_grad::{
+    Dim, Fact, attrs,
+    graph::declare,
+    proto::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+        tensor_proto::DataType,
+    },
+};
+use prost::Message;
+
+use crate::common;
+use crate::one_each::OneEach;
+
+fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        op_type: Some(op.to_owned()),
+        name: Some(format!("/{output}/{op}")),
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute,
+        ..NodeProto::default()
+    }
+}
+
+fn constant(name: &str, dims: &[i64], numbers: &[f32]) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Float as i32),
+        dims: dims.to_vec(),
+        float_data: numbers.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+/// x [N, 2, 2, 2] → a = Relu(x) → the given nodes → `output`.
+fn model(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> Model {
+    let shape = [Dim::Batch(1), Dim::Fixed(2), Dim::Fixed(2), Dim::Fixed(2)];
+    let relu = node("Relu", &["x"], "a", vec![]);
+    let graph = GraphProto {
+        node: [vec![relu], nodes].concat(),
+        initializer,
+        input: vec![declare("x", &Fact::new(DataType::Float, shape))],
+        output: vec![declare(output, &Fact { elem: DataType::Float, ..Fact::default() })],
+        ..GraphProto::default()
+    };
+    let proto = ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    Model::from_bytes(proto.encode_to_vec()).expect("a model")
+}
+
+/// Two channels of a 2×2 feature map.
+fn input() -> Array4<f32> {
+    array![[[[1.0, 2.0], [0.0, 3.0]], [[4.0, 0.0], [2.0, 2.0]]]]
+}
+
+/// A linear layer on the flattened map: y_k = Σ w[k, c, i, j]·a[c, i, j].
+fn linear(weights: &[f32]) -> Model {
+    let classes = i64::try_from(weights.len() / 8).expect("a number");
+    let nodes = vec![
+        node("Flatten", &["a"], "f", vec![]),
+        node("Gemm", &["f", "w"], "y", vec![attrs::int("transB", 1)]),
+    ];
+    model(nodes, vec![constant("w", &[classes, 8], weights)], "y")
+}
+
+fn explain(model: &Model, kind: EngineKind, method: &str, target: Target) -> Explanation {
+    let builder =
+        Explainer::builder(model.clone()).layer("a").method(method.parse().expect("a method"));
+    let builder = match kind {
+        EngineKind::OnnxRuntime => builder.engine(kind).library_places(common::library()),
+        _ => builder,
+    };
+    let explainer = builder.build().expect("an explainer");
+    explainer.explain_one_each(input().view().into_dyn(), &[target]).expect("a map").remove(0)
+}
+
+fn map(explanation: &Explanation) -> ArrayD<f32> {
+    explanation.layers[0].map.to_owned()
+}
+
+/// One map for each method, worked out by hand. The gradient of class 0 is its weights:
+/// g = [[[1, −1], [2, 2]], [[−3, 1], [0, 0]]], a = [[[1, 2], [0, 3]], [[4, 0], [2, 2]]].
+#[test]
+fn each_method_on_a_map_of_two_by_two() {
+    let model =
+        linear(&[1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    for kind in EngineKind::ALL {
+        // w = (1 − 1 + 2 + 2)/4 = 1 and (−3 + 1)/4 = −½: map = a_0 − ½·a_1.
+        let grad_cam = explain(&model, kind, "gradcam", Target::Class(0));
+        assert_eq!(grad_cam.layers[0].weights[..], [1.0, -0.5]);
+        assert_eq!(map(&grad_cam), array![[-1.0, 2.0], [-1.0, 2.0]].into_dyn());
+        // Σ_k g_k a_k: [1 − 12, −2 + 0], [0 + 0, 6 + 0].
+        let hires_cam = explain(&model, kind, "hirescam", Target::Class(0));
+        assert_eq!(map(&hires_cam), array![[-11.0, -2.0], [0.0, 6.0]].into_dyn());
+        // Σ_k relu(g_k) a_k: [1 + 0, 0 + 0], [0 + 0, 6 + 0].
+        let layer_cam = explain(&model, kind, "layercam", Target::Class(0));
+        assert_eq!(map(&layer_cam), array![[1.0, 0.0], [0.0, 6.0]].into_dyn());
+    }
+}
+
+#[test]
+fn a_binary_models_classes_are_the_logit_and_its_negative() {
+    let weights = [1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0];
+    let reshaped = |tail: Vec<i64>| {
+        let mut one = linear(&weights).proto().clone();
+        let graph = one.graph.as_mut().expect("a graph");
+        graph.node.push(node("Reshape", &["y", "shape"], "z", vec![]));
+        graph.initializer.push(TensorProto {
+            name: Some("shape".to_owned()),
+            data_type: Some(DataType::Int64 as i32),
+            dims: vec![i64::try_from(tail.len()).expect("a number")],
+            int64_data: tail,
+            ..TensorProto::default()
+        });
+        graph.output = vec![declare("z", &Fact { elem: DataType::Float, ..Fact::default() })];
+        Model::from_bytes(one.encode_to_vec()).expect("a model")
+    };
+    // y = 1·1 − 1·2 + 0 + 2·3 − 3·4 + 0 = −7: class 0.
+    for model in [linear(&weights), reshaped(vec![-1]), reshaped(vec![-1, 1, 1, 1])] {
+        for kind in EngineKind::ALL {
+            let one = explain(&model, kind, "gradcam", Target::Class(1));
+            let zero = explain(&model, kind, "gradcam", Target::Class(0));
+            assert_eq!(one.scores[..], [7.0, -7.0]);
+            assert!((one.probabilities[1] - 1.0 / (1.0 + 7f32.exp())).abs() < 1e-7);
+            assert_eq!(map(&one), array![[-1.0, 2.0], [-1.0, 2.0]].into_dyn());
+            assert_eq!(map(&zero), map(&one).mapv(|v| -v));
+            let argmax = explain(&model, kind, "gradcam", Target::Argmax);
+            assert_eq!((argmax.class.index, map(&argmax)), (0, map(&zero)));
+            // The difference of the two is twice the logit.
+            let difference = explain(&model, kind, "gradcam", Target::Difference(1, 0));
+            assert_eq!(map(&difference), map(&one).mapv(|v| 2.0 * v));
+        }
+    }
+}
+
+/// Two classes with the same weights: the first of equal scores is the arg-max.
+#[test]
+fn the_first_of_equal_scores_is_explained() {
+    let row = [1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 5.0, 5.0];
+    let model = linear(&[[0.0; 8], row, row, [0.0; 8]].concat());
+    for kind in EngineKind::ALL {
+        assert_eq!(explain(&model, kind, "gradcam", Target::Argmax).class.index, 1, "{kind}");
+    }
+}
+
+#[test]
+fn the_logits_under_a_last_softmax_or_sigmoid_are_explained() {
+    let weights: Vec<f32> = (0u8..24).map(|i| f32::from(i % 7) - 3.0).collect();
+    let plain = linear(&weights);
+    for op in ["Softmax", "LogSoftmax", "Sigmoid"] {
+        let mut proto = plain.proto().clone();
+        let graph = proto.graph.as_mut().expect("a graph");
+        graph.node.push(node(op, &["y"], "p", vec![]));
+        graph.output = vec![declare("p", &Fact { elem: DataType::Float, ..Fact::default() })];
+        let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+        for kind in EngineKind::ALL {
+            let under = explain(&model, kind, "hirescam", Target::Class(2));
+            assert_eq!(
+                map(&under),
+                map(&explain(&plain, kind, "hirescam", Target::Class(2))),
+                "{op}"
+            );
+            assert!(under.warnings.iter().any(|w| w.id() == "softmax-output"), "{op}");
+            let sum: f32 = under.probabilities.iter().sum();
+            assert_eq!((sum - 1.0).abs() < 1e-5, op != "Sigmoid", "{op}: {sum}");
+        }
+    }
+}
+
+/// Scores [N, 2, 2, 2] by a 1×1 convolution: class k is the sum of its scores where it is the largest.
+#[test]
+fn a_segmentation_is_explained_where_the_class_wins() {
+    let nodes = vec![node(
+        "Conv",
+        &["a", "w"],
+        "y",
+        vec![attrs::ints("strides", &[1, 1]), attrs::ints("dilations", &[1, 1])],
+    )];
+    // y_0 = a_0, y_1 = a_1: class 0 wins at (0, 1) and (1, 1), class 1 at (0, 0) and (1, 0).
+    let model = model(nodes, vec![constant("w", &[2, 2, 1, 1], &[1.0, 0.0, 0.0, 1.0])], "y");
+    for kind in EngineKind::ALL {
+        // g_0 is 1 at the two pixels of class 0, else 0: HiResCAM is a_0 there.
+        let zero = explain(&model, kind, "hirescam", Target::Class(0));
+        assert_eq!(map(&zero), array![[0.0, 2.0], [0.0, 3.0]].into_dyn(), "{kind}");
+        let one = explain(&model, kind, "hirescam", Target::Class(1));
+        assert_eq!(map(&one), array![[4.0, 0.0], [2.0, 0.0]].into_dyn(), "{kind}");
+        // Both have two pixels: the first is the image's class.
+        assert_eq!(explain(&model, kind, "hirescam", Target::Argmax).class.index, 0);
+    }
+}
+
+#[test]
+fn the_default_layer_lies_before_a_transposed_convolution_that_makes_the_scores() {
+    let weights = constant("w", &[2, 3, 2, 2], &[0.5; 24]);
+    let strides = vec![attrs::ints("strides", &[2, 2])];
+    let up = node("ConvTranspose", &["a", "w"], "y", strides);
+    let model = model(vec![up], vec![weights], "y");
+    let explainer = Explainer::builder(model).build().expect("an explainer");
+    let values: Vec<_> = explainer.layers().map(|(_, value)| value).collect();
+    assert_eq!(values, ["a"]);
+}
+
+#[test]
+fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
+    let nodes = vec![node(
+        "Conv",
+        &["a", "w", "b"],
+        "y",
+        vec![attrs::ints("strides", &[1, 1]), attrs::ints("dilations", &[1, 1])],
+    )];
+    let weights = vec![
+        constant("w", &[2, 2, 1, 1], &[1.0, 0.0, 0.0, 1.0]),
+        constant("b", &[2], &[0.0, -100.0]),
+    ];
+    let model = model(nodes, weights, "y");
+    for kind in EngineKind::ALL {
+        let never = explain(&model, kind, "hirescam", Target::Class(1));
+        assert_eq!(map(&never), array![[4.0, 0.0], [2.0, 2.0]].into_dyn(), "{kind}");
+        assert!(never.warnings.iter().any(|w| w.id() == "empty-mask"));
+        let always = explain(&model, kind, "hirescam", Target::Class(0));
+        assert!(always.warnings.iter().all(|w| w.id() != "empty-mask"));
+    }
+}
+
+#[test]
+fn warnings_say_what_a_map_hides() {
+    let ids = |weights: &[f32]| -> Vec<&'static str> {
+        let explanation = explain(&linear(weights), EngineKind::Rten, "gradcam", Target::Class(0));
+        explanation.warnings.iter().map(|warning| warning.id()).collect()
+    };
+    assert_eq!(ids(&[[0.0; 8], [1.0; 8]].concat()), ["zero-gradient"]);
+    assert_eq!(ids(&[[-1.0; 8], [1.0; 8]].concat()), ["all-negative"]);
+    assert!(ids(&[[1.0; 8], [2.0; 8]].concat()).is_empty());
+}
+
+#[test]
+fn an_unknown_method_lists_those_there_are() {
+    let message = "gradcamm".parse::<Method>().expect_err("no method").to_string();
+    assert!(message.contains("gradcam, hirescam, gradcam++, layercam"), "{message}");
+}

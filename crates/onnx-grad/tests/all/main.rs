@@ -1,0 +1,6 @@
+//! The tests of the crate in one program.
+
+#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+
+mod emitted;
+mod model;
