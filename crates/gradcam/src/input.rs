@@ -82,7 +82,7 @@ impl ImageInput {
 
     /// Refuses inputs that hold neither floats nor integers.
     pub(crate) fn check_type(&self) -> Result<()> {
-        if !self.elem.is_float() && (self.elem == DataType::Bool || range(self.elem).is_none()) {
+        if !self.elem.is_float() && (self.elem == DataType::Bool || self.elem.range().is_none()) {
             bail!(
                 Input,
                 "the model's input \"{}\" takes {}; only inputs of floats or integers can be explained",
@@ -115,7 +115,7 @@ impl ImageInput {
     #[expect(clippy::cast_possible_truncation, reason = "checked: what is not exact is refused")]
     #[expect(clippy::cast_precision_loss, reason = "checked likewise")]
     pub(crate) fn integers(&self, x: &ArrayViewD<'_, f32>) -> Result<Option<ArrayD<i64>>> {
-        let Some((least, most)) = range(self.elem) else { return Ok(None) };
+        let Some((least, most)) = self.elem.range() else { return Ok(None) };
         let fits = |number: f32| {
             let whole = number as i64;
             whole as f32 == number && (least..=most).contains(&whole)
@@ -176,22 +176,6 @@ pub(crate) fn signature(input: &Input) -> String {
         format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
     });
     format!("\"{}\" ({elem} {shape})", input.name)
-}
-
-/// The least and the largest number of a type of integers or booleans.
-pub(crate) fn range(elem: DataType) -> Option<(i64, i64)> {
-    Some(match elem {
-        DataType::Bool => (0, 1),
-        DataType::Uint8 => (0, u8::MAX.into()),
-        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
-        DataType::Uint16 => (0, u16::MAX.into()),
-        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Uint32 => (0, u32::MAX.into()),
-        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
-        DataType::Uint64 => (0, i64::MAX),
-        DataType::Int64 => (i64::MIN, i64::MAX),
-        _ => return None,
-    })
 }
 
 /// The shape of a prepared photo, with sides of 224 where they depend on the photo.

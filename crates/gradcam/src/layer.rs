@@ -17,7 +17,11 @@ mod view;
 
 use std::collections::{BTreeMap, HashSet};
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    closest,
+    graph::{Graph, NodeId, ValueId},
+    op,
+};
 
 use crate::{Result, error::bail, warning::Warning};
 
@@ -196,10 +200,7 @@ impl Layers {
         };
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
-        let closest = match closest(name, names.chain(values)).as_slice() {
-            [] => String::new(),
-            names => format!("; closest: {}", names.join(", ")),
-        };
+        let closest = closest::hint(name, names.chain(values));
         let parent = name.rsplit_once('.').map(|(parent, _)| parent);
         let inside = match parent.filter(|parent| self.is_module(parent)) {
             Some(parent) => format!(
@@ -349,7 +350,7 @@ fn leaving_a_module(
         }
         let [reader] = graph.consumers(at) else { return value };
         let moved = graph.node_outputs(*reader).first().copied().flatten();
-        match moved.filter(|moved| attention::moves(graph.node(*reader)) && shows(*moved)) {
+        match moved.filter(|moved| op::traits(graph.node(*reader)).moves() && shows(*moved)) {
             Some(moved) => at = moved,
             None => return value,
         }
@@ -362,33 +363,4 @@ fn kind(graph: &Graph, nodes: &[NodeId]) -> String {
         [one] => graph.node(*one).op().to_owned(),
         many => format!("{} nodes", many.len()),
     }
-}
-
-/// Up to three names that are close to a wrong one.
-fn closest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut ranked: Vec<(usize, &str)> = names.map(|name| (distance(wrong, name), name)).collect();
-    ranked.sort_unstable();
-    ranked.dedup();
-    let limit = wrong.chars().count() / 2 + 1;
-    ranked
-        .iter()
-        .filter(|(far, _)| *far <= limit)
-        .take(3)
-        .map(|(_, n)| format!("\"{n}\""))
-        .collect()
-}
-
-/// The Levenshtein distance between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
 }

@@ -1,7 +1,9 @@
 //! Names that are like one that does not exist.
 
-/// ` ; closest: "a", "b"`, or nothing where no name is like the wanted one.
-pub(crate) fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+use std::collections::HashSet;
+
+/// `; closest: "a", "b"`, or nothing where no name is like the wanted one.
+pub fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     let close = closest(wanted, names);
     match close.is_empty() {
         true => String::new(),
@@ -15,9 +17,10 @@ pub(crate) fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> St
 /// Up to three names, the most alike first, the earlier first among equals.
 fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let limit = wanted.chars().count() / 3 + 1;
+    let mut seen = HashSet::new();
     let inside = |name: &str| !wanted.is_empty() && name.contains(wanted);
     let mut rated: Vec<(usize, &str)> = names
-        .filter(|name| !name.is_empty())
+        .filter(|name| !name.is_empty() && seen.insert(*name))
         .filter_map(|name| match distance(wanted, name, limit) {
             Some(distance) => Some((distance, name)),
             None => inside(name).then_some((limit + 1, name)),
@@ -29,21 +32,12 @@ fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a st
 
 /// The number of letters to insert, drop or replace, case ignored; `None` beyond the limit.
 fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<_>>();
-    let (a, b) = (lower(a), lower(b));
-    if a.len().abs_diff(b.len()) > limit {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    // A file may have names of any length, which are not compared letter by letter.
+    if a.chars().count().abs_diff(b.chars().count()) > limit {
         return None;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= limit)
+    Some(strsim::levenshtein(&a, &b)).filter(|distance| *distance <= limit)
 }
 
 #[cfg(test)]
@@ -52,7 +46,8 @@ mod tests {
 
     #[test]
     fn the_closest_names_come_first() {
-        let names = ["layer4.1", "layer4.2", "layer3.2", "fc", "/layer4.3/conv1/Conv_output_0"];
+        let names =
+            ["layer4.1", "layer4.2", "layer4.1", "layer3.2", "fc", "/layer4.3/conv1/Conv_output_0"];
         let hint = |wanted| hint(wanted, names.iter().copied());
         assert_eq!(hint("layer4.3"), r#"; closest: "layer4.1", "layer4.2", "layer3.2""#);
         assert_eq!(hint("FC"), r#"; closest: "fc""#);

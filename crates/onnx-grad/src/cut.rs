@@ -102,15 +102,7 @@ pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<Val
 /// The values that depend on an input: everything that is computed from one, except what is known
 /// before anything runs, such as shapes of fixed sizes.
 pub fn varying(graph: &Graph) -> HashSet<ValueId> {
-    let mut varying: HashSet<ValueId> = graph.inputs().iter().copied().collect();
-    for (id, _) in graph.nodes() {
-        let mut read = graph.node_inputs(id).iter().flatten().chain(graph.node_captures(id));
-        if read.any(|value| varying.contains(value)) {
-            let made = graph.node_outputs(id).iter().flatten().copied();
-            varying.extend(made.filter(|&value| !Part::is_known(graph, value)));
-        }
-    }
-    varying
+    graph.downstream(graph.inputs().iter().copied(), |value| !Part::is_known(graph, value))
 }
 
 #[cfg(test)]

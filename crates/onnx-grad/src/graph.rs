@@ -3,11 +3,17 @@
 //! The nodes are the ONNX messages themselves. The nodes of the model are never edited, further ones
 //! are only appended.
 
+mod declared;
+mod walk;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use declared::{Input, declare, inputs, is_read};
+use declared::{complete, initializer_fact, input_fact};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
-    facts::{self, DeclaredDim, Dim, Fact},
+    facts::{self, Dim, Fact},
     inline::Names,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
@@ -415,136 +421,4 @@ impl Graph {
             Origin::Input | Origin::Node(_) => None,
         }
     }
-}
-
-/// An input of a model, as the model declares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Its name.
-    pub name: String,
-    /// Element type; `Undefined` where the model gives none.
-    pub elem: DataType,
-    /// Its dims; `None` where the model gives no shape.
-    pub dims: Option<Vec<DeclaredDim>>,
-}
-
-/// The inputs of a model, initializers not counted: those are defaults, which older files list too.
-pub fn inputs(model: &Model) -> Vec<Input> {
-    let body = model.graph();
-    let constants: HashSet<&str> = body.initializer.iter().map(TensorProto::label).collect();
-    let inputs = body.input.iter().filter_map(|info| {
-        let name = info.name.clone().unwrap_or_default();
-        let (elem, dims) = facts::declared(info).unwrap_or((DataType::Undefined, None));
-        (!constants.contains(name.as_str())).then_some(Input { name, elem, dims })
-    });
-    inputs.collect()
-}
-
-/// Whether a node of a model reads a value, or it is an output.
-pub fn is_read(model: &Model, value: &str) -> bool {
-    let body = model.graph();
-    let reads = |node: &NodeProto| {
-        let mut captured = HashSet::new();
-        crate::inline::captured_names(node, &mut captured);
-        node.input.iter().any(|name| name == value) || captured.contains(value)
-    };
-    body.output.iter().any(|info| info.name.as_deref() == Some(value))
-        || body.node.iter().any(reads)
-}
-
-/// The message that declares a value of that name.
-pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
-    use crate::proto::{
-        TensorShapeProto, TypeProto, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
-        type_proto,
-    };
-    let dim = |dim: &Dim| Dimension {
-        value: Some(match dim {
-            Dim::Fixed(size) => dimension::Value::DimValue(*size),
-            batch @ Dim::Batch(_) => dimension::Value::DimParam(batch.to_string()),
-        }),
-        denotation: None,
-    };
-    let shape =
-        fact.shape.as_ref().map(|shape| TensorShapeProto { dim: shape.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: Some(fact.elem as i32), shape };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        // A type that is not known is left out: the number of `Undefined` is no legal one.
-        r#type: (fact.elem != DataType::Undefined).then_some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            denotation: None,
-        }),
-        doc_string: None,
-        metadata_props: Vec::new(),
-    }
-}
-
-fn initializer_fact(model: &Model, tensor: &TensorProto) -> Result<Fact> {
-    let bare = Fact::constant(tensor.elem(), &tensor.dims, &[]);
-    if bare.keeps().is_none() {
-        return Ok(bare);
-    }
-    match model.weight_of(tensor) {
-        Some(weight) => Ok(Fact::constant(tensor.elem(), &tensor.dims, &weight.read()?)),
-        None => Ok(Fact::of_tensor(tensor)),
-    }
-}
-
-/// Fills in what inference left open from the model's own declaration.
-fn complete(fact: &mut Fact, info: &ValueInfoProto) {
-    let Some((elem, dims)) = facts::declared(info) else { return };
-    if fact.elem == DataType::Undefined {
-        fact.elem = elem;
-    }
-    if fact.shape.is_none() {
-        let sizes = dims.unwrap_or(vec![DeclaredDim::Unknown]).into_iter().map(|dim| match dim {
-            DeclaredDim::Size(size) => Some(Dim::Fixed(size)),
-            DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
-        });
-        fact.shape = sizes.collect();
-    }
-}
-
-fn input_fact(info: &ValueInfoProto, bound: Option<&[Dim]>) -> Result<Fact> {
-    let name = info.name.as_deref().unwrap_or_default();
-    let Some((elem, dims)) = facts::declared(info) else {
-        bail!(InvalidModel, "input \"{name}\" is no tensor");
-    };
-    let shape = match (dims, bound) {
-        (None, None) => bail!(Shape, "input \"{name}\" has no shape; give its sizes"),
-        (None, Some(bound)) => bound.to_vec(),
-        (Some(dims), bound) => {
-            if let Some(bound) = bound
-                && bound.len() != dims.len()
-            {
-                let (want, got) = (dims.len(), bound.len());
-                bail!(Shape, "input \"{name}\" has {want} axes, the given shape has {got}");
-            }
-            let dim = |(axis, dim): (usize, &DeclaredDim)| -> Result<Dim> {
-                match (dim, bound.map(|bound| bound[axis])) {
-                    (DeclaredDim::Size(size), Some(given)) if given != Dim::Fixed(*size) => {
-                        bail!(
-                            Shape,
-                            "input \"{name}\", axis {axis}: the model says {size}, given is {given}"
-                        )
-                    }
-                    (_, Some(given)) => Ok(given),
-                    (DeclaredDim::Size(size), None) => Ok(Dim::Fixed(*size)),
-                    (_, None) if axis == 0 => Ok(Dim::Batch(1)),
-                    (DeclaredDim::Name(symbol), None) => {
-                        bail!(
-                            Shape,
-                            "input \"{name}\", axis {axis}: the size \"{symbol}\" is open; give it"
-                        )
-                    }
-                    (DeclaredDim::Unknown, None) => {
-                        bail!(Shape, "input \"{name}\", axis {axis}: the size is open; give it")
-                    }
-                }
-            };
-            dims.iter().enumerate().map(dim).collect::<Result<_>>()?
-        }
-    };
-    Ok(Fact { elem, shape: Some(shape), value: None })
 }

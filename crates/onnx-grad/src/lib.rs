@@ -3,7 +3,7 @@
 
 pub mod attrs;
 pub mod builder;
-mod closest;
+pub mod closest;
 mod cut;
 mod error;
 mod facts;
@@ -11,6 +11,7 @@ mod grad;
 pub mod graph;
 mod inline;
 mod model;
+pub mod op;
 pub mod proto;
 mod prune;
 mod tap;
@@ -19,6 +20,7 @@ mod tensor;
 mod testing;
 mod text;
 mod verify;
+pub mod window;
 
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};

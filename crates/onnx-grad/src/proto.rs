@@ -122,6 +122,22 @@ impl DataType {
         }
     }
 
+    /// The least and the greatest number of a type of integers or truth values; `uint64` ends where `int64` does.
+    pub fn range(self) -> Option<(i64, i64)> {
+        Some(match self {
+            Self::Bool => (0, 1),
+            Self::Int8 => (i8::MIN.into(), i8::MAX.into()),
+            Self::Uint8 => (0, u8::MAX.into()),
+            Self::Int16 => (i16::MIN.into(), i16::MAX.into()),
+            Self::Uint16 => (0, u16::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Uint32 => (0, u32::MAX.into()),
+            Self::Int64 => (i64::MIN, i64::MAX),
+            Self::Uint64 => (0, i64::MAX),
+            _ => return None,
+        })
+    }
+
     /// Whether gradients flow through values of this type.
     pub fn is_float(self) -> bool {
         matches!(self, Self::Float | Self::Double | Self::Float16 | Self::Bfloat16)

@@ -33,21 +33,12 @@ pub(crate) struct Part {
 impl Part {
     /// Goes back from the outputs to the inputs, or to where `stop` says.
     pub(crate) fn find(graph: &Graph, outputs: &[ValueId], stop: &dyn Fn(ValueId) -> bool) -> Self {
-        let mut part = Self { needed: HashSet::new(), folded: HashSet::new() };
-        let mut open: Vec<ValueId> = outputs.to_vec();
-        while let Some(value) = open.pop() {
-            if !part.needed.insert(value) || stop(value) {
-                continue;
-            }
-            let Some(node) = graph.producer(value) else { continue };
-            if !outputs.contains(&value) && Self::is_known(graph, value) {
-                part.folded.insert(value);
-                continue;
-            }
-            open.extend(graph.node_inputs(node).iter().flatten());
-            open.extend(graph.node_captures(node));
-        }
-        part
+        let folds = |value: ValueId| {
+            !stop(value) && !outputs.contains(&value) && Self::is_known(graph, value)
+        };
+        let needed = graph.upstream(outputs.iter().copied(), |value| !stop(value) && !folds(value));
+        let folded = needed.iter().copied().filter(|value| folds(*value)).collect();
+        Self { needed, folded }
     }
 
     /// Whether a node's output is known in numbers, so that it can be a constant.

@@ -25,7 +25,7 @@ fn outside(graph: &Graph, nodes: &[NodeId]) -> (Vec<ValueId>, Option<NodeId>) {
     sorted.sort_unstable();
     let (mut found, mut first) = (Vec::new(), None);
     for node in sorted {
-        for &value in graph.node_inputs(node).iter().flatten().chain(graph.node_captures(node)) {
+        for value in graph.node_reads(node) {
             let own = graph.producer(value).is_some_and(|producer| inside.contains(&producer));
             let taken = !own && varying.contains(&value) && graph.fact(value).elem.is_float();
             if taken && !found.contains(&value) {

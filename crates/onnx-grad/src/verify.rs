@@ -60,7 +60,7 @@ pub fn verify_graph(graph: &Graph) -> Result<()> {
                 bail!(InvalidModel, "the tables of node \"{label}\" miss its value \"{name}\"");
             }
         }
-        for &input in inputs.iter().flatten().chain(graph.node_captures(id)) {
+        for input in graph.node_reads(id) {
             let name = graph.name(input);
             if graph.producer(input).is_some_and(|producer| producer >= id) {
                 bail!(InvalidModel, "node \"{label}\" reads \"{name}\" before it is produced");

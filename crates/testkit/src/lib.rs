@@ -2,7 +2,6 @@
 //!
 //! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
 
-mod base64;
 pub mod build;
 mod exporters;
 mod guided;
@@ -17,6 +16,7 @@ mod zoo;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer};
 
 pub use exporters::{Exported, exported};
@@ -80,7 +80,7 @@ pub struct Variant {
 
 fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    base64::decode(&text).ok_or_else(|| serde::de::Error::custom("no base64"))
+    BASE64_STANDARD.decode(&text).map_err(serde::de::Error::custom)
 }
 
 /// The path of a fixture.

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, error::Error, fs};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 
-use crate::{Case, Tensor, Variant, base64, fixture, weights::uniform};
+use crate::{Case, Tensor, Variant, fixture, weights::uniform};
 
 /// One drawn use of an operator.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ fn read() -> Result<OperatorCases, Box<dyn Error>> {
             inputs.insert(name.clone(), drawn(row.seed, name, shape, number));
             grads.insert(name.clone(), next(shape)?);
         }
-        let model = base64::decode(&row.model).ok_or("a model is no base64")?;
+        let model = BASE64_STANDARD.decode(&row.model)?;
         let case = Case {
             name: row.name,
             op: row.op,

@@ -1,11 +1,10 @@
 //! Rewrite rules of operators with a sliding window, convolutions and pools. They write all sizes explicitly.
-//!
-//! `auto_pad` becomes explicit pads as in the standard: `SAME` gives an output of ⌈in / stride⌉ (transposed: in · stride),
-//! and of an odd total the larger half is at the end for `SAME_UPPER`, at the beginning for `SAME_LOWER`.
 
-use onnx_grad::proto::{NodeProto, tensor_proto::DataType};
-
-use onnx_grad::attrs::{int, ints};
+use onnx_grad::{
+    attrs::{int, ints},
+    proto::{AttributeProto, NodeProto, tensor_proto::DataType},
+    window::{Padding, Window},
+};
 
 use super::{
     Refusal,
@@ -18,89 +17,64 @@ pub(crate) const SPATIAL_AXES: Form = Form::new("it has … spatial axes; rten t
 pub(crate) const PADS: Form = Form::new("attribute pads is …; supported: 0 to 2147483647");
 pub(crate) const INDICES_OUTPUT: Form = Form::new("its Indices output is not supported");
 
-/// The window of a node, one entry per spatial axis.
-struct Window {
-    kernel: Vec<i64>,
-    strides: Vec<i64>,
-    dilations: Vec<i64>,
+/// The refusal of a window that no input is large enough for.
+const LARGER: &str = "its window is larger than its input";
+
+/// The window of a node.
+fn window(b: &Rewrite<'_>, node: &NodeProto) -> Result<Window, Refusal> {
+    // A convolution may leave its kernel to the shape of its weights.
+    let of_weights = || {
+        let sizes = b.facts.spatial(node, 1)?.into_iter();
+        sizes.map(|size| i64::try_from(size).ok()).collect()
+    };
+    let kernel = Window::kernel_of(node).or_else(of_weights);
+    let kernel = kernel.ok_or("the size of its kernel is unknown")?;
+    Window::read(node, kernel).map_err(|error| error.to_string())
 }
 
-impl Window {
-    fn of(b: &Rewrite<'_>, node: &NodeProto) -> Result<Self, Refusal> {
-        let kernel = match node.attr_ints("kernel_shape") {
-            Some(kernel) if !kernel.is_empty() => kernel.to_vec(),
-            // A convolution may omit kernel_shape; its weights have the shape.
-            _ => {
-                let sizes = b.facts.spatial(node, 1).ok_or("the size of its kernel is unknown")?;
-                sizes.into_iter().filter_map(|size| i64::try_from(size).ok()).collect()
-            }
-        };
-        let all = |name: &str| match node.attr_ints(name) {
-            Some(values) if !values.is_empty() => values.to_vec(),
-            _ => vec![1; kernel.len()],
-        };
-        let (strides, dilations) = (all("strides"), all("dilations"));
-        if strides.len() != kernel.len() || dilations.len() != kernel.len() {
-            return Err("strides, dilations and kernel_shape differ in length".to_owned());
-        }
-        let sizes = kernel.iter().chain(&strides).chain(&dilations);
-        if let Some(size) = sizes.into_iter().find(|size| !(1..=i32::MAX.into()).contains(*size)) {
-            return Err(format!("its window has the impossible size {size}"));
-        }
-        Ok(Self { kernel, strides, dilations })
+/// The window of a node whose numbers fit into those of the engines.
+fn bounded(b: &Rewrite<'_>, node: &NodeProto) -> Result<Window, Refusal> {
+    let window = window(b, node)?;
+    match window.is_bounded() {
+        true => Ok(window),
+        false => Err("its kernel, strides, dilations or pads are beyond 2^31".to_owned()),
     }
+}
 
-    /// Stride and extent of the dilated kernel, per axis.
-    fn axes(&self) -> impl Iterator<Item = (i64, i64)> {
-        let extents = self.kernel.iter().zip(&self.dilations);
-        let extents = extents.map(|(k, d)| (k - 1) * d + 1);
-        self.strides.iter().copied().zip(extents)
-    }
+/// The spatial sizes of what a window goes over, where they are known.
+fn known_sizes(b: &Rewrite<'_>, node: &NodeProto, window: &Window) -> Option<Vec<i64>> {
+    let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.axes())?;
+    sizes.into_iter().map(|size| i64::try_from(size).ok()).collect()
 }
 
 fn input_sizes(b: &Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<Vec<i64>, Refusal> {
-    let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
-    let sizes = sizes.ok_or("auto_pad requires the size of its input, which is unknown")?;
-    Ok(sizes.into_iter().filter_map(|size| i64::try_from(size).ok()).collect())
+    let sizes = known_sizes(b, node, window);
+    sizes.ok_or_else(|| "auto_pad requires the size of its input, which is unknown".to_owned())
 }
 
-/// Splits totals into pads at the beginning and at the end.
-fn split(totals: &[i64], more_behind: bool) -> Vec<i64> {
-    let (small, large) = (totals.iter().map(|t| t / 2), totals.iter().map(|t| t - t / 2));
-    if more_behind { small.chain(large).collect() } else { large.chain(small).collect() }
+/// The pads as an attribute.
+fn pads(window: &Window) -> AttributeProto {
+    ints("pads", &[window.begins.as_slice(), &window.ends].concat())
 }
 
 /// Writes kernel, strides and pads of a convolution or a pool explicitly.
 fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
-    let window = Window::of(b, node)?;
-    let mode = node.attr_str("auto_pad").unwrap_or("NOTSET").to_owned();
-    match mode.as_str() {
-        "NOTSET" => {}
-        "VALID" => unset(node, "pads"),
-        "SAME_UPPER" | "SAME_LOWER" => {
-            let sizes = input_sizes(b, node, &window)?;
-            let totals = sizes.iter().zip(window.axes()).map(|(size, (stride, extent))| {
-                let outputs = size.checked_add(stride - 1)?.checked_div(stride)?;
-                let covered = (outputs - 1).checked_mul(stride)?.checked_add(extent)?;
-                Some((covered - size).max(0))
-            });
-            let totals: Option<Vec<i64>> = totals.collect();
-            let totals = totals.ok_or("its strides are impossible")?;
-            set(node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
-            // The output already has the size ⌈in / stride⌉.
-            unset(node, "ceil_mode");
-        }
-        other => return Err(format!("attribute auto_pad is {other}")),
-    }
-    unset(node, "auto_pad");
-    if node.attr_ints("pads").is_none_or(<[_]>::is_empty) {
-        set(node, ints("pads", &vec![0; 2 * window.kernel.len()]));
-    }
     // Large pads would overflow in rten, which a release build does not notice.
     let possible = |pad: &i64| (0..=i32::MAX.into()).contains(pad);
-    if let Some(pads) = node.attr_ints("pads").filter(|pads| !pads.iter().all(possible)) {
+    let given = window(b, node)?;
+    if !given.begins.iter().chain(&given.ends).all(possible) {
+        let pads = [given.begins.as_slice(), &given.ends].concat();
         return Err(PADS.with(&[&format!("{pads:?}")]));
     }
+    let mut window = bounded(b, node)?;
+    if window.padding != Padding::Given {
+        let sizes = input_sizes(b, node, &window)?;
+        window = window.written_out(&sizes).ok_or("its strides are impossible")?;
+        // The output has the size ⌈in / stride⌉ already.
+        unset(node, "ceil_mode");
+    }
+    unset(node, "auto_pad");
+    set(node, pads(&window));
     set(node, ints("kernel_shape", &window.kernel));
     set(node, ints("strides", &window.strides));
     Ok(window)
@@ -127,10 +101,9 @@ pub(crate) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
 /// Rewrites a convolution with three axes whose window has size 1 along one of them as a convolution with two: that axis is
 /// merged into the batch. Returns whether the node is of that form and its sizes are known.
 fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, Refusal> {
-    let pads = node.attr_ints("pads").unwrap_or_default();
     let plain = |&axis: &usize| {
         let still = [window.kernel[axis], window.strides[axis]] == [1, 1];
-        still && [pads[axis], pads[axis + 3]] == [0, 0]
+        still && [window.begins[axis], window.ends[axis]] == [0, 0]
     };
     let sizes = |at: usize, from: usize| -> Option<Vec<i64>> {
         let dims = b.facts.dims(node.input.get(at)?)?.get(from..)?.iter();
@@ -146,10 +119,8 @@ fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, 
     let (one, other) = if axis == 0 { (1, 2) } else { (0, 3 - axis) };
     let two = |of: &[i64]| [of[one], of[other]];
     let place = |axis: usize| i64::try_from(axis + 2).unwrap_or(0);
-    let outs = window.axes().enumerate().map(|(axis, (stride, extent))| {
-        (from[axis + 1] + pads[axis] + pads[axis + 3] - extent) / stride + 1
-    });
-    let outs: Vec<i64> = outs.collect();
+    let outs = (0..3).map(|axis| window.windows(axis, from[axis + 1]));
+    let outs: Vec<i64> = outs.collect::<Option<_>>().ok_or(LARGER)?;
     let perm = [0, place(axis), 1, place(one), place(other)];
     let x = b.node("Transpose", &[input(node, 0)?], vec![ints("perm", &perm)]);
     let shape = b.ints(&[4], &[-1, channels, from[one + 1], from[other + 1]]);
@@ -160,7 +131,7 @@ fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, 
         ints("kernel_shape", &two(&window.kernel)),
         ints("strides", &two(&window.strides)),
         ints("dilations", &two(&window.dilations)),
-        ints("pads", &[pads[one], pads[other], pads[one + 3], pads[other + 3]]),
+        ints("pads", &[two(&window.begins), two(&window.ends)].concat()),
         int("group", node.attr_int("group").unwrap_or(1)),
     ];
     let bias = node.input.get(2).map(String::as_str);
@@ -198,26 +169,18 @@ fn sliced(
     x: &str,
 ) -> Result<String, Refusal> {
     let largest = node.op() == "MaxPool";
-    let sizes = b.facts.spatial(node, 0).filter(|sizes| sizes.len() == window.kernel.len());
-    let sizes =
-        sizes.ok_or("it has dilations or three axes, and the size of its input is unknown")?;
+    let sizes = known_sizes(b, node, window)
+        .ok_or("it has dilations or three axes, and the size of its input is unknown")?;
     let include = node.attr_int("count_include_pad") == Some(1);
-    let ceil = node.attr_int("ceil_mode") == Some(1);
-    let pads = node.attr_ints("pads").unwrap_or_default();
-    let count = window.kernel.len();
+    let count = window.axes();
     let mut outs = Vec::new();
     let mut around = vec![0; 2 * (count + 2)];
-    for (axis, (stride, extent)) in window.axes().enumerate() {
-        let size = i64::try_from(sizes[axis]).unwrap_or(0);
-        let (begin, end) = (pads[axis], pads[axis + count]);
-        let room = size + begin + end - extent;
-        if room < 0 {
-            return Err("its window is larger than its input".to_owned());
-        }
-        let more = if ceil { further(size, (begin, end), stride, extent) } else { 0 };
-        let out = room / stride + 1 + more;
+    for (axis, &size) in sizes.iter().enumerate() {
+        let (begin, end) = (window.begins[axis], window.ends[axis]);
+        let out = window.windows(axis, size).ok_or(LARGER)?;
+        let covered = (out - 1) * window.strides[axis] + window.extent(axis);
         around[axis + 2] = begin;
-        around[count + 4 + axis] = ((out - 1) * stride + extent - begin - size).max(0);
+        around[count + 4 + axis] = (covered - begin - size).max(0);
         outs.push((size, begin, end, out));
     }
     let around = b.ints(&[i64::try_from(around.len()).unwrap_or(0)], &around);
@@ -333,12 +296,11 @@ impl Power {
 /// If the size of the output is given, the pads of a transposed convolution follow from it:
 /// total = stride · (in − 1) + output padding + extent − out.
 pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    let window = Window::of(b, &node)?;
+    let mut window = bounded(b, &node)?;
     at_most_2d(&window)?;
-    let mode = node.attr_str("auto_pad").unwrap_or("NOTSET").to_owned();
     let wanted = node.attr_ints("output_shape").filter(|shape| !shape.is_empty());
     let wanted = wanted.map(<[_]>::to_vec);
-    if wanted.is_some() || mode.starts_with("SAME") {
+    if wanted.is_some() || window.padding != Padding::Given {
         let sizes = input_sizes(b, &node, &window)?;
         let wanted: Vec<i64> = match wanted {
             // Old exporters include the batch and the channels.
@@ -346,23 +308,18 @@ pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
             None => sizes.iter().zip(&window.strides).map(|(n, s)| n.saturating_mul(*s)).collect(),
         };
         let extra = node.attr_ints("output_padding").unwrap_or_default().to_vec();
-        let totals =
-            sizes.iter().zip(window.axes()).enumerate().map(|(axis, (size, (stride, extent)))| {
-                let full = stride.checked_mul(size - 1)?.checked_add(extent)?;
-                let full = full.checked_add(extra.get(axis).copied().unwrap_or(0))?;
-                full.checked_sub(*wanted.get(axis)?).filter(|total| *total >= 0)
-            });
-        let totals: Option<Vec<i64>> = totals.collect();
-        let totals = totals.ok_or("its output is larger than its input and kernel allow")?;
-        set(&mut node, ints("pads", &split(&totals, mode == "SAME_UPPER")));
+        for (axis, &size) in sizes.iter().enumerate() {
+            let extra = extra.get(axis).copied().unwrap_or(0);
+            let pads = wanted
+                .get(axis)
+                .and_then(|&out| window.transposed_pads(axis, size, extra, out))
+                .ok_or("its output is larger than its input and kernel allow")?;
+            (window.begins[axis], window.ends[axis]) = pads;
+        }
         unset(&mut node, "output_shape");
-    } else if mode == "VALID" {
-        unset(&mut node, "pads");
     }
     unset(&mut node, "auto_pad");
-    if node.attr_ints("pads").is_none_or(<[_]>::is_empty) {
-        set(&mut node, ints("pads", &vec![0; 2 * window.kernel.len()]));
-    }
+    set(&mut node, pads(&window));
     set(&mut node, ints("kernel_shape", &window.kernel));
     set(&mut node, ints("strides", &window.strides));
     set(&mut node, ints("dilations", &window.dilations));
@@ -379,9 +336,10 @@ pub(crate) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     }
     let same = node.attr_str("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
     let odd = |window: Window| {
-        window.dilations.iter().any(|d| *d != 1) || window.axes().any(|(s, extent)| s > extent)
+        let beyond = |axis: usize| window.strides[axis] > window.extent(axis);
+        window.dilations.iter().any(|d| *d != 1) || (0..window.axes()).any(beyond)
     };
-    if same && Window::of(b, &node).is_ok_and(odd) {
+    if same && window(b, &node).is_ok_and(odd) {
         write_out(b, &mut node)?;
     }
     b.keep(node);
@@ -391,33 +349,20 @@ pub(crate) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
 /// Removes end padding that no window reaches, along axes where rounding up adds no window. Returns whether it adds a window
 /// along another axis.
 fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
-    let (Ok(window), Some(sizes)) = (Window::of(b, node), b.facts.spatial(node, 0)) else {
-        return true;
-    };
-    let count = window.kernel.len();
-    let mut pads = node.attr_ints("pads").map_or(vec![0; 2 * count], <[i64]>::to_vec);
-    if sizes.len() != count || pads.len() != 2 * count {
-        return true;
-    }
+    let Ok(mut window) = bounded(b, node) else { return true };
+    let Some(sizes) = known_sizes(b, node, &window) else { return true };
     let mut adds = false;
-    for (axis, (stride, extent)) in window.axes().enumerate() {
-        let size = i64::try_from(sizes[axis]).unwrap_or(0);
-        let (begin, end) = (pads[axis], pads[axis + count]);
-        if further(size, (begin, end), stride, extent) == 0 {
-            pads[axis + count] = (end - (size + begin + end - extent) % stride).max(0);
-        } else {
-            adds = true;
+    for (axis, &size) in sizes.iter().enumerate() {
+        match (window.further(axis, size), window.windows(axis, size)) {
+            (Some(0), Some(count)) => {
+                let covered = (count - 1) * window.strides[axis] + window.extent(axis);
+                window.ends[axis] = (covered - size - window.begins[axis]).max(0);
+            }
+            _ => adds = true,
         }
     }
     if adds && node.attr_ints("pads").is_some() {
-        set(node, ints("pads", &pads));
+        set(node, pads(&window));
     }
     adds
-}
-
-/// The number of windows that rounding up adds along an axis: one if elements are left over, unless that window starts in
-/// the end padding.
-fn further(size: i64, (begin, end): (i64, i64), stride: i64, extent: i64) -> i64 {
-    let room = size + begin + end - extent;
-    i64::from(room % stride != 0 && (room / stride + 1) * stride < size + begin)
 }

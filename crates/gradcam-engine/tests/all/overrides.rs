@@ -198,3 +198,28 @@ fn other_activations_keep_their_derivative() {
         }
     }
 }
+
+/// 1 − x² loses half of its digits where |x| is almost 1; (1 − x)·(1 + x) does not.
+#[test]
+fn inverse_functions_are_differentiated_near_one() {
+    let x = [1.0 - 2f32.powi(-22), -1.0 + 2f32.powi(-20), 1.0 - 2f32.powi(-12), 0.5];
+    for engine in common::engines() {
+        for op in ["Asin", "Acos", "Atanh"] {
+            let derivative = |x: f64| {
+                let left = (1.0 - x) * (1.0 + x);
+                match op {
+                    "Asin" => 1.0 / left.sqrt(),
+                    "Acos" => -1.0 / left.sqrt(),
+                    _ => 1.0 / left,
+                }
+            };
+            let model = model(17, vec![node(op, &["x"], &["y"], vec![])], [0.0; 4], [0.0; 4]);
+            let got = at_x(engine.as_ref(), &model, x, Want::Full, PLAIN);
+            for (got, x) in got.into_iter().zip(x) {
+                let wanted = derivative(f64::from(x));
+                let error = (f64::from(got) - wanted).abs() / wanted.abs();
+                assert!(error < 4e-7, "{op} at {x}: {got} instead of {wanted}");
+            }
+        }
+    }
+}

@@ -11,7 +11,6 @@ use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::bail,
-    input::range,
     measure::Cost,
     program::Program,
     targets::Targets,
@@ -85,7 +84,7 @@ impl Explainer {
             bail!(Input, "the model does not say what sizes its input \"{}\" has", image.name)
         };
         let last = shape.len() - 1;
-        let whole = range(image.elem);
+        let whole = image.elem.range();
         let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>().max(1);
         let (channel, row) = (stride(1), stride(last - 1));
         let mut place = 0..;

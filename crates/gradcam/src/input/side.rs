@@ -6,7 +6,7 @@ use onnx_grad::{
     graph::{Sizes, is_read},
 };
 
-use super::{ImageInput, range, signature};
+use super::{ImageInput, signature};
 use crate::{Result, engine::Tensor, error::bail, image::Preprocess};
 
 /// The inputs of a model.
@@ -146,7 +146,7 @@ impl SideInput {
         let refuse = |got: String| -> Result<Self> {
             bail!(Input, "the model's input {} is given {got}", signature(input))
         };
-        match (&value, range(input.elem)) {
+        match (&value, input.elem.range()) {
             (Tensor::F32(_), _) if input.elem.is_float() => {}
             (Tensor::I64(array), Some((least, most))) => {
                 if let Some(number) = array.iter().find(|n| !(least..=most).contains(*n)) {

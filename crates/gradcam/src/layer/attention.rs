@@ -5,32 +5,8 @@ use std::collections::HashSet;
 
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
-    proto::NodeProto,
+    op::{self, Kind},
 };
-
-/// Operators that move elements about.
-const LAYOUT: &[&str] = &[
-    "Cast",
-    "Concat",
-    "DequantizeLinear",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "Pad",
-    "QuantizeLinear",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
-
-/// Whether a node moves elements about and does no more.
-pub(super) fn moves(node: &NodeProto) -> bool {
-    LAYOUT.contains(&node.op())
-}
 
 /// The value that the last attention reads, where no convolution of a picture works on what it gives: those beside
 /// it (CoaT's positions) and those that join class tokens do not count.
@@ -40,9 +16,9 @@ pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<Valu
         outputs.into_iter().any(|value| active.contains(value))
     };
     let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(is_active).collect();
-    let last = nodes.iter().rposition(|id| match graph.node(*id).op() {
-        "Attention" | "MultiHeadAttention" => true,
-        "Softmax" => weighs(graph, active, *id),
+    let last = nodes.iter().rposition(|id| match op::traits(graph.node(*id)).kind {
+        Kind::Attention => true,
+        Kind::Softmax => weighs(graph, active, *id),
         _ => false,
     })?;
     let mut given: HashSet<ValueId> =
@@ -55,7 +31,7 @@ pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<Valu
                 .copied()
                 .flatten()
                 .and_then(|y| graph.fact(y).rank());
-            if matches!(graph.node(id).op(), "Conv" | "ConvTranspose") && rank != Some(3) {
+            if op::traits(graph.node(id)).is_convolution() && rank != Some(3) {
                 return None;
             }
             given.extend(graph.node_outputs(id).iter().flatten());
@@ -69,14 +45,15 @@ fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
     let mut open: Vec<ValueId> = graph.node_outputs(id).iter().copied().flatten().collect();
     while let Some(value) = open.pop() {
         for &reader in graph.consumers(value) {
-            let op = graph.node(reader).op();
-            if matches!(op, "MatMul" | "MatMulInteger" | "Einsum") {
+            let node = graph.node(reader);
+            let traits = op::traits(node);
+            if matches!(traits.kind, Kind::MatMul | Kind::Einsum) {
                 // Behind them come zero points.
                 let operands = graph.node_inputs(reader).iter().take(2).flatten();
                 return operands.filter(|input| active.contains(input)).count() == 2;
             }
             // Torch's newer exporter replaces the weights of a row that is masked as a whole.
-            if LAYOUT.contains(&op) || matches!(op, "DynamicQuantizeLinear" | "Where") {
+            if traits.moves() || matches!(node.op(), "DynamicQuantizeLinear" | "Where") {
                 open.extend(graph.node_outputs(reader).iter().flatten());
             }
         }
@@ -97,17 +74,18 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
         let Some(producer) = producer else { continue };
         // Scale and zero point are no way to the value.
         let made = graph.node_outputs(producer).first().copied().flatten();
-        if graph.node(producer).op() == "DynamicQuantizeLinear" && made != Some(value) {
+        let node = graph.node(producer);
+        if node.op() == "DynamicQuantizeLinear" && made != Some(value) {
             continue;
         }
         let mut from = inputs(producer);
-        if graph.node(producer).op() == "MatMulInteger" {
+        if node.op() == "MatMulInteger" {
             // Zero points and scales are made of the value itself.
             let operands = graph.node_inputs(producer).iter().take(2).flatten().copied();
             from = operands.filter(|value| active.contains(value)).collect();
         }
-        match (graph.node(producer).op(), from.as_slice()) {
-            ("MatMulInteger", [read]) => {
+        match (op::traits(node).kind, from.as_slice()) {
+            (Kind::MatMul, [read]) if node.op() == "MatMulInteger" => {
                 let quantized = graph
                     .producer(*read)
                     .filter(|id| graph.node(*id).op() == "DynamicQuantizeLinear");
@@ -116,7 +94,9 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
                     .unwrap_or(*read);
                 return Some(before_layout(graph, read));
             }
-            ("MatMul" | "Gemm" | "Conv", [read]) => return Some(before_layout(graph, *read)),
+            (Kind::MatMul | Kind::Einsum | Kind::Convolve, [read]) => {
+                return Some(before_layout(graph, *read));
+            }
             _ => open.extend(from),
         }
     }
@@ -125,10 +105,49 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
 
 fn before_layout(graph: &Graph, mut value: ValueId) -> ValueId {
     while let Some(id) = graph.producer(value)
-        && LAYOUT.contains(&graph.node(id).op())
+        && op::traits(graph.node(id)).moves()
         && let Some(before) = graph.node_inputs(id).first().copied().flatten()
     {
         value = before;
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use onnx_grad::{Model, graph::Sizes, proto::tensor_proto::DataType};
+    use prost::Message;
+    use testkit::build::{self, node};
+
+    use super::*;
+    use crate::layer::automatic;
+
+    /// Projections are products of matrices, or einsums of one value and weights.
+    #[test]
+    fn projections_may_be_einsums() {
+        let equation = |text: &str| vec![build::text("equation", text)];
+        let einsum =
+            |text: &str, read: &[&str], made: &str| node("Einsum", read, &[made], equation(text));
+        let product = |_: &str, read: &[&str], made: &str| node("MatMul", read, &[made], vec![]);
+        for project in [&einsum as &dyn Fn(&str, &[&str], &str) -> _, &product] {
+            let nodes = vec![
+                node("MatMul", &["x", "w"], &["before"], vec![]),
+                node("LayerNormalization", &["before", "one"], &["n"], vec![]),
+                project("btd,de->bte", &["n", "w"], "q"),
+                project("btd,de->bte", &["n", "w"], "k"),
+                project("btd,de->bte", &["n", "w"], "v"),
+                einsum("bqd,bkd->bqk", &["q", "k"], "s"),
+                node("Softmax", &["s"], &["p"], vec![]),
+                einsum("bqk,bkd->bqd", &["p", "v"], "y"),
+            ];
+            let constants = vec![build::weights("w", &[4, 4]), build::weights("one", &[4])];
+            let inputs = [("x", DataType::Float, &[1, 9, 4][..])];
+            let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+            let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
+            let graph = Graph::new(&model, &Sizes::new()).unwrap();
+            let value = |name: &str| graph.value(name).unwrap();
+            let active = automatic::active(&graph, &[value("x")], value("y"));
+            assert_eq!(last_read(&graph, &active), Some(value("n")));
+        }
+    }
 }

@@ -3,63 +3,43 @@
 
 use std::collections::HashSet;
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    graph::{Graph, NodeId, ValueId},
+    op::{self, Kind, Traits},
+};
 
 use super::{attention, quantised, view::Views};
 
-/// Operators that carry a value on without changing what it shows.
-const CARRIERS: &[&str] =
-    &["Cast", "DequantizeLinear", "Dropout", "Identity", "QuantizeLinear", "Transpose"];
-/// Operators after which a value is no longer the feature map but a smaller or larger copy of it.
-const RESAMPLERS: &[&str] = &["AveragePool", "MaxPool", "Resize", "Upsample"];
-/// Operators that a classifier without a linear layer has between its scoring convolution and the output.
-const AFTER_SCORES: &[&str] = &[
-    "AveragePool",
-    "Cast",
-    "Clip",
-    "DequantizeLinear",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Identity",
-    "MaxPool",
-    "LogSoftmax",
-    "QuantizeLinear",
-    "ReduceMean",
-    "ReduceMax",
-    "ReduceSum",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Sigmoid",
-    "Softmax",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-    "Upsample",
-    "ArgMax",
-];
+/// Whether a value behind the operator shows what the one before it does.
+fn shows_the_same(traits: &Traits) -> bool {
+    traits.carries() || traits.kind == Kind::Transpose
+}
+
+/// Whether a value behind the operator is no longer the feature map but a smaller or larger copy of it.
+fn resamples(traits: &Traits) -> bool {
+    matches!(traits.kind, Kind::Pool | Kind::Resample)
+}
+
+/// Whether a classifier without a linear layer may have the operator between its scoring convolution and the output.
+fn follows_scores(traits: &Traits) -> bool {
+    let is_head = matches!(
+        traits.kind,
+        Kind::Activation
+            | Kind::Arg
+            | Kind::GlobalPool
+            | Kind::Reduce
+            | Kind::Reshape
+            | Kind::Softmax
+    );
+    is_head || shows_the_same(traits) || resamples(traits)
+}
 
 /// The values that depend on one of these inputs of the graph, are not known in advance, and reach the output.
 pub(super) fn active(graph: &Graph, inputs: &[ValueId], output: ValueId) -> HashSet<ValueId> {
-    let mut depends: HashSet<ValueId> = inputs.iter().copied().collect();
-    for (id, _) in graph.nodes() {
-        if graph.node_inputs(id).iter().flatten().any(|input| depends.contains(input)) {
-            let open = |v: &&ValueId| graph.fact(**v).value.is_none();
-            depends.extend(graph.node_outputs(id).iter().flatten().filter(open));
-        }
-    }
-    let mut reaching = HashSet::new();
-    let mut open = vec![output];
-    while let Some(value) = open.pop() {
-        if depends.contains(&value)
-            && reaching.insert(value)
-            && let Some(node) = graph.producer(value)
-        {
-            open.extend(graph.node_inputs(node).iter().flatten());
-        }
-    }
+    let open = |value: ValueId| graph.fact(value).value.is_none();
+    let depends = graph.downstream(inputs.iter().copied(), open);
+    let mut reaching = graph.upstream([output], |value| depends.contains(&value));
+    reaching.retain(|value| depends.contains(value));
     reaching
 }
 
@@ -127,13 +107,16 @@ pub(super) fn last_feature_map(
     let mut value = dominators[last];
     // Is the path from the scoring convolution on made of nothing that mixes channels?
     let tail = &dominators[last + 1..];
-    let plain = |v: &ValueId| op(graph, *v).is_some_and(|op| AFTER_SCORES.contains(&op));
+    let plain = |v: &ValueId| {
+        graph.producer(*v).is_some_and(|id| follows_scores(op::traits(graph.node(id))))
+    };
     if tail.iter().all(plain)
         && let Some(conv) = scoring_convolution(graph, views, value)
     {
         value = conv;
     }
-    let value = back_through(graph, views, value, &[CARRIERS, RESAMPLERS].concat());
+    let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
+    let value = back_through(graph, views, value, copies);
     Some(quantised::shown(graph, value).0)
 }
 
@@ -149,11 +132,16 @@ fn shared(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
     all.into_iter().filter(|value| graph.producer(*value).is_some() && is_map(value)).max()
 }
 
-/// Walks to the first input for as long as the producer is one of `ops`, to the last value on that way that
+/// Walks to the first input for as long as the producer is such an operator, to the last value on that way that
 /// shows a picture: between quantising and dequantising none does.
-fn back_through(graph: &Graph, views: &Views, value: ValueId, ops: &[&str]) -> ValueId {
+fn back_through(
+    graph: &Graph,
+    views: &Views,
+    value: ValueId,
+    is_passed: impl Fn(&Traits) -> bool,
+) -> ValueId {
     let (mut shown, mut at) = (value, value);
-    while let Some(before) = step(graph, at, ops) {
+    while let Some(before) = step(graph, at, &is_passed) {
         at = before;
         match views.of(graph, before) {
             Some(_) => shown = before,
@@ -164,31 +152,102 @@ fn back_through(graph: &Graph, views: &Views, value: ValueId, ops: &[&str]) -> V
     shown
 }
 
-fn step(graph: &Graph, value: ValueId, ops: &[&str]) -> Option<ValueId> {
+fn step(graph: &Graph, value: ValueId, is_passed: impl Fn(&Traits) -> bool) -> Option<ValueId> {
     let id = graph.producer(value)?;
     let before = graph.node_inputs(id).first().copied().flatten()?;
-    ops.contains(&graph.node(id).op()).then_some(before)
+    is_passed(op::traits(graph.node(id))).then_some(before)
 }
 
 /// The input of the convolution whose output, up to activation and resampling, is `scores`.
 fn scoring_convolution(graph: &Graph, views: &Views, scores: ValueId) -> Option<ValueId> {
-    let made = back_through(graph, views, scores, AFTER_SCORES);
+    let made = back_through(graph, views, scores, follows_scores);
     let id = graph.producer(made)?;
     let before = graph.node_inputs(id).first().copied().flatten()?;
-    match graph.node(id).op() {
-        "Conv" | "ConvTranspose" => Some(before),
+    match graph.node(id) {
+        node if op::traits(node).is_convolution() => Some(before),
         // A bias of its own; a residual sum is no class score.
-        "Add" => {
+        node if node.op() == "Add" => {
             let inputs = || graph.node_inputs(id).iter().flatten();
             let bias = inputs().any(|v| graph.initializer(*v).is_some());
-            let conv =
-                graph.producer(before).filter(|id| bias && graph.node(*id).op() == "Conv")?;
+            let is_conv = |id: &NodeId| bias && op::traits(graph.node(*id)).kind == Kind::Convolve;
+            let conv = graph.producer(before).filter(is_conv)?;
             graph.node_inputs(conv).first().copied().flatten()
         }
         _ => None,
     }
 }
 
-fn op(graph: &Graph, value: ValueId) -> Option<&str> {
-    Some(graph.node(graph.producer(value)?).op())
+#[cfg(test)]
+mod tests {
+    use onnx_grad::{
+        Model,
+        graph::Sizes,
+        proto::{NodeProto, TensorProto, tensor_proto::DataType},
+    };
+    use prost::Message;
+    use testkit::build::{self, node};
+
+    use super::*;
+    use crate::layer::Grid;
+
+    /// x [1, 3, 4, 4] and a truth value c → the nodes → y.
+    fn graph(constants: Vec<TensorProto>, nodes: Vec<NodeProto>) -> Graph {
+        let inputs = [("x", DataType::Float, &[1, 3, 4, 4][..]), ("c", DataType::Bool, &[])];
+        let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+        let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
+        Graph::new(&model, &Sizes::new()).unwrap()
+    }
+
+    /// The layer that is taken, by name.
+    fn taken(graph: &Graph) -> Option<&str> {
+        let value = |name: &str| graph.value(name).unwrap();
+        let views = Views::new(graph, Grid::default());
+        let found = last_feature_map(graph, &views, &[value("x")], value("y"));
+        found.map(|value| graph.name(value))
+    }
+
+    /// Both branches of an `If` read the feature map from outside, and it has no other reader.
+    #[test]
+    fn a_branch_reads_the_feature_map() {
+        let branch = |name: &str, op: &str| {
+            let made = format!("{name}.y");
+            build::graph(name, vec![node(op, &["f"], &[&made], vec![])], &made)
+        };
+        let branches = vec![branch("then_branch", "Identity"), branch("else_branch", "Neg")];
+        let nodes = vec![
+            node("Relu", &["x"], &["f"], vec![]),
+            node("If", &["c"], &["g"], branches),
+            node("GlobalAveragePool", &["g"], &["y"], vec![]),
+        ];
+        let graph = graph(vec![], nodes);
+        let value = |name: &str| graph.value(name).unwrap();
+        let active = active(&graph, &[value("x")], value("y"));
+        assert!(["x", "f", "g", "y"].iter().all(|name| active.contains(&value(name))));
+        assert_eq!(taken(&graph), Some("f"), "the size of what the branches give is not known");
+    }
+
+    /// A convolution that makes the class scores is stepped over whatever activation and reduction are behind it, and not
+    /// where something mixes channels.
+    #[test]
+    fn scores_of_a_convolution_may_have_any_activation() {
+        let rows = [
+            ("Relu", "ReduceMean", "f"),
+            ("LeakyRelu", "ReduceMean", "f"),
+            ("HardSwish", "ReduceLogSumExp", "f"),
+            ("Tanh", "ReduceL2", "f"),
+            ("Sin", "ReduceMean", "a"),
+        ];
+        for (activation, reduction, layer) in rows {
+            let axes = build::ints("axes", &[2, 3]);
+            let nodes = vec![
+                node("Relu", &["x"], &["f"], vec![]),
+                node("Conv", &["f", "w"], &["s"], vec![]),
+                node(activation, &["s"], &["a"], vec![]),
+                node(reduction, &["a"], &["r"], vec![axes]),
+                node("Flatten", &["r"], &["y"], vec![]),
+            ];
+            let graph = graph(vec![build::weights("w", &[5, 3, 1, 1])], nodes);
+            assert_eq!(taken(&graph), Some(layer), "{activation} and {reduction}");
+        }
+    }
 }

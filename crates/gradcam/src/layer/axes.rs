@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    graph::{Graph, NodeId, ValueId},
+    op::{self, Kind},
+};
 
 /// What a factor of an axis counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,17 +167,11 @@ fn joined_of_output(
     sizes: &[i64],
 ) -> Option<Axes> {
     let input = graph.node_inputs(id).first().copied().flatten()?;
-    match graph.node(id).op() {
-        "Reshape" | "Flatten" => regrouped(mixed.get(&input).or_else(|| known.get(&input))?, sizes),
-        "InstanceNormalization"
-        | "LayerNormalization"
-        | "BatchNormalization"
-        | "Cast"
-        | "Identity"
-        | "Add"
-        | "Sub"
-        | "Mul"
-        | "Div" => mixed
+    match op::traits(graph.node(id)) {
+        traits if traits.kind == Kind::Reshape => {
+            regrouped(mixed.get(&input).or_else(|| known.get(&input))?, sizes)
+        }
+        traits if traits.kind == Kind::Normalize || traits.is_elementwise() => mixed
             .get(&input)
             .filter(|_| graph.fact(input).sizes().as_deref() == Some(sizes))
             .cloned(),
@@ -197,21 +194,18 @@ fn of_output(
     let ints = |at: usize| graph.fact(input(at)?).ints();
     let numbers =
         |name: &str, at: usize| node.attr_ints(name).map(<[i64]>::to_vec).or_else(|| ints(at));
-    match node.op() {
-        "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool"
-        | "GlobalMaxPool" | "DepthToSpace" | "SpaceToDepth" | "QLinearConv" | "ConvInteger" => {
+    match op::traits(node).kind {
+        Kind::Convolve | Kind::Deconvolve | Kind::Pool | Kind::GlobalPool | Kind::Shuffle => {
             Some(sliding(first(), sizes))
         }
-        "Transpose" => {
+        Kind::Transpose => {
             let from = first()?;
             let reversed = || (0..from.len() as i64).rev().collect();
             let perm = node.attr_ints("perm").map_or_else(reversed, <[i64]>::to_vec);
             perm.iter().map(|axis| from.get(usize::try_from(*axis).ok()?).cloned()).collect()
         }
-        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
-            Some(regrouped(first()?, sizes)?.into_iter().map(unmixed).collect())
-        }
-        "MatMul" | "Gemm" | "MatMulInteger" | "QLinearMatMul" => {
+        Kind::Reshape => Some(regrouped(first()?, sizes)?.into_iter().map(unmixed).collect()),
+        Kind::MatMul => {
             let mut axes = first()?.clone();
             let last = axes.last_mut()?;
             *last = Axis::of(Meaning::Channel, *sizes.last()?);
@@ -223,7 +217,7 @@ fn of_output(
             }
             Some(axes)
         }
-        "Concat" => {
+        Kind::Piece if node.op() == "Concat" => {
             let axis = along(node.attr_int("axis")?, sizes.len())?;
             let parts: Vec<(i64, Option<&Axes>)> = inputs
                 .iter()
@@ -236,7 +230,7 @@ fn of_output(
                 .collect();
             joined(&parts, axis, sizes)
         }
-        "Slice" => {
+        Kind::Piece if node.op() == "Slice" => {
             let from = first()?;
             let starts = numbers("starts", 1)?;
             let all = || (0..starts.len() as i64).collect();
@@ -247,7 +241,7 @@ fn of_output(
                 .filter_map(|(axis, start)| Some((along(*axis, sizes.len())?, *start)));
             Some(cut(from, sizes, &starts.collect::<Vec<_>>()))
         }
-        "Split" => {
+        Kind::Piece if node.op() == "Split" => {
             let from = first()?;
             let axis = along(node.attr_int("axis").unwrap_or(0), sizes.len())?;
             let others = graph.node_outputs(id)[..place].iter().flatten();
@@ -255,7 +249,7 @@ fn of_output(
             let start = before.try_fold(0i64, |sum, size| sum.checked_add(size?))?;
             Some(cut(from, sizes, &[(axis, start)]))
         }
-        "Gather" => {
+        Kind::Index if node.op() == "Gather" => {
             let from = first()?;
             let axis = along(node.attr_int("axis").unwrap_or(0), from.len())?;
             let mut axes = from.clone();
@@ -270,8 +264,8 @@ fn of_output(
                 _ => None,
             }
         }
-        "Expand" | "Pad" | "Resize" | "Tile" | "Upsample" => Some(cut(first()?, sizes, &[])),
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
+        Kind::Piece | Kind::Repeat | Kind::Resample => Some(cut(first()?, sizes, &[])),
+        Kind::Reduce => {
             let from = first()?;
             if sizes.len() == from.len() {
                 return Some(cut(from, sizes, &[]));

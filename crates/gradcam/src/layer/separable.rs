@@ -8,111 +8,12 @@
 use std::collections::HashSet;
 
 use onnx_grad::{
-    graph::{Graph, NodeId, ValueId},
+    graph::{Graph, ValueId},
+    op::{self, Affine, Kind, Traits},
     varying,
 };
 
 use super::Views;
-
-/// Operators that compute each element from the element in the same place; other operands are constants.
-const ELEMENTWISE: &[&str] = &[
-    "Abs",
-    "Add",
-    "Cast",
-    "Celu",
-    "Clip",
-    "Div",
-    "Dropout",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "Identity",
-    "LeakyRelu",
-    "Log",
-    "Max",
-    "Min",
-    "Mish",
-    "Mul",
-    "Neg",
-    "PRelu",
-    "Pow",
-    "Reciprocal",
-    "Relu",
-    "Selu",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Sub",
-    "Swish",
-    "Tanh",
-    "ThresholdedRelu",
-];
-
-/// Operators that move elements, or combine elements along axes: within channels as long as every channel is left.
-const MOVING: &[&str] = &[
-    "Flatten",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
-
-/// Operators that work channel by channel where axis 1 is that of the channels.
-const BY_CHANNEL: &[&str] = &[
-    "AveragePool",
-    "BatchNormalization",
-    "GlobalAveragePool",
-    "GlobalLpPool",
-    "GlobalMaxPool",
-    "LpPool",
-    "MaxPool",
-];
-
-/// Operators that are affine in the operand of that place (any where there is none), the others held constant.
-const AFFINE: &[(&str, Option<usize>)] = &[
-    ("Add", None),
-    ("AveragePool", Some(0)),
-    ("BatchNormalization", Some(0)),
-    ("Cast", Some(0)),
-    ("Concat", None),
-    ("Conv", Some(0)),
-    ("Div", Some(0)),
-    ("Dropout", Some(0)),
-    ("Flatten", Some(0)),
-    ("Gather", Some(0)),
-    ("Gemm", None),
-    ("GlobalAveragePool", Some(0)),
-    ("Identity", Some(0)),
-    ("MatMul", None),
-    ("Mean", None),
-    ("Mul", None),
-    ("Neg", Some(0)),
-    ("Pad", Some(0)),
-    ("ReduceMean", Some(0)),
-    ("ReduceSum", Some(0)),
-    ("Reshape", Some(0)),
-    ("Slice", Some(0)),
-    ("Split", Some(0)),
-    ("Squeeze", Some(0)),
-    ("Sub", None),
-    ("Sum", None),
-    ("Transpose", Some(0)),
-    ("Unsqueeze", Some(0)),
-];
-
-/// Affine in several operands together, where a product is not.
-const JOINTLY_AFFINE: &[&str] = &["Add", "Concat", "Mean", "Sub", "Sum"];
 
 /// The values between a layer and the scores up to which its channels go each its own way, and behind which the scores are an
 /// affine function of them; none where there are no such values.
@@ -126,14 +27,15 @@ pub(crate) fn separable(
     let apart = |value: ValueId| {
         views.channels_of_elements(graph, value).is_some_and(|(_, channels)| channels == count)
     };
-    let needed = needed(graph, scores);
+    let needed = graph.upstream([scores], |_| true);
     let varying = varying(graph);
     let mut by_channel = HashSet::from([layer]);
     let mut joined: HashSet<ValueId> = HashSet::new();
     let mut meeting = Vec::new();
     for (id, node) in graph.nodes() {
-        if !needed.contains(&id)
-            || graph.node_outputs(id).iter().flatten().any(|output| *output == layer)
+        let mut outputs = graph.node_outputs(id).iter().flatten();
+        if outputs.clone().all(|output| !needed.contains(output))
+            || outputs.any(|output| *output == layer)
         {
             continue;
         }
@@ -153,22 +55,28 @@ pub(crate) fn separable(
         let alone = more.is_empty()
             && read.iter().all(|(at, other)| at == first || !varying.contains(other));
         let made = graph.node_outputs(id).iter().flatten().copied();
+        let traits = op::traits(node);
         let goes_on = by_channel.contains(value)
             && alone
-            && (ELEMENTWISE.contains(&node.op())
-                || *first == 0 && MOVING.contains(&node.op())
-                || *first == 0
-                    && BY_CHANNEL.contains(&node.op())
-                    && channels_at_1(graph, views, *value));
+            && (traits.is_elementwise()
+                || *first == 0 && is_within_channels(traits)
+                || *first == 0 && traits.by_channel && channels_at_1(graph, views, *value));
         let mut outputs = graph.node_outputs(id).iter().flatten();
-        if goes_on && outputs.all(|output| apart(*output)) {
+        // Integers and truth values have no gradient; a second output is a mask, or indices.
+        let gives_floats = graph.node_outputs(id).first().copied().flatten();
+        let gives_floats = gives_floats.is_some_and(|output| graph.fact(output).elem.is_float());
+        if goes_on && gives_floats && outputs.all(|output| apart(*output)) {
             by_channel.extend(made);
             continue;
         }
-        let (_, place) = AFFINE.iter().find(|(op, _)| *op == node.op())?;
-        let fits = place.is_none_or(|place| of_layer.iter().all(|(at, _)| *at == place));
-        let linear = more.is_empty() || JOINTLY_AFFINE.contains(&node.op());
-        if !fits || !linear || !converts_floats(graph, id) {
+        let is_affine = match traits.affine {
+            Affine::No => false,
+            Affine::First => of_layer.iter().all(|(at, _)| *at == 0),
+            Affine::Each => more.is_empty(),
+            Affine::Jointly => true,
+        };
+        // A cast to integers rounds.
+        if !is_affine || !gives_floats {
             return None;
         }
         meeting.extend(
@@ -184,26 +92,74 @@ pub(crate) fn separable(
     Some(meeting).filter(|meeting| !meeting.is_empty())
 }
 
-/// The nodes that a value is computed by.
-fn needed(graph: &Graph, value: ValueId) -> HashSet<NodeId> {
-    let mut needed = HashSet::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        if let Some(node) = graph.producer(value).filter(|node| needed.insert(*node)) {
-            open.extend(graph.node_inputs(node).iter().flatten());
-            open.extend(graph.node_captures(node));
-        }
-    }
-    needed
-}
-
 fn channels_at_1(graph: &Graph, views: &Views, value: ValueId) -> bool {
     matches!(views.channel_axis(graph, value), Some((1, _)))
 }
 
-/// A cast to integers rounds.
-fn converts_floats(graph: &Graph, id: NodeId) -> bool {
-    let node = graph.node(id);
-    node.op() != "Cast"
-        || graph.node_outputs(id).iter().flatten().all(|output| graph.fact(*output).elem.is_float())
+/// Whether an operator moves elements, or combines elements along axes: within channels as long as every channel is left.
+fn is_within_channels(traits: &Traits) -> bool {
+    matches!(traits.kind, Kind::Reduce | Kind::Reshape | Kind::Transpose)
+}
+
+#[cfg(test)]
+mod tests {
+    use onnx_grad::{
+        Model,
+        graph::Sizes,
+        proto::{NodeProto, tensor_proto::DataType},
+    };
+    use prost::Message;
+    use testkit::build::{self, node};
+
+    use super::*;
+    use crate::layer::Grid;
+
+    /// Where the channels of f meet, if they do: x [1, 3, 4, 4] → f = Relu(x) → the nodes → p → Flatten → Gemm → y.
+    fn meeting(nodes: Vec<NodeProto>) -> Option<Vec<String>> {
+        let first = node("Relu", &["x"], &["f"], vec![]);
+        let last =
+            [node("Flatten", &["p"], &["t"], vec![]), node("Gemm", &["t", "w"], &["y"], vec![])];
+        let nodes = [first].into_iter().chain(nodes).chain(last).collect();
+        let inputs = [("x", DataType::Float, &[1, 3, 4, 4][..])];
+        let weights = vec![build::weights("w", &[3, 5])];
+        let proto = build::model(17, &inputs, &[("y", DataType::Float)], weights, nodes);
+        let graph = Graph::new(&Model::from_bytes(proto.encode_to_vec()).unwrap(), &Sizes::new());
+        let graph = graph.unwrap();
+        let value = |name: &str| graph.value(name).unwrap();
+        let views = Views::new(&graph, Grid::default());
+        let found = separable(&graph, &views, value("f"), value("y"))?;
+        Some(found.into_iter().map(|value| graph.name(value).to_owned()).collect())
+    }
+
+    #[test]
+    fn channels_go_their_own_way_through_pools_and_functions() {
+        let pool = |from: &str| node("GlobalAveragePool", &[from], &["p"], vec![]);
+        let to = |elem: DataType| build::int("to", i64::from(elem as i32));
+        let through = |op: &str| vec![node(op, &["f"], &["a"], vec![]), pool("a")];
+        let rows = [
+            ("GlobalAveragePool", vec![pool("f")], true),
+            ("GlobalLpPool", vec![node("GlobalLpPool", &["f"], &["p"], vec![])], true),
+            ("Sin", through("Sin"), true),
+            ("Floor", through("Floor"), true),
+            ("Softmax", through("Softmax"), false),
+            (
+                "ReduceLogSumExp",
+                vec![node("ReduceLogSumExp", &["f"], &["p"], vec![build::ints("axes", &[2, 3])])],
+                true,
+            ),
+            (
+                "a cast to integers and back",
+                vec![
+                    node("Cast", &["f"], &["i"], vec![to(DataType::Int32)]),
+                    node("Cast", &["i"], &["a"], vec![to(DataType::Float)]),
+                    pool("a"),
+                ],
+                false,
+            ),
+        ];
+        for (name, nodes, separate) in rows {
+            let wanted = separate.then(|| vec!["t".to_owned()]);
+            assert_eq!(meeting(nodes), wanted, "{name}");
+        }
+    }
 }

@@ -2,17 +2,12 @@
 
 use std::collections::HashMap;
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    graph::{Graph, NodeId, ValueId},
+    op::{self, Kind},
+};
 
 use super::{View, Views};
-
-/// Operators whose attribute `strides` says it; the ratio of the sizes does not, as windows without
-/// padding shorten a map as well.
-const STRIDED: &[&str] =
-    &["AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool", "QLinearConv"];
-
-/// Operators that take maps apart and put them together.
-const PIECES: &[&str] = &["Concat", "Pad", "Slice", "Split"];
 
 /// The stride of every value that is made of an input of the graph and has rows.
 pub(super) fn strides(
@@ -45,15 +40,15 @@ pub(super) fn strides(
 /// where the node says nothing about it.
 fn after(graph: &Graph, node: NodeId, before: i64, rows: Option<(i64, i64)>) -> Option<i64> {
     let node = graph.node(node);
-    if STRIDED.contains(&node.op()) {
+    let kind = op::traits(node).kind;
+    // The ratio of the sizes does not say it, as windows without padding shorten a map as well.
+    if matches!(kind, Kind::Convolve | Kind::Pool) {
         let own = node.attribute.iter().find(|a| a.name.as_deref() == Some("strides"));
         return before.checked_mul(own.and_then(|own| own.ints.first()).copied().unwrap_or(1));
     }
     match rows? {
         // Pieces of a map have its scale, such as those that are rolled round; every second row has not.
-        (from, to) if PIECES.contains(&node.op()) && from % to != 0 && to % from != 0 => {
-            Some(before)
-        }
+        (from, to) if kind == Kind::Piece && from % to != 0 && to % from != 0 => Some(before),
         (from, to) if from >= to => before.checked_mul(nearest(from, to)?),
         (from, to) => Some(before.checked_div(nearest(to, from)?)?.max(1)),
     }

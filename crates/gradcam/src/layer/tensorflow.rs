@@ -1,6 +1,9 @@
 //! Layers in names that tf2onnx writes: TensorFlow's scopes, and in them the layers of Keras.
 
-use onnx_grad::graph::{Graph, NodeId, ValueId};
+use onnx_grad::{
+    graph::{Graph, NodeId, ValueId},
+    op::{self, Kind},
+};
 
 use super::node_name::written_name;
 
@@ -52,7 +55,9 @@ impl Names {
     pub(super) fn of_node(self, graph: &Graph, id: NodeId) -> Option<String> {
         let node = graph.node(id);
         let name = node.name.as_deref()?;
-        if is_helper(name) && (node.op() == "Transpose" || name.starts_with("Transpose__")) {
+        if is_helper(name)
+            && (op::traits(node).kind == Kind::Transpose || name.starts_with("Transpose__"))
+        {
             // tf2onnx moves them about; they are named after what reads them.
             return None;
         }
@@ -60,14 +65,16 @@ impl Names {
             return self.path(name);
         }
         let input = |place: usize| graph.node_inputs(id).get(place).copied().flatten();
-        match node.op() {
+        match op::traits(node).kind {
             // A bias that is a norm's: that one is in the convolution, and is what its output comes from.
-            "Conv" => [2, 1].iter().find_map(|place| self.of_weights(graph, input(*place)?)),
+            Kind::Convolve => {
+                [2, 1].iter().find_map(|place| self.of_weights(graph, input(*place)?))
+            }
             // Files that come from TFLite have the name of an activation on the convolution before it.
-            "Clip" | "Relu" if is_helper(name) => {
+            Kind::Activation if is_helper(name) => {
                 let before = graph.producer(input(0)?)?;
                 let alone = graph.consumers(input(0)?) == [id];
-                self.of_node(graph, before).filter(|_| alone && graph.node(before).op() == "Conv")
+                self.of_node(graph, before).filter(|_| alone && is_convolution(graph, before))
             }
             _ => None,
         }
@@ -75,7 +82,7 @@ impl Names {
 
     /// The convolution, if another, that a norm was folded into at a node: by the name that its weights keep.
     pub(super) fn folded(self, graph: &Graph, id: NodeId) -> Option<String> {
-        let is_conv = graph.node(id).op() == "Conv" && self == Self::Keras;
+        let is_conv = is_convolution(graph, id) && self == Self::Keras;
         let weights = graph.node_inputs(id).get(1).copied().flatten().filter(|_| is_conv)?;
         let own = self.of_node(graph, id)?;
         self.of_weights(graph, weights).filter(|path| *path != own)
@@ -85,6 +92,10 @@ impl Names {
         graph.initializer(value)?;
         self.path(graph.name(value)).filter(|_| is_scoped(graph.name(value)))
     }
+}
+
+fn is_convolution(graph: &Graph, id: NodeId) -> bool {
+    op::traits(graph.node(id)).kind == Kind::Convolve
 }
 
 /// Whether a name is of TensorFlow's form; torch's begin with a slash.
@@ -116,6 +127,14 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use onnx_grad::{
+        Model,
+        graph::Sizes,
+        proto::{NodeProto, tensor_proto::DataType},
+    };
+    use prost::Message;
+    use testkit::build;
+
     use super::*;
 
     #[test]
@@ -141,6 +160,27 @@ mod tests {
         ];
         for (names, name, path) in rows {
             assert_eq!(names.path(name).as_deref(), path, "{name}");
+        }
+    }
+
+    /// Files that come from TFLite have the name of an activation, whichever, on the convolution before it.
+    #[test]
+    fn an_activation_without_a_name_belongs_to_its_convolution() {
+        for (op, belongs) in [("Relu", true), ("Tanh", true), ("Softmax", false)] {
+            let named = |name: &str, node| NodeProto { name: Some(name.to_owned()), ..node };
+            let conv = build::node("Conv", &["x", "w"], &["c"], vec![]);
+            let nodes = vec![
+                named("net/conv1/Conv2D", conv),
+                named("Act__12", build::node(op, &["c"], &["y"], vec![])),
+            ];
+            let inputs = [("x", DataType::Float, &[1, 3, 4, 4][..])];
+            let weights = vec![build::weights("w", &[5, 3, 1, 1])];
+            let proto = build::model(17, &inputs, &[("y", DataType::Float)], weights, nodes);
+            let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
+            let graph = Graph::new(&model, &Sizes::new()).unwrap();
+            let ids: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+            let path = Names::Plain.of_node(&graph, ids[1]);
+            assert_eq!(path.as_deref(), belongs.then_some("net/conv1"), "{op}");
         }
     }
 }

@@ -299,7 +299,7 @@ fn parts(
         }
         let seeds: Vec<ValueId> =
             made.iter().copied().filter(|v| active.contains(v) && given.contains(v)).collect();
-        let reaching = reaching(graph, &read, &seeds);
+        let reaching = graph.upstream(seeds.iter().copied(), |value| !read.contains(&value));
         let wrt: Vec<ValueId> =
             read.iter().copied().filter(|v| active.contains(v) && reaching.contains(v)).collect();
         parts.push(Some(SegmentPart::new(graph, &read, &made, &seeds, &wrt)?));
@@ -325,31 +325,9 @@ fn active(
         }
     }
     let varying = varying(graph);
-    for (id, _) in graph.nodes() {
-        let mut read = graph.node_inputs(id).iter().flatten().chain(graph.node_captures(id));
-        if read.any(|value| active.contains(value)) {
-            let made = graph.node_outputs(id).iter().flatten().copied();
-            active.extend(made.filter(|value| varying.contains(value)));
-        }
-    }
+    let mut active = graph.downstream(active, |value| varying.contains(&value));
     active.retain(|value| graph.fact(*value).elem.is_float());
     Ok(active)
-}
-
-/// The values that `seeds` are computed from, back to the given ones.
-fn reaching(graph: &Graph, given: &[ValueId], seeds: &[ValueId]) -> HashSet<ValueId> {
-    let mut found = HashSet::new();
-    let mut open = seeds.to_vec();
-    while let Some(value) = open.pop() {
-        if found.insert(value)
-            && !given.contains(&value)
-            && let Some(node) = graph.producer(value)
-        {
-            open.extend(graph.node_inputs(node).iter().flatten());
-            open.extend(graph.node_captures(node));
-        }
-    }
-    found
 }
 
 fn values<'a>(graph: &Graph, names: impl IntoIterator<Item = &'a String>) -> Result<Vec<ValueId>> {

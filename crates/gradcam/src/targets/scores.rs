@@ -3,6 +3,8 @@
 use onnx_grad::{
     Dim,
     graph::{Graph, ValueId},
+    op::{self, Kind},
+    proto::NodeProto,
 };
 
 use crate::{Result, error::bail};
@@ -168,10 +170,50 @@ fn under_activation(graph: &Graph, output: ValueId) -> (ValueId, Option<Activati
         match node.op() {
             "Softmax" | "LogSoftmax" => return (before, Some(Activation::Softmax)),
             "Sigmoid" => return (before, Some(Activation::Sigmoid)),
-            "Cast" | "DequantizeLinear" | "Flatten" | "Identity" | "QuantizeLinear" | "Reshape"
-            | "Squeeze" | "Unsqueeze" => value = before,
+            _ if carries(node) => value = before,
             _ => break,
         }
     }
     (output, None)
+}
+
+/// Whether a node gives the same numbers in the same order, in another type or shape.
+fn carries(node: &NodeProto) -> bool {
+    let traits = op::traits(node);
+    traits.carries() || traits.kind == Kind::Reshape
+}
+
+#[cfg(test)]
+mod tests {
+    use onnx_grad::{Model, graph::Sizes, proto::tensor_proto::DataType};
+    use prost::Message;
+    use testkit::build::{self, node};
+
+    use super::*;
+
+    /// What gives the same numbers in the same order is stepped over on the way to the softmax; what reorders them is not.
+    #[test]
+    fn logits_are_found_behind_what_carries_probabilities() {
+        let rows = [
+            ("Identity", true),
+            ("Dropout", true),
+            ("Flatten", true),
+            ("Squeeze", true),
+            ("Relu", false),
+        ];
+        for (op, carries) in rows {
+            let nodes = vec![
+                node("Relu", &["x"], &["logits"], vec![]),
+                node("Softmax", &["logits"], &["p"], vec![]),
+                node(op, &["p"], &["y"], vec![]),
+            ];
+            let inputs = [("x", DataType::Float, &[2, 3][..])];
+            let proto = build::model(17, &inputs, &[("y", DataType::Float)], vec![], nodes);
+            let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
+            let graph = Graph::new(&model, &Sizes::new()).unwrap();
+            let found = head(&graph, None).unwrap();
+            let wanted = if carries { "logits" } else { "y" };
+            assert_eq!(graph.name(found.value), wanted, "{op}");
+        }
+    }
 }

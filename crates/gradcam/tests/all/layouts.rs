@@ -158,7 +158,10 @@ fn a_grid_that_the_graph_does_not_tell_is_given() {
     };
     // 96 is no square.
     let message = with(None, None).expect_err("no grid");
-    assert!(message.contains("[2, 96, 4]") && message.contains("ExplainerBuilder::grid"), "{message}");
+    assert!(
+        message.contains("[2, 96, 4]") && message.contains("ExplainerBuilder::grid"),
+        "{message}"
+    );
     assert_eq!(with(Some((8, 12)), None), Ok(1));
     assert_eq!(with(Some((5, 19)), Some(1)), Ok(1));
     assert!(with(Some((10, 10)), None).is_err());

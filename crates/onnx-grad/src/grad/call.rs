@@ -9,6 +9,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::{Graph, NodeId, ValueId},
+    op::{self, Traits},
 };
 
 /// A cotangent: the derivative of the target with respect to a value.
@@ -63,8 +64,10 @@ pub(crate) fn none() -> Cotangents {
 /// A node, its inputs and outputs, and the cotangents of its outputs.
 #[derive(Debug)]
 pub(crate) struct Call {
+    id: NodeId,
     opset: i64,
     op: String,
+    traits: &'static Traits,
     inputs: Vec<Option<ValueId>>,
     outputs: Vec<Option<ValueId>>,
     cotangents: HashMap<usize, Cotangent>,
@@ -138,8 +141,10 @@ impl Call {
         wanted: Vec<bool>,
     ) -> Self {
         Self {
+            id,
             opset: graph.opset(),
             op: graph.node(id).op().to_owned(),
+            traits: op::traits(graph.node(id)),
             inputs: graph.node_inputs(id).to_vec(),
             outputs: graph.node_outputs(id).to_vec(),
             reader: Reader::new(graph.node(id)),
@@ -182,6 +187,11 @@ impl Call {
         self.wanted.contains(&true)
     }
 
+    /// The number of the node.
+    pub(crate) fn id(&self) -> NodeId {
+        self.id
+    }
+
     /// The model's opset.
     pub(crate) fn opset(&self) -> i64 {
         self.opset
@@ -190,6 +200,11 @@ impl Call {
     /// The operator.
     pub(crate) fn op(&self) -> &str {
         &self.op
+    }
+
+    /// What the operator does.
+    pub(crate) fn traits(&self) -> &'static Traits {
+        self.traits
     }
 
     /// The number of inputs that are written at the node, left-out ones in between counted.

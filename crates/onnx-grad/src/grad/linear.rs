@@ -8,93 +8,46 @@ use crate::{
     facts::Dim,
     graph::ValueId,
     proto::{AttributeProto, tensor_proto::DataType},
+    window::{Padding, Window, WindowError},
 };
 
-/// The largest number of a window's geometry: products of two fit 64 bits.
-const LARGEST: u64 = 1 << 31;
-
-/// Where the windows of a convolution or pool lie, one entry for each spatial axis.
-#[derive(Clone, Debug)]
-pub(super) struct Windows {
-    pub(super) kernel: Vec<i64>,
-    pub(super) strides: Vec<i64>,
-    pub(super) dilations: Vec<i64>,
-    pub(super) begins: Vec<i64>,
-    pub(super) ends: Vec<i64>,
+/// The window of a node as its attributes give it; its kernel is that of the attribute where it is not given here.
+fn window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+    n.attrs().ignore(&["auto_pad", "dilations", "kernel_shape", "pads", "strides"]);
+    let node = b.graph().node(n.id());
+    let Some(kernel) = kernel.or_else(|| Window::kernel_of(node)) else {
+        bail!(InvalidModel, "it has no kernel_shape");
+    };
+    match Window::read(node, kernel) {
+        Ok(window) if window.is_bounded() => Ok(window),
+        Ok(_) => bail!(InvalidModel, "its kernel, strides, dilations or pads are beyond 2^31"),
+        Err(error @ WindowError::AutoPad(_)) => bail!(Unsupported, "{error}"),
+        Err(error) => bail!(InvalidModel, "{error}"),
+    }
 }
 
-impl Windows {
-    /// Reads the attributes of a node; `auto_pad` becomes explicit pads.
-    ///
-    /// SAME: total = max((⌈H/s⌉ − 1)·s + (k − 1)·d + 1 − H, 0), the odd one at the end for SAME_UPPER
-    /// and at the beginning for SAME_LOWER.
-    pub(super) fn read(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Self> {
-        let written = n.attrs().ints("kernel_shape").map(<[i64]>::to_vec);
-        let Some(kernel) = kernel.or(written) else {
-            bail!(InvalidModel, "it has no kernel_shape");
-        };
-        let axes = kernel.len();
-        let each = |name: &str, default: i64, count: usize| -> Result<Vec<i64>> {
-            match n.attrs().ints(name) {
-                None | Some([]) => Ok(vec![default; count]),
-                Some(list) if list.len() == count => Ok(list.to_vec()),
-                Some(list) => bail!(InvalidModel, "its {name} are {list:?}, there must be {count}"),
-            }
-        };
-        let (strides, dilations) = (each("strides", 1, axes)?, each("dilations", 1, axes)?);
-        if strides.iter().chain(&dilations).chain(&kernel).any(|&number| number < 1) {
-            bail!(InvalidModel, "its kernel, strides and dilations must be at least 1");
-        }
-        let pads = each("pads", 0, 2 * axes)?;
-        let all = strides.iter().chain(&dilations).chain(&kernel).chain(&pads);
-        if all.into_iter().any(|&number| number.unsigned_abs() > LARGEST) {
-            bail!(InvalidModel, "its kernel, strides, dilations or pads are beyond 2^31");
-        }
-        let (mut begins, mut ends) = (pads[..axes].to_vec(), pads[axes..].to_vec());
-        match n.attrs().text("auto_pad").unwrap_or("NOTSET") {
-            "NOTSET" | "" => {}
-            "VALID" => {
-                begins = vec![0; axes];
-                ends = vec![0; axes];
-            }
-            same @ ("SAME_UPPER" | "SAME_LOWER") => {
-                for i in 0..axes {
-                    let (size, s) = (b.size(n.x(0)?, i + 2)?, strides[i]);
-                    let full = (kernel[i] - 1) * dilations[i] + 1;
-                    let total = ((size + s - 1) / s * s - s + full - size).max(0);
-                    let small = total / 2;
-                    let upper = same == "SAME_UPPER";
-                    begins[i] = if upper { small } else { total - small };
-                    ends[i] = total - begins[i];
-                }
-            }
-            other => bail!(
-                Unsupported,
-                "attribute auto_pad is {other:?}; the standard knows NOTSET, VALID, SAME_UPPER, SAME_LOWER"
-            ),
-        }
-        Ok(Self { kernel, strides, dilations, begins, ends })
+/// The same with its pads written out.
+pub(super) fn padded_window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+    let window = window(b, n, kernel)?;
+    if window.padding == Padding::Given {
+        return Ok(window);
     }
+    let sizes = (0..window.axes()).map(|axis| b.size(n.x(0)?, axis + 2));
+    match window.written_out(&sizes.collect::<Result<Vec<_>>>()?) {
+        Some(window) => Ok(window),
+        None => bail!(TooLarge, "its pads are beyond 64 bits"),
+    }
+}
 
-    pub(super) fn axes(&self) -> usize {
-        self.kernel.len()
-    }
-
-    /// The elements that a window covers along an axis, gaps counted.
-    pub(super) fn extent(&self, axis: usize) -> i64 {
-        (self.kernel[axis] - 1) * self.dilations[axis] + 1
-    }
-
-    /// The geometry as attributes of a convolution.
-    fn attributes(&self, group: i64, pads: &[i64], strides: &[i64]) -> Vec<AttributeProto> {
-        vec![
-            attrs::ints("dilations", &self.dilations),
-            attrs::int("group", group),
-            attrs::ints("kernel_shape", &self.kernel),
-            attrs::ints("pads", pads),
-            attrs::ints("strides", strides),
-        ]
-    }
+/// The geometry of a window as attributes of a convolution.
+fn attributes(win: &Window, group: i64, pads: &[i64], strides: &[i64]) -> Vec<AttributeProto> {
+    vec![
+        attrs::ints("dilations", &win.dilations),
+        attrs::int("group", group),
+        attrs::ints("kernel_shape", &win.kernel),
+        attrs::ints("pads", pads),
+        attrs::ints("strides", strides),
+    ]
 }
 
 /// The sizes of the axes behind batch and channel.
@@ -113,8 +66,7 @@ pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
     }
     let group = n.attrs().int_or("group", 1);
-    let win = Windows::read(b, n, Some(spatial_sizes(b, w)?))?;
-    n.attrs().ignore(&["kernel_shape"]);
+    let win = padded_window(b, n, Some(spatial_sizes(b, w)?))?;
     let mut grads = vec![None; n.input_count()];
     if n.wants(0) {
         let pointwise = win.kernel.iter().all(|&k| k == 1);
@@ -142,7 +94,7 @@ fn by_convolution(
     x: ValueId,
     g: ValueId,
     w: ValueId,
-    win: &Windows,
+    win: &Window,
     group: i64,
 ) -> Result<ValueId> {
     let flipped = flipped_kernel(b, w, group)?;
@@ -154,7 +106,7 @@ fn by_convolution(
     };
     let (begins, ends) = (need(&win.begins), need(&win.ends));
     let pads: Vec<i64> = begins.iter().chain(&ends).map(|&p| p.max(0)).collect();
-    let attributes = win.attributes(group, &pads, &vec![1; axes]);
+    let attributes = attributes(win, group, &pads, &vec![1; axes]);
     let mut dx = b.conv("Conv", g, flipped, attributes)?;
     if unit {
         let crop = |pads: &[i64]| -> Vec<i64> {
@@ -234,7 +186,7 @@ fn by_transposed_convolution(
     x: ValueId,
     g: ValueId,
     w: ValueId,
-    win: &Windows,
+    win: &Window,
     group: i64,
 ) -> Result<ValueId> {
     let sizes = spatial_sizes(b, x)?;
@@ -245,7 +197,7 @@ fn by_transposed_convolution(
         })
         .collect();
     let pads = [win.begins.clone(), win.ends.clone()].concat();
-    let mut attributes = win.attributes(group, &pads, &win.strides);
+    let mut attributes = attributes(win, group, &pads, &win.strides);
     attributes.push(attrs::ints("output_padding", &remainder));
     b.conv("ConvTranspose", g, w, attributes)
 }
@@ -258,12 +210,12 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
     }
     let group = n.attrs().int_or("group", 1);
-    let win = transposed_windows(b, n)?;
+    let win = transposed_window(b, n)?;
     let mut grads = vec![None; n.input_count()];
     if n.wants(0) {
         let g = n.full(b)?;
         let pads = [win.begins.clone(), win.ends.clone()].concat();
-        let attributes = win.attributes(group, &pads, &win.strides);
+        let attributes = attributes(&win, group, &pads, &win.strides);
         let mut dx = b.conv("Conv", g, w, attributes)?;
         // Output padding larger than the kernel's reach leaves windows that no input made.
         for axis in 2..b.rank(x)? {
@@ -281,22 +233,18 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// The geometry of a transposed convolution. Where its output has a given size, s·H with SAME, what the
 /// kernels reach beyond that is cropped: total = (H − 1)·s + extent + output_padding − size, the odd one at
 /// the end for SAME_UPPER and else at the beginning.
-fn transposed_windows(b: &Builder<'_>, n: &Call) -> Result<Windows> {
-    n.attrs().ignore(&["kernel_shape"]);
-    let mut win = Windows::read(b, n, Some(spatial_sizes(b, n.x(1)?)?))?;
-    let mode = n.attrs().text("auto_pad").unwrap_or("NOTSET");
+fn transposed_window(b: &Builder<'_>, n: &Call) -> Result<Window> {
+    let mut win = window(b, n, Some(spatial_sizes(b, n.x(1)?)?))?;
     let given = n.attrs().ints("output_shape").is_some_and(|sizes| !sizes.is_empty());
     let extra = n.attrs().ints("output_padding").unwrap_or_default();
-    if given || mode.starts_with("SAME") {
+    if given || win.padding != Padding::Given {
         let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
         for axis in 0..win.axes() {
-            let reach = (sizes[axis] - 1) * win.strides[axis] + win.extent(axis);
-            let reach = reach + extra.get(axis).copied().unwrap_or(0);
-            let total = (reach - outs[axis]).max(0);
-            let small = total / 2;
-            win.begins[axis] = if mode == "SAME_UPPER" { small } else { total - small };
-            win.ends[axis] = total - win.begins[axis];
+            let extra = extra.get(axis).copied().unwrap_or(0);
+            let pads = win.transposed_pads(axis, sizes[axis], extra, outs[axis]);
+            (win.begins[axis], win.ends[axis]) = pads.unwrap_or_default();
         }
+        win.padding = Padding::Given;
     }
     Ok(win)
 }

@@ -3,7 +3,7 @@
 use super::{
     Call, Cotangents, Push, Pushed,
     call::product_dim,
-    linear::{Windows, spatial_sizes, spread},
+    linear::{padded_window, spatial_sizes, spread},
     one, spatial_count,
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::ValueId,
+    window::Window,
 };
 
 /// The longest window along an axis that is taken apart: each tap is some nodes.
@@ -22,7 +23,7 @@ const MOST_TAPS: i64 = 4096;
 /// One axis at a time: the forward values are pooled along the last axis first, so that going back
 /// from the first axis a tie is won by the smaller row, and within it by the smaller column.
 pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let win = windows(b, n)?;
+    let win = window(b, n)?;
     n.attrs().ignore(&["storage_order"]);
     let outs = spatial_sizes(b, n.y())?;
     let mut stages = vec![n.x(0)?];
@@ -68,9 +69,9 @@ pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-fn windows(b: &Builder<'_>, n: &Call) -> Result<Windows> {
+fn window(b: &Builder<'_>, n: &Call) -> Result<Window> {
     n.attrs().ignore(&["ceil_mode"]);
-    let win = Windows::read(b, n, None)?;
+    let win = padded_window(b, n, None)?;
     if b.rank(n.x(0)?)? != win.axes() + 2 {
         bail!(
             InvalidModel,
@@ -95,7 +96,7 @@ fn taps_along(
     b: &mut Builder<'_>,
     x: ValueId,
     axis: usize,
-    win: &Windows,
+    win: &Window,
     count: i64,
 ) -> Result<Vec<ValueId>> {
     let place = axis + 2;
@@ -119,7 +120,7 @@ fn gathered_back(
     b: &mut Builder<'_>,
     shares: &[ValueId],
     axis: usize,
-    win: &Windows,
+    win: &Window,
     size: i64,
 ) -> Result<ValueId> {
     let place = axis + 2;
@@ -174,7 +175,7 @@ fn gathered_back(
 /// count_include_pad (a ceil overshoot is not counted), else taps inside the input.
 /// <https://onnx.ai/onnx/operators/onnx__AveragePool.html>
 pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let win = windows(b, n)?;
+    let win = window(b, n)?;
     let include = n.attrs().flag("count_include_pad");
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
     let mut g = n.cot(b)?;
@@ -209,7 +210,7 @@ pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 fn over_windows(
     b: &mut Builder<'_>,
     mut g: ValueId,
-    win: &Windows,
+    win: &Window,
     outs: &[i64],
     sizes: &[i64],
 ) -> Result<ValueId> {
@@ -232,7 +233,7 @@ fn over_windows(
 /// LpPool, y[o] = (Σ over the window |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·Σ over its windows g·y^(1−p), 0
 /// where y is 0. <https://onnx.ai/onnx/operators/onnx__LpPool.html>
 pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let win = windows(b, n)?;
+    let win = window(b, n)?;
     let p = n.attrs().int_or("p", 2);
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
     let g = n.cot(b)?;

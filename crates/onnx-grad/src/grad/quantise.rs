@@ -10,6 +10,7 @@ use crate::{
     error::{Result, bail},
     facts::Dim,
     graph::{Graph, NodeId, ValueId},
+    op::Kind,
     proto::tensor_proto::DataType,
 };
 
@@ -47,7 +48,7 @@ pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
 pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
     let elem = b.elem(n.y());
     let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
-    let converts = matches!(n.op(), "Cast" | "CastLike");
+    let converts = n.traits().kind == Kind::Convert;
     is_integer(elem) && !converts && (0..n.input_count()).any(|at| n.wants(at) && same(at))
 }
 
@@ -71,16 +72,15 @@ pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
 pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     n.attrs().ignore(&["output_dtype", "precision", "saturate"]);
     let x = n.x(0)?;
-    let (low, high) = match b.elem(n.y()) {
-        DataType::Int8 => (-128.0, 127.0),
-        DataType::Uint8 => (0.0, 255.0),
-        DataType::Int16 => (-32768.0, 32767.0),
-        DataType::Uint16 => (0.0, 65535.0),
-        other => bail!(
+    let elem = b.elem(n.y());
+    let taken =
+        matches!(elem, DataType::Int8 | DataType::Uint8 | DataType::Int16 | DataType::Uint16);
+    let Some((low, high)) = elem.range().filter(|_| taken) else {
+        bail!(
             Unsupported,
             "its output is {}; supported: int8, uint8, int16, uint16",
-            other.as_str_name().to_lowercase()
-        ),
+            elem.as_str_name().to_lowercase()
+        )
     };
     let scale = scale(b, n)?;
     let steps = b.fact(n.x(1)?).floats().map(<[f64]>::to_vec);
@@ -96,9 +96,10 @@ pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     };
     let shape = b.shape(scale)?;
     let dims: Vec<i64> = shape.iter().filter_map(|dim| dim.fixed()).collect();
-    let bound = |b: &mut Builder<'_>, end: f64| {
+    let bound = |b: &mut Builder<'_>, end: i64| {
         #[expect(clippy::cast_precision_loss, reason = "at most 16 bits")]
-        let numbers = steps.iter().zip(zeros.iter().cycle()).map(|(s, z)| (end - *z as f64) * s);
+        let numbers =
+            steps.iter().zip(zeros.iter().cycle()).map(|(s, z)| (end as f64 - *z as f64) * s);
         b.floats(x, &dims, &numbers.collect::<Vec<_>>())
     };
     let (low, high) = (bound(b, low)?, bound(b, high)?);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Call, Cotangents, Pushed, Symbols, Terms, call::values};
+use super::{Call, Cotangents, Symbols, Terms, call::values};
 use crate::{
     builder::Builder,
     error::Result,
@@ -54,6 +54,15 @@ pub(super) enum Kind {
     Defined(Emit, Define),
     /// It has none here, and why.
     Refused(&'static str),
+}
+
+/// What a pushed sum is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// The sum of the output's cotangent, over that many elements a channel.
+    Sum(i64),
+    /// The whole cotangent of the output.
+    Full,
 }
 
 /// How a sum over space commutes with an operator.

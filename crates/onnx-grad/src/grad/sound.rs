@@ -4,35 +4,13 @@
 use crate::{
     facts::{self, Dim, Fact},
     graph::{Graph, NodeId, ValueId},
+    op,
     proto::tensor_proto::DataType,
 };
 
 /// The most elements of a value on the path, axes of size 0 not counted; below it the sums and products
 /// of sizes stay within 64 bits.
 const MOST_ELEMENTS: i64 = 1 << 46;
-
-/// Operators whose shape stands in the numbers of an input, which may be computed when the model runs.
-const BY_NUMBERS: &[&str] = &[
-    "Expand",
-    "Pad",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Unsqueeze",
-];
 
 /// What is wrong with the shapes at a node, if anything is.
 pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
@@ -55,7 +33,8 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     }
     let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| graph.fact(v))).collect();
     let node = graph.node(id);
-    let at_run_time = BY_NUMBERS.contains(&node.op())
+    // The numbers may be computed when the model runs.
+    let at_run_time = op::traits(node).shape_by_numbers
         && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
     let inferred = facts::infer(node, graph.opset(), &facts);
     if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     attrs::{self, Reader},
+    op,
     proto::{NodeProto, TensorProto, tensor_proto::DataType},
 };
 
@@ -238,26 +239,11 @@ impl Quantised<'_> {
     }
 }
 
-/// Operators that move numbers or choose among them, so that they may as well move floats.
-const MOVES: &[&str] = &[
-    "DepthToSpace",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Slice",
-    "SpaceToDepth",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
-
 /// What a DequantizeLinear without attributes reads: numbers, scale and zero point.
 type Read = Vec<String>;
 
 /// Makes one value of floats of each value of quantised numbers: all that read it in the same way share the first
-/// DequantizeLinear, and what only moves the numbers moves the floats, for those readers alone where there are others.
+/// DequantizeLinear, and what only moves the numbers or chooses among them moves the floats, for those readers alone where there are others.
 pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut Names) {
     let mut scales: HashMap<String, Vec<String>> = HashMap::new();
     let mut floats: HashMap<Read, String> = HashMap::new();
@@ -279,7 +265,7 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
                     floats.insert(read.to_vec(), output.clone());
                 }
             },
-            (op, [first, ..], [output]) if node.op_domain().is_empty() && MOVES.contains(&op) => {
+            (_, [first, ..], [output]) if op::traits(&node).selects => {
                 if let Some(scale) = scales.get(first).cloned() {
                     let read = [slice::from_ref(first), &scale].concat();
                     let moved = names.fresh(node.label(), "DequantizeLinear");
@@ -327,5 +313,40 @@ fn dequantize(of: &NodeProto, read: Read, output: &str) -> NodeProto {
         output: vec![output.to_owned()],
         metadata_props: of.metadata_props.clone(),
         ..NodeProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{proto::GraphProto, testing::node};
+
+    /// What stands between a QuantizeLinear and a DequantizeLinear reads floats where it takes numbers as they are, and else
+    /// the integers: a border of Pad and the numbers of Concat have no scale of their own.
+    #[test]
+    fn what_takes_numbers_as_they_are_moves_floats() {
+        let rows = [
+            ("Transpose", true),
+            ("MaxPool", true),
+            ("Expand", true),
+            ("Tile", true),
+            ("GatherND", true),
+            ("ReduceMax", true),
+            ("ReduceSum", false),
+            ("Pad", false),
+            ("Concat", false),
+            ("Relu", false),
+        ];
+        for (op, moves) in rows {
+            let mut nodes = vec![
+                node("QuantizeLinear", &["x", "s", "z"], &["q"]),
+                node(op, &["q"], &["m"]),
+                node("DequantizeLinear", &["m", "s", "z"], &["y"]),
+            ];
+            let mut names = Names::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
+            share(&mut nodes, &HashSet::from(["y".to_owned()]), &mut names);
+            let reads = |node: &&NodeProto| node.op() == op && node.input[0] != "q";
+            assert_eq!(nodes.iter().any(|node| reads(&node)), moves, "{op}: {nodes:?}");
+        }
     }
 }

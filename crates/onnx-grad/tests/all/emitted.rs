@@ -304,13 +304,12 @@ fn atanh() {
         &[("x", &[2])],
         vec![],
         &expect![[r#"
-        const constant_1: float[] = {-1.0}
-        const constant_3: float[] = {1.0}
-        Mul_0: float[2] = Mul(x, x)
-        Mul_2: float[2] = Mul(Mul_0, constant_1)
-        Add_4: float[2] = Add(Mul_2, constant_3)
-        Div_5: float[2] = Div(g, Add_4)
-        x.grad: float[2] = Identity(Div_5)"#]],
+        const constant_0: float[] = {1.0}
+        Sub_1: float[2] = Sub(constant_0, x)
+        Add_2: float[2] = Add(x, constant_0)
+        Mul_3: float[2] = Mul(Sub_1, Add_2)
+        Div_4: float[2] = Div(g, Mul_3)
+        x.grad: float[2] = Identity(Div_4)"#]],
     );
 }
 

@@ -50,7 +50,7 @@ pub(super) fn whole(float: f64) -> Option<i64> {
 pub(super) fn rounded(elem: DataType, value: Value) -> Option<Value> {
     match value {
         Value::Ints(ints) => {
-            let (low, high) = range_of(elem)?;
+            let (low, high) = elem.range()?;
             let fits = |int: &Dim| match int {
                 Dim::Fixed(int) => (low..=high).contains(int),
                 Dim::Batch(times) => (low..=high).contains(times),
@@ -84,20 +84,4 @@ fn split(float: f64, bits: f64, least: f64, most: f64) -> Option<f64> {
     let far = float * (bits.exp2() + 1.0);
     let near = far - (far - float);
     (float == 0.0 || (near.abs() >= least && near.abs() <= most)).then_some(near)
-}
-
-/// The least and the greatest integer of a type.
-fn range_of(elem: DataType) -> Option<(i64, i64)> {
-    Some(match elem {
-        DataType::Bool => (0, 1),
-        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
-        DataType::Uint8 => (0, u8::MAX.into()),
-        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Uint16 => (0, u16::MAX.into()),
-        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
-        DataType::Uint32 => (0, u32::MAX.into()),
-        DataType::Int64 => (i64::MIN, i64::MAX),
-        DataType::Uint64 => (0, i64::MAX),
-        _ => return None,
-    })
 }

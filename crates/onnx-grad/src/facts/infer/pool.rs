@@ -4,79 +4,8 @@ use super::call::{Call, Dims};
 use crate::{
     facts::{Dim, Fact},
     proto::tensor_proto::DataType,
+    window::Window,
 };
-
-/// The attributes that convolutions and pools share, one entry for each spatial axis.
-struct Window {
-    kernel: Vec<i64>,
-    strides: Vec<i64>,
-    dilations: Vec<i64>,
-    pads: Vec<(i64, i64)>,
-    ceil: bool,
-    same: bool,
-}
-
-impl Window {
-    fn read(call: &Call, kernel: Vec<i64>) -> Option<Self> {
-        let rank = kernel.len();
-        let (same, explicit) = match call.text("auto_pad") {
-            "" | "NOTSET" => (false, true),
-            "VALID" => (false, false),
-            "SAME_UPPER" | "SAME_LOWER" => (true, false),
-            _ => return None,
-        };
-        let pads = if explicit { call.ints("pads", 2 * rank, 0)? } else { vec![0; 2 * rank] };
-        let (begins, ends) = pads.split_at_checked(rank)?;
-        let window = Self {
-            strides: call.ints("strides", rank, 1)?,
-            dilations: call.ints("dilations", rank, 1)?,
-            pads: begins.iter().copied().zip(ends.iter().copied()).collect(),
-            ceil: call.int("ceil_mode", 0) != 0,
-            same,
-            kernel,
-        };
-        let mut counts = window.kernel.iter().chain(&window.strides).chain(&window.dilations);
-        counts.all(|count| *count >= 1).then_some(window)
-    }
-
-    /// The input that one window spans along an axis.
-    fn span(&self, k: usize) -> Option<i64> {
-        let taps = self.kernel.get(k)?.checked_sub(1)?;
-        taps.checked_mul(*self.dilations.get(k)?)?.checked_add(1)
-    }
-
-    /// How many windows fit along an axis. In ceil mode a last window that would start in the end
-    /// padding is dropped, as ONNX Runtime and PyTorch do.
-    fn slide(&self, k: usize, size: i64) -> Option<i64> {
-        let stride = *self.strides.get(k)?;
-        if self.same {
-            return size.checked_add(stride.checked_sub(1)?)?.checked_div(stride);
-        }
-        let (begin, end) = *self.pads.get(k)?;
-        let room = size.checked_add(begin)?.checked_add(end)?.checked_sub(self.span(k)?)?;
-        if room < 0 {
-            return None;
-        }
-        let whole = room / stride;
-        if !self.ceil || room % stride == 0 {
-            return whole.checked_add(1);
-        }
-        let starts_in_padding =
-            whole.checked_add(1)?.checked_mul(stride)? >= size.checked_add(begin)?;
-        whole.checked_add(if starts_in_padding { 1 } else { 2 })
-    }
-
-    /// The size that a transposed convolution gives along an axis.
-    fn spread(&self, k: usize, size: i64, output_padding: i64) -> Option<i64> {
-        let stride = *self.strides.get(k)?;
-        if self.same {
-            return size.checked_mul(stride);
-        }
-        let (begin, end) = *self.pads.get(k)?;
-        let full = stride.checked_mul(size.checked_sub(1)?)?.checked_add(self.span(k)?)?;
-        full.checked_add(output_padding)?.checked_sub(begin)?.checked_sub(end)
-    }
-}
 
 /// Splits a shape into batch, channels and spatial sizes.
 fn image(dims: &[Dim]) -> Option<(Dim, Dim, Vec<i64>)> {
@@ -99,7 +28,7 @@ fn assemble(
 /// The kernel's spatial sizes: the attribute, or those of the weight.
 fn kernel_of(call: &Call, weight: &[Dim], rank: usize) -> Option<Vec<i64>> {
     let (_, _, from_weight) = image(weight)?;
-    let kernel = call.node.attr_ints("kernel_shape").map_or(from_weight, <[i64]>::to_vec);
+    let kernel = Window::kernel_of(call.node).unwrap_or(from_weight);
     (kernel.len() == rank).then_some(kernel)
 }
 
@@ -116,8 +45,8 @@ pub(super) fn qlinear_conv(call: &Call) -> Option<Dims> {
 fn conv_with(call: &Call, weight: usize) -> Option<Dims> {
     let (batch, _, spatial) = image(call.shape(0)?)?;
     let weight = call.shape(weight)?;
-    let window = Window::read(call, kernel_of(call, weight, spatial.len())?)?;
-    assemble(batch, *weight.first()?, &spatial, |k, size| window.slide(k, size))
+    let window = Window::read(call.node, kernel_of(call, weight, spatial.len())?).ok()?;
+    assemble(batch, *weight.first()?, &spatial, |k, size| window.windows(k, size))
 }
 
 /// ConvTranspose. With `output_shape` the pads follow from the sizes, not the other way round.
@@ -126,25 +55,26 @@ pub(super) fn conv_transpose(call: &Call) -> Option<Dims> {
     let weight = call.shape(1)?;
     let channels = weight.get(1)?.times(Dim::Fixed(call.int("group", 1)))?;
     let rank = spatial.len();
-    let window = Window::read(call, kernel_of(call, weight, rank)?)?;
+    let window = Window::read(call.node, kernel_of(call, weight, rank)?).ok()?;
     if let Some(sizes) = call.node.attr_ints("output_shape") {
         // Some exporters write batch and channels too.
         let sizes = sizes.get(sizes.len().checked_sub(rank)?..)?;
         return assemble(batch, channels, &spatial, |k, _| sizes.get(k).copied());
     }
     let extra = call.ints("output_padding", rank, 0)?;
-    assemble(batch, channels, &spatial, |k, size| window.spread(k, size, *extra.get(k)?))
+    assemble(batch, channels, &spatial, |k, size| window.transposed(k, size, *extra.get(k)?))
 }
 
 /// AveragePool and LpPool.
 pub(super) fn pool(call: &Call) -> Option<Dims> {
     let (batch, channels, spatial) = image(call.shape(0)?)?;
-    let kernel = call.node.attr_ints("kernel_shape")?;
-    if kernel.len() != spatial.len() {
-        return None;
-    }
-    let window = Window::read(call, kernel.to_vec())?;
-    assemble(batch, channels, &spatial, |k, size| window.slide(k, size))
+    let window = of_pool(call, spatial.len())?;
+    assemble(batch, channels, &spatial, |k, size| window.windows(k, size))
+}
+
+fn of_pool(call: &Call, rank: usize) -> Option<Window> {
+    let kernel = Window::kernel_of(call.node).filter(|kernel| kernel.len() == rank)?;
+    Window::read(call.node, kernel).ok()
 }
 
 /// MaxPool: the indices have the shape of the values.
@@ -160,8 +90,8 @@ pub(super) fn max_unpool(call: &Call) -> Option<Dims> {
         return call.dims(2).map(<[Dim]>::to_vec);
     }
     let (batch, channels, spatial) = image(call.shape(0)?)?;
-    let window = Window::read(call, call.node.attr_ints("kernel_shape")?.to_vec())?;
-    assemble(batch, channels, &spatial, |k, size| window.spread(k, size, 0))
+    let window = of_pool(call, spatial.len())?;
+    assemble(batch, channels, &spatial, |k, size| window.transposed(k, size, 0))
 }
 
 /// Global pools keep batch and channels.

@@ -1,6 +1,9 @@
 //! Rules of functions of one number: powers, trigonometry and what else mathematics names.
 
-use crate::grad::{Symbols, Terms};
+use crate::{
+    builder::Term,
+    grad::{Symbols, Terms},
+};
 
 /// Abs, y = |x|. dx = g·sign(x); 0 at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Abs.html>
 pub(in crate::grad) fn abs(n: Symbols<'_>) -> Terms<'_> {
@@ -34,14 +37,19 @@ pub(in crate::grad) fn tan(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * (1.0 + n.y.square())])
 }
 
+/// 1 − x² as (1 − x)·(1 + x): near |x| = 1 the square would be rounded to what is left of the difference.
+fn one_less_square(x: Term<'_>) -> Term<'_> {
+    (1.0 - x) * (x + 1.0)
+}
+
 /// Asin. dx = g/√(1 − x²). <https://onnx.ai/onnx/operators/onnx__Asin.html>
 pub(in crate::grad) fn asin(n: Symbols<'_>) -> Terms<'_> {
-    Ok(vec![n.g / (-1.0 * n.x(0).square() + 1.0).sqrt()])
+    Ok(vec![n.g / one_less_square(n.x(0)).sqrt()])
 }
 
 /// Acos. dx = −g/√(1 − x²). <https://onnx.ai/onnx/operators/onnx__Acos.html>
 pub(in crate::grad) fn acos(n: Symbols<'_>) -> Terms<'_> {
-    Ok(vec![n.g / -(-1.0 * n.x(0).square() + 1.0).sqrt()])
+    Ok(vec![n.g / -one_less_square(n.x(0)).sqrt()])
 }
 
 /// Atan. dx = g/(1 + x²). <https://onnx.ai/onnx/operators/onnx__Atan.html>
@@ -71,5 +79,5 @@ pub(in crate::grad) fn acosh(n: Symbols<'_>) -> Terms<'_> {
 
 /// Atanh. dx = g/(1 − x²). <https://onnx.ai/onnx/operators/onnx__Atanh.html>
 pub(in crate::grad) fn atanh(n: Symbols<'_>) -> Terms<'_> {
-    Ok(vec![n.g / (-1.0 * n.x(0).square() + 1.0)])
+    Ok(vec![n.g / one_less_square(n.x(0))])
 }

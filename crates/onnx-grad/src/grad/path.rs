@@ -1,0 +1,205 @@
+//! The path: the nodes between what is differentiated with respect to and the seeds, and what their cotangents are needed for.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Want,
+    broadcast::spatial_count,
+    call::Call,
+    overrides::Override,
+    quantise,
+    rule::{Kind, Push, Pushed, Rule},
+    sound,
+    table::rule_for,
+};
+use crate::{
+    error::{Error, ErrorKind, Result, bail},
+    graph::{Graph, NodeId, ValueId},
+};
+
+/// The nodes between what is differentiated with respect to and the seeds.
+pub(super) struct Path {
+    /// The first node that may lie on it.
+    pub(super) from: usize,
+    pub(super) nodes: Vec<NodeId>,
+    /// Values whose derivative with respect to some wanted value is not known to be zero.
+    pub(super) active: HashSet<ValueId>,
+    pub(super) rules: HashMap<NodeId, &'static Rule>,
+}
+
+/// What each value's cotangent is needed for; the number is that of the elements a sum goes over.
+pub(super) type Needs = HashMap<ValueId, Need>;
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Need {
+    pub(super) full: bool,
+    pub(super) sum: Option<i64>,
+}
+
+impl Path {
+    /// Finds it, by way of the nodes from number `from` on.
+    ///
+    /// # Errors
+    /// `NotConnected`, `Unsupported`.
+    pub(super) fn find(
+        graph: &Graph,
+        from: usize,
+        seeds: &[(ValueId, ValueId)],
+        wrt: &[(ValueId, Want)],
+        overrides: &'static [Override],
+    ) -> Result<Self> {
+        let begins = |value| graph.producer(value).is_some_and(|node| node.index() >= from);
+        let needed = graph.upstream(seeds.iter().map(|(value, _)| *value), begins);
+        for &(value, _) in wrt {
+            if !needed.contains(&value) {
+                let (name, target) =
+                    (graph.name(value), seeds.first().map_or("", |s| graph.name(s.0)));
+                bail!(NotConnected, "\"{name}\" does not reach the target \"{target}\"");
+            }
+        }
+        let mut active: HashSet<ValueId> = wrt.iter().map(|(value, _)| *value).collect();
+        let mut path = Self { from, nodes: vec![], active: HashSet::new(), rules: HashMap::new() };
+        let mut refused = Vec::new();
+        for (id, node) in graph.nodes().skip(from) {
+            let leads_on = graph.node_outputs(id).iter().flatten().any(|v| needed.contains(v));
+            let reached = graph.node_reads(id).any(|value| active.contains(&value));
+            if !leads_on || !reached {
+                continue;
+            }
+            let replaced = overrides.iter().find_map(|row| row.rule_for(graph, id));
+            let why = match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
+                Ok(Rule { kind: Kind::Zero, .. }) => continue,
+                Ok(rule) => {
+                    path.rules.insert(id, rule);
+                    // Behind a fault shapes are unknown, which is no fault of the nodes there.
+                    if refused.is_empty() { sound::fault(graph, id) } else { None }
+                }
+                Err(why) => Some(why),
+            };
+            refused.extend(why.map(|why| Refused {
+                node: node.label().to_owned(),
+                text: describe(graph, id, &why),
+            }));
+            path.nodes.push(id);
+            let from = graph.node_inputs(id).iter().flatten().copied();
+            let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
+            let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
+                // What is known in numbers does not change with anything, whatever it was made from.
+                value.filter(|value| {
+                    graph.fact(*value).value.is_none() && quantise::carries(graph, id, at, &from)
+                })
+            });
+            active.extend(made);
+        }
+        if !refused.is_empty() {
+            return Err(refusal(&refused));
+        }
+        path.active = active;
+        Ok(path)
+    }
+
+    /// What the cotangent of each value is needed for.
+    pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, Want)]) -> Needs {
+        let mut needs = Needs::new();
+        for &(value, want) in wrt {
+            let need = needs.entry(value).or_default();
+            match (want, spatial_count(graph.fact(value))) {
+                (Want::SpatialSum, Some(count)) => need.sum = Some(count),
+                _ => need.full = true,
+            }
+        }
+        for &id in &self.nodes {
+            let inputs = graph.node_inputs(id).iter().enumerate();
+            let wanted: Vec<(usize, Need)> = inputs
+                .filter_map(|(i, v)| Some((i, *needs.get(&(*v)?)?)))
+                .filter(|(_, need)| need.full || need.sum.is_some())
+                .collect();
+            for (input, need) in wanted {
+                let pushed = need.sum.and_then(|count| self.push(graph, id, input, count));
+                for &output in graph.node_outputs(id).iter().flatten() {
+                    let out = needs.entry(output).or_default();
+                    match pushed {
+                        Some((_, Pushed::Sum(count))) if out.sum.is_none_or(|had| had == count) => {
+                            out.sum = Some(count);
+                        }
+                        _ => out.full = true,
+                    }
+                    out.full |= need.full;
+                }
+            }
+        }
+        needs
+    }
+
+    /// Whether the sum of an input's cotangent can be had from less than the full cotangent.
+    pub(super) fn push(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        input: usize,
+        count: i64,
+    ) -> Option<(&'static Push, Pushed)> {
+        let push = self.rules.get(&id)?.push.as_ref()?;
+        let call = Call::new(graph, id, HashMap::new(), vec![]);
+        Some((push, (push.when)(graph, &call, input, count)?))
+    }
+}
+
+/// A node that cannot be differentiated, and why.
+pub(super) struct Refused {
+    pub(super) node: String,
+    pub(super) text: String,
+}
+
+/// The error that lists them.
+pub(super) fn refusal(refused: &[Refused]) -> Error {
+    let lines: Vec<&str> = refused.iter().map(|r| r.text.as_str()).collect();
+    let message = match lines.as_slice() {
+        [one] => format!("cannot differentiate {one}"),
+        many => format!("cannot differentiate {} nodes:\n  {}", many.len(), many.join("\n  ")),
+    };
+    let first = refused.first().map(|r| r.node.clone()).unwrap_or_default();
+    Error::new(ErrorKind::Unsupported, message).at_node(first)
+}
+
+/// A node, and why it cannot be differentiated, for messages.
+pub(super) fn describe(graph: &Graph, id: NodeId, why: &str) -> String {
+    let node = graph.node(id);
+    let domain = match node.op_domain() {
+        "" => String::new(),
+        domain => format!("{domain}."),
+    };
+    format!("node \"{}\" ({domain}{}, opset {}): {why}", node.label(), node.op(), graph.opset())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sizes, testing};
+
+    /// Whatever order a set has: of several values that do not reach the target the first that was asked for.
+    #[test]
+    fn the_first_value_that_does_not_reach_the_target_is_named() {
+        let model = testing::model(
+            &[("x", &[2])],
+            &[
+                ("Neg", &["x"], "a"),
+                ("Abs", &["x"], "b"),
+                ("Exp", &["x"], "c"),
+                ("Relu", &["x"], "d"),
+                ("Sqrt", &["x"], "y"),
+            ],
+            "y",
+        );
+        let graph = Graph::new(&model, &Sizes::new()).expect("a graph");
+        let value = |name: &&str| graph.value(name).expect("a value");
+        let y = value(&"y");
+        for names in [["c", "a", "d", "b"], ["b", "d", "a", "c"], ["x", "d", "c", "b"]] {
+            let wrt: Vec<_> = names.iter().map(|name| (value(name), Want::Full)).collect();
+            let error = Path::find(&graph, 0, &[(y, y)], &wrt, &[]).err().expect("no way");
+            let first = names.iter().find(|name| **name != "x").expect("one that is not x");
+            let message = format!("\"{first}\" does not reach the target \"y\"");
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

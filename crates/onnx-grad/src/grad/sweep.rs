@@ -1,0 +1,201 @@
+//! The reverse sweep: from the cotangents of a node's outputs to those of its inputs, node by node.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    Want,
+    broadcast::{spatial_count, spatial_sum, unbroadcast},
+    call::{Call, Cotangent, no_rule},
+    definition,
+    path::{Need, Needs, Path, Refused, describe},
+    quantise,
+    rule::{Define, Kind, Pushed, Rule},
+};
+use crate::{
+    builder::Builder,
+    error::{ErrorKind, Result, bail},
+    graph::{NodeId, ValueId},
+};
+
+/// The reverse sweep: cotangents that have come together so far.
+pub(super) struct Sweep<'p> {
+    pub(super) path: &'p Path,
+    pub(super) parts: BTreeMap<(ValueId, Want), Vec<Cotangent>>,
+    pub(super) refused: Vec<Refused>,
+}
+
+impl Sweep<'_> {
+    /// Adds a part to a cotangent.
+    pub(super) fn add(&mut self, to: (ValueId, Want), part: Cotangent) {
+        self.parts.entry(to).or_default().push(part);
+    }
+
+    /// The sum of what has come together; `None` where nothing has, which is a zero.
+    fn total(&mut self, b: &mut Builder<'_>, of: (ValueId, Want)) -> Result<Option<Cotangent>> {
+        let Some(parts) = self.parts.get(&of).cloned() else { return Ok(None) };
+        if let [one] = parts.as_slice() {
+            return Ok(Some(*one));
+        }
+        let mut sum = None;
+        for part in parts {
+            let part = part.dense(b, of.0)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => b.add(sum, part)?,
+            });
+        }
+        let sum = sum.map(Cotangent::Dense);
+        if let Some(sum) = sum {
+            self.parts.insert(of, vec![sum]);
+        }
+        Ok(sum)
+    }
+
+    /// Goes back over a node of the path.
+    pub(super) fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
+        let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
+        let label = b.graph().node(id).label().to_owned();
+        // What belongs to a definition is named after the node that it defines.
+        if self.path.from == 0 {
+            b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
+        }
+        let inputs = b.graph().node_inputs(id).to_vec();
+        let outputs = b.graph().node_outputs(id).to_vec();
+        let mut cotangents = HashMap::new();
+        for (index, output) in outputs.iter().enumerate() {
+            let Some(output) = *output else { continue };
+            if let Some(cotangent) = self.total(b, (output, Want::Full))? {
+                cotangents.insert(index, cotangent);
+            }
+        }
+        let out_sum = match outputs.first() {
+            Some(Some(output)) => self.total(b, (*output, Want::SpatialSum))?,
+            _ => None,
+        };
+        // What each input is needed for, and what of that the rule itself has to give.
+        let mut by_rule = vec![Need::default(); inputs.len()];
+        for (index, input) in inputs.iter().enumerate() {
+            let Some(input) = input.filter(|v| self.path.active.contains(v)) else { continue };
+            let Some(need) = needs.get(&input) else { continue };
+            by_rule[index] = *need;
+            let Some(count) = need.sum else { continue };
+            let Some((push, pushed)) = self.path.push(b.graph(), id, index, count) else {
+                continue;
+            };
+            // A sum may be asked of an output that has only the full cotangent, a seed.
+            let from = match pushed {
+                Pushed::Full => cotangents.get(&0).copied(),
+                Pushed::Sum(out_count) => match (out_sum, cotangents.get(&0), outputs.first()) {
+                    (Some(sum), None, _) => Some(sum),
+                    (None, Some(full), Some(Some(output))) => {
+                        let full = full.dense(b, *output)?;
+                        Some(Cotangent::Dense(spatial_sum(b, *output, full, out_count)?))
+                    }
+                    _ => None,
+                },
+            };
+            let Some(from) = from else { continue };
+            let call = Call::new(b.graph(), id, HashMap::from([(0, from)]), vec![]);
+            let sum = (push.emit)(b, &call, index, count)?;
+            self.add((input, Want::SpatialSum), Cotangent::Dense(sum));
+            by_rule[index].sum = None;
+        }
+        let wanted: Vec<bool> = by_rule.iter().map(|n| n.full || n.sum.is_some()).collect();
+        if cotangents.is_empty() || !wanted.contains(&true) {
+            return Ok(());
+        }
+        let call = Call::new(b.graph(), id, cotangents, wanted);
+        let results = match self.apply(b, &call, rule) {
+            Ok(results) => results,
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Shape) => {
+                // Going on with zeros finds the other nodes that cannot be differentiated.
+                let text = describe(b.graph(), id, &error.to_string());
+                self.refused.push(Refused { node: label, text });
+                let zero = b.raw_zero()?;
+                vec![Some(Cotangent::Dense(zero)); inputs.len()]
+            }
+            Err(error) => return Err(error),
+        };
+        for ((input, need), result) in inputs.iter().zip(by_rule).zip(results) {
+            let (Some(input), Some(result)) = (*input, result) else { continue };
+            if let Some(count) = need.sum {
+                let full = result.dense(b, input)?;
+                let sum = spatial_sum(b, input, full, count)?;
+                self.add((input, Want::SpatialSum), Cotangent::Dense(sum));
+            }
+            if need.full {
+                self.add((input, Want::Full), result);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &self,
+        b: &mut Builder<'_>,
+        call: &Call,
+        rule: &Rule,
+    ) -> Result<Vec<Option<Cotangent>>> {
+        let among_integers = quantise::is_among_integers(b, call);
+        let elementwise =
+            matches!(rule.kind, Kind::Formula(_) | Kind::Elementwise(_)) && !among_integers;
+        let mut results = match rule.kind {
+            Kind::Zero => return Ok(vec![]),
+            _ if among_integers => {
+                definition::through(b, call, Define::Emitted(quantise::on_floats))?
+            }
+            Kind::Formula(formula) => call.wanted(b, formula(call.symbols())?)?,
+            Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
+            Kind::Expand(define) => definition::through(b, call, define)?,
+            Kind::Refused(why) => bail!(Unsupported, "{why}"),
+        };
+        call.refuse_unread()?;
+        results.resize(call.input_count(), None);
+        for (index, result) in results.iter_mut().enumerate() {
+            if call.wants(index) && result.is_none() {
+                return no_rule(index);
+            }
+            if elementwise && let Some(Cotangent::Dense(cotangent)) = *result {
+                let reduced = unbroadcast(b, cotangent, call.y(), call.x(index)?)?;
+                *result = Some(Cotangent::Dense(reduced));
+            }
+            if let (Some(Cotangent::Dense(cotangent)), true) = (*result, call.wants(index)) {
+                let x = call.x(index)?;
+                if !b.fits_into(cotangent, x) {
+                    let (got, of) = (b.fact(cotangent).shown(), b.fact(x).shown());
+                    bail!(Shape, "the gradient of its input {index} has shape {got}, not {of}");
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// A gradient that was asked for, in its full shape.
+    pub(super) fn finish(
+        &mut self,
+        b: &mut Builder<'_>,
+        wanted: (ValueId, Want),
+    ) -> Result<ValueId> {
+        let (value, want) = wanted;
+        let total = self.total(b, wanted)?;
+        let total = match (total, want, spatial_count(b.fact(value))) {
+            (Some(total), _, _) => total.dense(b, value)?,
+            (None, Want::SpatialSum, Some(count)) => match self.total(b, (value, Want::Full))? {
+                Some(full) => {
+                    let full = full.dense(b, value)?;
+                    spatial_sum(b, value, full, count)?
+                }
+                None => b.scalar(value, 0.0)?,
+            },
+            (None, _, _) => b.scalar(value, 0.0)?,
+        };
+        let shape = b.shape(value)?;
+        match want {
+            Want::Full => b.expand_like(total, value),
+            Want::SpatialSum if shape.len() < 2 => {
+                bail!(Shape, "\"{}\" has no channels to sum for", b.graph().name(value))
+            }
+            Want::SpatialSum => b.expand_to_front(total, value),
+        }
+    }
+}
