@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
+
 from splitmix import uniform
 
 from .model import build, run

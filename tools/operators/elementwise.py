@@ -57,7 +57,6 @@ operators(14, HardSwish=F.hardswish)
 operators(15, CastLike=lambda x, like: x * 1 if like.is_floating_point() else x.detach().trunc())
 operators(18, Mish=F.mish)
 
-# With torch's own defaults as decimals: `evaluate` rounds only what a node says, as float32 does what a file says.
 operator("Elu")(lambda x, alpha=1.0: F.elu(x, alpha))
 operator("Celu", since=12)(lambda x, alpha=1.0: F.celu(x, alpha))
 operator("Swish", since=24)(lambda x, alpha=1.0: F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x))

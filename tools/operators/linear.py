@@ -74,15 +74,16 @@ def conv_transpose(x, w, b=None, *, kernel_shape=None, group=1, **attributes):
 def transposed(sizes, kernel, auto_pad=None, dilations=None, output_padding=None, output_shape=None, pads=None, strides=None):
     """Strides, dilations, pads and the sizes of the output."""
     axes = range(len(sizes))
-    s, l, extra = strides or [1 for _ in axes], dilations or [1 for _ in axes], output_padding or [0 for _ in axes]
-    reach = [(sizes[a] - 1) * s[a] + (kernel[a] - 1) * l[a] + 1 + extra[a] for a in axes]
+    ones, extra = [1 for _ in axes], output_padding or [0 for _ in axes]
+    s, apart = strides or ones, dilations or ones
+    reach = [(sizes[a] - 1) * s[a] + (kernel[a] - 1) * apart[a] + 1 + extra[a] for a in axes]
     if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         outs = output_shape or [sizes[a] * s[a] for a in axes]
         pairs = [halves(max(reach[a] - outs[a], 0), auto_pad == "SAME_UPPER") for a in axes]
     else:
-        pairs = padding(auto_pad, sizes, kernel, s, l, pads)
+        pairs = padding(auto_pad, sizes, kernel, s, apart, pads)
         outs = [reach[a] - sum(pairs[a]) for a in axes]
-    return s, l, pairs, outs
+    return s, apart, pairs, outs
 
 
 # Chosen cases.
@@ -266,11 +267,11 @@ def _(d):
     has = d.pick([True, False])
     if has:
         d.x("b", [out])
-    s, l = strides or [1] * axes, dilations or [1] * axes
-    pairs = padding(auto, sizes, kernel, s, l, pads)
-    if any(sizes[a] + sum(pairs[a]) < (kernel[a] - 1) * l[a] + 1 for a in range(axes)):
+    s, apart = strides or [1] * axes, dilations or [1] * axes
+    pairs = padding(auto, sizes, kernel, s, apart, pads)
+    if any(sizes[a] + sum(pairs[a]) < (kernel[a] - 1) * apart[a] + 1 for a in range(axes)):
         raise Again
-    if auto in ("SAME_UPPER", "SAME_LOWER") and max(l) > 1:
+    if auto in ("SAME_UPPER", "SAME_LOWER") and max(apart) > 1:
         raise Again  # The standard is silent; ONNX Runtime refuses.
     given = {"strides": strides, "dilations": dilations, "auto_pad": auto, "pads": pads}
     d.node("Conv", "x w b" if has else "x w", kernel_shape=d.maybe(kernel), **given, group=group if group > 1 else d.maybe(1))
@@ -291,9 +292,9 @@ def _(d):
     group = d.pick([1, 1, 2])
     deep, out = group * d.int(1, 2), d.int(1, 2)
     sizes = [d.int(1, {1: 6, 2: 3, 3: 2}[axes]) for _ in range(axes)]
-    s, l = strides or [1] * axes, dilations or [1] * axes
+    s, apart = strides or [1] * axes, dilations or [1] * axes
     extra = [d.int(0, a - 1) for a in s] if d.pick([True, False]) else None
-    full = [(sizes[a] - 1) * s[a] + (kernel[a] - 1) * l[a] + 1 + (extra[a] if extra else 0) for a in range(axes)]
+    full = [(sizes[a] - 1) * s[a] + (kernel[a] - 1) * apart[a] + 1 + (extra[a] if extra else 0) for a in range(axes)]
     shape = None
     if d.pick([True, False, False]) and pads is None:
         shape = [max(1, n - d.int(0, 1)) for n in full]

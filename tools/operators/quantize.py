@@ -94,8 +94,6 @@ def conv_integer(x, w, x_zero=None, w_zero=None, **attributes):
 # Chosen cases.
 
 
-
-
 def spread(name, shape, scale, zero, beyond=40):
     """Numbers within 0.4 steps of the integers' own, some of them beyond their range."""
     low, high = RANGES[str(np.asarray(zero).dtype)]

@@ -61,9 +61,9 @@ def evaluate(nodes, values, run):
     values = {name: tensor(value, run.kind) for name, value in values.items()}
     for op, inputs, outputs, attributes in nodes:
         entry = OPERATORS[op]
-        attributes = {k: run.round(v) if isinstance(v, float) else v for k, v in attributes.items() if k != "domain"}
+        rounded = {k: run.round(v) if isinstance(v, float) else v for k, v in attributes.items() if k != "domain"}
         given = [values[name] if name else None for name in inputs]
-        results = entry.function(*([run] if entry.takes_run else []), *given, **attributes)
+        results = entry.function(*([run] if entry.takes_run else []), *given, **rounded)
         results = results if isinstance(results, tuple) else (results,)
         # A reference may lack outputs that no case reads.
         values |= zip(outputs, results, strict=False)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from . import chosen, drawn
-from .chosen import Form, anywhere, one
+from .chosen import Form, anywhere
 from .reference import NEWEST, node, operator
 
 case, use = chosen.family("attention")
