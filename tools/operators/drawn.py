@@ -52,7 +52,7 @@ def family(name):
 
 
 class Draw:
-    """A drawn case: nodes, inputs and constants. `fn` is what it computes; None leaves that to ONNX's evaluator."""
+    """A drawn case: nodes, inputs and constants. `fn` computes it with torch; where it is None, ONNX's evaluator does."""
 
     def __init__(self, random, opset, index, spec):
         self.r, self.opset, self.index = random, opset, index
@@ -136,7 +136,7 @@ class Draw:
 
 
 def values(seed, inputs):
-    """The numbers of the inputs: the same as crates/testkit/src/operators.rs makes them."""
+    """The numbers of the inputs, which crates/testkit/src/operators.rs makes too."""
     made = {}
     for name, (shape, scale, offset, step) in inputs.items():
         u = uniform(seed, name, int(np.prod(shape)))

@@ -258,6 +258,10 @@ for op in ("Softplus", "Mish", "Swish"):
 rarely("PRelu", "_one", {"x": np.append(data("pr1", 5), f32(0)), "s": f32(0.25)})
 rarely("PRelu", "_channels", {"x": data("pr2", 2, 3, 2, 2), "s": data("pr3", 3, 1, 1)})
 rarely("PRelu", "_each", {"x": data("pr4", 2, 3), "s": data("pr5", 2, 3)})
+# The gradients of PRelu at 0 and of Clip at its bounds are those of torch's own functions.
+at = torch.tensor([0.0, 6.0, 3.0], requires_grad=True)
+assert torch.equal(torch.autograd.grad(F.relu6(at).sum(), at)[0], torch.tensor([0.0, 0.0, 1.0]))
+assert torch.autograd.grad(F.prelu(at, torch.tensor([0.25])).sum(), at)[0][0] == 0.25
 
 
 # Drawn cases.
@@ -454,7 +458,7 @@ def _(d):
 
 @spec("Cast")
 def _(d):
-    """By way of another type, where the gradient passes or stops."""
+    """A cast to another type and back: the gradient passes or stops."""
     through = [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL]
     through = d.pick(through)
     d.x("x", d.shape(0, 4))
@@ -476,7 +480,7 @@ def _(d):
 
 @spec("Celu", 12, count=3, label="_negative")
 def _(d):
-    """An alpha of which the exponential grows is refused."""
+    """A negative alpha, with which the exponential grows, is refused."""
     d.x("x", d.shape(1, 3))
     d.node("Celu", "x", alpha=-0.5)
     d.fn = lambda t: t["x"].clamp(min=0) + (-0.5 * torch.expm1(t["x"] / -0.5)).clamp(max=0)

@@ -1,4 +1,4 @@
-"""Pools. Where torch lacks a geometry, the definition with slices stands in, compared with torch where torch has it."""
+"""Pools. The reference is the definition with slices; it must agree with torch where torch has the geometry."""
 
 import itertools
 

@@ -87,7 +87,7 @@ def mat_mul_integer(a, b, a_zero=None, b_zero=None):
 
 @operator("ConvInteger", since=10)
 def conv_integer(x, w, x_zero=None, w_zero=None, **attributes):
-    """What is padded is the zero point."""
+    """Padding is the zero point, which is 0 after centering."""
     return conv(centered(x, x_zero, x), centered(w, w_zero, x), **attributes)
 
 
@@ -102,7 +102,7 @@ def spread(name, shape, scale, zero, beyond=40):
     return ((steps - zero.astype(np.float64)) * scale).astype(np.float32)
 
 
-# ONNX Runtime 1.32 has no kernels of QuantizeLinear and DequantizeLinear for opset 28: cases of that are apart.
+# ONNX Runtime 1.32 has no kernels of QuantizeLinear and DequantizeLinear for opset 28, so cases of it are separate.
 AT_28 = ["QuantizeLinear_int8", "DequantizeLinear_Transpose"]
 BY_28 = ("Quantize", "Dequantize", "DynamicQuantizeMat", "MatMulIntegerTo")
 
@@ -151,7 +151,7 @@ pair_case("_axis_first", x, steps, zeros, 13, axis=0)
 typed = [node("QuantizeLinear", "x s", "q", output_dtype=3), node("DequantizeLinear", "q s")]
 quantize("_output_dtype", "QuantizeLinear", spread("qod", (2, 9), s, np.array(0, np.int8)), typed, {"s": s}, 21)
 
-# Operators on the integers in between, which are read with another scale than they were written with.
+# Operators between both, on integers. They are dequantized with another scale than they are quantized with.
 
 
 def between(label, nodes, constants=None, lo=10, kind=np.int8):

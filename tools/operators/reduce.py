@@ -51,7 +51,7 @@ for op, reduce in REDUCTIONS.items():
 def soft(op, function):
     @operator(op, takes_run=True)
     def _(run, x, *, axis=None):
-        """Below opset 13 over all axes from one on."""
+        """Below opset 13 the function is taken over all axes from `axis` on."""
         if run.opset >= 13:
             return function(x, -1 if axis is None else axis)
         at = (1 if axis is None else axis) % x.ndim

@@ -1,7 +1,7 @@
 """What each operator computes: a table of functions of torch tensors, and runs of nodes by it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,13 @@ class Operator:
 
 @dataclass(frozen=True)
 class Run:
-    """The opset of the nodes, the float type of the tensors, and whether float attributes keep their decimal digits."""
+    """The opset of the nodes, the float type of the tensors, whether float attributes keep their decimal digits, and how
+    many outputs the node has."""
 
     opset: int
     kind: torch.dtype = torch.float64
     decimal: bool = False
+    outputs: int = 1
 
     def round(self, number):
         """A float attribute as the file holds it: rounded to float32."""
@@ -63,7 +65,8 @@ def evaluate(nodes, values, run):
         entry = OPERATORS[op]
         rounded = {k: run.round(v) if isinstance(v, float) else v for k, v in attributes.items() if k != "domain"}
         given = [values[name] if name else None for name in inputs]
-        results = entry.function(*([run] if entry.takes_run else []), *given, **rounded)
+        first = [replace(run, outputs=len(outputs))] if entry.takes_run else []
+        results = entry.function(*first, *given, **rounded)
         results = results if isinstance(results, tuple) else (results,)
         # A reference may lack outputs that no case reads.
         values |= zip(outputs, results, strict=False)
