@@ -8,9 +8,10 @@ use gradcam::{
     onnx_grad::{self, Gradient, proto::tensor_proto::DataType},
 };
 use ndarray_npy::WriteNpyExt;
+use testkit::build::int;
 
 use crate::{
-    models::{Attr, Net, classifier, conv},
+    models::{Net, classifier, conv},
     run::Folder,
 };
 
@@ -252,7 +253,7 @@ fn layers_and_targets() {
     folder.write("bytes.npy", npy(&[3, 8, 8], 5u8));
     folder.write("int.npy", npy(&[3, 8, 8], 5i64));
     let pixels = Net::new(&[1, 3, 8, 8]).takes(DataType::Uint8);
-    let float = [("to", Attr::Int(DataType::Float as i64))];
+    let float = [int("to", DataType::Float as i64)];
     let pixels = pixels.node("Cast", &["x"], "float", &float).weight("w", &[4, 3, 3, 3]);
     folder.write("uint8.onnx", pixels.node("Conv", &["float", "w"], "act", &conv(1)).head("act"));
     check(
@@ -323,7 +324,7 @@ fn inputs_and_outputs() {
     folder.write("two.onnx", two.node("Sub", &["x", "before"], "d", &[]).stem().head("act"));
     let outputs = Net::new(&[1, 3, 8, 8]).stem().also_gives("best", DataType::Int64, &[1, 1, 8, 8]);
     let outputs = outputs.also_gives("act", DataType::Float, &[1, 4, 8, 8]);
-    let best = [("axis", Attr::Int(1))];
+    let best = [int("axis", 1)];
     folder.write("outputs.onnx", outputs.node("ArgMax", &["act"], "best", &best).head("act"));
     // Listed among the inputs, as files of old do, with its value in the file.
     let old = Net::new(&[1, 3, 8, 8]).also_takes("w", DataType::Float, &[4, 3, 3, 3]);

@@ -6,12 +6,9 @@ use gradcam::{
     onnx_grad::proto::tensor_proto::DataType,
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use testkit::{fixture, input_cases};
+use testkit::{build::int, fixture, input_cases};
 
-use crate::{
-    models::{Attr, Net},
-    run::Folder,
-};
+use crate::{models::Net, run::Folder};
 
 fn model(name: &str) -> String {
     fixture(&format!("inputs/{name}.onnx")).display().to_string()
@@ -92,7 +89,7 @@ fn lines_and_volumes_are_drawn() {
     let axes = [2, 3, 4];
     let volume = Net::new(&[1, 1, 6, 8, 10]).weight("w", &[1, 4, 1, 1, 1]).weight("fc", &[4, 5]);
     let volume = volume.node("Mul", &["x", "w"], "m", &[]).node("Relu", &["m"], "act", &[]);
-    let keep = [("keepdims", Attr::Int(0))];
+    let keep = [int("keepdims", 0)];
     let volume = volume.ints("axes", &axes).node("ReduceMean", &["act", "axes"], "mean", &keep);
     folder.write(
         "volume.onnx",

@@ -9,9 +9,10 @@ use gradcam::{
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use serde_json::Value;
+use testkit::build::ints;
 
 use crate::{
-    models::{Attr, Net, classifier},
+    models::{Net, classifier},
     run::{Folder, Ran},
 };
 
@@ -418,9 +419,8 @@ fn layers_are_listed_of_models_that_cannot_be_explained() {
 #[test]
 fn strides_are_those_of_the_windows() {
     let folder = Folder::new();
-    let windows = |size: i64, stride: i64| {
-        [("kernel_shape", Attr::Ints(vec![size; 2])), ("strides", Attr::Ints(vec![stride; 2]))]
-    };
+    let windows =
+        |size: i64, stride: i64| [ints("kernel_shape", &[size; 2]), ints("strides", &[stride; 2])];
     let net = Net::new(&[1, 3, 28, 28])
         .stem()
         .node("MaxPool", &["act"], "half", &windows(2, 2))
