@@ -56,7 +56,7 @@ impl Suite {
             let is_of_test = PANIC.with_borrow_mut(|last| {
                 last.as_mut().map(|text| *text = info.to_string()).is_some()
             });
-            if !is_of_test || env::var_os("RUST_BACKTRACE").is_some() {
+            if !is_of_test || env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
                 usual(info);
             }
         }));

@@ -6,9 +6,20 @@ use gradcam::{
     onnx_grad::proto::tensor_proto::DataType,
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use testkit::{build::int, fixture, input_cases};
+use testkit::{Suite, build::int, fixture, input_cases};
 
 use crate::{models::Net, run::Folder};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        photos_fill_the_batch_that_a_model_fixes,
+        layers_and_explain_mean_the_same_layer,
+        lines_and_volumes_are_drawn,
+        gradients_of_a_line_are_drawn,
+        the_output_of_the_scores_is_named,
+    );
+}
 
 fn model(name: &str) -> String {
     fixture(&format!("inputs/{name}.onnx")).display().to_string()
@@ -36,7 +47,6 @@ fn input(folder: &Folder, of: &str, input: &str, file: &str) {
     folder.write(file, bytes);
 }
 
-#[test]
 fn photos_fill_the_batch_that_a_model_fixes() {
     let folder = Folder::new();
     let names = ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"];
@@ -66,7 +76,6 @@ fn photos_fill_the_batch_that_a_model_fixes() {
     }
 }
 
-#[test]
 fn layers_and_explain_mean_the_same_layer() {
     let folder = Folder::new();
     input(&folder, "two_branches", "features", "features.npy");
@@ -80,7 +89,6 @@ fn layers_and_explain_mean_the_same_layer() {
     assert!(explained.contains(r#""layer":"trunk.late""#), "{explained}");
 }
 
-#[test]
 fn lines_and_volumes_are_drawn() {
     let folder = Folder::new();
     input(&folder, "strip", "image", "strip.npy");
@@ -113,7 +121,6 @@ fn lines_and_volumes_are_drawn() {
     }
 }
 
-#[test]
 fn gradients_of_a_line_are_drawn() {
     let folder = Folder::new();
     input(&folder, "strip", "image", "strip.npy");
@@ -133,7 +140,6 @@ fn gradients_of_a_line_are_drawn() {
     assert_eq!((png.width(), png.height()), (64, 16));
 }
 
-#[test]
 fn the_output_of_the_scores_is_named() {
     let folder = Folder::new();
     let net = || Net::new(&[1, 3, 8, 8]).stem();
