@@ -51,21 +51,27 @@ impl Suite {
         if args.filter.is_none() && !args.quiet && !args.list {
             args.format = args.format.or(Some(FormatSetting::Terse));
         }
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            let is_of_test = PANIC.with_borrow_mut(|last| {
-                last.as_mut().map(|text| *text = info.to_string()).is_some()
-            });
-            if !is_of_test || env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
-                usual(info);
-            }
-        }));
+        keep_what_panics_say();
         libtest_mimic::run(&args, self.0).exit_code()
     }
 }
 
+/// Panics of tests are reported with the test's name, those of other threads at once.
+fn keep_what_panics_say() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let is_of_test = PANIC
+            .with_borrow_mut(|last| last.as_mut().map(|text| *text = info.to_string()).is_some());
+        if !is_of_test || env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+            usual(info);
+        }
+    }));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{fs, process};
+
     use super::*;
 
     #[test]
@@ -76,7 +82,13 @@ mod tests {
         suite.function("program::module::function", || {});
         let names: Vec<&str> = suite.0.iter().map(Trial::name).collect();
         assert_eq!(names, ["one_word", "panics", "module::function"]);
-        let end = libtest_mimic::run(&Arguments::default(), suite.0);
+        keep_what_panics_say();
+        let log = env::temp_dir().join(format!("gradcam-suite-{}", process::id()));
+        let logfile = log.to_str().map(str::to_owned);
+        let end = libtest_mimic::run(&Arguments { logfile, ..Arguments::default() }, suite.0);
         assert_eq!((end.num_passed, end.num_failed), (2, 1));
+        let said = fs::read_to_string(&log).unwrap();
+        fs::remove_file(log).unwrap();
+        assert!(said.contains(file!()) && said.contains("as it should"), "{said}");
     }
 }
