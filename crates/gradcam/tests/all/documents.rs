@@ -5,12 +5,12 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 
 use gradcam::engine::{ENGINES, EngineInfo, REFUSED_FORMS, support};
 use onnx_grad::Gradient;
+use testkit::Suite;
 
 type Document = (&'static str, fn() -> String);
 
 const DOCUMENTS: &[Document] = &[("docs/operators.md", operators)];
 
-#[test]
 fn generated_documents_are_up_to_date() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (path, text) in DOCUMENTS {
@@ -22,6 +22,10 @@ fn generated_documents_are_up_to_date() {
         let old = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert!(old.lines().eq(text.lines()), "{path} is out of date; run `cargo xtask docs`");
     }
+}
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(suite, generated_documents_are_up_to_date,);
 }
 
 /// The operators: gradients from the table of rules, engines from the tables that compile graphs.
