@@ -8,9 +8,9 @@ pub(super) mod bfloat16;
 pub(super) mod definition;
 mod dialect;
 mod facts;
-mod form;
 pub(super) mod layout;
 pub(super) mod nodes;
+mod refusal;
 mod rewrite;
 pub(super) mod saturation;
 pub(super) mod windows;
@@ -29,14 +29,14 @@ use super::{
 };
 use dialect::Treatment;
 use facts::Facts;
-use form::{ATTRIBUTE_VALUE, NEWEST_OPSET, NO_ATTRIBUTE, NO_OPERATOR, NO_TYPE};
+use refusal::{ATTRIBUTE_VALUE, NEWEST_OPSET, NO_ATTRIBUTE, NO_OPERATOR, NO_TYPE};
 use rewrite::Rewrite;
 
 pub use dialect::Support;
 pub(super) use dialect::{
     DefinitionRow, Dialect, OperatorRow, OtherOperators, absent, rewritten, row, unchecked, until,
 };
-pub use form::REFUSED_FORMS;
+pub use refusal::REFUSED_FORMS;
 
 /// Why a node is refused, for the user.
 type Refusal = String;

@@ -5,8 +5,9 @@ use onnx_grad::proto::{GraphProto, ModelProto, NodeProto, tensor_proto::DataType
 use super::{
     Refusal,
     facts::Facts,
-    form::{
-        ATTRIBUTE_VALUE, Form, NEWEST_OPSET, NO_OPERATOR, UNKNOWN_DOMAIN, UNKNOWN_DOMAIN_ADVICE,
+    refusal::{
+        ATTRIBUTE_VALUE, NEWEST_OPSET, NO_OPERATOR, RefusalText, UNKNOWN_DOMAIN,
+        UNKNOWN_DOMAIN_ADVICE,
     },
     rewrite::Rewrite,
 };
@@ -58,7 +59,7 @@ pub(crate) struct OperatorRow {
     pub(crate) newest_opset: Option<i64>,
     pub(crate) treatment: Treatment,
     /// The refusals of the rewrite rule.
-    pub(crate) refuses: &'static [Form],
+    pub(crate) refuses: &'static [RefusalText],
 }
 
 /// What happens to a node whose attributes the engine takes.
@@ -120,8 +121,8 @@ impl OperatorRow {
         self
     }
 
-    pub(crate) const fn refusing(mut self, forms: &'static [Form]) -> Self {
-        self.refuses = forms;
+    pub(crate) const fn refusing(mut self, texts: &'static [RefusalText]) -> Self {
+        self.refuses = texts;
         self
     }
 }
@@ -156,12 +157,13 @@ impl Dialect {
         }
         let words = row.attributes.unwrap_or_default().split_whitespace();
         let limited = words.filter_map(|word| word.trim_start_matches('~').split_once('='));
-        let limited = limited
-            .map(|(name, values)| ATTRIBUTE_VALUE.with(&[&name, &Form::GAP, &engine, &values]));
+        let limited = limited.map(|(name, values)| {
+            ATTRIBUTE_VALUE.with(&[&name, &RefusalText::GAP, &engine, &values])
+        });
         let opset = row.newest_opset.map(|opset| NEWEST_OPSET.with(&[&engine, &opset]));
-        let forms = row.refuses.iter().map(|form| form.text().to_owned());
+        let texts = row.refuses.iter().map(|text| text.text().to_owned());
         let rewritten = defined || matches!(row.treatment, Treatment::Rewrite(_));
-        Support { runs: true, rewritten, refuses: limited.chain(opset).chain(forms).collect() }
+        Support { runs: true, rewritten, refuses: limited.chain(opset).chain(texts).collect() }
     }
 
     /// Whether the operator's definition must replace a node.
