@@ -8,9 +8,9 @@ pub(super) mod bfloat16;
 pub(super) mod definition;
 mod dialect;
 mod facts;
-mod form;
 pub(super) mod layout;
 pub(super) mod nodes;
+mod refusal;
 mod rewrite;
 pub(super) mod saturation;
 pub(super) mod windows;
@@ -29,14 +29,15 @@ use super::{
 };
 use dialect::Treatment;
 use facts::Facts;
-use form::{ATTRIBUTE_VALUE, NEWEST_OPSET, NO_ATTRIBUTE, NO_OPERATOR, NO_TYPE};
+use refusal::{ATTRIBUTE_VALUE, NEWEST_OPSET, NO_ATTRIBUTE, NO_OPERATOR, NO_TYPE};
 use rewrite::Rewrite;
 
 pub use dialect::Support;
 pub(super) use dialect::{
-    DefinitionRow, Dialect, OperatorRow, OtherOperators, absent, rewritten, row, unchecked, until,
+    AttributeRow, DefinitionRow, Dialect, OperatorRow, OtherOperators, absent, attributes,
+    rewritten, row, unchecked, until,
 };
-pub use form::REFUSED_FORMS;
+pub use refusal::REFUSED_FORMS;
 
 /// Why a node is refused, for the user.
 type Refusal = String;
@@ -131,23 +132,18 @@ impl LoweringPass<'_> {
         }
         let mut node = node.clone();
         if let Some(allowed) = row.attributes {
-            let mut wrong = None;
-            node.attribute.retain(|attribute| match judge(allowed, attribute) {
-                AttributeVerdict::Keep => true,
-                AttributeVerdict::Drop => false,
-                AttributeVerdict::Refuse(taken) => {
-                    let name = attribute.name.as_deref().unwrap_or_default();
-                    wrong.get_or_insert_with(|| match taken {
-                        "" => NO_ATTRIBUTE.with(&[engine, &name]),
-                        taken => {
-                            ATTRIBUTE_VALUE.with(&[&name, &value_text(attribute), engine, &taken])
-                        }
-                    });
-                    true
+            node.attribute
+                .retain(|attribute| !row.ignored_attributes.contains(&name_of(attribute)));
+            for attribute in &node.attribute {
+                let name = name_of(attribute);
+                let Some(taken) = allowed.iter().find(|taken| taken.name == name) else {
+                    return Err(NO_ATTRIBUTE.with(&[engine, &name]));
+                };
+                let value = value_text(attribute);
+                if !taken.values.is_empty() && !taken.values.contains(&value.as_str()) {
+                    let values = taken.values.join("|");
+                    return Err(ATTRIBUTE_VALUE.with(&[&name, &value, engine, &values]));
                 }
-            });
-            if let Some(why) = wrong {
-                return Err(why);
             }
         }
         match row.treatment {
@@ -195,31 +191,8 @@ impl LoweringPass<'_> {
     }
 }
 
-enum AttributeVerdict<'a> {
-    Keep,
-    Drop,
-    /// The engine does not take the attribute, or only with these values; empty if it takes none.
-    Refuse(&'a str),
-}
-
-/// Looks up an attribute in the list of a row; see [`OperatorRow::attributes`].
-fn judge<'a>(allowed: &'a str, attribute: &AttributeProto) -> AttributeVerdict<'a> {
-    let name = attribute.name.as_deref().unwrap_or_default();
-    for word in allowed.split_whitespace() {
-        let (drop, word) = match word.strip_prefix('~') {
-            Some(word) => (true, word),
-            None => (false, word),
-        };
-        let (key, values) = word.split_once('=').unwrap_or((word, ""));
-        if key != name {
-            continue;
-        }
-        if !values.is_empty() && !values.split('|').any(|value| value == value_text(attribute)) {
-            return AttributeVerdict::Refuse(values);
-        }
-        return if drop { AttributeVerdict::Drop } else { AttributeVerdict::Keep };
-    }
-    AttributeVerdict::Refuse("")
+fn name_of(attribute: &AttributeProto) -> &str {
+    attribute.name.as_deref().unwrap_or_default()
 }
 
 /// The value of an attribute as text, for tables and messages.

@@ -5,8 +5,9 @@ use onnx_grad::proto::{GraphProto, ModelProto, NodeProto, tensor_proto::DataType
 use super::{
     Refusal,
     facts::Facts,
-    form::{
-        ATTRIBUTE_VALUE, Form, NEWEST_OPSET, NO_OPERATOR, UNKNOWN_DOMAIN, UNKNOWN_DOMAIN_ADVICE,
+    refusal::{
+        ATTRIBUTE_VALUE, NEWEST_OPSET, NO_OPERATOR, RefusalText, UNKNOWN_DOMAIN,
+        UNKNOWN_DOMAIN_ADVICE,
     },
     rewrite::Rewrite,
 };
@@ -50,16 +51,35 @@ pub(crate) enum OtherOperators {
 /// What an engine takes of one operator, and what happens to its nodes.
 pub(crate) struct OperatorRow {
     pub(crate) op: &'static str,
-    /// The attributes that the engine takes, separated by spaces: `name` with any value,
-    /// `name=a|b` with these values. `~` marks an attribute without effect on inference, which is
-    /// dropped. A node with any other attribute is refused. `None`: attributes are not checked.
-    pub(crate) attributes: Option<&'static str>,
+    /// The attributes that the engine takes. A node with any other attribute is refused. `None`: attributes are not
+    /// checked.
+    pub(crate) attributes: Option<&'static [AttributeRow]>,
+    /// The attributes without effect on inference, which are dropped.
+    pub(crate) ignored_attributes: &'static [&'static str],
     /// The newest opset for which the engine has a kernel; `None`: any.
     pub(crate) newest_opset: Option<i64>,
     pub(crate) treatment: Treatment,
     /// The refusals of the rewrite rule.
-    pub(crate) refuses: &'static [Form],
+    pub(crate) refuses: &'static [RefusalText],
 }
+
+/// An attribute that an engine takes.
+pub(crate) struct AttributeRow {
+    pub(crate) name: &'static str,
+    /// The values that the engine takes, as text; empty: any.
+    pub(crate) values: &'static [&'static str],
+}
+
+/// The attributes of a row: `name` with any value, or `name = a | b` with these values.
+macro_rules! attributes {
+    ($($name:ident $(= $($value:tt)|+)?),*) => {
+        &[$($crate::lower::AttributeRow {
+            name: stringify!($name),
+            values: &[$($(stringify!($value)),+)?],
+        }),*]
+    };
+}
+pub(crate) use attributes;
 
 /// What happens to a node whose attributes the engine takes.
 #[derive(Clone, Copy)]
@@ -82,14 +102,14 @@ pub(crate) struct DefinitionRow {
 }
 
 /// The row of an operator that runs as it is with these attributes.
-pub(crate) const fn row(op: &'static str, attributes: &'static str) -> OperatorRow {
+pub(crate) const fn row(op: &'static str, attributes: &'static [AttributeRow]) -> OperatorRow {
     OperatorRow { attributes: Some(attributes), ..plain(op, Treatment::Keep) }
 }
 
 /// The row of an operator that is rewritten and has these attributes.
 pub(crate) const fn rewritten(
     op: &'static str,
-    attributes: &'static str,
+    attributes: &'static [AttributeRow],
     rule: RewriteRule,
 ) -> OperatorRow {
     OperatorRow { attributes: Some(attributes), ..unchecked(op, rule) }
@@ -111,7 +131,14 @@ pub(crate) const fn absent(op: &'static str) -> OperatorRow {
 }
 
 const fn plain(op: &'static str, treatment: Treatment) -> OperatorRow {
-    OperatorRow { op, attributes: None, newest_opset: None, treatment, refuses: &[] }
+    OperatorRow {
+        op,
+        attributes: None,
+        ignored_attributes: &[],
+        newest_opset: None,
+        treatment,
+        refuses: &[],
+    }
 }
 
 impl OperatorRow {
@@ -120,8 +147,13 @@ impl OperatorRow {
         self
     }
 
-    pub(crate) const fn refusing(mut self, forms: &'static [Form]) -> Self {
-        self.refuses = forms;
+    pub(crate) const fn ignoring(mut self, attributes: &'static [&'static str]) -> Self {
+        self.ignored_attributes = attributes;
+        self
+    }
+
+    pub(crate) const fn refusing(mut self, texts: &'static [RefusalText]) -> Self {
+        self.refuses = texts;
         self
     }
 }
@@ -154,14 +186,15 @@ impl Dialect {
             let refuses = vec![NO_OPERATOR.with(&[&engine, &op])];
             return Support { runs: false, rewritten: false, refuses };
         }
-        let words = row.attributes.unwrap_or_default().split_whitespace();
-        let limited = words.filter_map(|word| word.trim_start_matches('~').split_once('='));
-        let limited = limited
-            .map(|(name, values)| ATTRIBUTE_VALUE.with(&[&name, &Form::GAP, &engine, &values]));
+        let limited =
+            row.attributes.unwrap_or_default().iter().filter(|row| !row.values.is_empty());
+        let limited = limited.map(|row| {
+            ATTRIBUTE_VALUE.with(&[&row.name, &RefusalText::GAP, &engine, &row.values.join("|")])
+        });
         let opset = row.newest_opset.map(|opset| NEWEST_OPSET.with(&[&engine, &opset]));
-        let forms = row.refuses.iter().map(|form| form.text().to_owned());
+        let texts = row.refuses.iter().map(|text| text.text().to_owned());
         let rewritten = defined || matches!(row.treatment, Treatment::Rewrite(_));
-        Support { runs: true, rewritten, refuses: limited.chain(opset).chain(forms).collect() }
+        Support { runs: true, rewritten, refuses: limited.chain(opset).chain(texts).collect() }
     }
 
     /// Whether the operator's definition must replace a node.

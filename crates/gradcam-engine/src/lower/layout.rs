@@ -11,11 +11,11 @@ use onnx_grad::{
 
 use super::{
     Refusal,
-    form::Form,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, set},
 };
 
-pub(crate) const REFLECTION: Form = Form::new("it reflects … of … elements");
+pub(crate) const REFLECTION: RefusalText = RefusalText::new("it reflects … of … elements");
 
 /// Without axes rten slices all of them; the standard says as many as there are starts.
 pub(crate) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {

@@ -10,22 +10,24 @@ use onnx_grad::attrs::int;
 
 use super::{
     Refusal,
-    form::Form,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 use crate::tensor::type_of;
 
-pub(crate) const TRAINING_OUTPUT: Form = Form::new("its training output is not supported");
-pub(crate) const TRAINING_RANK: Form =
-    Form::new("in training mode the rank of its input must be known");
-pub(crate) const TRAINING_MODE: Form = Form::new("it is in training mode");
-pub(crate) const STATISTICS_OUTPUT: Form = Form::new("its statistics output is not supported");
-pub(crate) const MASK_OUTPUT: Form = Form::new("its mask output is not supported");
-pub(crate) const NO_AXES: Form =
-    Form::new("attribute noop_with_empty_axes is 1, and it has no axes");
-pub(crate) const PARTIAL_INDICES: Form =
-    Form::new("its indices do not cover another axis completely");
-pub(crate) const EVEN_SIZE: Form = Form::new("attribute size is …; it must be odd");
+pub(crate) const TRAINING_OUTPUT: RefusalText =
+    RefusalText::new("its training output is not supported");
+pub(crate) const TRAINING_RANK: RefusalText =
+    RefusalText::new("in training mode the rank of its input must be known");
+pub(crate) const TRAINING_MODE: RefusalText = RefusalText::new("it is in training mode");
+pub(crate) const STATISTICS_OUTPUT: RefusalText =
+    RefusalText::new("its statistics output is not supported");
+pub(crate) const MASK_OUTPUT: RefusalText = RefusalText::new("its mask output is not supported");
+pub(crate) const NO_AXES: RefusalText =
+    RefusalText::new("attribute noop_with_empty_axes is 1, and it has no axes");
+pub(crate) const PARTIAL_INDICES: RefusalText =
+    RefusalText::new("its indices do not cover another axis completely");
+pub(crate) const EVEN_SIZE: RefusalText = RefusalText::new("attribute size is …; it must be odd");
 
 /// rten removes Identity nodes and merges constants, then fails if one is two outputs. For the later of two such outputs
 /// Expand is a copy that it keeps.

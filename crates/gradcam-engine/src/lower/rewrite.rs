@@ -5,7 +5,7 @@ use onnx_grad::{
     proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
-use super::{Refusal, facts::Facts, form::Form};
+use super::{Refusal, facts::Facts, refusal::RefusalText};
 
 /// Collects the nodes that a rule emits in place of one node of the model.
 pub(crate) struct Rewrite<'a> {
@@ -122,7 +122,7 @@ pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, Refusal> {
 pub(super) fn only_first_output(
     b: &Rewrite<'_>,
     node: &mut NodeProto,
-    refusal: Form,
+    refusal: RefusalText,
 ) -> Result<(), Refusal> {
     if (1..node.output.len()).any(|at| b.facts.is_used(node, at)) {
         return Err(refusal.with(&[]));

@@ -8,14 +8,17 @@ use onnx_grad::{
 
 use super::{
     Refusal,
-    form::Form,
     nodes::widened,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 
-pub(crate) const SPATIAL_AXES: Form = Form::new("it has … spatial axes; rten takes 1 and 2");
-pub(crate) const PADS: Form = Form::new("attribute pads is …; supported: 0 to 2147483647");
-pub(crate) const INDICES_OUTPUT: Form = Form::new("its Indices output is not supported");
+pub(crate) const SPATIAL_AXES: RefusalText =
+    RefusalText::new("it has … spatial axes; rten takes 1 and 2");
+pub(crate) const PADS: RefusalText =
+    RefusalText::new("attribute pads is …; supported: 0 to 2147483647");
+pub(crate) const INDICES_OUTPUT: RefusalText =
+    RefusalText::new("its Indices output is not supported");
 
 /// The refusal of a window that no input is large enough for.
 const LARGER: &str = "its window is larger than its input";

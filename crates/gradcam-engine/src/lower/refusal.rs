@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 /// The text of a refusal, with … in place of each value.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form(&'static str);
+pub(crate) struct RefusalText(&'static str);
 
-impl Form {
+impl RefusalText {
     /// The placeholder of a value.
     pub(super) const GAP: char = '…';
 
@@ -34,12 +34,13 @@ impl Form {
     }
 }
 
-pub(super) const NO_OPERATOR: Form = Form::new("… has no …");
-pub(super) const NO_ATTRIBUTE: Form = Form::new("… has no attribute …");
-pub(super) const ATTRIBUTE_VALUE: Form = Form::new("attribute … is …; … takes …");
-pub(super) const NEWEST_OPSET: Form = Form::new("… takes it up to opset …");
-pub(super) const UNKNOWN_DOMAIN: Form = Form::new("operators of the domain … are unknown to it; …");
-pub(super) const NO_TYPE: Form = Form::new("… has no tensors of type …");
+pub(super) const NO_OPERATOR: RefusalText = RefusalText::new("… has no …");
+pub(super) const NO_ATTRIBUTE: RefusalText = RefusalText::new("… has no attribute …");
+pub(super) const ATTRIBUTE_VALUE: RefusalText = RefusalText::new("attribute … is …; … takes …");
+pub(super) const NEWEST_OPSET: RefusalText = RefusalText::new("… takes it up to opset …");
+pub(super) const UNKNOWN_DOMAIN: RefusalText =
+    RefusalText::new("operators of the domain … are unknown to it; …");
+pub(super) const NO_TYPE: RefusalText = RefusalText::new("… has no tensors of type …");
 
 /// What to do about nodes of a domain that an engine does not support.
 pub(super) const UNKNOWN_DOMAIN_ADVICE: &[(&str, &str)] = &[
@@ -58,9 +59,9 @@ mod tests {
 
     #[test]
     fn values_replace_placeholders() {
-        let form = Form::new("attribute … is …");
-        assert_eq!(form.with(&[&"pads", &-1]), "attribute pads is -1");
-        assert_eq!(form.with(&[&"pads"]), "attribute pads is …");
-        assert_eq!(form.with(&[&Form::GAP, &'…']), form.text());
+        let text = RefusalText::new("attribute … is …");
+        assert_eq!(text.with(&[&"pads", &-1]), "attribute pads is -1");
+        assert_eq!(text.with(&[&"pads"]), "attribute pads is …");
+        assert_eq!(text.with(&[&RefusalText::GAP, &'…']), text.text());
     }
 }
