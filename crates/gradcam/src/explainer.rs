@@ -26,7 +26,7 @@ use crate::{
     image::{Photo, Placement, PreprocessChoice},
     images::Images,
     input::{ImageInput, Inputs},
-    layer::{Grid, LayerInfo},
+    layer::{Grid, LayerInfo, LayerReason},
     method::{Method, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
@@ -56,6 +56,8 @@ struct Setup {
     grid: Grid,
     /// The layers that are explained: module path and value name.
     layers: Vec<(String, String)>,
+    /// Why these layers, where a method explains layers.
+    layer_reason: Option<LayerReason>,
     /// The network's input, as methods explain it that take no layer.
     image: [(String, String); 1],
     list: Vec<LayerInfo>,
@@ -107,6 +109,11 @@ impl Explainer {
         let of_input = self.setup.methods.iter().any(|method| method.info().is_of_input());
         let image = self.setup.image.iter().filter(move |_| of_input);
         self.setup.layers.iter().chain(image).map(|(path, value)| (path.as_str(), value.as_str()))
+    }
+
+    /// Why these layers: the user named them, or the strategy that chose the default. `None` where no method explains a layer.
+    pub fn layer_reason(&self) -> Option<LayerReason> {
+        self.setup.layer_reason
     }
 
     /// The number of maps of one image and one target, over all methods and layers.
