@@ -168,9 +168,9 @@ def check_with_pytorch_grad_cam(model, run, row):
     casts = {}
     for method in row:
         network = Network(model, torch.float64).eval()
-        # AblationCAM replaces this module by another.
+        # AblationCAM replaces this module, so that a run looks it up.
         network.tapped = torch.nn.Identity()
-        network.taps[run.value] = network.tapped
+        network.taps[run.value] = lambda out, network=network: network.tapped(out)
         options = {"reshape_transform": picture}
         if method == "ablationcam":
             # In a batch of channels, the least activation would include the channels replaced before.
