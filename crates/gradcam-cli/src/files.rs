@@ -19,13 +19,15 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 
 /// Installs a handler: an interrupt removes the temporary files and ends the process with code 1.
 pub(crate) fn clean_up_on_interrupt() {
-    // Where the handler cannot be set, an interrupt ends the process as it always did.
+    // Without the handler, an interrupt ends the process as usual.
     let _ = ctrlc::set_handler(|| {
-        // The lock is kept until the end, so that no file is begun or finished any more.
+        // Held until the end, so that no file is begun or finished.
         let unfinished = unfinished();
         for path in unfinished.iter() {
             let _ = fs::remove_file(path);
         }
+        // Held until the end: runs fail while the exit tears down their engine, and their errors mean nothing.
+        let _silent = io::stderr().lock();
         process::exit(1);
     });
 }
