@@ -11,7 +11,7 @@ use super::segment::{Segment, SegmentPart};
 use crate::{
     Result,
     error::bail,
-    layer::{Found, Grid, Layers, leaving},
+    layer::{Grid, LayerMatch, Layers, leaving},
     memory,
     program::Runtime,
 };
@@ -88,7 +88,12 @@ impl HookStop {
 }
 
 /// The layer that a name means, if hooks of a kind can be called there.
-pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: HookKind) -> Result<Found> {
+pub(super) fn layer(
+    graph: &Graph,
+    layers: &Layers,
+    name: &str,
+    kind: HookKind,
+) -> Result<LayerMatch> {
     let found = layers.locate(graph, name)?;
     let varying = varying(graph);
     let value = graph.name(found.value);
