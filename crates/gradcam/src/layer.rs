@@ -15,7 +15,7 @@ mod view;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt,
+    fmt, slice,
 };
 
 use onnx_grad::{
@@ -28,6 +28,7 @@ use serde::Serialize;
 
 use crate::{Result, error::bail, warning::Warning};
 
+pub(crate) use axes::ImageValue;
 use scope::Scopes;
 pub(crate) use separable::separable;
 pub use view::Grid;
@@ -120,9 +121,15 @@ pub(crate) struct DefaultLayer {
 }
 
 impl Layers {
-    /// Finds the modules of a graph whose scores are `output` and whose images are `images`.
-    pub(crate) fn new(graph: &Graph, images: &[ValueId], output: ValueId, grid: Grid) -> Self {
-        let views = Views::new(graph, grid);
+    /// Finds the modules of a graph whose scores are `output`. Without an image input, any input may hold the images.
+    pub(crate) fn new(
+        graph: &Graph,
+        image: Option<ImageValue>,
+        output: ValueId,
+        grid: Grid,
+    ) -> Self {
+        let views = Views::new(graph, image, grid);
+        let images = image.as_ref().map_or(graph.inputs(), |image| slice::from_ref(&image.value));
         let reaching = automatic::active(graph, graph.inputs(), output);
         let found = automatic::default_layer(graph, &views, images, output);
         let default = found.map(|(value, _)| value);

@@ -256,7 +256,7 @@ mod tests {
     /// The layer that is taken, by name.
     fn taken(graph: &Graph) -> Option<&str> {
         let value = |name: &str| graph.value(name).unwrap();
-        let views = Views::new(graph, Grid::default());
+        let views = Views::new(graph, None, Grid::default());
         let found = default_layer(graph, &views, &[value("x")], value("y"));
         found.map(|(value, _)| graph.name(value))
     }
