@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::circles;
 
-const MAX_LINES: usize = 600;
+const MAX_LINES: usize = 500;
 const MAX_BYTES: u64 = 1_000_000;
 
 /// Files that may be larger, with forward slashes.

@@ -1,5 +1,4 @@
-//! Every command and flag, in one place: the parser, the help, the completions and the manual come
-//! from here.
+//! The definitions of commands and flags. Parser, help, completions and manual come from them.
 
 mod values;
 
@@ -71,12 +70,12 @@ pub(crate) enum Command {
     },
 }
 
-/// What `gradcam explain` was asked for.
+/// The arguments of `gradcam explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// Photos (JPEG, PNG, WebP) or tensors (.npy); - reads standard input
     ///
-    /// A photo is turned upright, resized and normalised as the model wants it; where the network takes
+    /// A photo is turned upright, resized and normalized as the model expects; where the network takes
     /// integers, its pixels are 0 to 255. A .npy file goes into the network as it is: float32 or the type that
     /// the network takes, [C, H, W] for one image or [N, C, H, W] for N of them (for models that take
     /// [N, H, W, C], the same with the channels last; 1-D and 3-D models take [C, L] and [C, D, H, W]).
@@ -92,26 +91,26 @@ pub(crate) struct ExplainArgs {
 
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
-    /// `gradcam layers MODEL` lists them. May be given several times: each layer gets a map of its
-    /// own, all from one run. Without it: the last feature map before the pooling. The methods
-    /// saliency and guided-backprop explain the network's input and take no layer.
+    /// `gradcam layers MODEL` lists them and says why the default is one. May be given several times:
+    /// each layer gets its own map, all from one run. The methods saliency and guided-backprop explain
+    /// the network's input and take no layer.
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
-    /// The grid of a transformer's tokens where the model does not tell it: 14x20, rows x columns
+    /// The grid of a transformer's tokens, where the model does not say it: 14x20, rows x columns
     #[arg(long, value_name = "HxW", value_parser = values::grid)]
     pub(crate) grid: Option<(i64, i64)>,
 
-    /// Tokens before those of the picture where the model does not tell it: 1 for a class token
+    /// The number of tokens before those of the picture, where the model does not say it: 1 for a class token
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
     pub(crate) prefix_tokens: Option<i64>,
 
     /// What to explain: argmax, a class number, A-B, top:K, or a label
     ///
     /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3
-    /// explains the three best classes. A label is written in full or as one of its synonyms, in
-    /// upper or lower case. Of a detector (YOLO) a class is explained at its highest anchor. May be
-    /// given several times.
+    /// explains the three best classes. A label is written in full or as one of its synonyms; case does
+    /// not matter. In a detector (YOLO), a class is explained at its highest anchor. May be given
+    /// several times.
     #[arg(
         long = "target",
         value_name = "TARGET",
@@ -149,15 +148,15 @@ pub(crate) struct ExplainArgs {
 
     /// Threads of the engine [default: as many as cores]
     ///
-    /// One image has all of them. Of several images, as many are explained at once as there are threads,
-    /// with one thread each, which also read and draw them: that is faster than one after the other.
+    /// A single image uses all of them. Several images are explained at once, one thread each, which is
+    /// faster than one after the other.
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// Images of a run of the network [default: what the model fixes, or 1]
+    /// Images in one run of the network [default: the model's batch size, or 1]
     ///
-    /// Needs a model whose batch is open. One is fastest on most processors, because several runs are
-    /// made at once; a device that --provider names may want more.
+    /// Needs a model with an open batch size. 1 is fastest on most processors, because several runs are
+    /// made at once; the device of a --provider may be faster with more.
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) batch: Option<NonZeroUsize>,
 
@@ -173,16 +172,16 @@ pub(crate) struct ExplainArgs {
     pub(crate) prepare: PrepareArgs,
 }
 
-/// What is said of the model's inputs and outputs.
+/// The arguments about the model's inputs and outputs.
 #[derive(Debug, Args)]
 pub(crate) struct SignatureArgs {
     /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
     ///
-    /// The input that is not given takes the images; of several the one of 4 axes with 1 or 3 channels. The
-    /// file holds floats for an input of floats, integers for one of integers, booleans or 0 and 1 for
-    /// one of booleans. Where the model declares its first axis as it declares that of the images (open, or of the
-    /// same size), a tensor with 1 there, or without that axis, is used for each image, and one with N
-    /// rows for the N images of a .npy file.
+    /// The input without a value takes the images; if several remain, the only 4-D one with 1 or 3
+    /// channels. The file holds floats for an input of floats, integers for one of integers, booleans or
+    /// 0 and 1 for one of booleans. Where the model declares the first axis like that of the images
+    /// (open, or of the same size), a tensor with 1 row, or without that axis, is used for each image,
+    /// and a tensor with N rows for the N images of a .npy file.
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
 
@@ -191,7 +190,7 @@ pub(crate) struct SignatureArgs {
     pub(crate) output_name: Option<String>,
 }
 
-/// What is written and said.
+/// The arguments about files and messages.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
@@ -207,11 +206,11 @@ pub(crate) struct OutputArgs {
 
     /// What to write, separated by commas
     ///
-    /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo,
-    /// the heatmap alone in colours, at the size of the network's input (of a 1-D model a strip, of a 3-D
-    /// one the slices along the depth). saliency and guided-backprop
-    /// are pictures of that size, without the photo: the gradient's magnitude in grey (one pixel in a
-    /// hundred is white), and the gradient in colours as deprocess_image of pytorch-grad-cam.
+    /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo, the
+    /// heatmap alone in colors, at the size of the network's input (a strip for a 1-D model, the slices
+    /// along the depth for a 3-D one). saliency and guided-backprop give pictures of that size, without
+    /// the photo: the gradient's magnitude in gray (one pixel in a hundred is white), and the gradient in
+    /// colors as deprocess_image of pytorch-grad-cam.
     /// npy: two files, .raw.npy (float32 [h, w]: the map as the method defines it, signed, before
     /// relu, at the layer's size; [C, H, W] for saliency and guided-backprop) and .heatmap.npy
     /// (float32 [H, W] in 0..1, at the size of the network's input).
@@ -220,7 +219,7 @@ pub(crate) struct OutputArgs {
           value_parser = values::formats())]
     pub(crate) formats: Vec<Format>,
 
-    /// The colours of the heatmap
+    /// The colors of the heatmap
     #[arg(long, value_name = "NAME", default_value = "jet", value_parser = values::colormaps())]
     pub(crate) colormap: Colormap,
 
@@ -247,15 +246,15 @@ pub(crate) struct OutputArgs {
     #[arg(short, long, conflicts_with_all = ["json", "verbose"])]
     pub(crate) quiet: bool,
 
-    /// Print also where the preprocessing came from, the engine, and the time of each stage
+    /// Print also the engine, the layer and the preprocessing, each with the reason, and the time of each stage
     ///
-    /// Of a quantized model also what a program shows that runs it in ONNX Runtime, where that differs on this
-    /// processor.
+    /// For a quantized model, print also the scores of ONNX Runtime with its defaults, where they differ on
+    /// this processor.
     #[arg(short, long, conflicts_with = "json", action = ArgAction::SetTrue)]
     pub(crate) verbose: bool,
 }
 
-/// How photos are prepared, and what classes are called.
+/// The arguments about preprocessing and labels.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Preprocessing (default: what the model or a file beside it says)")]
 pub(crate) struct PrepareArgs {
@@ -263,11 +262,11 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     size: Option<(u32, u32)>,
 
-    /// How a photo of another shape fits: centre crop, distort, or borders
+    /// How a photo of another shape fits: center crop, distort, or borders
     #[arg(long, value_name = "FIT", value_parser = values::fits())]
     fit: Option<Fit>,
 
-    /// Length of the photo's short side before the centre crop
+    /// Length of the photo's short side before the center crop
     #[arg(long, value_name = "PIXELS", conflicts_with = "fit")]
     short_side: Option<u32>,
 
@@ -323,7 +322,7 @@ impl PrepareArgs {
     }
 }
 
-/// What `gradcam layers` was asked for.
+/// The arguments of `gradcam layers`.
 #[derive(Debug, Args)]
 pub(crate) struct LayersArgs {
     /// The ONNX model [default: the built-in EfficientNet-Lite0]
@@ -342,7 +341,7 @@ pub(crate) struct LayersArgs {
     pub(crate) json: bool,
 }
 
-/// What `gradcam bench` was asked for.
+/// The arguments of `gradcam bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// The ONNX model [default: the built-in EfficientNet-Lite0]
@@ -394,7 +393,7 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
-/// What `gradcam methods` was asked for.
+/// The arguments of `gradcam methods`.
 #[derive(Debug, Args)]
 pub(crate) struct MethodsArgs {
     /// Print a JSON array instead of the table
@@ -415,7 +414,7 @@ pub(crate) fn parse() -> Result<Command> {
     Cli::try_parse().map(|cli| cli.command).map_err(Failure::Clap)
 }
 
-/// The definitions, for what is generated from them.
+/// The definitions, for completions and manual.
 pub(crate) fn definitions() -> clap::Command {
     Cli::command()
 }

@@ -28,7 +28,7 @@ struct Combination<'a> {
     method: Method,
 }
 
-/// What was measured.
+/// The measurement of a row.
 #[derive(Debug, Serialize, Deserialize)]
 struct Measurement {
     schema: u32,
@@ -57,8 +57,8 @@ struct Measurement {
     deployed_error: Option<f32>,
 }
 
-/// Measures each engine, layer and method, in a process of its own: memory that one has used is not counted for the
-/// next, and no engine's threads disturb another.
+/// Measures each engine, layer and method in a process of its own, so that no row is charged for another row's memory or
+/// disturbed by its threads.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let combinations = combinations(args);
     if let Some(row) = args.row {
@@ -102,10 +102,10 @@ fn combinations(args: &BenchArgs) -> Vec<Combination<'_>> {
     all
 }
 
-/// Runs the same command for one row; none where it failed, which it has said.
+/// Runs the same command for one row. `None` where it failed and printed why.
 fn in_a_process(row: usize) -> Result<Option<Measurement>> {
     let again = |error: io::Error| failed(format!("cannot run gradcam again: {error}"));
-    // The words of this command, with the row behind its name.
+    // The arguments of this process, with the row after the name of the command.
     let mut words: Vec<OsString> = env::args_os().skip(1).collect();
     let name = words.iter().position(|word| word == "bench").unwrap_or(0);
     words.insert(name + 1, format!("--row={row}").into());
@@ -114,7 +114,7 @@ fn in_a_process(row: usize) -> Result<Option<Measurement>> {
     let output = output.map_err(again)?;
     match output.status.code() {
         Some(0) => serde_json::from_slice(&output.stdout).map(Some).map_err(failed),
-        // A mistake on the command line is one for every row.
+        // A mistake on the command line is the same for every row.
         Some(2) => Err(Failure::Usage("nothing was measured".to_owned())),
         Some(_) => Ok(None),
         None => Err(failed("the measurement was interrupted")),
@@ -140,7 +140,7 @@ fn measured(args: &BenchArgs, combination: Combination<'_>) -> Result<Measuremen
     let load = started.elapsed();
     let x = explainer.example()?;
     let first = explainer.explain(&x, Target::Argmax)?;
-    // Before the model alone is there too.
+    // Read before the model alone is compiled too.
     let peak = measure::peak_memory();
     let Some(explanation) = first.iter().flatten().next() else {
         return Err(failed("the engine gave no explanation"));
@@ -151,7 +151,7 @@ fn measured(args: &BenchArgs, combination: Combination<'_>) -> Result<Measuremen
     });
     let post = Spread::of(post.collect::<gradcam::Result<_>>()?);
     let cost = explainer.cost(x.view(), Target::Argmax, args.pairs.get())?;
-    // It takes further sessions, so it comes last.
+    // Last, because it needs further sessions.
     let mut compared = build(true)?.explain(&x, Target::Argmax)?.into_iter().flatten();
     let deployed = compared.next().and_then(|explanation| explanation.deployed);
     let quartiles = |spread: Spread| [spread.low, spread.high].map(rounded);

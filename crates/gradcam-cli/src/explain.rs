@@ -62,10 +62,10 @@ struct Stages {
     write: Duration,
 }
 
-/// Explains all images; one that fails is reported and the others are done.
+/// Explains all images. One that fails is reported, and the others are still explained.
 ///
-/// Several are read, explained and drawn at once, on threads of their own; what came of them is written and said
-/// in their order, here.
+/// Several images are read, explained and drawn at once, on threads of their own; files and messages are written in the order
+/// of the images, on this thread.
 pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     place::check(&args)?;
     files::clean_up_on_interrupt();
@@ -116,7 +116,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     if all_done { Ok(()) } else { Err(Failure::Said) }
 }
 
-/// Writes the files of the images of one path; gives what is to be said of them.
+/// Writes the files of the images of one path, and gives the message about them.
 fn write(
     path: &Path,
     rendered: Vec<RenderedImage>,

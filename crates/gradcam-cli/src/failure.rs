@@ -1,27 +1,27 @@
-//! How a command fails: what went wrong, and the message.
+//! The failure of a command: its kind and message.
 
 use std::{any::Any, fmt, io};
 
 use crate::hints;
 
-/// Why the process does not end with 0.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command line asks for something impossible: exit code 2.
     Usage(String),
     /// The work failed: exit code 1.
     Failed(String),
-    /// The same, for something that nothing after it would survive.
+    /// The work failed, and would fail for every other image: exit code 1.
     Stop(String),
-    /// The work failed, and all there is to say is said: exit code 1.
+    /// The work failed, and the messages are printed already: exit code 1.
     Said,
-    /// The reader of standard output went away, which is no failure.
+    /// The reader of standard output is gone, which is not a failure.
     Closed,
-    /// What clap prints: help and version with 0, mistakes with 2.
+    /// Output of clap: help and version with exit code 0, mistakes with 2.
     Clap(clap::Error),
 }
 
-/// The result of everything a command does.
+/// The result of a command's functions.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
@@ -34,7 +34,7 @@ impl Failure {
     }
 }
 
-/// The failure that stands for a panic that nothing else caught.
+/// The failure for a panic that no other code caught.
 pub(crate) fn internal(payload: Box<dyn Any + Send>) -> Result<()> {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());

@@ -1,4 +1,4 @@
-//! Writing files: whole or not at all, also when the process is interrupted.
+//! Writes files completely or not at all, even if the process is interrupted.
 
 use std::{
     fs::{self, File},
@@ -10,29 +10,31 @@ use std::{
 
 use crate::failure::{Result, failed};
 
-/// The files that are being written at this moment.
+/// The temporary files of writes in progress.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on an interrupt removes what is half written and ends the process with code 1.
+/// Installs a handler: an interrupt removes the temporary files and ends the process with code 1.
 pub(crate) fn clean_up_on_interrupt() {
-    // Where the handler cannot be set, an interrupt ends the process as it always did.
+    // Without the handler, an interrupt ends the process as usual.
     let _ = ctrlc::set_handler(|| {
-        // The lock is kept until the end, so that no file is begun or finished any more.
+        // Held until the end, so that no file is begun or finished.
         let unfinished = unfinished();
         for path in unfinished.iter() {
             let _ = fs::remove_file(path);
         }
+        // Held until the end: runs fail while the exit tears down their engine, and their errors mean nothing.
+        let _silent = io::stderr().lock();
         process::exit(1);
     });
 }
 
-/// Writes a file beside its place and moves it there when it is whole.
+/// Writes a temporary file beside the destination and then renames it.
 ///
-/// A link is followed, and a pipe or a device is written to: it must not be replaced by a file.
+/// Links are followed. A pipe or a device is written to directly, because it must not be replaced by a file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let found = fs::metadata(path).ok();
     if found.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {

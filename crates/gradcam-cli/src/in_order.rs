@@ -7,11 +7,11 @@ use std::{
     thread,
 };
 
-/// Does the work for 0, 1, … up to `count` on that many threads, and gives each result to `take`, in order and
-/// on this thread.
+/// Does the work for 0, 1, … up to `count` on several threads, and gives each result to `take`, in order and on this
+/// thread.
 ///
-/// Twice as many results as threads are begun and not taken at most, so that memory does not grow with
-/// `count`. Where `take` fails, nothing new is begun.
+/// At most twice as many results as threads are in progress or waiting, so that memory does not grow with `count`. After a
+/// failure of `take`, no new work is begun.
 pub(crate) fn in_order<T: Send, E>(
     count: usize,
     threads: usize,

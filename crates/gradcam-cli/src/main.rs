@@ -19,8 +19,7 @@ mod terminal;
 use std::{panic, process::ExitCode};
 
 fn main() -> ExitCode {
-    // A panic inside an engine or a decoder is caught and reported as an error; its own text would
-    // only frighten.
+    // A panic inside an engine or a decoder is caught and reported as an error, so its own text is not printed.
     panic::set_hook(Box::new(|_| {}));
     let done = panic::catch_unwind(|| run(args::parse()?)).unwrap_or_else(failure::internal);
     done.map_or_else(terminal::report, |()| ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The model: a file, or the one that is built in.
+//! The model: a file, or the built-in one.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -11,11 +11,10 @@ use crate::{
     npy,
 };
 
-/// EfficientNet-Lite0 for the 1000 classes of ImageNet; its metadata says how photos are prepared
-/// and what classes are called.
+/// EfficientNet-Lite0 for the 1000 classes of ImageNet. Its metadata has the preprocessing and the labels.
 const BUILT_IN: &[u8] = include_bytes!("../assets/efficientnet_lite0.onnx");
 
-/// What the built-in model is called where a path would stand.
+/// The name of the built-in model in the place of a path.
 const BUILT_IN_NAME: &str = "efficientnet_lite0 (built in)";
 
 /// Opens a model file, or the built-in model.
@@ -29,12 +28,12 @@ pub(crate) fn open(path: Option<&Path>) -> Result<Model> {
     }
 }
 
-/// What the model is called in output.
+/// The name of the model in output.
 pub(crate) fn name(path: Option<&Path>) -> String {
     path.map_or_else(|| BUILT_IN_NAME.to_owned(), |path| path.display().to_string())
 }
 
-/// An explainer of the model, with what the user says of its inputs and outputs.
+/// A builder for an explainer of the model, with the user's inputs and outputs.
 pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<ExplainerBuilder> {
     let mut builder = Explainer::builder(model);
     for (name, path) in &signature.inputs {

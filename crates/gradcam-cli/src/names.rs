@@ -1,4 +1,4 @@
-//! What files are called.
+//! The names of files.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) fn layer(name: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
     let safe: String = name.chars().map(safe).collect();
     let safe = safe.trim_matches(['-', '.']);
-    // The end of a path says more than its beginning.
+    // The end of a path is more specific than its beginning.
     let mut kept = safe;
     while kept.len() > LONGEST {
         let mut rest = kept.chars();

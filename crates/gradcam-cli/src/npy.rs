@@ -12,13 +12,13 @@ use gradcam::{
 };
 use ndarray_npy::npy::header::{Header, Layout};
 
-/// What a .npy file begins with.
+/// The first bytes of a .npy file.
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Most bytes of a .npy file.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
 
-/// A tensor and the type that the file has it in, as numpy calls it.
+/// A tensor, and numpy's name of its type in the file.
 #[derive(Debug)]
 pub(crate) struct Npy {
     pub(crate) tensor: Tensor,

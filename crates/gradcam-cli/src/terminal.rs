@@ -1,4 +1,4 @@
-//! What people see: colours where they are wanted, standard output that may close, complaints.
+//! The terminal: colors where they are wanted, standard output that may close, and error messages.
 
 use std::{
     env, fmt,
@@ -8,22 +8,22 @@ use std::{
 
 use crate::failure::{self, Failure, Result};
 
-/// The few colours of this program, or none.
+/// The colors of this program, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
-    coloured: bool,
+    colored: bool,
 }
 
 impl Style {
-    /// Colours for a stream that is a terminal, unless `NO_COLOR` or `TERM=dumb` speaks against it.
+    /// Colors for a stream that is a terminal, unless `NO_COLOR` or `TERM=dumb` is set.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { coloured: stream.is_terminal() && !refused }
+        Self { colored: stream.is_terminal() && !refused }
     }
 
     fn paint(self, code: &str, text: impl fmt::Display) -> String {
-        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+        if self.colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
     }
 
     pub(crate) fn bold(self, text: impl fmt::Display) -> String {
@@ -82,14 +82,13 @@ pub(crate) fn complain(message: &str) {
     note(format!("{name} {}\n", lines.join("\n")));
 }
 
-/// Text without control characters: names come from files, and must not steer the terminal or begin
-/// lines of their own.
+/// Text without control characters: names come from files, and must not control the terminal or start new lines.
 pub(crate) fn printable(text: &str) -> String {
     let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(safe).collect()
 }
 
-/// Prints what clap has to say: help on standard output, mistakes like any other complaint.
+/// Prints clap's output: help on standard output, mistakes like any other error.
 fn clap(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
@@ -103,7 +102,7 @@ fn clap(error: &clap::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     let style = Style::of(&io::stderr());
-    let text = if style.coloured { rendered.ansi().to_string() } else { rendered.to_string() };
+    let text = if style.colored { rendered.ansi().to_string() } else { rendered.to_string() };
     let rest = text.split_once("error:").map_or(text.as_str(), |(_, rest)| rest);
     let rest = rest.strip_prefix("\u{1b}[0m").unwrap_or(rest);
     note(format!("{}{rest}", style.red("gradcam:")));

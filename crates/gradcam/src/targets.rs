@@ -59,7 +59,7 @@ impl Targets {
         match self {
             Self::OneEach(targets) if targets.len() != images => bail!(
                 Target,
-                "there are {} targets for {images} images; give one for each",
+                "the number of targets is {}, that of the images {images}; give one target for each image",
                 targets.len()
             ),
             _ => Ok(()),
@@ -170,11 +170,11 @@ impl TargetSpec {
         if text.strip_prefix('-').is_some_and(digits) {
             bail!(Target, "class {text} is negative; classes count from 0");
         }
-        labelled(text, labels).map(|class| Self::One(Target::Class(class)))
+        labeled(text, labels).map(|class| Self::One(Target::Class(class)))
     }
 }
 
-fn labelled(text: &str, labels: Option<&[String]>) -> Result<usize> {
+fn labeled(text: &str, labels: Option<&[String]>) -> Result<usize> {
     let Some(labels) = labels else {
         bail!(
             Target, GiveLabels;
@@ -204,10 +204,10 @@ fn labelled(text: &str, labels: Option<&[String]>) -> Result<usize> {
             match near {
                 [] => bail!(
                     Target,
-                    "no class is labelled \"{text}\"; write a class number, argmax, top:K or A-B"
+                    "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
                 ),
                 near => {
-                    bail!(Target, "no class is labelled \"{text}\"; containing it: {}", show(near))
+                    bail!(Target, "no class is labeled \"{text}\"; containing it: {}", show(near))
                 }
             }
         }
@@ -254,7 +254,7 @@ mod tests {
             ("top:x", "top:K"),
             ("crane", "labels several classes: 0 (crane), 3 (crane)"),
             ("cat", "containing it: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
-            ("zebra", "no class is labelled \"zebra\""),
+            ("zebra", "no class is labeled \"zebra\""),
         ];
         for (text, phrase) in rows {
             let message = parse(text).expect_err(text);

@@ -84,9 +84,9 @@ Examples:
   gradcam bench resnet50.onnx --json | jq .ratio
       The median ratio; ratio_iqr is the distance of its quartiles.
 
-Inference and explanation are run in turn, and the ratio is taken pair by pair. Measure on a machine that has
-nothing else to do. load: reading the model; differentiate, compile, first run: what the first explanation
-takes; post: the heatmap; peak: the memory of the process after the first explanation.";
+Inference and explanation run in turn, and the ratio is taken pair by pair. Measure on an idle machine. load: reading the \
+model; differentiate, compile, first run: the parts of the first explanation; post: the heatmap; peak: the memory of the \
+process after the first explanation.";
 
 pub(super) const METHODS_EXAMPLES: &str = "\
 Examples:

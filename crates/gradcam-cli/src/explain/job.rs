@@ -1,4 +1,4 @@
-//! The work on images: they are read, explained and drawn, by any number of callers at once.
+//! The work on images: reads, explains and draws them, for any number of callers at once.
 
 use std::{
     num::NonZeroUsize,
@@ -53,7 +53,7 @@ struct LoadedPhoto<'a> {
 impl<'a> Job<'a> {
     pub(super) fn new(args: &'a ExplainArgs) -> Result<Self> {
         let model = model::open(args.model.as_deref())?;
-        // One image has all threads; of several each has one, and as many are explained at once.
+        // A single image uses all threads; several images use one each, and as many are explained at once.
         let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
         let engine = EngineSetup::new(
             args.engine,
@@ -70,7 +70,7 @@ impl<'a> Job<'a> {
         builder = engine.set(builder, threads);
         let bar = passes_bar(args);
         builder = builder.progress(move |progress| {
-            // It was finished for another layer or target.
+            // The bar was finished for another layer or target.
             if bar.is_finished() {
                 bar.reset();
             }
@@ -97,7 +97,7 @@ impl<'a> Job<'a> {
         }
         let mut targets = Vec::new();
         for text in &args.targets {
-            // Two ways to name one target, such as a number and its label, are one map.
+            // Two names of one target, such as a number and its label, give one map.
             let target = explainer.parse_target(text)?;
             if !targets.contains(&target) {
                 targets.push(target);
@@ -117,15 +117,14 @@ impl<'a> Job<'a> {
         place::files_for(maps, &self.args.output.formats)
     }
 
-    /// Images of a run: what was asked for, or as many as the model fixes; one where it leaves that open, to keep
-    /// memory small.
+    /// The images of a run: the number of `--batch`, or the model's batch size; 1 where it is open, to keep memory small.
     pub(super) fn images_of_a_run(&self) -> usize {
         let fixed = self.explainer.image_input().batch();
         let usual = || fixed.unwrap_or(1).clamp(1, MOST_PHOTOS);
         self.args.batch.map_or_else(usual, NonZeroUsize::get)
     }
 
-    /// How many runs are made at once: as many as there are threads, which is as many as cores.
+    /// The number of concurrent runs: that of `--threads`, or of the cores.
     pub(super) fn callers(&self) -> usize {
         if alone(self.args) {
             return 1;
@@ -193,7 +192,7 @@ impl<'a> Job<'a> {
                 };
                 photos.into_iter().zip(explained).map(draw).collect()
             }
-            // One of them is at fault, and the others are done.
+            // One photo is at fault. The others are explained one by one.
             Err(error) if photos.len() > 1 && model::is_about_the_image(error.kind()) => {
                 photos.into_iter().flat_map(|one| self.photos(vec![one], report)).collect()
             }
@@ -265,7 +264,7 @@ impl<'a> Job<'a> {
         Ok(RenderedImage { item, files: all, stages })
     }
 
-    /// The name of a map's files: image, target, and what else there are several of.
+    /// The name of a map's files: image and target; layer and method where there are several.
     fn name(&self, item: &Item, explanation: &Explanation, layer: usize) -> String {
         let mut name = format!("{}.{}", item.stem, names::target(explanation));
         if let [_, _, ..] = explanation.layers.as_slice() {
@@ -278,7 +277,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The progress of methods that run the network again and again, of one image; of several there is a bar of images.
+/// The progress bar of methods that run the network again and again, for a single image. Several images have their own bar.
 fn passes_bar(args: &ExplainArgs) -> ProgressBar {
     if args.images.len() > 1 || args.output.quiet {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! Where results go: a folder, one file, or standard output.
+//! The destination of results: a folder, one file, or standard output.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +13,7 @@ use crate::{
     files, names, terminal,
 };
 
-/// Where results go.
+/// The destination of results.
 #[derive(Debug)]
 enum Destination {
     Folder(PathBuf),
@@ -21,7 +21,7 @@ enum Destination {
     Stdout,
 }
 
-/// Writes the results of a run, none over another or over what the run reads.
+/// Writes the results of a run. No result overwrites another one or an input of the run.
 #[derive(Debug)]
 pub(super) struct Place {
     destination: Destination,
@@ -62,7 +62,7 @@ pub(super) fn check(args: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
-/// How many files one image of a run becomes, for that many maps.
+/// The number of files of one image with `maps` maps.
 pub(super) fn files_for(maps: usize, formats: &[Format]) -> usize {
     let each = |format: &Format| match format {
         Format::Png | Format::Json => 1,
@@ -123,7 +123,7 @@ impl Place {
             )));
         }
         match self.written.get(&path) {
-            // Two ways to name one target, such as argmax and its number: the map is the same.
+            // Two names of one target, such as argmax and its number, give the same map.
             Some(before) if before == image => return Ok(shown),
             Some(before) => {
                 return Err(failed(format!(

@@ -1,4 +1,4 @@
-//! What is said of each image: aligned text for people, or JSON, one object a line.
+//! The report of each image: aligned text for people, or JSON, one object per line.
 
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 /// Widest label; longer ones are cut.
 const WIDEST: usize = 44;
 
-/// Says what became of each image.
+/// Reports the result of each image.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     args: &'a ExplainArgs,
@@ -32,11 +32,11 @@ pub(super) struct Report<'a> {
     /// How photos are prepared; none where the model takes no photos.
     preprocess: Option<PreprocessLine>,
     style: Style,
-    /// What stands above all images.
+    /// The text above all images.
     head: String,
 }
 
-/// What was said before.
+/// What was reported before.
 #[derive(Debug, Default)]
 pub(super) struct ReportState {
     head: bool,
@@ -140,7 +140,7 @@ impl<'a> Report<'a> {
         text + "\n"
     }
 
-    /// What is to be said of one image, as text or as lines of JSON.
+    /// The report of one image, as text or as lines of JSON.
     pub(super) fn item(
         &self,
         said: &mut ReportState,
@@ -191,7 +191,7 @@ impl<'a> Report<'a> {
             engine_why: self.engine.why,
             layer_why: self.layer_reason.as_ref().filter(|_| explanation.is_of_layers()),
             provider: self.engine.provider.map(Provider::name),
-            // A tensor is taken as it is.
+            // A tensor is not prepared.
             preprocess: self.preprocess.as_ref().filter(|_| item.photo.is_some()),
             files,
         }
@@ -271,7 +271,7 @@ impl<'a> Report<'a> {
 
     fn explanation(&self, explanation: &Explanation, files: &[String]) -> String {
         let style = self.style;
-        // The first synonym will do: the classes are listed above.
+        // The first synonym suffices: the classes are listed above.
         let class = |class: &Class| {
             let label = class.label.as_deref().unwrap_or_default();
             let first = terminal::printable(label.split(',').next().unwrap_or_default());
@@ -308,7 +308,7 @@ impl<'a> Report<'a> {
         text
     }
 
-    /// What a program shows that runs the file with the engine's defaults.
+    /// The result of the file with the engine's defaults.
     fn deployed(&self, there: &Deployed) -> String {
         let shown = |class: &Class| {
             let amount = class.probability.map_or_else(
@@ -341,7 +341,7 @@ impl<'a> Report<'a> {
         text
     }
 
-    /// Prints a block: on standard output, or beside the file that is written there.
+    /// Prints a block on standard output, or on standard error where a result goes to standard output.
     pub(super) fn say(&self, block: &str) -> Result<()> {
         if self.args.output.output.as_deref().is_some_and(names::is_dash) {
             terminal::note(block);

@@ -37,7 +37,7 @@ fn layers_methods_and_the_rest() {
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(text.starts_with("efficientnet_lite0 (built in)\n"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("* bn2 ")), "{text}");
-    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+    assert!(!text.contains('\u{1b}'), "no colors in a pipe");
 
     let ran = folder.gradcam(&["methods", "--json"]);
     done(&ran);

@@ -318,7 +318,7 @@ fn maps_of_the_input() {
         let picture = Photo::decode(&bytes("png"), &Limits::default()).expect("a PNG");
         assert_eq!((picture.width(), picture.height()), (224, 224));
         let levels = |channel: usize| picture.rgb().iter().skip(channel).step_by(3);
-        assert_eq!(levels(0).eq(levels(2)), method == "saliency", "grey, or in colours");
+        assert_eq!(levels(0).eq(levels(2)), method == "saliency", "grey, or in colors");
         let value: Value = serde_json::from_slice(&bytes("json")).expect("JSON");
         assert_eq!(value["layers"][0]["shape"], serde_json::json!([3, 224, 224]));
         assert_eq!((&value["method"], &value["class"]["index"]), (&method.into(), &285.into()));

@@ -88,7 +88,7 @@ pub(crate) fn head(graph: &Graph, name: Option<&str>) -> Result<Head> {
         return Ok(detector);
     }
     let (value, activation) = under_activation(graph, output);
-    let value = before_quantising(graph, value);
+    let value = before_quantizing(graph, value);
     let Some(shape) = &graph.fact(value).shape else {
         bail!(Target, "the shape of the scores \"{}\" is not known", graph.name(value));
     };
@@ -152,7 +152,7 @@ fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
 
 /// The value that a last pair of QuantizeLinear and DequantizeLinear rounds. Scores clipped to the range of the
 /// calibration have no gradient at the largest one, and of rounded scores several are the largest.
-fn before_quantising(graph: &Graph, value: ValueId) -> ValueId {
+fn before_quantizing(graph: &Graph, value: ValueId) -> ValueId {
     let made_by = |value: ValueId, op: &str| {
         let id = graph.producer(value).filter(|id| graph.node(*id).op() == op)?;
         graph.node_inputs(id).first().copied().flatten()

@@ -37,7 +37,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         the_default_layers_of_yolo,
         a_detectors_classes_are_explained_at_their_highest_anchors,
         inputs_that_nothing_reads_are_not_asked_for,
-        files_that_were_optimised_for_one_machine_are_refused,
+        files_that_were_optimized_for_one_machine_are_refused,
     );
 }
 
@@ -245,7 +245,7 @@ fn inputs_that_nothing_reads_are_not_asked_for() {
     explainer.explain_one_each(x.view(), &[Target::Class(0)]).expect("a map");
 }
 
-fn files_that_were_optimised_for_one_machine_are_refused() {
+fn files_that_were_optimized_for_one_machine_are_refused() {
     let blocked = changed("torch_script", |graph| {
         graph.node[0].domain = Some("com.microsoft.nchwc".to_owned());
     });

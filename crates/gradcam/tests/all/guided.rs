@@ -255,7 +255,7 @@ fn pictures_of_gradients() {
     let two = rgb(&Array3::zeros((2, 3, 4)), Channels::Rgb).expect_err("two channels").to_string();
     assert!(two.contains("2 channels") && two.contains("1 channel or 3"), "{two}");
 
-    // The largest |g| over channels is [4, 1, 2], and [1, 0, 1/3] when normalised.
+    // The largest |g| over channels is [4, 1, 2], and [1, 0, 1/3] when normalized.
     let gradient: Array3<f32> = array![[[-4.0, 1.0, 0.5]], [[3.0, 0.0, -2.0]]];
     assert_eq!(
         gradient_heatmap(gradient.view()).expect("a heatmap"),

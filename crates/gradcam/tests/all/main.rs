@@ -12,6 +12,7 @@ mod bad_models;
 mod common;
 mod documents;
 mod examples;
+mod explain;
 mod exporters;
 mod guided;
 mod hooks;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     bad_models::tests(&mut suite);
     documents::tests(&mut suite);
     examples::tests(&mut suite);
+    explain::tests(&mut suite);
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
     hooks::tests(&mut suite);

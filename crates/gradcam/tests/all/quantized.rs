@@ -30,7 +30,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     }
     testkit::tests!(
         suite,
-        the_name_of_a_value_that_is_only_quantised_means_it_dequantised,
+        the_name_of_a_value_that_is_only_quantized_means_it_dequantized,
         scales_of_blocks_and_types_of_few_bits_are_refused_by_name,
     );
 }
@@ -83,7 +83,7 @@ fn a_layer_is_what_its_dequantizelinear_gives(name: &str) {
     for layer in ["stem", "pool", "block"] {
         let layer = layers.iter().find(|known| known.path == layer).expect("a layer");
         assert!(layer.candidate, "{}", layer.path);
-        // Files of quantised operators have no floats before they are read; symmetric ones keep activations.
+        // Files of quantized operators have no floats before they are read; symmetric ones keep activations.
         let graph = explainer.model().graph();
         let made = graph.node.iter().find(|node| node.output[0] == layer.value);
         if let Some(node) = made.filter(|_| !name.ends_with("symmetric")) {
@@ -95,7 +95,7 @@ fn a_layer_is_what_its_dequantizelinear_gives(name: &str) {
 }
 
 /// The value that a removed activation left its name to is not activated; its name means what is.
-fn the_name_of_a_value_that_is_only_quantised_means_it_dequantised() {
+fn the_name_of_a_value_that_is_only_quantized_means_it_dequantized() {
     let by_value = |layer: &str| {
         let explainer = builder("qdq_uint8").layer(layer).build().expect("an explainer");
         let found = explainer.layers().next().map(|(_, value)| value.to_owned());

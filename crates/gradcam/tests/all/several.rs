@@ -95,10 +95,10 @@ fn model(batch: Dim, classes: i64, pixels: bool) -> Model {
     Model::from_bytes(proto.encode_to_vec()).expect("a model")
 }
 
-/// Images of different colours, bright and dark.
+/// Images of different colors, bright and dark.
 fn images(count: usize) -> ArrayD<f32> {
-    let colour = |n: usize, c: usize| [[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]][n % 4][c];
-    let pixel = |(n, c, y, x)| colour(n, c) + common::wave(n * 977 + c * 131 + y * 17 + x * 5);
+    let color = |n: usize, c: usize| [[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]][n % 4][c];
+    let pixel = |(n, c, y, x)| color(n, c) + common::wave(n * 977 + c * 131 + y * 17 + x * 5);
     Array4::from_shape_fn((count, 2, 4, 4), pixel).into_dyn()
 }
 
