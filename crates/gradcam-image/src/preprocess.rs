@@ -33,6 +33,24 @@ pub enum Layout {
     Nhwc,
 }
 
+impl Layout {
+    /// The layout that an input's shape implies; `None` where the shape fits both or neither. Open sizes are `None`.
+    ///
+    /// Axis 1 of size 1 or 3 is the channel axis. Otherwise the last axis is, if its size is 1 or 3, or if its size is at
+    /// most 4 and that of axis 1 is not.
+    pub fn of_shape(shape: &[Option<i64>]) -> Option<Self> {
+        let [_, second, .., last] = shape else { return None };
+        let is_photo = |size: &Option<i64>| matches!(size, Some(1 | 3));
+        let is_small = |size: &Option<i64>| matches!(size, Some(1..=4));
+        match (second, last) {
+            (second, _) if is_photo(second) => Some(Self::Nchw),
+            (_, last) if is_photo(last) => Some(Self::Nhwc),
+            (second, last) if is_small(last) && !is_small(second) => Some(Self::Nhwc),
+            _ => None,
+        }
+    }
+}
+
 /// As in JSON.
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

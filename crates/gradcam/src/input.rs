@@ -15,6 +15,7 @@ use crate::{
     Result,
     error::bail,
     image::{Preprocess, preprocess::Layout},
+    layer::ImageValue,
     method::Method,
 };
 
@@ -28,16 +29,20 @@ pub struct ImageInput {
     pub elem: DataType,
     /// Its sizes, such as [N, C, H, W]; `None` where the model leaves one open, empty where it says nothing.
     pub shape: Vec<Option<i64>>,
+    /// The order of its axes. [`Layout::Nhwc`] stands for [N, …, C] of any rank.
+    pub layout: Layout,
 }
 
 impl ImageInput {
+    /// The input as the model declares it, with the layout that its shape implies, else NCHW.
     pub(crate) fn of(input: &Input) -> Self {
         let size = |dim: &DeclaredDim| match dim {
             DeclaredDim::Size(size) => Some(*size),
             DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
         };
-        let shape = input.dims.iter().flatten().map(size).collect();
-        Self { name: input.name.clone(), elem: input.elem, shape }
+        let shape: Vec<Option<i64>> = input.dims.iter().flatten().map(size).collect();
+        let layout = Layout::of_shape(&shape).unwrap_or(Layout::Nchw);
+        Self { name: input.name.clone(), elem: input.elem, shape, layout }
     }
 
     /// The batch size, where the model fixes it.
@@ -51,10 +56,21 @@ impl ImageInput {
         if self.shape.is_empty() {
             return sizes;
         }
-        let prepared = preprocess.map(prepared_shape).unwrap_or([1, 1, 224, 224]);
+        let channels = match preprocess {
+            Some(preprocess) if preprocess.channels.count() != 1 => 3,
+            _ => 1,
+        };
+        let (width, height) =
+            preprocess.and_then(|known| known.geometry.output()).unwrap_or((224, 224));
+        let fallback = |axis| match axis {
+            0 => 1,
+            axis if axis == self.channel_axis() => channels,
+            axis if axis == self.first_side() => i64::from(height),
+            axis if axis == self.first_side() + 1 => i64::from(width),
+            _ => 1,
+        };
         let dim = |(axis, declared): (usize, &Option<i64>)| -> Dim {
-            let fallback = if axis == 0 { 1 } else { prepared.get(axis).copied().unwrap_or(1) };
-            Dim::Fixed(declared.unwrap_or(fallback))
+            Dim::Fixed(declared.unwrap_or_else(|| fallback(axis)))
         };
         sizes.insert(self.name.clone(), self.shape.iter().enumerate().map(dim).collect());
         sizes
@@ -62,22 +78,42 @@ impl ImageInput {
 
     /// Whether the shape is that of photos: four axes, 1 or 3 channels or an open number, and sides of more than one pixel.
     pub(crate) fn takes_photos(&self) -> bool {
-        let channels = |dim: &Option<i64>| dim.is_none_or(|size| size == 1 || size == 3);
-        let sides = |sides: [&Option<i64>; 2]| sides.iter().all(|side| **side != Some(1));
-        match self.shape.as_slice() {
-            [_, a, b, c] => (channels(a) && sides([b, c])) || (channels(c) && sides([a, b])),
-            dims => dims.is_empty(),
+        let [_, second, third, fourth] = self.shape.as_slice() else {
+            return self.shape.is_empty();
+        };
+        let (channels, sides) = match Layout::of_shape(&self.shape) {
+            Some(Layout::Nhwc) => (fourth, [second, third]),
+            Some(Layout::Nchw) | None => (second, [third, fourth]),
+        };
+        channels.is_none_or(|size| size == 1 || size == 3)
+            && sides.iter().all(|side| **side != Some(1))
+    }
+
+    /// The input as a value of a graph.
+    pub(crate) fn in_graph(&self, graph: &Graph) -> Option<ImageValue> {
+        Some(ImageValue { value: graph.find(&self.name)?, layout: self.layout })
+    }
+
+    /// The axis of the channels.
+    fn channel_axis(&self) -> usize {
+        match self.layout {
+            Layout::Nchw => 1,
+            Layout::Nhwc => self.shape.len().saturating_sub(1),
         }
     }
 
+    /// The axis of the height.
+    fn first_side(&self) -> usize {
+        match self.layout {
+            Layout::Nchw => 2,
+            Layout::Nhwc => 1,
+        }
+    }
+
+    /// The height of the images.
     pub(crate) fn rows_of(&self, graph: &Graph) -> Option<i64> {
         let sizes = graph.fact(graph.find(&self.name)?).sizes()?;
-        // [N, H, W, C] where the last axis can only be channels, else [N, C, H, W].
-        match sizes.as_slice() {
-            [_, rows, _, channels] if *channels <= 4 && *rows > 4 => Some(*rows),
-            [_, _, rows, ..] => Some(*rows),
-            _ => None,
-        }
+        sizes.get(self.first_side()).copied().filter(|_| sizes.len() > 2)
     }
 
     /// Refuses inputs that hold neither floats nor integers.
@@ -176,15 +212,4 @@ pub(crate) fn signature(input: &Input) -> String {
         format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
     });
     format!("\"{}\" ({elem} {shape})", input.name)
-}
-
-/// The shape of a prepared photo, with sides of 224 where they depend on the photo.
-fn prepared_shape(preprocess: &Preprocess) -> [i64; 4] {
-    let (width, height) = preprocess.geometry.output().unwrap_or((224, 224));
-    let (width, height) = (i64::from(width), i64::from(height));
-    let channels = if preprocess.channels.count() == 1 { 1 } else { 3 };
-    match preprocess.layout {
-        Layout::Nchw => [1, channels, height, width],
-        Layout::Nhwc => [1, height, width, channels],
-    }
 }

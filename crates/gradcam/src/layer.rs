@@ -6,18 +6,16 @@
 mod attention;
 mod automatic;
 mod axes;
-mod folded;
-mod node_name;
-mod quantised;
+mod exporter;
+mod quantized;
 mod scope;
 mod separable;
 mod stride;
-mod tensorflow;
 mod view;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt,
+    fmt, slice,
 };
 
 use onnx_grad::{
@@ -30,6 +28,7 @@ use serde::Serialize;
 
 use crate::{Result, error::bail, warning::Warning};
 
+pub(crate) use axes::ImageValue;
 use scope::Scopes;
 pub(crate) use separable::separable;
 pub use view::Grid;
@@ -91,15 +90,15 @@ struct Module {
 
 /// What the name of a layer means: a value, and the nodes of the layer.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct LayerMatch {
     pub(crate) path: String,
     pub(crate) value: ValueId,
     pub(crate) nodes: Vec<NodeId>,
 }
 
 impl Module {
-    fn found(&self) -> Found {
-        Found { path: self.path.clone(), value: self.value, nodes: self.nodes.clone() }
+    fn to_match(&self) -> LayerMatch {
+        LayerMatch { path: self.path.clone(), value: self.value, nodes: self.nodes.clone() }
     }
 }
 
@@ -122,9 +121,15 @@ pub(crate) struct DefaultLayer {
 }
 
 impl Layers {
-    /// Finds the modules of a graph whose scores are `output` and whose images are `images`.
-    pub(crate) fn new(graph: &Graph, images: &[ValueId], output: ValueId, grid: Grid) -> Self {
-        let views = Views::new(graph, grid);
+    /// Finds the modules of a graph whose scores are `output`. Without an image input, any input may hold the images.
+    pub(crate) fn new(
+        graph: &Graph,
+        image: Option<ImageValue>,
+        output: ValueId,
+        grid: Grid,
+    ) -> Self {
+        let views = Views::new(graph, image, grid);
+        let images = image.as_ref().map_or(graph.inputs(), |image| slice::from_ref(&image.value));
         let reaching = automatic::active(graph, graph.inputs(), output);
         let found = automatic::default_layer(graph, &views, images, output);
         let default = found.map(|(value, _)| value);
@@ -183,15 +188,15 @@ impl Layers {
     }
 
     /// As [`Layers::find`], with the nodes of the layer.
-    pub(crate) fn locate(&self, graph: &Graph, name: &str) -> Result<Found> {
+    pub(crate) fn locate(&self, graph: &Graph, name: &str) -> Result<LayerMatch> {
         let mut found = self.look_up(graph, name)?;
-        let (value, nodes) = quantised::shown(graph, found.value);
+        let (value, nodes) = quantized::shown(graph, found.value);
         found.value = value;
         found.nodes.extend(nodes);
         Ok(found)
     }
 
-    fn look_up(&self, graph: &Graph, name: &str) -> Result<Found> {
+    fn look_up(&self, graph: &Graph, name: &str) -> Result<LayerMatch> {
         if let Some(found) = self.named(graph, name) {
             return Ok(found);
         }
@@ -201,14 +206,8 @@ impl Layers {
                 return Ok(found);
             }
         }
-        if let Some(value) = folded::by_weights(graph, name) {
-            let nodes = graph.producer(value).into_iter().collect();
-            return Ok(Found { path: name.to_owned(), value, nodes });
-        }
-        if let Some(id) = folded::into(graph, &self.scopes, name)
-            && let Some(value) = graph.node_outputs(id).first().copied().flatten()
-        {
-            return Ok(Found { path: name.to_owned(), value, nodes: vec![id] });
+        if let Some((id, value)) = self.scopes.absorbed(graph, name) {
+            return Ok(LayerMatch { path: name.to_owned(), value, nodes: vec![id] });
         }
         let fits = |module: &&Module| {
             let outer = module.path.strip_suffix(name);
@@ -216,7 +215,7 @@ impl Layers {
         };
         let fitting: Vec<_> = self.modules.iter().filter(fits).collect();
         match fitting.as_slice() {
-            [module] => return Ok(module.found()),
+            [module] => return Ok(module.to_match()),
             [] => {}
             [a, b, ..] => bail!(
                 Layer,
@@ -251,9 +250,9 @@ impl Layers {
         bail!(Layer, "no layer named \"{name}\"{closest}{inside}; list them with: {list}")
     }
 
-    fn named(&self, graph: &Graph, name: &str) -> Option<Found> {
+    fn named(&self, graph: &Graph, name: &str) -> Option<LayerMatch> {
         let module = self.modules.iter().find(|module| module.path == name);
-        let found = |value, nodes| Found { path: name.to_owned(), value, nodes };
+        let found = |value, nodes| LayerMatch { path: name.to_owned(), value, nodes };
         let by_node = || {
             let (id, _) = graph.nodes().find(|(_, node)| node.name.as_deref() == Some(name))?;
             let value = graph.node_outputs(id).first().copied().flatten()?;
@@ -263,7 +262,7 @@ impl Layers {
             let value = graph.find(name)?;
             Some(found(value, graph.producer(value).into_iter().collect()))
         };
-        module.map(Module::found).or_else(by_node).or_else(by_value)
+        module.map(Module::to_match).or_else(by_node).or_else(by_value)
     }
 
     /// The names of the modules directly inside one.
@@ -292,7 +291,7 @@ impl Layers {
 
     /// What a user should know of the value that is called `name`.
     pub(crate) fn folded_norm(&self, graph: &Graph, name: &str, value: ValueId) -> Option<Warning> {
-        folded::warning(graph, &self.scopes, name, value)
+        self.scopes.folded_norm(graph, name, value)
     }
 
     /// The modules in the order in which they begin, outer modules before their parts.
@@ -324,7 +323,7 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
     let alone = alone.filter_map(|(id, node)| {
         let made = graph.node_outputs(id).first().copied().flatten()?;
         let path = graph.name(made).to_owned();
-        let (value, _) = quantised::shown(graph, made);
+        let (value, _) = quantized::shown(graph, made);
         let kind = node.op().to_owned();
         let module = Module { path, value, kind, outer: false, folded: false, nodes: vec![id] };
         (bare || listed(value)).then_some(module)
@@ -352,7 +351,7 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
     found.extend(order.into_iter().filter_map(|path| {
         let nodes = &members[path];
         let last = *leaving(graph, nodes).last()?;
-        let (value, _) = quantised::shown(graph, last);
+        let (value, _) = quantized::shown(graph, last);
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);

@@ -315,7 +315,7 @@ impl Network {
                 };
                 let sizes = Sizes::from([(self.input.name.clone(), dims)]);
                 let graph = Graph::new(&self.model, &sizes)?;
-                Arc::new(Plan::new(graph, &key.sites, &self.runtime)?)
+                Arc::new(Plan::new(graph, &self.input, &key.sites, &self.runtime)?)
             }
         };
         if self.plans.len() >= KEPT {
@@ -400,7 +400,7 @@ impl NetworkBuilder {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
-        let layers = Layers::new(&graph, graph.inputs(), scores, Grid::default());
+        let layers = Layers::new(&graph, input.in_graph(&graph), scores, Grid::default());
         let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
         let engine = engine::engine(self.engine, &self.options)?;
         let limit = self.max_memory.unwrap_or_else(memory::default_limit);

@@ -94,16 +94,17 @@ pub fn resolve(
     input_shape: &[Option<i64>],
     numbers: Numbers,
 ) -> Result<PreprocessChoice, ImageError> {
-    let shape = InputShape::read(input_shape, overrides.layout)?;
     let props = MetadataProps(metadata);
     let sidecars = Sidecars::read(model_path)?;
-    let size = shape.size.or(overrides.size);
-
     let mut sources = vec![(SettingOrigin::Flag, flags(overrides))];
+    sources.extend(props.gradcam()?.map(|p| (SettingOrigin::GradcamMetadata, p)));
+    sources.extend(sidecars.hugging_face()?.map(|p| (SettingOrigin::PreprocessorConfig, p)));
+    // The settings of the sources below depend on the size, which depends on the layout. Of them only the shape sets
+    // the layout.
+    let shape = InputShape::read(input_shape, first(&sources, |p| p.layout))?;
+    let size = shape.size.or(overrides.size);
     let mut add =
         |origin, partial: Option<SourceSettings>| sources.extend(partial.map(|p| (origin, p)));
-    add(SettingOrigin::GradcamMetadata, props.gradcam()?);
-    add(SettingOrigin::PreprocessorConfig, sidecars.hugging_face()?);
     add(SettingOrigin::TimmConfig, sidecars.timm(size)?);
     add(SettingOrigin::Ultralytics, props.ultralytics(size)?);
     add(SettingOrigin::OnnxImage, props.onnx_image()?);

@@ -13,6 +13,7 @@ use crate::{ImageError, ImageErrorKind, files};
 
 /// The settings that follow from the shape of the model's input.
 pub(super) struct InputShape {
+    /// The layout, if the shape implies one.
     pub(super) layout: Option<Layout>,
     pub(super) channels: Option<Channels>,
     /// [width, height] if both are fixed.
@@ -20,8 +21,12 @@ pub(super) struct InputShape {
 }
 
 impl InputShape {
-    /// Reads the layout, NCHW unless only the last axis can be the channels or the caller sets it.
-    pub(super) fn read(shape: &[Option<i64>], layout: Option<Layout>) -> Result<Self, ImageError> {
+    /// Reads channels and size by the layout that another source sets, else by the layout that the shape implies, else as
+    /// NCHW.
+    pub(super) fn read(
+        shape: &[Option<i64>],
+        layout: Option<(SettingOrigin, Layout)>,
+    ) -> Result<Self, ImageError> {
         let text = || {
             let sides: Vec<String> = shape
                 .iter()
@@ -39,21 +44,26 @@ impl InputShape {
                  use the model inside it",
             ));
         };
-        let is_channels = |side: Option<i64>| matches!(side, Some(1 | 3));
-        let found = match (is_channels(second), is_channels(fourth)) {
-            (true, _) => Some(Layout::Nchw),
-            (false, true) => Some(Layout::Nhwc),
-            (false, false) => None,
-        };
-        let (channels, height, width) = match layout.or(found) {
+        let implied = Layout::of_shape(shape);
+        let (channels, height, width) = match layout.map(|(_, layout)| layout).or(implied) {
             Some(Layout::Nhwc) => (fourth, second, third),
-            _ => (second, third, fourth),
+            Some(Layout::Nchw) | None => (second, third, fourth),
         };
         let channels = match channels {
             None => None,
             Some(1) => Some(Channels::Gray),
             Some(3) => Some(Channels::Rgb),
-            Some(_) => return Err(invalid("photos have 1 or 3 channels")),
+            Some(_) => {
+                let why = match layout {
+                    Some((origin, layout)) if origin != SettingOrigin::Flag => {
+                        format!(
+                            "photos have 1 or 3 channels, and {origin} sets the layout {layout}"
+                        )
+                    }
+                    _ => "photos have 1 or 3 channels".to_owned(),
+                };
+                return Err(invalid(&why));
+            }
         };
         let side = |side: i64| u32::try_from(side).ok().filter(|side| *side > 0);
         let size = match (width, height) {
@@ -63,7 +73,7 @@ impl InputShape {
             }
             _ => None,
         };
-        Ok(Self { layout: layout.or(found), channels, size })
+        Ok(Self { layout: implied, channels, size })
     }
 }
 

@@ -394,3 +394,52 @@ fn integers_are_pixels_as_they_are() {
     let resolved = resolve(&Overrides::default(), &said, None, &NCHW, Numbers::Integers).unwrap();
     assert_eq!(resolved.preprocess.rescale, 0.5);
 }
+
+#[test]
+fn a_shape_implies_a_layout() {
+    use Layout::{Nchw, Nhwc};
+    for (shape, layout) in [
+        (&[1, 3, 224, 224][..], Some(Nchw)),
+        (&[0, 224, 224, 3], Some(Nhwc)),
+        (&[0, 0, 0, 3], Some(Nhwc)),
+        (&[0, 1, 0, 0], Some(Nchw)),
+        (&[1, 3, 5, 3], Some(Nchw)),
+        (&[1, 4, 4, 3], Some(Nhwc)),
+        (&[1, 64, 64, 4], Some(Nhwc)),
+        (&[1, 4, 64, 2], None),
+        (&[1, 8, 8, 8], None),
+        (&[0, 0, 0, 0], None),
+        (&[1, 3, 8, 8, 8], Some(Nchw)),
+        (&[1, 128, 4], Some(Nhwc)),
+        (&[1, 3], None),
+        (&[], None),
+    ] {
+        let sizes: Vec<Option<i64>> =
+            shape.iter().map(|size| Some(*size).filter(|size| *size > 0)).collect();
+        assert_eq!(Layout::of_shape(&sizes), layout, "{shape:?}");
+    }
+}
+
+#[test]
+fn metadata_decides_where_the_shape_fits_both_layouts() {
+    let said =
+        [("gradcam.preprocess".to_owned(), r#"{"data_format": "channels_last"}"#.to_owned())];
+    let either = [Some(1), Some(3), Some(5), Some(3)];
+    let read = |overrides: &Overrides, shape: &[Option<i64>; 4]| {
+        let resolved = resolve(overrides, &said, None, shape, Numbers::Floats)?;
+        let preprocess = resolved.preprocess;
+        Ok((preprocess.layout, resolved.origins.layout, preprocess.geometry.output()))
+    };
+    let default = Overrides::default();
+    let expected = (Layout::Nhwc, SettingOrigin::GradcamMetadata, Some((5, 3)));
+    assert_eq!(read(&default, &either).unwrap(), expected);
+    let flag = Overrides { layout: Some(Layout::Nchw), ..Overrides::default() };
+    let expected = (Layout::Nchw, SettingOrigin::Flag, Some((3, 5)));
+    assert_eq!(read(&flag, &either).unwrap(), expected);
+    let error: gradcam_image::ImageError = read(&default, &NCHW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the model's input has shape [?, 3, 224, 224]; photos have 1 or 3 channels, and gradcam metadata sets the layout \
+         NHWC"
+    );
+}

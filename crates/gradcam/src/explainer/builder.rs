@@ -11,7 +11,7 @@ use crate::{
     error::bail,
     image::{
         self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Numbers, SettingOrigin},
+        preprocess::{Layout, Numbers, SettingOrigin},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
@@ -200,17 +200,18 @@ impl ExplainerBuilder {
             self.methods.push(Method::default());
         }
         refuse_blocked(&self.model)?;
-        let inputs = Inputs::of(&self.model, &self.inputs)?;
+        let mut inputs = Inputs::of(&self.model, &self.inputs)?;
+        inputs.image.check_type()?;
+        let Resolution { preprocess: resolved, labels, layout } = self.resolved(&inputs.image)?;
+        inputs.image.layout = layout;
         let input = &inputs.image;
-        input.check_type()?;
-        let (resolved, labels) = self.resolved(input)?;
         let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
         let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
         let head = head(&graph, self.output.as_deref())?;
         let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, &[graph.value(&input.name)?], head.value, self.grid);
+        let layers = Layers::new(&graph, input.in_graph(&graph), head.value, self.grid);
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
             refuse_layers(*method, &self.layers)?;
@@ -265,11 +266,14 @@ impl ExplainerBuilder {
         let inputs = onnx_grad::inputs(&self.model);
         let given = |input: &&Input| self.inputs.iter().any(|(name, _)| *name == input.name);
         let open: Vec<&Input> = inputs.iter().filter(|input| !given(input)).collect();
-        let input = image_of(&open).map(ImageInput::of);
+        let mut input = image_of(&open).map(ImageInput::of);
         let mut sizes = usual_sizes(&inputs);
-        if let Some(input) = &input {
-            let resolved = self.resolved(input).ok().and_then(|(resolved, _)| resolved.ok());
-            sizes.extend(input.default_sizes(resolved.as_ref().map(|found| &found.preprocess)));
+        if let Some(input) = &mut input {
+            let resolution = self.resolved(input).ok();
+            let flag = self.overrides.layout.unwrap_or(input.layout);
+            input.layout = resolution.as_ref().map_or(flag, |resolution| resolution.layout);
+            let choice = resolution.and_then(|resolution| resolution.preprocess.ok());
+            sizes.extend(input.default_sizes(choice.as_ref().map(|choice| &choice.preprocess)));
         }
         let graph = Graph::new(&self.model, &sizes)?;
         let scores = head(&graph, self.output.as_deref()).ok().map(|head| head.value);
@@ -277,12 +281,11 @@ impl ExplainerBuilder {
             bail!(Model, "the model has no output")
         };
         let rows = input.as_ref().and_then(|input| input.rows_of(&graph));
-        let image = input.and_then(|input| graph.find(&input.name));
-        let images = image.map_or(graph.inputs().to_vec(), |image| vec![image]);
-        Ok(Layers::new(&graph, &images, output, self.grid).list(&graph, rows))
+        let image = input.and_then(|input| input.in_graph(&graph));
+        Ok(Layers::new(&graph, image, output, self.grid).list(&graph, rows))
     }
 
-    /// The preprocessing of photos for the input, or why it takes none, and the labels.
+    /// The preprocessing of photos for the input, the labels, and the layout.
     fn resolved(&self, input: &ImageInput) -> Result<Resolution> {
         let metadata: Vec<(String, String)> =
             self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
@@ -293,19 +296,33 @@ impl ExplainerBuilder {
         match resolve(&input.shape) {
             Ok(resolved) => {
                 let labels = Labels::of_resolved(&resolved);
-                Ok((Ok(resolved), labels))
+                let layout = resolved.preprocess.layout;
+                Ok(Resolution { preprocess: Ok(resolved), labels, layout })
             }
-            // Tensors can still be explained, and labels do not depend on the input.
+            // Tensors can still be explained. Labels do not depend on the input, nor does a layout from another source than
+            // the shape.
             Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
-                let labels = Labels::of_resolved(&resolve(&[None; 4])?);
-                Ok((Err(error.to_string()), labels))
+                let resolved = resolve(&[None; 4])?;
+                let labels = Labels::of_resolved(&resolved);
+                let layout = match resolved.origins.layout {
+                    SettingOrigin::ImagenetDefault => input.layout,
+                    _ => resolved.preprocess.layout,
+                };
+                Ok(Resolution { preprocess: Err(error.to_string()), labels, layout })
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-type Resolution = (Result<PreprocessChoice, String>, Option<Labels>);
+/// What the sources of preprocessing say of a model.
+struct Resolution {
+    /// The preprocessing of photos, or why the model takes none.
+    preprocess: Result<PreprocessChoice, String>,
+    labels: Option<Labels>,
+    /// The order of the input's axes: from flags, metadata or the shape, in this order.
+    layout: Layout,
+}
 
 /// The labels of the classes, and where they come from.
 #[derive(Debug)]

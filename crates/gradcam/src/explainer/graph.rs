@@ -81,11 +81,16 @@ impl Explainer {
         }
     }
 
+    /// The views of the values of a graph.
+    pub(super) fn views(&self, graph: &Graph) -> Views {
+        Views::new(graph, self.inputs.image.in_graph(graph), self.setup.grid)
+    }
+
     /// The values at which the channels of a layer meet, where there are some.
     pub(super) fn meeting(&self, graph: &Graph, layer: ValueId) -> Result<Option<Vec<ValueId>>> {
         let head = head(graph, self.setup.output.as_deref())?;
         let affine = head.form.is_affine();
-        let views = Views::new(graph, self.setup.grid);
+        let views = self.views(graph);
         Ok(separable(graph, &views, layer, head.value).filter(|_| affine))
     }
 
@@ -97,7 +102,7 @@ impl Explainer {
     ) -> Result<Option<ChannelPlaces>> {
         let Key::Channels(shape, layer) = key else { return Ok(None) };
         let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape))?;
-        let views = Views::new(&graph, self.setup.grid);
+        let views = self.views(&graph);
         let value = graph.value(&self.setup.layers[*layer].1)?;
         let sizes = graph.fact(value).sizes().unwrap_or_default();
         let shape = sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
@@ -132,7 +137,7 @@ impl Explainer {
     /// The graph that computes scores and maps.
     fn explanation_graph(&self, emission: TargetGraph) -> Result<(Model, Vec<OutputMeaning>)> {
         let TargetGraph { mut graph, emitted, layers, image } = emission;
-        let views = Views::new(&graph, self.setup.grid);
+        let views = self.views(&graph);
         let of_layers = layers
             .iter()
             .map(|layer| self.view(&graph, &views, *layer))

@@ -15,7 +15,6 @@ use crate::{
     error::{ErrorKind, bail},
     image::preprocess::Layout,
     input::ImageInput,
-    layer::Views,
     method::{Change, Passes},
     program::Program,
     progress::{Observer, Progress},
@@ -244,7 +243,7 @@ impl ImagePasses<'_> {
         let shape = self.shape(self.fixed().unwrap_or(2));
         let graph = Graph::new(&explainer.setup.model, &explainer.inputs.sizes(&shape))?;
         let (path, value) = &explainer.setup.layers[self.layer];
-        match Views::new(&graph, explainer.setup.grid).channel_axis(&graph, graph.value(value)?) {
+        match explainer.views(&graph).channel_axis(&graph, graph.value(value)?) {
             Some(found) => Ok(found),
             None => bail!(
                 Layer,
@@ -314,7 +313,7 @@ impl Passes for ImagePasses<'_> {
         let given = given.iter().map(|(name, tensor)| (*name, tensor));
         let others: Vec<(&str, &Tensor)> =
             given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
-        let last = explainer.layout() == Layout::Nhwc;
+        let last = explainer.inputs.image.layout == Layout::Nhwc;
         let image = &explainer.inputs.image;
         let batches = Batches {
             program: &compiled.program,

@@ -196,11 +196,6 @@ impl Explainer {
         self.setup.resolved.as_ref().map_or(Channels::Rgb, |resolved| resolved.preprocess.channels)
     }
 
-    /// The order of the input's axes; [N, C, …] where the model takes no photos.
-    pub(super) fn layout(&self) -> Layout {
-        self.setup.resolved.as_ref().map_or(Layout::Nchw, |resolved| resolved.preprocess.layout)
-    }
-
     /// Reads the explanations of each slot, for the first `of_run` images, from the outputs of a run.
     fn read(
         &self,
@@ -332,7 +327,7 @@ impl Explainer {
 
     /// The explanation of one image of a batch, with its target, method and maps still missing.
     fn explanation(&self, scores: &[f32], shape: &[usize], timings: Timings) -> Explanation {
-        let space = match self.layout() {
+        let space = match self.inputs.image.layout {
             Layout::Nhwc => 1..shape.len().saturating_sub(1),
             Layout::Nchw => 2..shape.len(),
         };

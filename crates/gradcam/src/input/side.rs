@@ -88,7 +88,9 @@ impl Inputs {
     pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<(Self, bool)> {
         let others = self.given.iter().filter(|given| given.name != name);
         let others = others.map(|given| (given.name.clone(), given.value.clone()));
-        let new = Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
+        let mut new =
+            Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
+        new.image.layout = self.image.layout;
         let same = new.default_sizes(None) == self.default_sizes(None);
         Ok((new, same))
     }

@@ -7,7 +7,7 @@ use onnx_grad::{
     op::{self, Kind, Traits},
 };
 
-use super::{LayerReason, attention, quantised, view::Views};
+use super::{LayerReason, attention, quantized, view::Views};
 
 /// Whether a value behind the operator shows what the one before it does.
 fn shows_the_same(traits: &Traits) -> bool {
@@ -93,7 +93,7 @@ const STRATEGIES: &[Strategy] = &[
         find: |search| {
             let read = attention::last_read(search.graph, &search.active)
                 .filter(|value| search.views.of(search.graph, *value).is_some())?;
-            Some(quantised::shown(search.graph, read).0)
+            Some(quantized::shown(search.graph, read).0)
         },
     },
     Strategy {
@@ -171,7 +171,7 @@ impl Search<'_> {
     fn before_copies(&self, value: ValueId) -> ValueId {
         let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
         let value = back_through(self.graph, self.views, value, copies);
-        quantised::shown(self.graph, value).0
+        quantized::shown(self.graph, value).0
     }
 }
 
@@ -188,7 +188,7 @@ fn shared(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
 }
 
 /// Walks to the first input for as long as the producer is such an operator, to the last value on that way that
-/// shows a picture: between quantising and dequantising none does.
+/// shows a picture: between quantization and dequantization no value does.
 fn back_through(
     graph: &Graph,
     views: &Views,
@@ -256,7 +256,7 @@ mod tests {
     /// The layer that is taken, by name.
     fn taken(graph: &Graph) -> Option<&str> {
         let value = |name: &str| graph.value(name).unwrap();
-        let views = Views::new(graph, Grid::default());
+        let views = Views::new(graph, None, Grid::default());
         let found = default_layer(graph, &views, &[value("x")], value("y"));
         found.map(|(value, _)| graph.name(value))
     }

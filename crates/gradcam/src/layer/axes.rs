@@ -11,6 +11,16 @@ use onnx_grad::{
     op::{self, Kind},
 };
 
+use crate::image::preprocess::Layout;
+
+/// The input that takes the images, as a value of a graph.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageValue {
+    pub(crate) value: ValueId,
+    /// The order of its axes.
+    pub(crate) layout: Layout,
+}
+
 /// What a factor of an axis counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Meaning {
@@ -93,15 +103,27 @@ pub(super) fn product<'a>(atoms: impl IntoIterator<Item = &'a Atom>) -> i64 {
 /// The axes of one value.
 pub(super) type Axes = Vec<Axis>;
 
-/// Follows the network, in the order of its nodes.
-pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
+/// Infers the axes of all values, in the order of the nodes. The layout of an input other than `image` is the one that its
+/// shape implies.
+pub(super) fn of_values(graph: &Graph, image: Option<ImageValue>) -> HashMap<ValueId, Axes> {
     let mut known: HashMap<ValueId, Axes> = HashMap::new();
     // What the axes of `known` are made of where channels are joined with positions, for the reshape that
     // undoes it: a group norm is written as one of instances between two reshapes.
     let mut mixed: HashMap<ValueId, Axes> = HashMap::new();
     for &input in graph.inputs() {
         if let Some(sizes) = graph.fact(input).sizes().filter(|sizes| sizes.len() >= 3) {
-            known.insert(input, of_image(&sizes));
+            let layout = match image.filter(|image| image.value == input) {
+                Some(image) => image.layout,
+                None => {
+                    let shape: Vec<Option<i64>> = sizes.iter().copied().map(Some).collect();
+                    Layout::of_shape(&shape).unwrap_or(Layout::Nchw)
+                }
+            };
+            let axes = match layout {
+                Layout::Nchw => channels_first(&sizes),
+                Layout::Nhwc => channels_last(&sizes),
+            };
+            known.insert(input, axes);
         }
     }
     let images = graph.inputs().iter().find_map(|input| known.get(input)).map(rows);
@@ -115,8 +137,8 @@ pub(super) fn of_values(graph: &Graph) -> HashMap<ValueId, Axes> {
             if let Some(joined) = joined.filter(|axes| axes.iter().any(Axis::is_mixed)) {
                 mixed.insert(*output, joined);
             }
-            // A rule that was led astray does not get the sizes right, or the number of images: a convolution
-            // inside TNT's patches has a row for each patch.
+            // Discard inferred axes that contradict the shape or the number of images: a convolution inside TNT's
+            // patches has a row for each patch.
             let fits = |axes: &Axes| {
                 let whole = axes.iter().map(|axis| axis.before + axis.inside() + axis.behind);
                 whole.eq(sizes.iter().copied()) && images.is_none_or(|images| images == rows(axes))
@@ -135,20 +157,18 @@ fn rows(axes: &Axes) -> i64 {
     product(atoms.filter(|atom| atom.meaning == Meaning::Batch))
 }
 
-/// An image, [N, C, …] or [N, …, C].
-fn of_image(sizes: &[i64]) -> Axes {
-    let last = sizes.len() - 1;
-    if sizes[last] <= 4 && sizes[1] > 4 {
-        let space = (1..last).map(|axis| Axis::of(Meaning::Space(axis - 1), sizes[axis]));
-        let channels = Axis::of(Meaning::Channel, sizes[last]);
-        return std::iter::once(Axis::of(Meaning::Batch, sizes[0]))
-            .chain(space)
-            .chain([channels])
-            .collect();
-    }
-    channels_first(sizes)
+/// The axes of [N, …, C].
+fn channels_last(sizes: &[i64]) -> Axes {
+    let last = sizes.len().saturating_sub(1);
+    let meaning = |axis: usize| match axis {
+        0 => Meaning::Batch,
+        axis if axis == last => Meaning::Channel,
+        axis => Meaning::Space(axis - 1),
+    };
+    sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
 }
 
+/// The axes of [N, C, …].
 pub(super) fn channels_first(sizes: &[i64]) -> Axes {
     let meaning = |axis: usize| match axis {
         0 => Meaning::Batch,

@@ -126,7 +126,7 @@ mod tests {
         let graph = Graph::new(&Model::from_bytes(proto.encode_to_vec()).unwrap(), &Sizes::new());
         let graph = graph.unwrap();
         let value = |name: &str| graph.value(name).unwrap();
-        let views = Views::new(&graph, Grid::default());
+        let views = Views::new(&graph, None, Grid::default());
         let found = separable(&graph, &views, value("f"), value("y"))?;
         Some(found.into_iter().map(|value| graph.name(value).to_owned()).collect())
     }

@@ -8,7 +8,7 @@ use onnx_grad::{
     graph::{Graph, ValueId},
 };
 
-use super::axes::{Atom, Axes, Axis, Meaning, channels_first, of_values, product};
+use super::axes::{Atom, Axes, Axis, ImageValue, Meaning, channels_first, of_values, product};
 
 /// How a value is turned to [N, C, …].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +49,13 @@ pub(crate) struct Views {
 }
 
 impl Views {
-    pub(crate) fn new(graph: &Graph, grid: Grid) -> Self {
+    pub(crate) fn new(graph: &Graph, image: Option<ImageValue>, grid: Grid) -> Self {
         let rank = |value: &ValueId| graph.fact(*value).rank();
         let pictures = graph.inputs().iter().any(|input| rank(input) == Some(4));
         let sizes = graph.inputs().iter().find(|input| rank(input) == Some(4));
         let sizes = sizes.and_then(|input| graph.fact(*input).sizes());
         let batch = sizes.and_then(|sizes| sizes.first().copied());
-        Self { axes: of_values(graph), pictures, batch, grid }
+        Self { axes: of_values(graph, image), pictures, batch, grid }
     }
 
     /// The view of a value, if it shows a picture: floats with more than one position.

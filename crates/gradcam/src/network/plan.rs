@@ -11,7 +11,8 @@ use super::segment::{Segment, SegmentPart};
 use crate::{
     Result,
     error::bail,
-    layer::{Found, Grid, Layers, leaving},
+    input::ImageInput,
+    layer::{Grid, LayerMatch, Layers, leaving},
     memory,
     program::Runtime,
 };
@@ -88,7 +89,12 @@ impl HookStop {
 }
 
 /// The layer that a name means, if hooks of a kind can be called there.
-pub(super) fn layer(graph: &Graph, layers: &Layers, name: &str, kind: HookKind) -> Result<Found> {
+pub(super) fn layer(
+    graph: &Graph,
+    layers: &Layers,
+    name: &str,
+    kind: HookKind,
+) -> Result<LayerMatch> {
     let found = layers.locate(graph, name)?;
     let varying = varying(graph);
     let value = graph.name(found.value);
@@ -176,12 +182,17 @@ impl HookedLayer {
 
 impl Plan {
     /// Plans the passes of the network `graph` with hooks at `sites`, and compiles the forward ones.
-    pub(super) fn new(graph: Graph, sites: &HookSites, runtime: &Runtime) -> Result<Self> {
+    pub(super) fn new(
+        graph: Graph,
+        input: &ImageInput,
+        sites: &HookSites,
+        runtime: &Runtime,
+    ) -> Result<Self> {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
         let scores = graph.name(scores).to_owned();
-        let mut hooked = hooked(&graph, sites)?;
+        let mut hooked = hooked(&graph, input, sites)?;
         let graph = tapped(graph, &mut hooked)?;
         let mut stops: Vec<(NodeId, HookStop)> = Vec::new();
         // Of layers that end at one place, the inner one is done first.
@@ -212,10 +223,10 @@ impl Plan {
 }
 
 /// The layers that have hooks, outer layers before their parts.
-fn hooked(graph: &Graph, sites: &HookSites) -> Result<Vec<HookedLayer>> {
+fn hooked(graph: &Graph, input: &ImageInput, sites: &HookSites) -> Result<Vec<HookedLayer>> {
     let mut all: Vec<HookedLayer> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
-    let layers = Layers::new(graph, graph.inputs(), scores, Grid::default());
+    let layers = Layers::new(graph, input.in_graph(graph), scores, Grid::default());
     for (path, kind) in sites {
         if let Some(known) = all.iter_mut().find(|known| known.path == *path) {
             known.kinds.push(*kind);

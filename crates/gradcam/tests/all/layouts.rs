@@ -1,6 +1,10 @@
 //! Maps of one picture in every layout that networks give it.
 
-use gradcam::{Explainer, Explanation, Grid, Model, Target, engine::EngineKind};
+use gradcam::{
+    Explainer, Explanation, Grid, Model, Target,
+    engine::EngineKind,
+    image::{Overrides, preprocess::Layout},
+};
 use ndarray::ArrayD;
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
@@ -18,6 +22,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_map_does_not_depend_on_the_layout,
         merged_patches_are_channels_and_shuffled_channels_are_positions,
         a_grid_that_the_graph_does_not_tell_is_given,
+        the_users_layout_reaches_the_layers,
+        the_shape_implies_the_layout_of_inputs_that_are_no_photos,
     );
 }
 
@@ -175,4 +181,69 @@ fn a_grid_that_the_graph_does_not_tell_is_given() {
     assert_eq!(with(Some((5, 19)), Some(1)), Ok(1));
     assert!(with(Some((10, 10)), None).is_err());
     assert!(with(Some((8, 12)), Some(1)).is_err());
+}
+
+/// x → Relu → a → Conv → c → pooling → linear. x is [N, H, W, C] or, with the same numbers, [N, C, H, W].
+fn of_layout(layout: Layout, [channels, height, width]: [i64; 3]) -> Model {
+    let (sizes, read) = match layout {
+        Layout::Nchw => ([1, channels, height, width], "a"),
+        Layout::Nhwc => ([1, height, width, channels], "t"),
+    };
+    let pads = || vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])];
+    let mut nodes = vec![node("Relu", &["x"], &["a"], vec![])];
+    if layout == Layout::Nhwc {
+        nodes.push(node("Transpose", &["a"], &["t"], vec![ints("perm", &[0, 3, 1, 2])]));
+    }
+    nodes.extend([
+        node("Conv", &[read, "w"], &["c"], pads()),
+        node("Relu", &["c"], &["r"], vec![]),
+        node("GlobalAveragePool", &["r"], &["p"], vec![]),
+        node("Flatten", &["p"], &["f"], vec![]),
+        node("Gemm", &["f", "head"], &["y"], vec![int("transB", 1)]),
+    ]);
+    let constants = vec![weights("w", &[4, channels, 3, 3]), weights("head", &[5, 4])];
+    let proto = model(17, &[("x", F32, &sizes)], &[("y", F32)], constants, nodes);
+    Model::from_bytes(proto.encode_to_vec()).expect("a model")
+}
+
+/// Compares the maps of a model [N, H, W, C] with those of the same model [N, C, H, W].
+fn same_maps(sizes: [i64; 3], flag: Option<Layout>) {
+    let side = |at: usize| usize::try_from(sizes[at]).expect("a size");
+    let channels_first = ArrayD::from_shape_fn(vec![1, side(0), side(1), side(2)], |at| {
+        ((at[1] * 31 + at[2] * 17 + at[3] * 7) % 23) as f32 / 11.0 - 0.9
+    });
+    let channels_last = channels_first.clone().permuted_axes(vec![0, 2, 3, 1]);
+    for method in ["gradcam", "hirescam", "scorecam"] {
+        let explained = |layout, flag, x: &ArrayD<f32>| {
+            let overrides = Overrides { layout: flag, imagenet: true, ..Overrides::default() };
+            let builder = Explainer::builder(of_layout(layout, sizes)).preprocess(overrides);
+            let builder = builder.layers(["a", "c"]).method(method.parse().expect(method));
+            let explainer = builder.build().expect("an explainer");
+            assert_eq!(explainer.image_input().layout, layout);
+            let mut all = explainer.explain_one_each(x.view(), &[Target::Class(1)]).expect(method);
+            all.remove(0)
+        };
+        let want = explained(Layout::Nchw, Some(Layout::Nchw), &channels_first);
+        let got = explained(Layout::Nhwc, flag, &channels_last);
+        assert_eq!(got.input_size, [side(1), side(2)]);
+        for (got, want) in got.layers.iter().zip(&want.layers) {
+            assert_eq!(got.map.shape(), [side(1), side(2)], "{}", got.layer);
+            let apart = (&got.map - &want.map).fold(0f32, |most, v| most.max(v.abs()));
+            assert!(apart <= 2e-6, "{method} at {}: {apart:e}", got.layer);
+        }
+    }
+}
+
+/// The shapes [1, 3, 5, 3], [1, 8, 8, 8] and [1, 2, 9, 4] do not say that the last axis holds the channels.
+fn the_users_layout_reaches_the_layers() {
+    for sizes in [[3, 3, 5], [8, 8, 8], [4, 2, 9]] {
+        same_maps(sizes, Some(Layout::Nhwc));
+    }
+}
+
+/// [1, 6, 9, 4] and [1, 6, 9, 2] are no photos, but the channels can only be on the last axis.
+fn the_shape_implies_the_layout_of_inputs_that_are_no_photos() {
+    for channels in [2, 4] {
+        same_maps([channels, 6, 9], None);
+    }
 }

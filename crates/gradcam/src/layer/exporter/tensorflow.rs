@@ -1,45 +1,79 @@
-//! Layers in names that tf2onnx writes: TensorFlow's scopes, and in them the layers of Keras.
+//! tf2onnx: TensorFlow's scopes in the names of nodes and values, and in the scopes the layers of Keras.
+//!
+//! A convolution that a norm was folded into is in the norm's scope. In files of Keras its weights keep the name of the
+//! convolution.
 
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
     op::{self, Kind},
 };
 
-use super::node_name::written_name;
+use super::written_name::written_name;
 
-/// What TensorFlow puts around the graph of a SavedModel.
+/// The prefixes that TensorFlow adds to the graph of a SavedModel.
 const CALLS: [&str; 2] = ["StatefulPartitionedCall/", "PartitionedCall/"];
+
+/// Whether node names have TensorFlow's form.
+pub(super) fn is_scoped_graph(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| node.name.as_deref().is_some_and(is_scoped))
+}
+
+/// Whether the scopes are those of Keras 3.
+pub(super) fn is_keras(graph: &Graph) -> bool {
+    if !is_scoped_graph(graph) {
+        return false;
+    }
+    let nodes = graph.nodes().filter_map(|(_, node)| node.name.as_deref());
+    let names = nodes.chain(graph.values().map(|value| graph.name(value)));
+    // Only Keras 3 has an operator's scope called `convolution`, and casts the weights of linear layers.
+    let numbered = names.filter_map(|name| {
+        let name = outside_calls(name);
+        let of_linear = || name.find("/Cast/ReadVariableOp");
+        let layer = &name[..name.find("/convolution").or_else(of_linear)?];
+        Some(layer.split('/').all(|segment| without_call(segment).is_some()))
+    });
+    let (all, any) = numbered.fold((true, false), |(all, _), numbered| (all && numbered, true));
+    all && any
+}
+
+/// The module path of a node in a file of Keras; empty for a node of the network itself.
+pub(super) fn keras_module(graph: &Graph, id: NodeId) -> Option<String> {
+    Some(Scoping::Keras.module(graph, id))
+}
+
+/// The module path of a node in another file of TensorFlow; empty for a node of the network itself.
+pub(super) fn plain_module(graph: &Graph, id: NodeId) -> Option<String> {
+    Some(Scoping::Plain.module(graph, id))
+}
+
+/// The path of the convolution, by its weights, if a norm was folded into it.
+pub(super) fn keras_folded(graph: &Graph, id: NodeId) -> Option<String> {
+    let weights = graph.node_inputs(id).get(1).copied().flatten();
+    let weights = weights.filter(|_| is_convolution(graph, id))?;
+    let own = Scoping::Keras.of_node(graph, id)?;
+    Scoping::Keras.of_weights(graph, weights).filter(|path| *path != own)
+}
 
 /// How scopes name layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
-    /// As they are: `MobilenetV2/expanded_conv_9/project`.
+enum Scoping {
+    /// A scope is a layer: `MobilenetV2/expanded_conv_9/project`.
     Plain,
-    /// The model's name first, and every layer with one more number than it has:
-    /// `resnet50_1/conv5_block3_out_1/Relu`. Keras 3 opens the scope of each layer twice, and TensorFlow makes
-    /// its name a new one the second time: of `conv2d` `conv2d_1`, of the layer `conv2d_1` then `conv2d_1_2`.
+    /// The first scope is the model, and each layer has an additional number: `resnet50_1/conv5_block3_out_1/Relu`.
+    /// Keras 3 opens the scope of each layer twice, and TensorFlow makes the name unique the second time: `conv2d`
+    /// becomes `conv2d_1`, and the layer `conv2d_1` becomes `conv2d_1_2`.
     Keras,
 }
 
-impl Names {
-    /// Those of a graph, if they are TensorFlow's.
-    pub(super) fn of(graph: &Graph) -> Option<Self> {
-        let nodes = || graph.nodes().filter_map(|(_, node)| node.name.as_deref());
-        nodes().find(|name| is_scoped(name))?;
-        let values = graph.values().map(|value| graph.name(value));
-        // Only Keras 3 has an operator's scope called `convolution`, and casts the weights of linear layers.
-        let telling = nodes().chain(values).filter_map(|name| {
-            let name = outside_calls(name);
-            let of_linear = || name.find("/Cast/ReadVariableOp");
-            let layer = &name[..name.find("/convolution").or_else(of_linear)?];
-            Some(layer.split('/').all(|segment| without_call(segment).is_some()))
-        });
-        let (all, any) = telling.fold((true, false), |(all, _), numbered| (all && numbered, true));
-        Some(if all && any { Self::Keras } else { Self::Plain })
+impl Scoping {
+    fn module(self, graph: &Graph, id: NodeId) -> String {
+        // A constant belongs to no layer.
+        let path = self.of_node(graph, id).filter(|_| graph.node(id).op() != "Constant");
+        path.unwrap_or_default()
     }
 
-    /// The path of the layer in a name of a node or of a value, whose last segment is the operator; none for
-    /// those of the network itself.
+    /// The path of the layer in the name of a node or value, whose last segment is the operator; `None` for the network
+    /// itself.
     fn path(self, name: &str) -> Option<String> {
         let (scope, _) = outside_calls(name).rsplit_once('/')?;
         match self {
@@ -52,13 +86,13 @@ impl Names {
     }
 
     /// The path of the layer that a node belongs to.
-    pub(super) fn of_node(self, graph: &Graph, id: NodeId) -> Option<String> {
+    fn of_node(self, graph: &Graph, id: NodeId) -> Option<String> {
         let node = graph.node(id);
         let name = node.name.as_deref()?;
         if is_helper(name)
             && (op::traits(node).kind == Kind::Transpose || name.starts_with("Transpose__"))
         {
-            // tf2onnx moves them about; they are named after what reads them.
+            // tf2onnx moves transposes and names them after their readers.
             return None;
         }
         if let Some(name) = written_name(node).filter(|name| is_scoped(name)) {
@@ -66,11 +100,11 @@ impl Names {
         }
         let input = |place: usize| graph.node_inputs(id).get(place).copied().flatten();
         match op::traits(node).kind {
-            // A bias that is a norm's: that one is in the convolution, and is what its output comes from.
+            // The bias of a norm takes precedence: the norm is folded into the convolution, and the output is the norm's.
             Kind::Convolve => {
                 [2, 1].iter().find_map(|place| self.of_weights(graph, input(*place)?))
             }
-            // Files that come from TFLite have the name of an activation on the convolution before it.
+            // Files converted from TFLite have the activation's name on the convolution before it.
             Kind::Activation if is_helper(name) => {
                 let before = graph.producer(input(0)?)?;
                 let alone = graph.consumers(input(0)?) == [id];
@@ -78,14 +112,6 @@ impl Names {
             }
             _ => None,
         }
-    }
-
-    /// The convolution, if another, that a norm was folded into at a node: by the name that its weights keep.
-    pub(super) fn folded(self, graph: &Graph, id: NodeId) -> Option<String> {
-        let is_conv = is_convolution(graph, id) && self == Self::Keras;
-        let weights = graph.node_inputs(id).get(1).copied().flatten().filter(|_| is_conv)?;
-        let own = self.of_node(graph, id)?;
-        self.of_weights(graph, weights).filter(|path| *path != own)
     }
 
     fn of_weights(self, graph: &Graph, value: ValueId) -> Option<String> {
@@ -98,12 +124,12 @@ fn is_convolution(graph: &Graph, id: NodeId) -> bool {
     op::traits(graph.node(id)).kind == Kind::Convolve
 }
 
-/// Whether a name is of TensorFlow's form; torch's begin with a slash.
+/// Whether a name has TensorFlow's form; torch's names begin with a slash.
 fn is_scoped(name: &str) -> bool {
     !name.starts_with('/') && name.contains('/')
 }
 
-/// Whether tf2onnx made a node's name up: `Conv__341`.
+/// Whether tf2onnx generated a node's name: `Conv__341`.
 fn is_helper(name: &str) -> bool {
     name.rsplit_once("__").is_some_and(|(_, number)| is_number(number))
 }
@@ -115,7 +141,7 @@ fn outside_calls(mut name: &str) -> &str {
     name
 }
 
-/// The name of a layer without the number of its scope.
+/// The name of a layer without the number of its call.
 fn without_call(segment: &str) -> Option<&str> {
     let (layer, number) = segment.rsplit_once('_')?;
     (!layer.is_empty() && is_number(number)).then_some(layer)
@@ -140,30 +166,34 @@ mod tests {
     #[test]
     fn paths_of_keras_and_of_tensorflow() {
         let rows = [
-            (Names::Keras, "resnet50_1/conv5_block3_out_1/Relu", Some("conv5_block3_out")),
-            (Names::Keras, "net_1/conv2d_1_2/convolution/merged_input:0", Some("conv2d_1")),
+            (Scoping::Keras, "resnet50_1/conv5_block3_out_1/Relu", Some("conv5_block3_out")),
+            (Scoping::Keras, "net_1/conv2d_1_2/convolution/merged_input:0", Some("conv2d_1")),
             (
-                Names::Keras,
+                Scoping::Keras,
                 "StatefulPartitionedCall/f_1/mobilenetv2_1.00_160_1/out_relu_1/Relu6",
                 Some("mobilenetv2_1.00_160/out_relu"),
             ),
-            (Names::Keras, "net_1/bn_1/batchnorm/mul_1", Some("bn")),
-            (Names::Keras, "net_1/twice_3/Relu", Some("twice")),
-            (Names::Keras, "net_1/Relu", None),
-            (Names::Keras, "Conv__341", None),
+            (Scoping::Keras, "net_1/bn_1/batchnorm/mul_1", Some("bn")),
+            (Scoping::Keras, "net_1/twice_3/Relu", Some("twice")),
+            (Scoping::Keras, "net_1/Relu", None),
+            (Scoping::Keras, "Conv__341", None),
             (
-                Names::Plain,
+                Scoping::Plain,
                 "MobilenetV1/Conv2d_1_pointwise/Relu6",
                 Some("MobilenetV1/Conv2d_1_pointwise"),
             ),
-            (Names::Plain, "StatefulPartitionedCall/model/conv2d_1/Conv2D", Some("model/conv2d_1")),
+            (
+                Scoping::Plain,
+                "StatefulPartitionedCall/model/conv2d_1/Conv2D",
+                Some("model/conv2d_1"),
+            ),
         ];
         for (names, name, path) in rows {
             assert_eq!(names.path(name).as_deref(), path, "{name}");
         }
     }
 
-    /// Files that come from TFLite have the name of an activation, whichever, on the convolution before it.
+    /// Files converted from TFLite have the name of any activation on the convolution before it.
     #[test]
     fn an_activation_without_a_name_belongs_to_its_convolution() {
         for (op, belongs) in [("Relu", true), ("Tanh", true), ("Softmax", false)] {
@@ -179,7 +209,7 @@ mod tests {
             let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
             let graph = Graph::new(&model, &Sizes::new()).unwrap();
             let ids: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
-            let path = Names::Plain.of_node(&graph, ids[1]);
+            let path = Scoping::Plain.of_node(&graph, ids[1]);
             assert_eq!(path.as_deref(), belongs.then_some("net/conv1"), "{op}");
         }
     }

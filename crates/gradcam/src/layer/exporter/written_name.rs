@@ -1,10 +1,10 @@
-//! The name that a node had when its file was exported, before an optimizer changed it.
+//! The name that the exporter gave a node, before an optimizer changed it.
 
 use onnx_grad::proto::NodeProto;
 
-/// The name that a node had when the file was exported. An optimizer that puts a node in the place of others keeps
-/// the last one's value, which torch and tf2onnx name after the node: `/relu/Relu_output_0`, `net/relu/Relu:0`.
-/// ONNX Runtime appends to names: `/act/Mul/QuickGeluFusion/`.
+/// The name that the exporter gave a node. An optimizer that replaces several nodes by one keeps the last one's output,
+/// which torch and tf2onnx name after its node: `/relu/Relu_output_0`, `net/relu/Relu:0`. ONNX Runtime appends to
+/// names: `/act/Mul/QuickGeluFusion/`.
 pub(super) fn written_name(node: &NodeProto) -> Option<&str> {
     let of_value = node.output.first().and_then(|value| {
         let separator = if value.starts_with('/') { "_output_" } else { ":" };
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_before_a_file_was_optimised() {
+    fn names_survive_optimizers() {
         let rows = [
             ("/block/conv/Conv.product", "/block/conv/Conv/product", "/block/conv/Conv.product"),
             ("/block/conv/Conv.y", "/block/relu/Relu_output_0", "/block/relu/Relu"),
