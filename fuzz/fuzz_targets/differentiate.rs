@@ -1,6 +1,6 @@
-//! Models that nobody has seen, differentiated: with respect to inputs and to values in the middle,
-//! with an open batch and with a bound one. The result is a sound graph or an error, and the user's
-//! nodes stay what they were.
+//! Differentiates generated models with respect to inputs and intermediate values, with an open and
+//! with a bound batch size. The result must be a valid graph or an error, and the model's nodes
+//! must not change.
 
 #![no_main]
 
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Sizes for what the model leaves open: the batch on the first axis, 8 on the others.
+/// Sizes for open dims: the batch size for the first axis, 8 for the others.
 fn bound(model: &Model, batch: Dim) -> Sizes {
     let size = |(axis, dim): (usize, &DeclaredDim)| match dim {
         DeclaredDim::Size(size) => Dim::Fixed(*size),
@@ -53,7 +53,7 @@ fn check(graph: &Graph, value: ValueId, want: Want, sound: bool) {
         .scalar(target, 1.0)
         .and_then(|seed| differentiate(&mut b, &[(target, seed)], &[(value, want)], &[]));
     let after = graph.nodes().map(|(_, node)| node);
-    // Compared as text, because a number in an attribute may be NaN.
+    // Compares text, because a number in an attribute can be NaN.
     let same = before.iter().zip(after).all(|(a, b)| format!("{a:?}") == format!("{b:?}"));
     assert!(same, "a node of the model was changed");
     let Ok(gradients) = made else { return };

@@ -1,7 +1,7 @@
-//! Circles of files: whether files of a crate import each other, directly or by way of others.
+//! Import cycles: whether files of a crate import each other, directly or indirectly.
 //!
-//! An import is a path of a `use` or in code; it belongs to the file that defines what the path names, re-exports
-//! followed. A file may use the modules below it, and tests may use what they like.
+//! An import is a path in a `use` or in code. It refers to the file that defines the named item, through re-exports.
+//! A file may import from the modules below it, and tests may import any file.
 
 mod imports;
 mod tokens;
@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imports::{Import, Imports, imports};
 
-/// Circles that are still to be dissolved: the folder of a crate, and files of its `src/`.
+/// Known cycles to remove: the folder of a crate, and files of its `src/`.
 const KNOWN: &[(&str, &[&str])] = &[];
 
-/// How many re-exports lead from one to the next before a path is given up.
+/// The maximum number of re-exports in a path.
 const MAX_REEXPORTS: usize = 8;
 
-/// The names of a module from the root of its crate on.
+/// The names of a module from the crate root.
 type ModulePath = Vec<String>;
 
-/// What a path names.
+/// The meaning of a path.
 enum Target {
     Module(ModulePath),
     /// The module that defines the item.
@@ -27,7 +27,7 @@ enum Target {
 }
 
 struct Module {
-    /// Below `src/`.
+    /// The path below `src/`.
     file: String,
     imports: Imports,
 }
@@ -37,7 +37,7 @@ struct Crate {
     modules: BTreeMap<ModulePath, Module>,
 }
 
-/// A path in a file that names an item of another file of the crate.
+/// A path in a file to an item of another file in the crate.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Edge {
     from: String,
@@ -46,8 +46,8 @@ struct Edge {
     path: String,
 }
 
-/// A message for each circle among Rust files, given by name and text, that `KNOWN` lacks, and for each row of `KNOWN`
-/// that is no circle.
+/// A message for each cycle among Rust files (name and text) that is not in `KNOWN`, and for each row of `KNOWN` that
+/// is not a cycle.
 pub(crate) fn faults(files: &[(String, String)]) -> Vec<String> {
     faults_beside(files, KNOWN)
 }
@@ -106,7 +106,7 @@ fn message(folder: &str, circle: &BTreeSet<&str>, edges: &[Edge]) -> String {
     message
 }
 
-/// The largest sets of files that each reach all others of their set.
+/// The strongly connected components with more than one file.
 fn circles(edges: &[Edge]) -> Vec<BTreeSet<&str>> {
     let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges {
@@ -139,7 +139,7 @@ fn module_path(file: &str) -> ModulePath {
 }
 
 impl Crate {
-    /// Without those from a file to modules below it, and of tests; sorted.
+    /// Sorted imports, without those from a file to modules below it and those of tests.
     fn edges(&self) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::new();
         for (here, module) in self.modules.iter().filter(|(path, _)| !self.is_test(path)) {
@@ -148,7 +148,7 @@ impl Crate {
                 let everything = import.name.as_deref() == Some("*");
                 let there = match self.resolve(&scope, &import.path, 0) {
                     Some(Target::Item(there)) => there,
-                    // A module alone is a name for paths, which are looked at themselves.
+                    // A module path is a prefix of other paths, which are checked themselves.
                     Some(Target::Module(there)) if everything => there,
                     _ => continue,
                 };
@@ -165,7 +165,7 @@ impl Crate {
         edges
     }
 
-    /// Whether a module is called `tests` or declared for tests only, or is below one that is.
+    /// Whether a module is named `tests` or compiled only for tests, or is below such a module.
     fn is_test(&self, path: &[String]) -> bool {
         (0..path.len()).any(|parents| {
             let parent = self.modules.get(&path[..parents]);
@@ -174,7 +174,7 @@ impl Crate {
         })
     }
 
-    /// What a path means in a module; nothing for what is neither of this crate nor imported.
+    /// The target of a path in a module; `None` for external or unimported names.
     fn resolve(&self, scope: &[String], path: &[String], reexports: usize) -> Option<Target> {
         let (start, mut rest) = match path.first()?.as_str() {
             "crate" => (&[][..], &path[1..]),
@@ -203,7 +203,7 @@ impl Crate {
                 Some(Target::Module(there)) => here = there,
                 Some(target) => return Some(target),
                 None => {
-                    // Inline modules are parts of their file.
+                    // Inline modules belong to their file.
                     while !self.modules.contains_key(&here) {
                         here.pop()?;
                     }
@@ -214,8 +214,8 @@ impl Crate {
         Some(Target::Module(here))
     }
 
-    /// What a name is that a module imports, at the end of a path or before; nothing where the module defines it or
-    /// has it from another crate.
+    /// The target of an imported name, at the end of a path or before it; `None` if the module defines the name or
+    /// imports it from another crate.
     fn imported(
         &self,
         module: &[String],
@@ -234,7 +234,7 @@ impl Crate {
                 self.resolve(&scope, &import.path, reexports + 1)
             })
         };
-        // A function may have the name of a module, which is what stands before `::`.
+        // A function can have the name of a module; before `::` the name is the module.
         let (modules, items): (Vec<_>, Vec<_>) =
             called(name).partition(|target| matches!(target, Target::Module(_)));
         let (first, second) = if at_end { (items, modules) } else { (modules, items) };
@@ -255,7 +255,7 @@ impl Crate {
 mod tests {
     use super::*;
 
-    /// The imports that make circles among files of `a/src/`, as `from -> to`.
+    /// The imports that form cycles among files of `a/src/`, as `from -> to`.
     #[track_caller]
     fn check(files: &[(&str, &str)], known: &[(&str, &[&str])], expected: &[&str]) {
         let files: Vec<(String, String)> = files

@@ -1,4 +1,4 @@
-//! Graph in, graph out: load, save, cut and differentiate ONNX models.
+//! Loads, saves, cuts and differentiates ONNX models.
 #![doc = include_str!("../README.md")]
 
 pub mod attrs;

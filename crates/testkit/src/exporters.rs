@@ -1,4 +1,4 @@
-//! Small networks as exporters write them, with maps in float64 at layers that go by the framework's names.
+//! Small networks from several exporters, with float64 maps at layers named by the framework.
 
 use std::{collections::BTreeMap, fs};
 
@@ -6,23 +6,23 @@ use serde::Deserialize;
 
 use crate::{Tensor, fixture};
 
-/// What a framework says of a network, however it is exported.
+/// The references of a network, the same for each exporter.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Exported {
     /// One image, in the layout of the exported file's input.
     pub input: Tensor,
-    /// The class that is explained.
+    /// The explained class.
     pub class: usize,
     /// The logits, `[K]`.
     pub scores: Tensor,
-    /// Raw maps, [h, w], by layer and method.
+    /// Raw maps [h, w], by layer and method.
     pub maps: BTreeMap<String, BTreeMap<String, Tensor>>,
 }
 
 /// The references of a network in `fixtures/exporters`.
 ///
 /// # Panics
-/// Where the fixture cannot be read: tests cannot go on without it.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn exported(network: &str) -> Exported {
     let path = fixture(&format!("exporters/{network}.json"));

@@ -1,5 +1,5 @@
-//! Networks with references of maps at their input: guided backpropagation by pytorch-grad-cam, and the
-//! gradient, both in float64.
+//! Networks with float64 reference maps at their input: guided backpropagation by pytorch-grad-cam,
+//! and the gradient.
 
 use std::{collections::BTreeMap, fs};
 
@@ -15,11 +15,11 @@ pub struct InputReference {
     pub largest: Vec<f64>,
     /// Every [`Guided::step`]-th entry of [C, H, W] in row-major order.
     pub entries: Vec<Vec<f64>>,
-    /// The same entries of the picture that pytorch-grad-cam's `deprocess_image` makes.
+    /// The same entries of the image from pytorch-grad-cam's `deprocess_image`.
     pub picture: Vec<Vec<u8>>,
 }
 
-/// A network whose weights come from a seed, and what is known of it.
+/// A network with weights from a seed, and its references.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Guided {
     seed: u64,
@@ -28,19 +28,19 @@ pub struct Guided {
     /// The class of each image.
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
-    /// Which entries are kept.
+    /// The distance between stored entries.
     pub step: usize,
     /// By method.
     pub methods: BTreeMap<String, InputReference>,
 }
 
-/// The networks that [`guided`] knows.
+/// The names of the networks for [`guided`].
 pub const GUIDED_NETWORKS: [&str; 2] = ["resnet18", "vgg16"];
 
 /// A network with its weights filled in, and its references.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn guided(name: &str) -> (Model, Guided) {
     let path = |ending: &str| fixture(&format!("guided/{name}.{ending}"));

@@ -1,8 +1,8 @@
-//! From the facts of a node's inputs to those of its outputs.
+//! Infers the facts of a node's outputs from those of its inputs.
 //!
-//! One table says for each operator what type, what shape and, for shape arithmetic, what numbers
-//! it gives. Nothing here fails: what is not known stays unknown. Sizes come from outside, so that
-//! all arithmetic is checked, and nothing is allocated beyond the limits of [`Fact`]'s numbers.
+//! One table has for each operator the type, the shape and, for shape arithmetic, the numbers of
+//! its outputs. Inference never fails: an undetermined fact is unknown. Models can contain any
+//! size, so all arithmetic is checked, and no allocation exceeds the limits of [`Fact`]'s numbers.
 //!
 //! Source of the rules: <https://onnx.ai/onnx/operators/>.
 
@@ -27,12 +27,12 @@ use table::{Elem, Rule, TABLE};
 use super::{Fact, Value};
 use crate::proto::{NodeProto, tensor_proto::DataType};
 
-/// More axes than this have no engine and no meaning; a shape that has more is unknown.
+/// The maximum rank; no engine supports more axes. A shape with more axes is unknown.
 const RANK_LIMIT: usize = 64;
 
-/// The facts of the node's outputs, one for each, default where nothing is known.
+/// The facts of the node's outputs, one for each; a default fact if nothing is known.
 ///
-/// `inputs` are the facts of the node's inputs in order, `None` for one that is left out.
+/// `inputs` are the facts of the node's inputs in order, `None` for an omitted input.
 pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> Vec<Fact> {
     let call = Call::new(node, opset, inputs);
     let mut facts = match rule_of(node) {
@@ -63,7 +63,7 @@ fn one(
     let fact = Fact { elem: elem_of(call, elem), shape: shape(call), value: None };
     let fact = checked(fact);
     let value = match (fold, fact.keeps()) {
-        // Nothing is always known, and the folds need not think of it.
+        // Empty values are always known; the folds do not need to handle them.
         (_, Some(0)) if fact.elem.is_float() => Some(Value::Floats(vec![])),
         (_, Some(0)) => Some(Value::Ints(vec![])),
         (Some(fold), Some(_)) => fold(call, &fact),
@@ -92,7 +92,7 @@ fn elem_of(call: &Call, elem: Elem) -> DataType {
     }
 }
 
-/// Drops a shape that cannot be one, and numbers that do not fit the shape or the type.
+/// Drops invalid shapes, and numbers that do not match the shape or the type.
 fn checked(mut fact: Fact) -> Fact {
     fact.shape.take_if(|dims| dims.len() > RANK_LIMIT || !dims.iter().all(|dim| dim.is_size()));
     let count = fact.keeps();

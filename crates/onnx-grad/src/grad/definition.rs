@@ -1,10 +1,10 @@
-//! Differentiates an operator by its definition in other operators.
+//! Differentiates an operator through its definition in other operators.
 
 use super::{Call, Cotangents, Want, propagate, quantise::cotangent_type, rule::Define};
 use crate::{builder::Builder, error::bail, graph::ValueId};
 
-/// The cotangents of a node by way of its definition, which is emitted and differentiated. Overrides are for the
-/// nodes of the model, not for those.
+/// The cotangents of a node's inputs. Emits the node's definition and differentiates it. Overrides do not apply to
+/// the nodes of the definition.
 pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
     let from = b.graph().node_count();
     let mut seeds = Vec::new();
@@ -27,7 +27,7 @@ pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangen
     for index in (0..n.input_count()).filter(|&index| n.wants(index)) {
         let input = n.x(index)?;
         if wrt.iter().any(|(had, _)| *had == input) {
-            // A value that is read twice gets its whole gradient at the first place.
+            // If several inputs are the same value, the first gets the whole gradient.
             let zero = b.scalar(input, 0.0)?;
             grads[index] = Some(b.cast(zero, cotangent_type(b, input))?.into());
         } else {

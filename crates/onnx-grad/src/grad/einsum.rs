@@ -1,4 +1,4 @@
-//! The rule of Einsum, which is an Einsum again.
+//! The rule of Einsum. The derivative is another Einsum.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::{
 /// A tensor and a letter for each of its axes.
 type Term = (ValueId, String);
 
-/// The largest identity matrix that a repeated letter makes: 4 MB.
+/// The largest identity matrix for a repeated letter: 4 MB.
 const DIAGONAL_LIMIT: i64 = 1024;
 
-/// Einsum, y = Σ over the letters that the output lacks of Π x_i. dx_i = Einsum(g, the other operands → the letters
-/// of x_i). Letters that occur in x_i alone are expanded over; one that x_i has twice gets a second name and an
-/// identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
+/// Einsum, y = Σ over the letters absent from the output of Π x_i. dx_i = Einsum(g, the other operands → the letters
+/// of x_i). Letters that occur only in x_i are expanded. A letter that occurs twice in x_i gets a second letter and
+/// an identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
 pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let Read { mut terms, output, sizes } = read(b, n)?;
     terms.push((n.full(b)?, output));
@@ -35,13 +35,13 @@ pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Einsum in letters alone: engines differ in what `...` may stand for.
+/// An Einsum without `...`, because engines differ in its meaning.
 pub(super) fn spelled_out(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let Read { terms, output, .. } = read(b, n)?;
     Ok(vec![product(b, &terms, &output)?])
 }
 
-/// The operands of an Einsum, the letters of its output and the sizes that letters stand for.
+/// The operands of an Einsum, the letters of its output and the size of each letter.
 struct Read {
     terms: Vec<Term>,
     output: String,
@@ -62,7 +62,7 @@ fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
             *size = if *size == Dim::Fixed(1) { dim } else { *size };
         }
     }
-    // Axes of size 1 that are broadcast are written out, so that a letter has one size.
+    // Expands broadcast axes of size 1, so that each letter has one size.
     let mut terms = Vec::new();
     for (x, names) in operands.into_iter().zip(names) {
         let shape: Vec<Dim> = names.chars().filter_map(|name| sizes.get(&name).copied()).collect();
@@ -71,7 +71,7 @@ fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
     Ok(Read { terms, output, sizes })
 }
 
-/// What the other terms make of an operand with those letters.
+/// The cotangent of an operand with those letters, from the other factors.
 fn operand(
     b: &mut Builder<'_>,
     mut others: Vec<Term>,
@@ -110,7 +110,7 @@ fn operand(
     b.expand(lifted, &full)
 }
 
-/// The Einsum of terms; those without axes are multiplied behind it.
+/// The Einsum of the factors; scalars are multiplied afterward.
 fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId> {
     let (numbers, tensors): (Vec<&Term>, Vec<&Term>) =
         terms.iter().partition(|(_, names)| names.is_empty());
@@ -136,7 +136,7 @@ fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId>
     }
 }
 
-/// The letters of each operand and of the output, `...` and a left-out output written in full.
+/// The letters of each operand and of the output, with `...` and an implicit output expanded.
 fn letters(equation: &str, ranks: &[usize]) -> Option<(Vec<String>, String)> {
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match equation.split_once("->") {
@@ -168,7 +168,7 @@ fn letters(equation: &str, ranks: &[usize]) -> Option<(Vec<String>, String)> {
     Some((inputs, output))
 }
 
-/// Letters that are not in use.
+/// Unused letters.
 fn free(used: &str) -> impl Iterator<Item = char> + '_ {
     ('a'..='z').chain('A'..='Z').filter(|name| !used.contains(*name))
 }

@@ -1,4 +1,4 @@
-//! Writes operators as their definitions in other operators, for engines that lack them.
+//! Replaces operators by their definitions in other operators, for engines that lack them.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use crate::{
     proto::{GraphProto, NodeProto, tensor_proto::DataType},
 };
 
-/// The model with the nodes that `which` names written in other operators, where they have a definition that
-/// fits; the others stay. Its local functions are inlined.
+/// Replaces the nodes that `which` selects by their definitions, if an applicable definition exists. Inlines local
+/// functions.
 ///
 /// # Errors
 /// Those of [`Graph::new`].
@@ -55,7 +55,7 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
     Ok(graph.model().with_proto(proto))
 }
 
-/// The nodes that compute what a node computes, under the names of its outputs.
+/// The nodes of a node's definition, with the node's output names.
 fn emitted(graph: &mut Graph, id: NodeId, label: &str, define: Define) -> Result<Vec<NodeProto>> {
     let from = graph.node_count();
     let call = Call::new(graph, id, HashMap::new(), vec![]);

@@ -1,4 +1,4 @@
-//! Rules of operators that only move elements.
+//! Rules of layout operators.
 
 use super::{
     Call, Cotangent, Cotangents, Push, Pushed, call::product_dim, linear::spread, one, unbroadcast,
@@ -11,8 +11,8 @@ use crate::{
     graph::ValueId,
 };
 
-/// Mᵀ·g along an axis, for a matrix M [out, size] whose rows are the outputs of an operator in terms of
-/// its inputs; g has `out` elements on that axis.
+/// Mᵀ·g along an axis. The rows of the matrix M [out, size] are the outputs of an operator as combinations of its
+/// inputs; g has `out` elements on that axis.
 pub(super) fn along(
     b: &mut Builder<'_>,
     g: ValueId,
@@ -36,7 +36,7 @@ pub(super) fn along(
     b.reshape(product, &shape)
 }
 
-/// Reshape, Flatten, Squeeze and Unsqueeze keep the order of elements: dx is g in the shape of x.
+/// Reshape, Flatten, Squeeze and Unsqueeze preserve the order of elements: dx is g in the shape of x.
 fn restored(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let g = n.full(b)?;
     let shape = b.shape(n.x(0)?)?;
@@ -92,12 +92,12 @@ pub(super) fn transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.transpose(g, &inverse)?)
 }
 
-/// Concat along an axis. Each operand gets its slice of g.
+/// Concat along an axis. The cotangent of each operand is a slice of g.
 /// <https://onnx.ai/onnx/operators/onnx__Concat.html>
 pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let axis = n.axis(n.attrs().int_or("axis", 1), b.rank(n.y())?)?;
     let g = n.cot(b)?;
-    // A cotangent that is constant along the axis needs no slicing.
+    // A cotangent that is constant along the axis needs no slice.
     let constant = b.size(g, axis)? == 1;
     let mut start = 0;
     let mut grads = Vec::with_capacity(n.input_count());
@@ -110,9 +110,9 @@ pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Split along an axis. dx joins the cotangents, zeros where a part is not read.
-/// <https://onnx.ai/onnx/operators/onnx__Split.html> Sizes are an attribute before 13; from 18 a
-/// number of parts, of which the last may be smaller.
+/// Split along an axis. dx concatenates the cotangents, with zeros for unused parts.
+/// <https://onnx.ai/onnx/operators/onnx__Split.html> Sizes are an attribute before 13; from 18 also a number of
+/// parts, and the last may be smaller.
 pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let x = n.x(0)?;
     let axis = n.axis(n.attrs().int_or("axis", 0), b.rank(x)?)?;
@@ -121,7 +121,7 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let sizes = match (n.list(b, "split", 1)?, n.attrs().int("num_outputs")) {
         (Some(sizes), _) => sizes,
         (None, _) => {
-            // `num_outputs` is the number of outputs that the node has.
+            // `num_outputs` equals the number of the node's outputs.
             let count = crate::builder::index(parts)?.max(1);
             let each = (total + count - 1) / count;
             (0..count).map(|part| each.min(total - part * each)).collect()
@@ -147,8 +147,8 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(vec![sum.map(Cotangent::Dense)])
 }
 
-/// Slice, y[i] = x[start + i·step] along each axis. dx puts g back, zeros elsewhere; a negative step
-/// turns g round first. <https://onnx.ai/onnx/operators/onnx__Slice.html> Attributes before 10.
+/// Slice, y[i] = x[start + i·step] along each axis. dx places g at these indices, zeros elsewhere; for a negative
+/// step g is reversed first. <https://onnx.ai/onnx/operators/onnx__Slice.html> Attributes before 10.
 pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let x = n.x(0)?;
     let rank = b.rank(x)?;
@@ -171,7 +171,7 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         if step == 0 {
             bail!(InvalidModel, "its step is 0");
         }
-        // A step beyond the axis takes one element, as one of the axis' size does.
+        // A step larger than the axis selects one element, like a step equal to its size.
         let step = step.clamp(-size.max(1), size.max(1));
         let start = if start < 0 { start.saturating_add(size) } else { start };
         let first = if step > 0 { start.clamp(0, size) } else { start.clamp(0, (size - 1).max(0)) };
@@ -184,10 +184,9 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// Pad. With a constant: dx = g without what was added; what was cropped gets zeros. Reflect, edge and
-/// wrap repeat elements of what is left after cropping, and each repetition's g is added to its element.
-/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap
-/// from 19.
+/// Pad. Mode constant: dx = g without the padding, with zeros for cropped elements. Reflect, edge and wrap repeat
+/// elements of the cropped input; dx adds the g of each repetition to its element.
+/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap from 19.
 pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let mode = n.attrs().text("mode").unwrap_or("constant").to_owned();
     n.attrs().ignore(&["value"]);
@@ -224,7 +223,7 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         }
         let size = b.size(x, axis)?;
         let (cropped, left) = (-begin.min(0), size + begin.min(0) + end.min(0));
-        // The engines differ in what they do beyond the far end.
+        // Engines differ in reflection past the opposite end.
         let most = if mode == "reflect" { left - 1 } else { i64::MAX };
         if begin.max(end) > most {
             bail!(Unsupported, "it reflects {} of {left} elements", begin.max(end));
@@ -240,10 +239,10 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// The most that is put in front of or behind an axis.
+/// The maximum padding before or after an axis.
 const PAD_LIMIT: u64 = 1 << 40;
 
-/// The element of an axis that stands at a place inside or outside of it.
+/// The index of the element that padding repeats at a position.
 fn repeated(at: i64, size: i64, mode: &str) -> Result<i64> {
     if size < 1 {
         bail!(Unsupported, "it repeats the elements of an empty axis");
@@ -280,7 +279,7 @@ pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(sum, &shape)?)
 }
 
-/// Whether the channels of a block come before its place in the block: CRD, else DCR.
+/// Whether the channels of a block precede the position in the block: CRD, else DCR.
 fn channels_first(n: &Call) -> Result<bool> {
     match n.attrs().text("mode").unwrap_or("DCR") {
         "DCR" => Ok(false),
@@ -305,7 +304,7 @@ pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(turned, &deep)?)
 }
 
-/// SpaceToDepth, the inverse of [`depth_to_space`], whose modes it has from 28 on. dx is DepthToSpace.
+/// SpaceToDepth, the inverse of [`depth_to_space`]; modes exist from 28. dx is DepthToSpace.
 /// <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>
 pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let channels_first = channels_first(n)?;
@@ -333,7 +332,7 @@ pub(super) fn trilu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.raw_optional("Trilu", &[Some(g), n.optional(1)], vec![upper])?)
 }
 
-/// Reshape, Flatten, Squeeze: [N, C, …] to [N, C·S], or to another shape behind N and C.
+/// Reshape, Flatten, Squeeze: [N, C, …] to [N, C·S], or to another shape that starts with N and C.
 pub(super) const PUSH_RESHAPE: Push = Push {
     when: |graph, n, input, count| {
         let (x, y) = (&graph.fact(n.optional(input)?).shape, &graph.fact(n.y()).shape);
@@ -345,7 +344,7 @@ pub(super) const PUSH_RESHAPE: Push = Push {
     emit: |b, n, _, _| n.cotangent_of_sum(b),
 };
 
-/// A join of channels: each operand gets its channels of the sum.
+/// A concatenation of channels: each operand gets the sums of its channels.
 pub(super) const PUSH_CONCAT: Push = Push {
     when: |graph, n, input, count| {
         let rank = graph.fact(n.optional(input)?).rank()?;

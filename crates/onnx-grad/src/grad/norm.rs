@@ -1,4 +1,4 @@
-//! Rules of the normalisations.
+//! Rules of the normalizations.
 
 use super::{
     Call, Cotangents, Push, Pushed,
@@ -27,8 +27,8 @@ pub(super) fn batch_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one((s.g * s.value(factor).reshape(&shape)).emit(b)?)
 }
 
-/// BatchNormalization in training mode: mean and population variance over all axes but the channels', and
-/// the running ones, r·momentum + (1 − momentum)·now, of shape [C]. Exporters standardise weights with it.
+/// BatchNormalization in training mode: mean and population variance over all axes except the channels, and running
+/// statistics r·momentum + (1 − momentum)·current of shape [C]. Exporters use it to standardize weights.
 pub(super) fn batch_definition(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     if !n.attrs().flag("training_mode") {
         bail!(Unsupported, "attribute training_mode is 0; its definition here is that of 1");
@@ -62,11 +62,11 @@ fn factor(n: &Call) -> Result<Term<'_>> {
     Ok(s.x(1) / (s.x(4) + epsilon(n)).sqrt())
 }
 
-/// LayerNormalization, y = x̂·scale + bias, x̂ = (x − μ)/σ, σ = √(var + ε), mean and population variance
-/// over all axes from `axis` on. dx = (ĝ − mean ĝ − x̂·mean(ĝ·x̂))/σ with ĝ = g·scale.
-/// <https://onnx.ai/onnx/operators/onnx__LayerNormalization.html> μ and σ are computed again: not every
-/// engine has the optional outputs. Where they or the parameters are on the path, by definition. Before 17
-/// ONNX Runtime's optimiser writes it.
+/// LayerNormalization, y = x̂·scale + bias, x̂ = (x − μ)/σ, σ = √(var + ε), mean and population variance over all
+/// axes from `axis` on. dx = (ĝ − mean ĝ − x̂·mean(ĝ·x̂))/σ with ĝ = g·scale.
+/// <https://onnx.ai/onnx/operators/onnx__LayerNormalization.html> μ and σ are recomputed, because some engines lack
+/// the optional outputs. If these outputs or the parameters are on the path, the definition is differentiated. ONNX
+/// Runtime's optimizer writes the operator before 17.
 pub(super) fn layer_normalization(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let statistics = (1..n.output_count()).any(|output| n.form(output).is_some());
     if statistics || (1..n.input_count()).any(|input| n.wants(input)) {
@@ -99,7 +99,7 @@ fn epsilon(n: &Call) -> f64 {
     n.attrs().float_or("epsilon", f64::from(1e-5f32))
 }
 
-/// x̂ = (x − μ)/σ and what it is made of.
+/// x̂ = (x − μ)/σ, with μ and σ.
 struct Normal<'n> {
     x: Term<'n>,
     mean: Term<'n>,
@@ -119,7 +119,7 @@ fn root_mean_square<'n>(x: Term<'n>, axes: &[usize], epsilon: f64) -> Term<'n> {
     (x.square().mean(axes) + epsilon).sqrt()
 }
 
-/// x·scale + bias with inputs 1 and 2, of shape [C], for an x of that rank.
+/// x·scale + bias with inputs 1 and 2 of shape [C], for an x of that rank.
 fn per_channel<'n>(b: &Builder<'_>, n: &'n Call, x: Term<'n>, rank: usize) -> Result<Term<'n>> {
     let ones = vec![Dim::Fixed(1); rank.saturating_sub(2)];
     let column = |input: usize| -> Result<Term<'n>> {
@@ -140,9 +140,8 @@ pub(super) fn instance_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Ve
     values(b, [y])
 }
 
-/// GroupNormalization, y = x̂·scale + bias, statistics over space and the channels of a group. Scale and bias
-/// are per group in 18, per channel from 21 on.
-/// <https://onnx.ai/onnx/operators/onnx__GroupNormalization.html>
+/// GroupNormalization, y = x̂·scale + bias, statistics over space and the channels of a group. Scale and bias are per
+/// group in 18, per channel from 21. <https://onnx.ai/onnx/operators/onnx__GroupNormalization.html>
 pub(super) fn group_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     n.attrs().ignore(&["stash_type"]);
     let x = n.x(0)?;
@@ -163,7 +162,7 @@ pub(super) fn group_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<V
 }
 
 /// RMSNormalization, y = x/√(mean x² + ε)·scale, the mean over all axes from `axis` on.
-/// <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> ONNX Runtime's optimiser calls it
+/// <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> ONNX Runtime's optimizer calls it
 /// SimplifiedLayerNormalization, at every opset.
 pub(super) fn rms_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (s, axes) = (n.symbols(), axes_from(b, n)?);
@@ -171,8 +170,8 @@ pub(super) fn rms_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<Val
     values(b, [s.x(0) / size * s.x(1)])
 }
 
-/// LpNormalization, y = x/‖x‖ along an axis, ‖x‖ = Σ|x| (p = 1) or √Σx² (p = 2); 0 where ‖x‖ = 0, and so is
-/// its gradient. <https://onnx.ai/onnx/operators/onnx__LpNormalization.html>
+/// LpNormalization, y = x/‖x‖ along an axis, ‖x‖ = Σ|x| (p = 1) or √Σx² (p = 2). Where ‖x‖ = 0, the output and its
+/// gradient are 0. <https://onnx.ai/onnx/operators/onnx__LpNormalization.html>
 pub(super) fn lp_normalization(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let axis = n.axis(n.attrs().int_or("axis", -1), b.rank(n.x(0)?)?)?;
     let (x, p) = (n.symbols().x(0), n.attrs().int_or("p", 2));
@@ -199,15 +198,15 @@ pub(super) fn mean_variance_normalization(b: &mut Builder<'_>, n: &Call) -> Resu
     values(b, [apart / (root_mean_square(apart, &axes, 0.0) + 1e-9)])
 }
 
-/// LRN, y = x/(bias + α/size·Σ x²)^β, the sum over the ⌊(size − 1)/2⌋ channels before to the
-/// ⌈(size − 1)/2⌉ behind. <https://onnx.ai/onnx/operators/onnx__LRN.html>
+/// LRN, y = x/(bias + α/size·Σ x²)^β, the sum over the channels from ⌊(size − 1)/2⌋ before to ⌈(size − 1)/2⌉ after.
+/// <https://onnx.ai/onnx/operators/onnx__LRN.html>
 pub(super) fn lrn(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let (x, size) = (n.x(0)?, n.attrs().int_or("size", 0));
     let shape = b.shape(x)?;
     let (true, Some(front)) = ((1..=4096).contains(&size), shape.get(..2)) else {
         bail!(InvalidModel, "attribute size is {size}, its input has {} axes", shape.len());
     };
-    // The channels become an axis of space, over which a pool slides.
+    // The channels become a spatial axis for a pool.
     let sizes = (2..shape.len()).map(|axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
     let plane = [front[0], Dim::Fixed(1), front[1], Dim::Fixed(product(sizes)?)];
     let (before, behind) = ((size - 1) / 2, size / 2);
@@ -225,7 +224,7 @@ pub(super) fn lrn(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     values(b, [x / raised.pow(x.constant(n.attrs().float_or("beta", 0.75)))])
 }
 
-/// The factor is constant over space; behind a flattening it is not, every element has its own.
+/// The factor is constant over space, except after a flattening, where each element has its own factor.
 pub(super) const PUSH_BATCH: Push = Push {
     when: |graph, n, input, count| {
         let rank = graph.fact(n.optional(input)?).rank()?;

@@ -1,4 +1,4 @@
-//! The path: the nodes between what is differentiated with respect to and the seeds, and what their cotangents are needed for.
+//! The path: the nodes between the wanted values and the seeds, and the required forms of their cotangents.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,17 +17,17 @@ use crate::{
     graph::{Graph, NodeId, ValueId},
 };
 
-/// The nodes between what is differentiated with respect to and the seeds.
+/// The nodes between the values with respect to which a target is differentiated and the seeds.
 pub(super) struct Path {
-    /// The first node that may lie on it.
+    /// The index of the first node that can be on the path.
     pub(super) from: usize,
     pub(super) nodes: Vec<NodeId>,
-    /// Values whose derivative with respect to some wanted value is not known to be zero.
+    /// Values whose derivative with respect to some wanted value may be nonzero.
     pub(super) active: HashSet<ValueId>,
     pub(super) rules: HashMap<NodeId, &'static Rule>,
 }
 
-/// What each value's cotangent is needed for; the number is that of the elements a sum goes over.
+/// The required forms of each value's cotangent; the number is the element count of the spatial sum.
 pub(super) type Needs = HashMap<ValueId, Need>;
 
 #[derive(Clone, Copy, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Need {
 }
 
 impl Path {
-    /// Finds it, by way of the nodes from number `from` on.
+    /// Finds the path through the nodes from index `from` on.
     ///
     /// # Errors
     /// `NotConnected`, `Unsupported`.
@@ -71,7 +71,7 @@ impl Path {
                 Ok(Rule { kind: Kind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);
-                    // Behind a fault shapes are unknown, which is no fault of the nodes there.
+                    // Shapes after a fault are unknown, so later nodes are not at fault.
                     if refused.is_empty() { sound::fault(graph, id) } else { None }
                 }
                 Err(why) => Some(why),
@@ -84,7 +84,7 @@ impl Path {
             let from = graph.node_inputs(id).iter().flatten().copied();
             let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
             let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
-                // What is known in numbers does not change with anything, whatever it was made from.
+                // A statically known value does not depend on the inputs.
                 value.filter(|value| {
                     graph.fact(*value).value.is_none() && quantise::carries(graph, id, at, &from)
                 })
@@ -98,7 +98,7 @@ impl Path {
         Ok(path)
     }
 
-    /// What the cotangent of each value is needed for.
+    /// The required forms of each value's cotangent.
     pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, Want)]) -> Needs {
         let mut needs = Needs::new();
         for &(value, want) in wrt {
@@ -131,7 +131,7 @@ impl Path {
         needs
     }
 
-    /// Whether the sum of an input's cotangent can be had from less than the full cotangent.
+    /// Whether the sum of an input's cotangent is computable from less than the full cotangent.
     pub(super) fn push(
         &self,
         graph: &Graph,
@@ -145,13 +145,13 @@ impl Path {
     }
 }
 
-/// A node that cannot be differentiated, and why.
+/// A node that cannot be differentiated, with the reason.
 pub(super) struct Refused {
     pub(super) node: String,
     pub(super) text: String,
 }
 
-/// The error that lists them.
+/// One error for all these nodes.
 pub(super) fn refusal(refused: &[Refused]) -> Error {
     let lines: Vec<&str> = refused.iter().map(|r| r.text.as_str()).collect();
     let message = match lines.as_slice() {
@@ -162,7 +162,7 @@ pub(super) fn refusal(refused: &[Refused]) -> Error {
     Error::new(ErrorKind::Unsupported, message).at_node(first)
 }
 
-/// A node, and why it cannot be differentiated, for messages.
+/// A node and the reason why it cannot be differentiated, for messages.
 pub(super) fn describe(graph: &Graph, id: NodeId, why: &str) -> String {
     let node = graph.node(id);
     let domain = match node.op_domain() {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::{Sizes, testing};
 
-    /// Whatever order a set has: of several values that do not reach the target the first that was asked for.
+    /// Of several values that do not reach the target, the error names the first requested one.
     #[test]
     fn the_first_value_that_does_not_reach_the_target_is_named() {
         let model = testing::model(

@@ -1,4 +1,4 @@
-//! A gradient rule: what a row of the table holds, and how rows are written.
+//! Gradient rules: the rows of the table and their constructors.
 
 use std::ops::RangeInclusive;
 
@@ -12,16 +12,16 @@ use crate::{
 /// Emits the cotangents of the inputs of a node.
 type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
 
-/// Emits what a node computes, in other operators: a value for each of its outputs.
+/// Emits the definition of a node in other operators: a value for each output.
 type Emitted = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
 
-/// Writes the cotangents of the inputs of a node, or what it computes, without emitting anything.
+/// States formulas for the cotangents or the definition of a node, without emitting them.
 type Formula = for<'n> fn(Symbols<'n>) -> Terms<'n>;
 
-/// What a node computes, in other operators.
+/// The definition of a node in other operators.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Define {
-    /// As a function emits it.
+    /// A function that emits it.
     Emitted(Emitted),
     /// A formula for each of its outputs.
     Formula(Formula),
@@ -36,52 +36,53 @@ impl Define {
     }
 }
 
-/// Where the derivative of an operator comes from.
+/// The source of an operator's derivative.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// It is zero everywhere.
+    /// The derivative is zero everywhere.
     Zero,
-    /// Formulas of cotangents that have the shape of the output; the driver emits those that are wanted, and sums
-    /// them back to the shape of the operand.
+    /// Formulas of cotangents in the shape of the output. The driver emits the required ones, and sums them to the
+    /// shape of the operand.
     Formula(Formula),
-    /// A rule with such cotangents that emits them itself.
+    /// A function that emits such cotangents.
     Elementwise(Emit),
-    /// A rule whose cotangents have the shape of the input, or broadcast to it.
+    /// A function whose cotangents have the shape of the input, or broadcast to it.
     Whole(Emit),
-    /// That of its definition in other operators.
+    /// The definition in other operators.
     Expand(Define),
-    /// As [`Kind::Whole`]; engines have use for the definition too.
+    /// A function like that of `Whole`; the definition is for engines only.
     Defined(Emit, Define),
-    /// It has none here, and why.
+    /// No derivative, with the reason.
     Refused(&'static str),
 }
 
-/// What a pushed sum is made from.
+/// The operand of a pushed sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// The sum of the output's cotangent, over that many elements a channel.
+    /// The sum of the output's cotangent, over that many elements of each channel.
     Sum(i64),
-    /// The whole cotangent of the output.
+    /// The full cotangent of the output.
     Full,
 }
 
-/// How a sum over space commutes with an operator.
+/// The commutation of an operator with the sum over space.
 #[derive(Debug)]
 pub(super) struct Push {
-    /// What the sum of input `usize`'s cotangent, over `i64` elements a channel, can be made from.
+    /// The operand from which the sum of input `usize`'s cotangent, over `i64` elements of each channel, is
+    /// computable.
     pub(super) when: fn(&Graph, &Call, usize, i64) -> Option<Pushed>,
-    /// Makes it: [N, C].
+    /// Emits the sum, [N, C].
     pub(super) emit: fn(&mut Builder<'_>, &Call, usize, i64) -> Result<ValueId>,
 }
 
-/// One row.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) op: &'static str,
     pub(super) opsets: RangeInclusive<i64>,
     pub(super) kind: Kind,
     pub(super) push: Option<Push>,
-    /// What its messages say of the forms that the rule refuses, with … for what differs.
+    /// The refused forms in the words of the rule's messages, with … for variable parts.
     pub(super) refuses: &'static [&'static str],
 }
 

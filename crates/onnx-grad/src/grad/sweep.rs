@@ -1,4 +1,4 @@
-//! The reverse sweep: from the cotangents of a node's outputs to those of its inputs, node by node.
+//! The reverse sweep: computes the cotangents of inputs from those of outputs, node by node.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use crate::{
     graph::{NodeId, ValueId},
 };
 
-/// The reverse sweep: cotangents that have come together so far.
+/// The state of the reverse sweep: the accumulated cotangents.
 pub(super) struct Sweep<'p> {
     pub(super) path: &'p Path,
     pub(super) parts: BTreeMap<(ValueId, Want), Vec<Cotangent>>,
@@ -25,12 +25,12 @@ pub(super) struct Sweep<'p> {
 }
 
 impl Sweep<'_> {
-    /// Adds a part to a cotangent.
+    /// Adds a contribution to a cotangent.
     pub(super) fn add(&mut self, to: (ValueId, Want), part: Cotangent) {
         self.parts.entry(to).or_default().push(part);
     }
 
-    /// The sum of what has come together; `None` where nothing has, which is a zero.
+    /// The sum of the contributions; `None`, a zero, if there are none.
     fn total(&mut self, b: &mut Builder<'_>, of: (ValueId, Want)) -> Result<Option<Cotangent>> {
         let Some(parts) = self.parts.get(&of).cloned() else { return Ok(None) };
         if let [one] = parts.as_slice() {
@@ -51,11 +51,11 @@ impl Sweep<'_> {
         Ok(sum)
     }
 
-    /// Goes back over a node of the path.
+    /// Processes one node of the path.
     pub(super) fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
         let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
         let label = b.graph().node(id).label().to_owned();
-        // What belongs to a definition is named after the node that it defines.
+        // Nodes of a definition take the name of the node that it defines.
         if self.path.from == 0 {
             b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
         }
@@ -72,7 +72,7 @@ impl Sweep<'_> {
             Some(Some(output)) => self.total(b, (*output, Want::SpatialSum))?,
             _ => None,
         };
-        // What each input is needed for, and what of that the rule itself has to give.
+        // The required forms for each input, and those that the rule itself must compute.
         let mut by_rule = vec![Need::default(); inputs.len()];
         for (index, input) in inputs.iter().enumerate() {
             let Some(input) = input.filter(|v| self.path.active.contains(v)) else { continue };
@@ -82,7 +82,7 @@ impl Sweep<'_> {
             let Some((push, pushed)) = self.path.push(b.graph(), id, index, count) else {
                 continue;
             };
-            // A sum may be asked of an output that has only the full cotangent, a seed.
+            // A pushed sum may start at a seed, which has only the full cotangent.
             let from = match pushed {
                 Pushed::Full => cotangents.get(&0).copied(),
                 Pushed::Sum(out_count) => match (out_sum, cotangents.get(&0), outputs.first()) {
@@ -108,7 +108,7 @@ impl Sweep<'_> {
         let results = match self.apply(b, &call, rule) {
             Ok(results) => results,
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Shape) => {
-                // Going on with zeros finds the other nodes that cannot be differentiated.
+                // Continues with zeros to find the other nodes that cannot be differentiated.
                 let text = describe(b.graph(), id, &error.to_string());
                 self.refused.push(Refused { node: label, text });
                 let zero = b.raw_zero()?;
@@ -170,7 +170,7 @@ impl Sweep<'_> {
         Ok(results)
     }
 
-    /// A gradient that was asked for, in its full shape.
+    /// A requested gradient, in its full shape.
     pub(super) fn finish(
         &mut self,
         b: &mut Builder<'_>,

@@ -9,15 +9,15 @@ use super::{
 };
 use crate::proto::NodeProto;
 
-/// The newest opset whose operators were read and tested.
+/// The newest opset that is supported and tested.
 pub const NEWEST_OPSET: i64 = 28;
-/// The oldest opset: the first whose arithmetic broadcasts.
+/// The oldest supported opset: the first with broadcasting arithmetic.
 pub const OLDEST_OPSET: i64 = 7;
 
 const OLDEST: i64 = OLDEST_OPSET;
 const NEWEST: i64 = NEWEST_OPSET;
 
-/// What the driver and the readers of attributes and lists say of any operator.
+/// The refused forms of any operator, from the driver and the readers of attributes and lists.
 pub const REFUSED_FORMS: &[&str] = &[
     "attribute … is …; supported: without it",
     "its … are computed when the model runs; supported: constants",
@@ -42,7 +42,7 @@ const WINDOW: &str = "it makes a window or a filter, which has no derivative";
 const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
 const WEIGHTS: &[&str] = &["its weights depend on what is differentiated; supported: constants"];
 
-/// Every operator of the standard, sorted. One that a rule emits has a derivative too, so that results can be
+/// Every operator of the standard, sorted. Each operator that a rule emits has a derivative, so that results can be
 /// differentiated again.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
@@ -252,7 +252,7 @@ const RULES: &[Rule] = &[
     zero("Xor", OLDEST..=NEWEST),
 ];
 
-/// The row for a node, or why there is none.
+/// The row for a node, or the reason why there is none.
 pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, String> {
     let op = node.op();
     if !node.op_domain().is_empty() {
@@ -275,38 +275,37 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
     }
 }
 
-/// Whether [`expand`](crate::expand) can write an operator of the standard in others.
+/// Whether [`expand`](crate::expand) has a definition for an operator of the standard.
 pub fn has_definition(op: &str) -> bool {
     RULES
         .iter()
         .any(|rule| rule.op == op && matches!(rule.kind, Kind::Expand(_) | Kind::Defined(..)))
 }
 
-/// What the table says of one operator, for lists and tests.
+/// One row of the table, for lists and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
     /// The operator.
     pub op: &'static str,
-    /// The opsets that the row is for, first and last.
+    /// The first and the last opset of the row.
     pub opsets: (i64, i64),
-    /// How its derivative is had.
+    /// The source of its derivative.
     pub gradient: Gradient,
-    /// What messages say of the forms that are refused, with … for what differs; [`REFUSED_FORMS`] are not
-    /// repeated.
+    /// The refused forms as in messages, with … for variable parts; [`REFUSED_FORMS`] are not repeated.
     pub refuses: &'static [&'static str],
 }
 
-/// How a derivative is had.
+/// The source of a derivative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gradient {
-    /// By a rule.
+    /// A gradient rule.
     Rule,
-    /// By way of the operator's definition in others.
+    /// The operator's definition in other operators.
     Definition,
-    /// It is known to be zero.
+    /// The derivative is known to be zero.
     Zero,
-    /// Not at all, and why.
+    /// None, with the reason.
     Refused(&'static str),
 }
 

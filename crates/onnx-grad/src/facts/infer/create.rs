@@ -1,4 +1,4 @@
-//! Constants, shapes as numbers, and operators that create values from numbers.
+//! Constant, Shape and other operators that create values from numbers.
 
 use super::call::{Call, Dims, product};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     proto::{elem_type, tensor_proto::DataType},
 };
 
-/// Constant, in all its forms: a tensor, one number, a list, text.
+/// Constant in all its forms: a tensor, one number, a list, text.
 pub(super) fn constant(call: &Call) -> Option<Vec<Fact>> {
     let [attribute] = call.node.attribute.as_slice() else { return None };
     let list = |elem, count, value| {
@@ -33,7 +33,7 @@ pub(super) fn constant(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![fact])
 }
 
-/// Shape, of all axes or, from opset 15 on, of those from `start` to `end`.
+/// Shape of all axes or, from opset 15, of those from `start` to `end`.
 pub(super) fn shape(call: &Call) -> Option<Vec<Fact>> {
     let dims = call.shape(0)?;
     let rank = i64::try_from(dims.len()).ok()?;
@@ -55,7 +55,7 @@ pub(super) fn size(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![Fact { elem: DataType::Int64, shape: Some(vec![]), value }])
 }
 
-/// ConstantOfShape: the one element of `value`, or a float 0, everywhere.
+/// ConstantOfShape: the single element of `value`, or a float 0, repeated.
 pub(super) fn constant_of_shape(call: &Call) -> Option<Vec<Fact>> {
     let fill = match call.node.attr("value") {
         Some(attribute) => Fact::of_tensor(attribute.t.as_ref()?),
@@ -75,7 +75,7 @@ pub(super) fn constant_of_shape(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![fact])
 }
 
-/// Range: ⌈(limit − start) / delta⌉ numbers, none if that is negative.
+/// Range: max(⌈(limit − start) / delta⌉, 0) numbers.
 pub(super) fn range(call: &Call) -> Option<Dims> {
     if let (Some([start]), Some([limit]), Some([delta])) =
         (call.dims(0), call.dims(1), call.dims(2))
@@ -107,12 +107,12 @@ fn range_len(start: Dim, limit: Dim, delta: i64) -> Option<Dim> {
     }
 }
 
-/// The shape that an attribute `shape` gives: RandomNormal and RandomUniform.
+/// RandomNormal and RandomUniform: the shape in the attribute `shape`.
 pub(super) fn shape_attribute(call: &Call) -> Option<Dims> {
     Some(call.node.attr_ints("shape")?.iter().copied().map(Dim::Fixed).collect())
 }
 
-/// The element type that an integer attribute names.
+/// The element type in an integer attribute.
 pub(super) fn named_elem(number: i64) -> DataType {
     elem_type(i32::try_from(number).ok())
 }

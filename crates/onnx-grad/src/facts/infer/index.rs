@@ -1,4 +1,4 @@
-//! Shapes of operators that pick by index, and of those that count.
+//! Shapes of operators that select by index, and of those that count.
 
 use super::call::{Call, Dims, normal_axis};
 use crate::{
@@ -6,20 +6,20 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// Gather: the axis is replaced by the axes of the indices.
+/// Gather: the axes of the indices replace the axis.
 pub(super) fn gather(call: &Call) -> Option<Dims> {
     let (dims, indices) = (call.shape(0)?, call.shape(1)?);
     let (before, after) = dims.split_at_checked(call.axis(0, dims.len())?)?;
     Some([before, indices, after.get(1..)?].concat())
 }
 
-/// GatherElements: the shape of the indices, which have the axes of the data.
+/// GatherElements: the shape of the indices, which have the rank of the data.
 pub(super) fn gather_elements(call: &Call) -> Option<Dims> {
     elementwise_indices(call)?;
     call.shape(1).map(<[Dim]>::to_vec)
 }
 
-/// ScatterElements: the shape of the data, which indices and updates have the axes of.
+/// ScatterElements: the shape of the data; indices and updates have its rank.
 pub(super) fn scatter_elements(call: &Call) -> Option<Dims> {
     elementwise_indices(call)?;
     let fits = call.shape(2)?.len() == call.shape(1)?.len();
@@ -32,7 +32,7 @@ fn elementwise_indices(call: &Call) -> Option<()> {
     (dims.len() == indices.len()).then_some(())
 }
 
-/// ScatterND: the shape of the data; an update for each row of the indices, of the axes that they leave.
+/// ScatterND: the shape of the data. Each row of the indices has an update with the remaining axes.
 pub(super) fn scatter_nd(call: &Call) -> Option<Dims> {
     let (dims, indices, updates) = (call.shape(0)?, call.shape(1)?, call.shape(2)?);
     let (depth, outer) = indices.split_last()?;
@@ -40,7 +40,7 @@ pub(super) fn scatter_nd(call: &Call) -> Option<Dims> {
     (updates.len() == outer.len() + rest.len()).then(|| dims.to_vec())
 }
 
-/// GatherND: the last axis of the indices counts the axes that they address.
+/// GatherND: the last axis of the indices has one entry for each indexed axis.
 pub(super) fn gather_nd(call: &Call) -> Option<Dims> {
     let (dims, indices) = (call.shape(0)?, call.shape(1)?);
     let (depth, outer) = indices.split_last()?;
@@ -50,7 +50,7 @@ pub(super) fn gather_nd(call: &Call) -> Option<Dims> {
     Some([outer, dims.get(inner..)?].concat())
 }
 
-/// TopK: values and indices; `k` is an attribute up to opset 9, an input after that.
+/// TopK: values and indices; `k` is an attribute up to opset 9, then an input.
 pub(super) fn top_k(call: &Call) -> Option<Vec<Fact>> {
     let mut dims = call.shape(0)?.to_vec();
     let axis = call.axis(-1, dims.len())?;
@@ -59,7 +59,7 @@ pub(super) fn top_k(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![Fact::new(call.elem(0), dims.clone()), Fact::new(DataType::Int64, dims)])
 }
 
-/// OneHot: a new axis of `depth`.
+/// OneHot: adds an axis of size `depth`.
 pub(super) fn one_hot(call: &Call) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let depth = match call.value(1)? {
@@ -70,14 +70,14 @@ pub(super) fn one_hot(call: &Call) -> Option<Dims> {
     Some(dims)
 }
 
-/// NonZero of numbers that are known: `[rank, count]`.
+/// NonZero of known numbers: `[rank, count]`.
 pub(super) fn non_zero(call: &Call) -> Option<Dims> {
     let count = match call.value(0)? {
-        // A multiple of the batch is never 0.
+        // A multiple of the batch size is never 0.
         Value::Ints(ints) => ints.iter().filter(|int| **int != Dim::Fixed(0)).count(),
         Value::Floats(floats) => floats.iter().filter(|float| **float != 0.0).count(),
     };
     let size = |count| i64::try_from(count).ok().map(Dim::Fixed);
-    // A scalar is treated as one axis.
+    // A scalar counts as one axis.
     Some(vec![size(call.input(0)?.rank()?.max(1))?, size(count)?])
 }

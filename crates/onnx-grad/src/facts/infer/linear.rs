@@ -14,17 +14,17 @@ pub(super) fn gemm(call: &Call) -> Option<Dims> {
     agree(inner_a, inner_b).then(|| vec![m, n])
 }
 
-/// Two sizes that must be equal may be, for some batch.
+/// Whether two sizes that must be equal can be, for some batch size.
 fn agree(a: Dim, b: Dim) -> bool {
     a == b || a.fixed().is_none() || b.fixed().is_none()
 }
 
-/// MatMul, as `numpy.matmul`: an operand of one axis is a row on the left, a column on the right.
+/// MatMul, like `numpy.matmul`: a vector is a row on the left and a column on the right.
 pub(super) fn matmul(call: &Call) -> Option<Dims> {
     matmul_dims(call.shape(0)?, call.shape(1)?)
 }
 
-/// QLinearMatMul, whose second matrix is its input 3.
+/// QLinearMatMul, whose second matrix is input 3.
 pub(super) fn qlinear_matmul(call: &Call) -> Option<Dims> {
     matmul_dims(call.shape(0)?, call.shape(3)?)
 }

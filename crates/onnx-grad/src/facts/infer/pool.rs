@@ -14,7 +14,7 @@ fn image(dims: &[Dim]) -> Option<(Dim, Dim, Vec<i64>)> {
     Some((*batch, *channels, spatial))
 }
 
-/// Puts batch, channels and spatial sizes together.
+/// Joins batch, channels and spatial sizes.
 fn assemble(
     batch: Dim,
     channels: Dim,
@@ -25,19 +25,19 @@ fn assemble(
     [Some(batch), Some(channels)].into_iter().chain(spatial).collect()
 }
 
-/// The kernel's spatial sizes: the attribute, or those of the weight.
+/// The spatial sizes of the kernel: the attribute, or those of the weight.
 fn kernel_of(call: &Call, weight: &[Dim], rank: usize) -> Option<Vec<i64>> {
     let (_, _, from_weight) = image(weight)?;
     let kernel = Window::kernel_of(call.node).unwrap_or(from_weight);
     (kernel.len() == rank).then_some(kernel)
 }
 
-/// Conv, and the operators whose weight is their second input.
+/// Conv and similar operators, whose weight is input 1.
 pub(super) fn conv(call: &Call) -> Option<Dims> {
     conv_with(call, 1)
 }
 
-/// QLinearConv, whose weight is its input 3.
+/// QLinearConv, whose weight is input 3.
 pub(super) fn qlinear_conv(call: &Call) -> Option<Dims> {
     conv_with(call, 3)
 }
@@ -49,7 +49,7 @@ fn conv_with(call: &Call, weight: usize) -> Option<Dims> {
     assemble(batch, *weight.first()?, &spatial, |k, size| window.windows(k, size))
 }
 
-/// ConvTranspose. With `output_shape` the pads follow from the sizes, not the other way round.
+/// ConvTranspose. With `output_shape`, the sizes determine the pads.
 pub(super) fn conv_transpose(call: &Call) -> Option<Dims> {
     let (batch, _, spatial) = image(call.shape(0)?)?;
     let weight = call.shape(1)?;
@@ -57,7 +57,7 @@ pub(super) fn conv_transpose(call: &Call) -> Option<Dims> {
     let rank = spatial.len();
     let window = Window::read(call.node, kernel_of(call, weight, rank)?).ok()?;
     if let Some(sizes) = call.node.attr_ints("output_shape") {
-        // Some exporters write batch and channels too.
+        // Some exporters include batch and channels.
         let sizes = sizes.get(sizes.len().checked_sub(rank)?..)?;
         return assemble(batch, channels, &spatial, |k, _| sizes.get(k).copied());
     }
@@ -84,7 +84,7 @@ pub(super) fn max_pool(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![Fact { elem: call.elem(0), shape, value: None }, indices])
 }
 
-/// MaxUnpool: its `output_shape`, or what the windows of a pool cover.
+/// MaxUnpool: `output_shape`, or the size that a pool with these windows covers.
 pub(super) fn max_unpool(call: &Call) -> Option<Dims> {
     if call.has(2) {
         return call.dims(2).map(<[Dim]>::to_vec);
@@ -94,7 +94,7 @@ pub(super) fn max_unpool(call: &Call) -> Option<Dims> {
     assemble(batch, channels, &spatial, |k, size| window.transposed(k, size, 0))
 }
 
-/// Global pools keep batch and channels.
+/// Global pools preserve batch and channels.
 pub(super) fn global_pool(call: &Call) -> Option<Dims> {
     let (kept, spatial) = call.shape(0)?.split_at_checked(2)?;
     let ones = std::iter::repeat_n(Dim::Fixed(1), spatial.len());

@@ -4,8 +4,7 @@ use super::call::{Call, Dims};
 use crate::facts::Dim;
 
 /// The axes that a `Reduce*` node reduces: an attribute up to opset 12 (ReduceSum) or 17 (the
-/// others), an input after that. Without axes it is all of them, or none with
-/// `noop_with_empty_axes`.
+/// others), then an input. Without axes it reduces all, or none with `noop_with_empty_axes`.
 pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
     let rank = call.shape(0)?.len();
     match call.axes(1, "axes", rank)? {
@@ -15,7 +14,7 @@ pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
     }
 }
 
-/// Whether a `Reduce*` node reduces all axes, however many there are.
+/// Whether a `Reduce*` node reduces all axes at any rank.
 fn reduces_all(call: &Call) -> bool {
     call.list(1, "axes").is_some_and(|axes| axes.is_none_or(|axes| axes.is_empty()))
         && call.int("noop_with_empty_axes", 0) == 0

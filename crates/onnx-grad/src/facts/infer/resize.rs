@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{facts::Dim, proto::tensor_proto::DataType};
 
-/// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18 on.
+/// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18.
 ///
-/// `keep_aspect_ratio_policy` takes the smallest or the largest of the scales that sizes give for all axes.
+/// `keep_aspect_ratio_policy` applies the smallest or the largest scale to all axes.
 pub(super) fn resize(call: &Call) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axes = match call.axes(usize::MAX, "axes", dims.len())? {
@@ -16,7 +16,7 @@ pub(super) fn resize(call: &Call) -> Option<Dims> {
         None => (0..dims.len()).collect(),
     };
     let scales = if call.opset < 11 { 1 } else { 2 };
-    // Opset 11 wrote an empty `scales` beside `sizes`.
+    // Opset 11 uses an empty `scales` together with `sizes`.
     let has_sizes = call.has(3) && call.shape(3) != Some(&[Dim::Fixed(0)]);
     if has_sizes && call.opset >= 11 {
         let sizes = call.dims(3)?;

@@ -1,4 +1,4 @@
-//! Shapes of the operators that are a kind of their own: Einsum, attention, recurrence, sampling.
+//! Shapes of other operators: Einsum, attention, recurrent networks, sampling.
 
 use super::{
     call::{Call, Dims},
@@ -9,7 +9,7 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// Einsum, with ellipses and with or without `->`.
+/// Einsum with or without ellipses and `->`.
 pub(super) fn einsum(call: &Call) -> Option<Dims> {
     let equation: String = call.text("equation").split_whitespace().collect();
     let (left, right) = match equation.split_once("->") {
@@ -42,7 +42,7 @@ pub(super) fn einsum(call: &Call) -> Option<Dims> {
         }
     }
     let Some(right) = right else {
-        // Without `->` the result has the labels that occur once, in alphabetical order.
+        // Without `->` the output has the labels that occur once, in alphabetical order.
         let once = labels.values().filter(|(_, uses)| *uses == 1).map(|(dim, _)| *dim);
         return Some(ellipsis.into_iter().chain(once).collect());
     };
@@ -54,8 +54,8 @@ pub(super) fn einsum(call: &Call) -> Option<Dims> {
     Some([named(before)?, ellipsis, named(after)?].concat())
 }
 
-/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or
-/// `[batch, time, heads · size]` with the numbers of heads as attributes.
+/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or `[batch,
+/// time, heads · size]` with head counts as attributes.
 pub(super) fn attention(call: &Call) -> Option<Dims> {
     match (call.shape(0)?, call.shape(2)?) {
         (&[batch, heads, time, _], &[_, _, _, size]) => Some(vec![batch, heads, time, size]),
@@ -68,7 +68,7 @@ pub(super) fn attention(call: &Call) -> Option<Dims> {
     }
 }
 
-/// LSTM, GRU and RNN: all states, the last state and, for LSTM, the last cell.
+/// LSTM, GRU and RNN: all states, the last state and, for LSTM, the last cell state.
 pub(super) fn recurrent(call: &Call) -> Option<Vec<Fact>> {
     let &[first, second, _] = call.shape(0)? else { return None };
     let hidden = Dim::Fixed(call.node.attr_int("hidden_size")?);
@@ -104,7 +104,7 @@ pub(super) fn roi_align(call: &Call) -> Option<Dims> {
     Some(vec![regions, channels, size("output_height"), size("output_width")])
 }
 
-/// Col2Im: blocks of `[batch, channels · block, count]` back to an image.
+/// Col2Im: blocks `[batch, channels · block, count]` to an image.
 pub(super) fn col2im(call: &Call) -> Option<Dims> {
     let &[batch, columns, _] = call.shape(0)? else { return None };
     let channels = columns.divided_by(super::call::product(call.dims(2)?)?)?;
@@ -133,12 +133,12 @@ pub(super) fn multinomial(call: &Call) -> Option<Dims> {
     Some(vec![*call.shape(0)?.first()?, Dim::Fixed(call.int("sample_size", 1))])
 }
 
-/// Operators whose sizes depend on numbers that are computed later.
+/// Operators whose output sizes depend on run-time numbers.
 pub(super) fn unknown(_: &Call) -> Option<Dims> {
     None
 }
 
-/// Unique: only the type of its outputs is known.
+/// Unique: only the output types are known.
 pub(super) fn unique(call: &Call) -> Option<Vec<Fact>> {
     let of = |elem| Fact { elem, ..Fact::default() };
     let indices = of(DataType::Int64);

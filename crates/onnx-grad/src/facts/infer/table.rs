@@ -1,4 +1,4 @@
-//! The table: what each operator gives.
+//! The inference rule of each operator.
 
 use super::{
     call::{Call, Dims},
@@ -28,28 +28,28 @@ use crate::{
     proto::tensor_proto::DataType::{self, Bool, Float, Int32, Int64, Undefined},
 };
 
-/// Where the element type of an output comes from.
+/// The source of an output's element type.
 #[derive(Clone, Copy)]
 pub(super) enum Elem {
-    /// An input.
+    /// The type of an input.
     Of(usize),
-    /// Always this one.
+    /// This type.
     Is(DataType),
-    /// An attribute; this one where it is absent.
+    /// The attribute, or this type if it is absent.
     Named(&'static str, DataType),
-    /// An attribute, or an input where it is absent or 0.
+    /// The attribute, or the type of an input if it is absent or 0.
     NamedOrOf(&'static str, usize),
     /// QuantizeLinear: `output_dtype`, the zero point, or uint8.
     Quantized,
 }
 
-/// What an operator gives.
+/// The inferred outputs of an operator.
 pub(super) enum Rule {
-    /// One output of that type and shape.
+    /// One output with that type and shape.
     One(Elem, fn(&Call) -> Option<Dims>),
-    /// The same, and its numbers where it is small enough to keep them.
+    /// Like `One`, with the numbers if the output is small enough.
     Folded(Elem, fn(&Call) -> Option<Dims>, fn(&Call, &Fact) -> Option<Value>),
-    /// All outputs; the type is that of the first where the rule knows nothing.
+    /// All outputs. If the function returns `None`, the first output gets the type.
     All(Elem, fn(&Call) -> Option<Vec<Fact>>),
 }
 use Elem::{Is, Named, NamedOrOf, Of, Quantized};

@@ -1,7 +1,7 @@
 //! Arithmetic, comparisons and logic on small values.
 //!
-//! Integers may be multiples of the batch; where a result is neither a number nor such a multiple
-//! for every batch of at least 1, the whole value is unknown.
+//! Integers can be multiples of the batch size. The whole value is unknown if an element is neither
+//! a number nor such a multiple for every batch size of at least 1.
 
 use std::cmp::Ordering;
 
@@ -33,7 +33,7 @@ fn unary(
     })
 }
 
-/// Two operands, or more for the operators that take a list.
+/// Folds two operands, or more for variadic operators.
 fn nary(
     call: &Call,
     out: &Fact,
@@ -67,7 +67,7 @@ pub(in super::super) fn mul(call: &Call, out: &Fact) -> Option<Value> {
     nary(call, out, Dim::times, |a, b| a * b)
 }
 
-/// Div: integers truncate towards zero.
+/// Div: integers truncate toward zero.
 pub(in super::super) fn div(call: &Call, out: &Fact) -> Option<Value> {
     let ints = |a, b| match (a, b) {
         (Fixed(a), Fixed(b)) => i64::checked_div(a, b).map(Fixed),
@@ -76,7 +76,7 @@ pub(in super::super) fn div(call: &Call, out: &Fact) -> Option<Value> {
     nary(call, out, ints, |a, b| a / b)
 }
 
-/// Mod: the sign follows the divisor, or the dividend with `fmod`.
+/// Mod: the result has the sign of the divisor, or of the dividend with `fmod`.
 pub(in super::super) fn modulo(call: &Call, out: &Fact) -> Option<Value> {
     let fmod = call.int("fmod", 0) != 0;
     let ints = |a: Dim, b: Dim| {
@@ -88,7 +88,7 @@ pub(in super::super) fn modulo(call: &Call, out: &Fact) -> Option<Value> {
     nary(call, out, ints, |a, b| a % b)
 }
 
-/// Pow: the result has the type of the base, whatever the exponent's is (opset 12).
+/// Pow: the result has the type of the base; the exponent can have another type (opset 12).
 pub(in super::super) fn pow(call: &Call, out: &Fact) -> Option<Value> {
     let floats = |value: Value| match value {
         Value::Floats(floats) => Some(floats),
@@ -115,7 +115,7 @@ pub(in super::super) fn pow(call: &Call, out: &Fact) -> Option<Value> {
     }
 }
 
-/// The operand that wins, if it does for every batch.
+/// The selected operand, if it is the same for every batch size.
 fn extreme(a: Dim, b: Dim, wanted: Ordering) -> Option<Dim> {
     match (a, b) {
         // k·N ≥ k.
@@ -136,7 +136,7 @@ pub(in super::super) fn min(call: &Call, out: &Fact) -> Option<Value> {
     nary(call, out, |a, b| extreme(a, b, Ordering::Less), f64::min)
 }
 
-/// Clip: the bounds are attributes up to opset 10, then inputs; each may be absent.
+/// Clip: bounds are attributes up to opset 10, then inputs; each is optional.
 pub(in super::super) fn clip(call: &Call, _: &Fact) -> Option<Value> {
     let bound = |input: usize, name: &str| -> Option<Option<Value>> {
         if call.has(input) {
@@ -269,7 +269,7 @@ pub(in super::super) fn floor(call: &Call, _: &Fact) -> Option<Value> {
     unary(call, Some, f64::floor)
 }
 
-/// Round: halves go to the even number.
+/// Round: ties go to the even number.
 pub(in super::super) fn round(call: &Call, _: &Fact) -> Option<Value> {
     unary(call, Some, f64::round_ties_even)
 }

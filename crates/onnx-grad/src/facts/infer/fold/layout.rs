@@ -44,13 +44,13 @@ pub(in super::super) fn slice(call: &Call, _: &Fact) -> Option<Value> {
     for (axis, cut) in view.axes.iter_mut().zip(cuts(call)?) {
         view.offset = view.offset.checked_add(cut.start.checked_mul(axis.1)?)?;
         let len = usize::try_from(cut.len.fixed()?).ok()?;
-        // The stride of one element is of no use, and a step may be as large as it likes.
+        // The stride of a single element is not used, and its step can have any size.
         *axis = (len, if len > 1 { axis.1.checked_mul(cut.step)? } else { 0 });
     }
     view.read(call.value(0)?)
 }
 
-/// Split: the shapes, and the numbers where the whole is known.
+/// Split: the shapes, and the numbers if those of the input are known.
 pub(in super::super) fn split(call: &Call) -> Option<Vec<Fact>> {
     let mut parts = split_shapes(call)?;
     let Some(value) = call.value(0) else { return Some(parts) };
@@ -75,7 +75,7 @@ pub(in super::super) fn concat(call: &Call, out: &Fact) -> Option<Value> {
     let axis = call.axis(1, out.rank()?)?;
     let mut ints = Vec::new();
     let mut floats = Vec::new();
-    // Blocks of one input are those of its axes from `axis` on.
+    // The blocks of one input cover its axes from `axis` on.
     let outer: usize = sizes(out)?.get(..axis)?.iter().product();
     for block in 0..outer {
         for k in 0..call.arity() {
@@ -106,7 +106,7 @@ pub(in super::super) fn gather(call: &Call, _: &Fact) -> Option<Value> {
     pick(call.value(0)?, &places)
 }
 
-/// NonZero: for each axis the coordinates of all that is not 0.
+/// NonZero: for each axis the coordinates of the nonzero elements.
 pub(in super::super) fn non_zero(call: &Call, _: &Fact) -> Option<Value> {
     let set: Vec<bool> = match call.value(0)? {
         Value::Ints(ints) => ints.iter().map(|int| *int != Fixed(0)).collect(),
@@ -143,7 +143,7 @@ pub(in super::super) fn range(call: &Call, out: &Fact) -> Option<Value> {
     })
 }
 
-/// ScatterND without reduction: each row of the indices places one slice of the updates.
+/// ScatterND without reduction: each row of the indices sets one slice from the updates.
 pub(in super::super) fn scatter_nd(call: &Call, _: &Fact) -> Option<Value> {
     if !matches!(call.text("reduction"), "" | "none") {
         return None;
@@ -175,7 +175,7 @@ pub(in super::super) fn scatter_nd(call: &Call, _: &Fact) -> Option<Value> {
     Some(value)
 }
 
-/// CumSum along an axis that is an input; `exclusive` leaves the element itself out.
+/// CumSum along the axis in input 1; `exclusive` omits the element itself.
 pub(in super::super) fn cum_sum(call: &Call, out: &Fact) -> Option<Value> {
     let view = View::whole(&sizes(out)?)?;
     let axis = normal_axis(call.scalar(1)?, view.axes.len())?;
@@ -215,7 +215,7 @@ pub(in super::super) fn cum_sum(call: &Call, out: &Fact) -> Option<Value> {
     Some(value)
 }
 
-/// Trilu: what is above (or below) the k-th diagonal stays, the rest is 0.
+/// Trilu: keeps the elements above (or below) the k-th diagonal; the others are 0.
 pub(in super::super) fn trilu(call: &Call, out: &Fact) -> Option<Value> {
     let &[.., rows, columns] = sizes(out)?.as_slice() else { return None };
     let k = if call.has(1) { call.scalar(1)? } else { 0 };
@@ -240,7 +240,7 @@ pub(in super::super) fn trilu(call: &Call, out: &Fact) -> Option<Value> {
     })
 }
 
-/// A reduction: every element is combined with what is at its place in the output.
+/// A reduction: combines every element with its element of the output.
 fn reduce(
     call: &Call,
     out: &Fact,
@@ -265,7 +265,7 @@ fn reduce(
     }
     let from = sizes(call.input(0)?)?;
     let axes = reduced_axes(call)?;
-    // The strides of the output with the reduced axes kept as 1.
+    // Strides of the output, with the reduced axes at size 1.
     let kept: Vec<usize> = from
         .iter()
         .enumerate()
