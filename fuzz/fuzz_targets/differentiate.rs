@@ -7,7 +7,7 @@
 use gradcam_fuzz::mutate;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use onnx_grad::{
-    DeclaredDim, Dim, Graph, Input, Model, Sizes, Want, builder::Builder, differentiate,
+    DeclaredDim, Dim, GradientForm, Graph, Input, Model, Sizes, builder::Builder, differentiate,
     graph::ValueId, inputs, proto::NodeProto, prune, verify, verify_graph,
 };
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         let middle = middle.and_then(|id| *graph.node_outputs(id).first()?);
         let wanted = graph.inputs().iter().copied().take(2).chain(middle);
         for value in wanted.collect::<Vec<_>>() {
-            for want in [Want::Full, Want::SpatialSum] {
+            for want in [GradientForm::Full, GradientForm::SpatialSum] {
                 check(&graph, value, want, sound);
             }
         }
@@ -44,7 +44,7 @@ fn bound(model: &Model, batch: Dim) -> Sizes {
     inputs(model).into_iter().map(bind).collect()
 }
 
-fn check(graph: &Graph, value: ValueId, want: Want, sound: bool) {
+fn check(graph: &Graph, value: ValueId, want: GradientForm, sound: bool) {
     let mut graph = graph.clone();
     let Some(&target) = graph.outputs().first() else { return };
     let before: Vec<NodeProto> = graph.nodes().map(|(_, node)| node.clone()).collect();
@@ -59,7 +59,7 @@ fn check(graph: &Graph, value: ValueId, want: Want, sound: bool) {
     let Ok(gradients) = made else { return };
     verify_graph(&graph).expect("the tables of a graph are those of its nodes");
     let gradient = gradients[0];
-    if want == Want::Full {
+    if want == GradientForm::Full {
         let (of, is) = (&graph.fact(value).shape, &graph.fact(gradient).shape);
         assert_eq!(of, is, "the gradient of \"{}\"", graph.name(value));
     }

@@ -13,9 +13,9 @@ use crate::{
     tidy, tools,
 };
 
-type Step = (&'static str, fn() -> Result<()>);
+type CheckStep = (&'static str, fn() -> Result<()>);
 
-const STEPS: &[Step] = &[
+const STEPS: &[CheckStep] = &[
     ("format", || run(&mut cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::check),
     ("tools", tools::install),

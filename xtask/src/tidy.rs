@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::circles;
+use crate::cycles;
 
 const MAX_LINES: usize = 600;
 const MAX_BYTES: u64 = 1_000_000;
@@ -52,7 +52,7 @@ pub(crate) fn check() -> Result<()> {
             Err(error) => faults.push(format!("{name}: {error}")),
         }
     }
-    faults.extend(circles::faults(&sources));
+    faults.extend(cycles::faults(&sources));
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
         return Ok(());

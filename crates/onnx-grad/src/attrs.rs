@@ -43,12 +43,12 @@ pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
 /// Reads the attributes of a node and records which ones were read. The node is unsupported if a
 /// rule leaves an attribute unread.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct AttributeReader {
     attributes: Vec<AttributeProto>,
     read: RefCell<HashSet<String>>,
 }
 
-impl Reader {
+impl AttributeReader {
     pub(crate) fn new(node: &NodeProto) -> Self {
         Self { attributes: node.attribute.clone(), read: RefCell::default() }
     }

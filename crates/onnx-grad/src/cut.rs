@@ -7,7 +7,7 @@ use crate::{
     graph::{Graph, NodeId, Origin, Sizes, ValueId},
     model::Model,
     proto::tensor_proto::DataType,
-    prune::Part,
+    prune::GraphPart,
 };
 
 /// Extracts the part of a model that computes `outputs` from `inputs`. Both can be any values of
@@ -58,7 +58,7 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
     }
     let given: HashSet<ValueId> = inputs.iter().copied().collect();
     for &output in outputs {
-        let part = Part::find(graph, &[output], &|value| given.contains(&value));
+        let part = GraphPart::find(graph, &[output], &|value| given.contains(&value));
         let missing: Vec<String> = graph
             .inputs()
             .iter()
@@ -77,7 +77,7 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
             return Err(Error::new(ErrorKind::NotConnected, message));
         }
     }
-    Part::find(graph, outputs, &|value| given.contains(&value)).model(graph, inputs, outputs)
+    GraphPart::find(graph, outputs, &|value| given.contains(&value)).model(graph, inputs, outputs)
 }
 
 /// The interface of a cut after a node in topological order: every value that exists at that point
@@ -94,7 +94,7 @@ pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<Val
     };
     let varying = varying(graph);
     let lives = |value| exists(value) && (varying.contains(&value) || outputs.contains(&value));
-    let part = Part::find(graph, outputs, &lives);
+    let part = GraphPart::find(graph, outputs, &lives);
     let mut live: Vec<ValueId> = part.needed.into_iter().filter(|&value| lives(value)).collect();
     live.sort_unstable();
     live
@@ -103,7 +103,7 @@ pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<Val
 /// The values that depend on an input, except those that are known statically, such as shapes of
 /// fixed sizes.
 pub fn varying(graph: &Graph) -> HashSet<ValueId> {
-    graph.downstream(graph.inputs().iter().copied(), |value| !Part::is_known(graph, value))
+    graph.downstream(graph.inputs().iter().copied(), |value| !GraphPart::is_known(graph, value))
 }
 
 #[cfg(test)]

@@ -111,14 +111,14 @@ impl fmt::Display for Dim {
 
 /// The numbers of a small constant or of a value computed from shapes. Booleans are 0 and 1.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum ConstantValue {
     /// Integers and booleans; they can contain the batch size.
     Ints(Vec<Dim>),
     /// Floats.
     Floats(Vec<f64>),
 }
 
-impl Value {
+impl ConstantValue {
     /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
@@ -148,7 +148,7 @@ pub struct Fact {
     /// The shape, if known.
     pub shape: Option<Vec<Dim>>,
     /// The numbers in row-major order, if they are known and few.
-    pub value: Option<Value>,
+    pub value: Option<ConstantValue>,
 }
 
 impl Default for Fact {
@@ -187,16 +187,16 @@ impl Fact {
     /// The integers, if they are known and do not contain the batch size.
     pub fn ints(&self) -> Option<Vec<i64>> {
         match self.value.as_ref()? {
-            Value::Ints(dims) => dims.iter().map(|dim| dim.fixed()).collect(),
-            Value::Floats(_) => None,
+            ConstantValue::Ints(dims) => dims.iter().map(|dim| dim.fixed()).collect(),
+            ConstantValue::Floats(_) => None,
         }
     }
 
     /// The floats, if known.
     pub fn floats(&self) -> Option<&[f64]> {
         match self.value.as_ref()? {
-            Value::Floats(floats) => Some(floats),
-            Value::Ints(_) => None,
+            ConstantValue::Floats(floats) => Some(floats),
+            ConstantValue::Ints(_) => None,
         }
     }
 }

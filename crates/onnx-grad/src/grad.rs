@@ -23,7 +23,7 @@ mod norm;
 mod overrides;
 mod path;
 mod pool;
-mod quantise;
+mod quantize;
 mod reduce;
 mod resize;
 mod rule;
@@ -36,12 +36,12 @@ use std::collections::BTreeMap;
 
 use broadcast::spatial_sum;
 pub(crate) use broadcast::{at_rank, spatial_count, unbroadcast};
-pub(crate) use call::{Call, Cotangent, Cotangents, Symbols, Terms, none, one};
+pub(crate) use call::{Cotangent, Cotangents, RuleCall, Symbols, Terms, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 use path::{Path, refusal};
 pub use resize::{Resampling, resampling};
-use rule::{Push, Pushed};
+use rule::{Push, PushOperand};
 use sweep::Sweep;
 pub use table::{
     Gradient, NEWEST_OPSET, OLDEST_OPSET, REFUSED_FORMS, RuleInfo, has_definition, rules,
@@ -57,7 +57,7 @@ use crate::{
 
 /// The required form of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Want {
+pub enum GradientForm {
     /// The gradient, in the shape of its value.
     Full,
     /// Its sum over all axes after the first two: [N, C] for a value [N, C, …].
@@ -114,7 +114,7 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         Some(seed) => seed,
         None => b.scalar(target, 1.0)?,
     };
-    let wanted: Vec<_> = wrt.iter().map(|&value| (value, Want::Full)).collect();
+    let wanted: Vec<_> = wrt.iter().map(|&value| (value, GradientForm::Full)).collect();
     let gradients = differentiate(&mut b, &[(target, seed)], &wanted, options.overrides)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
         let mut name = format!("{}.grad", graph.name(value));
@@ -140,7 +140,7 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
 pub fn differentiate(
     b: &mut Builder<'_>,
     seeds: &[(ValueId, ValueId)],
-    wrt: &[(ValueId, Want)],
+    wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
     let gradients = propagate(b, 0, seeds, wrt, overrides)?;
@@ -153,7 +153,7 @@ fn propagate(
     b: &mut Builder<'_>,
     from: usize,
     seeds: &[(ValueId, ValueId)],
-    wrt: &[(ValueId, Want)],
+    wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
     let path = Path::find(b.graph(), from, seeds, wrt, overrides)?;
@@ -163,11 +163,11 @@ fn propagate(
         // Other contributions to the seeded value exist only in the required forms, so add the seed in these forms.
         let need = needs.get(&value).copied().unwrap_or_default();
         if need.full || need.sum.is_none() {
-            sweep.add((value, Want::Full), Cotangent::Dense(seed));
+            sweep.add((value, GradientForm::Full), Cotangent::Dense(seed));
         }
         if let Some(count) = need.sum {
             let sum = spatial_sum(b, value, seed, count)?;
-            sweep.add((value, Want::SpatialSum), Cotangent::Dense(sum));
+            sweep.add((value, GradientForm::SpatialSum), Cotangent::Dense(sum));
         }
     }
     for &node in path.nodes.iter().rev() {

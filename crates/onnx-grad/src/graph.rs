@@ -13,7 +13,7 @@ use declared::{complete, initializer_fact, input_fact};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{self, Dim, Fact},
-    inline::Names,
+    inline::NameTable,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
@@ -148,7 +148,7 @@ impl Graph {
                 graph.push_declared(node, &declared)?;
                 continue;
             };
-            let names = names.get_or_insert_with(|| Names::of(graph.model.graph()));
+            let names = names.get_or_insert_with(|| NameTable::of(graph.model.graph()));
             let branch = names.branch(&mut node, taken)?;
             for tensor in branch.initializers {
                 graph.push_initializer(tensor)?;

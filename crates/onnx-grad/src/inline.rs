@@ -1,5 +1,5 @@
 //! Inlines a model before the graph is built. Replaces calls of local functions, and the operators from ONNX
-//! Runtime's optimizer and quantizer, by their bodies; replaces `Constant` nodes by initializers. [`Names::branch`]
+//! Runtime's optimizer and quantizer, by their bodies; replaces `Constant` nodes by initializers. [`NameTable::branch`]
 //! replaces an `If` with a known condition by its branch, while the graph is built.
 //!
 //! Values of a body keep their names if these are unique; otherwise they become `<name of the call>/<name in the
@@ -9,14 +9,14 @@
 mod body;
 mod constant;
 mod contrib;
-mod quantised;
+mod quantized;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-pub(crate) use body::{Body, Names};
+pub(crate) use body::{Body, NameTable};
 pub use contrib::MICROSOFT;
 use writer::Constants;
 
@@ -58,8 +58,8 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     if calls {
         let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph, &constants);
         inliner.graph(graph)?;
-        if model.graph().node.iter().any(quantised::is_quantised) {
-            quantised::share(&mut graph.node, &outputs, &mut inliner.names);
+        if model.graph().node.iter().any(quantized::is_quantized) {
+            quantized::share(&mut graph.node, &outputs, &mut inliner.names);
         }
         let Inliner { functions, imports, .. } = inliner;
         let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
@@ -125,13 +125,13 @@ fn count_nodes(nodes: &[NodeProto]) -> usize {
 }
 
 /// Domain, name and overload of a function.
-type Key<'a> = (&'a str, &'a str, &'a str);
+type FunctionKey<'a> = (&'a str, &'a str, &'a str);
 
 struct Inliner<'m> {
-    functions: HashMap<Key<'m>, &'m FunctionProto>,
+    functions: HashMap<FunctionKey<'m>, &'m FunctionProto>,
     constants: &'m Constants<'m>,
     opset: i64,
-    names: Names,
+    names: NameTable,
     imports: Vec<OperatorSetIdProto>,
     /// The functions that are being inlined, outermost first.
     active: Vec<String>,
@@ -148,7 +148,7 @@ impl<'m> Inliner<'m> {
         graph: &GraphProto,
         constants: &'m Constants<'m>,
     ) -> Self {
-        let key = |f: &'m FunctionProto| -> Key<'m> {
+        let key = |f: &'m FunctionProto| -> FunctionKey<'m> {
             let text = |text: &'m Option<String>| text.as_deref().unwrap_or_default();
             (normal(f.domain.as_deref()), text(&f.name), text(&f.overload))
         };
@@ -156,7 +156,7 @@ impl<'m> Inliner<'m> {
             functions: functions.iter().map(|f| (key(f), f)).collect(),
             constants,
             opset,
-            names: Names::of(graph),
+            names: NameTable::of(graph),
             imports: imports.to_vec(),
             active: Vec::new(),
             depth: 0,

@@ -66,7 +66,7 @@ impl Model {
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut outside = Outside { folder: Some(folder), ..Outside::default() };
+        let mut outside = ExternalTensors { folder: Some(folder), ..ExternalTensors::default() };
         outside.ranges = skipped
             .into_iter()
             .map(|(at, (placeholder, offset, len))| {
@@ -101,12 +101,12 @@ impl Model {
             let message = format!("the bytes are not an ONNX model, or they are cut short ({e})");
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
-        Self::assemble(proto, Outside::default(), "the model", None)
+        Self::assemble(proto, ExternalTensors::default(), "the model", None)
     }
 
     fn assemble(
         mut proto: ModelProto,
-        mut outside: Outside<'_>,
+        mut outside: ExternalTensors<'_>,
         shown: &str,
         path: Option<PathBuf>,
     ) -> Result<Self> {
@@ -118,8 +118,8 @@ impl Model {
             bail!(InvalidModel, "{shown} does not say which opset it uses");
         }
         visit(&mut proto, &mut |part| match part {
-            Part::Tensor(tensor) => outside.take(tensor),
-            Part::Text(text) => outside.restore(text),
+            MessagePart::Tensor(tensor) => outside.take(tensor),
+            MessagePart::Text(text) => outside.restore(text),
         })?;
         // The last occurrence of a repeated field counts; the message has dropped the others.
         if outside.ranges.values().any(|range| !range.placeholder.is_unique()) {
@@ -198,7 +198,7 @@ impl Model {
         }
         let mut proto = self.proto.clone();
         visit(&mut proto, &mut |part| {
-            if let Part::Tensor(tensor) = part
+            if let MessagePart::Tensor(tensor) = part
                 && let Some(weight) = self.weight_of(tensor)
             {
                 tensor.raw_data = Some(weight.read()?.into());
@@ -235,7 +235,7 @@ impl Model {
         let mut used = Vec::new();
         let mut offset = 0;
         visit(&mut proto, &mut |part| {
-            if let Part::Tensor(tensor) = part
+            if let MessagePart::Tensor(tensor) = part
                 && let Some(weight) = self.weight_of(tensor)
             {
                 tensor.external_data = external_entries(&name, offset, weight.len());
@@ -289,14 +289,14 @@ struct Range {
 
 /// Moves large tensors out of the message, and resolves tensors that are already external.
 #[derive(Default)]
-struct Outside<'a> {
+struct ExternalTensors<'a> {
     folder: Option<&'a Path>,
     ranges: HashMap<*const u8, Range>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
 }
 
-impl Outside<'_> {
+impl ExternalTensors<'_> {
     fn take(&mut self, tensor: &mut TensorProto) -> Result<()> {
         let expected = crate::tensor::byte_len(tensor)?;
         let found = if tensor.is_external() {
@@ -414,12 +414,12 @@ impl Outside<'_> {
 }
 
 /// A tensor or a text of the message, which may be in the file only.
-enum Part<'m> {
+enum MessagePart<'m> {
     Tensor(&'m mut TensorProto),
     Text(&'m mut Bytes),
 }
 
-type Visit<'v> = dyn FnMut(Part<'_>) -> Result<()> + 'v;
+type Visit<'v> = dyn FnMut(MessagePart<'_>) -> Result<()> + 'v;
 
 /// Calls `each` for every tensor and text of the message: initializers, attributes, subgraphs,
 /// functions, training information.
@@ -451,7 +451,7 @@ fn visit_nodes(nodes: &mut [NodeProto], each: &mut Visit<'_>) -> Result<()> {
 fn visit_attributes(attributes: &mut [AttributeProto], each: &mut Visit<'_>) -> Result<()> {
     for attribute in attributes {
         for text in attribute.s.iter_mut().chain(&mut attribute.strings) {
-            each(Part::Text(text))?;
+            each(MessagePart::Text(text))?;
         }
         for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors) {
             visit_tensor(tensor, each)?;
@@ -472,7 +472,7 @@ fn visit_sparse(sparse: &mut SparseTensorProto, each: &mut Visit<'_>) -> Result<
 
 fn visit_tensor(tensor: &mut TensorProto, each: &mut Visit<'_>) -> Result<()> {
     for text in &mut tensor.string_data {
-        each(Part::Text(text))?;
+        each(MessagePart::Text(text))?;
     }
-    each(Part::Tensor(tensor))
+    each(MessagePart::Tensor(tensor))
 }

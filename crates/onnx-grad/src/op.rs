@@ -5,7 +5,7 @@
 mod table;
 
 use crate::proto::NodeProto;
-use table::{MICROSOFT, Row, STANDARD};
+use table::{MICROSOFT, STANDARD, TraitsRow};
 
 /// The effect of an operator on the elements of its first input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ impl Traits {
 /// assert!(op::traits(&node).moves());
 /// ```
 pub fn traits(node: &NodeProto) -> &'static Traits {
-    let rows: &[Row] = match node.op_domain() {
+    let rows: &[TraitsRow] = match node.op_domain() {
         "" => STANDARD,
         "com.microsoft" => MICROSOFT,
         _ => &[],

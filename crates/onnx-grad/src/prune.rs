@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::{
     error::Result,
-    facts::{Fact, Value},
+    facts::{ConstantValue, Fact},
     graph::{Graph, NodeId, Origin, ValueId, declare},
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
@@ -17,20 +17,20 @@ use crate::{
 /// # Errors
 /// In debug builds, `InvalidModel` if the result breaks the standard.
 pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
-    let part = Part::find(graph, outputs, &|_| false);
+    let part = GraphPart::find(graph, outputs, &|_| false);
     let inputs = graph.inputs().iter().copied().filter(|id| part.needed.contains(id));
     part.model(graph, &inputs.collect::<Vec<_>>(), outputs)
 }
 
 /// The values from which outputs are computed.
-pub(crate) struct Part {
+pub(crate) struct GraphPart {
     /// The outputs and everything from which they are computed.
     pub(crate) needed: HashSet<ValueId>,
     /// Those of the values that become constants, so their sources are not needed.
     pub(crate) folded: HashSet<ValueId>,
 }
 
-impl Part {
+impl GraphPart {
     /// Walks back from the outputs to the inputs, or to values for which `stop` is true.
     pub(crate) fn find(graph: &Graph, outputs: &[ValueId], stop: &dyn Fn(ValueId) -> bool) -> Self {
         let folds = |value: ValueId| {
@@ -144,7 +144,7 @@ fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
     let value = fact.value.as_ref()?;
     let dims = fact.sizes()?;
     let raw: Vec<u8> = match (value, fact.elem) {
-        (Value::Ints(_), elem) => {
+        (ConstantValue::Ints(_), elem) => {
             let ints = fact.ints()?;
             match elem {
                 DataType::Int64 => ints.iter().flat_map(|n| n.to_le_bytes()).collect(),
@@ -158,13 +158,13 @@ fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
             }
         }
         #[expect(clippy::cast_possible_truncation, reason = "the value is a float32")]
-        (Value::Floats(floats), DataType::Float) => {
+        (ConstantValue::Floats(floats), DataType::Float) => {
             floats.iter().flat_map(|&n| (n as f32).to_le_bytes()).collect()
         }
-        (Value::Floats(floats), DataType::Double) => {
+        (ConstantValue::Floats(floats), DataType::Double) => {
             floats.iter().flat_map(|n| n.to_le_bytes()).collect()
         }
-        (Value::Floats(_), _) => return None,
+        (ConstantValue::Floats(_), _) => return None,
     };
     Some(TensorProto {
         name: Some(name.to_owned()),

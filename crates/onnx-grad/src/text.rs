@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    facts::{self, DeclaredDim, Fact, Value},
+    facts::{self, ConstantValue, DeclaredDim, Fact},
     graph::{Graph, Origin, ValueId, declare},
     inline::normal,
     model::Model,
@@ -178,15 +178,15 @@ fn tensor_text(tensor: &TensorProto) -> String {
         return shown;
     }
     let values = match &fact.value {
-        Some(Value::Ints(ints)) if elem == DataType::Bool => {
+        Some(ConstantValue::Ints(ints)) if elem == DataType::Bool => {
             join(ints.iter().map(|n| (n.fixed() != Some(0)).to_string()))
         }
-        Some(Value::Ints(ints)) => join(ints.iter().map(ToString::to_string)),
+        Some(ConstantValue::Ints(ints)) => join(ints.iter().map(ToString::to_string)),
         #[expect(clippy::cast_possible_truncation, reason = "the numbers are float32 or shorter")]
-        Some(Value::Floats(floats)) if elem != DataType::Double => {
+        Some(ConstantValue::Floats(floats)) if elem != DataType::Double => {
             join(floats.iter().map(|&n| format!("{:?}", n as f32)))
         }
-        Some(Value::Floats(floats)) => join(floats.iter().map(|n| format!("{n:?}"))),
+        Some(ConstantValue::Floats(floats)) => join(floats.iter().map(|n| format!("{n:?}"))),
         None if elem == DataType::String => {
             join(tensor.string_data.iter().map(|s| format!("{:?}", text(s))))
         }

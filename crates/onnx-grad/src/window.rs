@@ -18,7 +18,7 @@ const LARGEST: i64 = (1 << 31) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// Explicit pads.
-    Given,
+    Explicit,
     /// Computed from the size, with an odd pad at the end.
     SameUpper,
     /// Computed from the size, with an odd pad at the beginning.
@@ -97,8 +97,8 @@ impl Window {
             return Err(WindowError::NotPositive);
         }
         let (padding, explicit) = match node.attr_str("auto_pad").unwrap_or_default() {
-            "" | "NOTSET" => (Padding::Given, true),
-            "VALID" => (Padding::Given, false),
+            "" | "NOTSET" => (Padding::Explicit, true),
+            "VALID" => (Padding::Explicit, false),
             "SAME_UPPER" => (Padding::SameUpper, false),
             "SAME_LOWER" => (Padding::SameLower, false),
             other => return Err(WindowError::AutoPad(other.to_owned())),
@@ -127,7 +127,7 @@ impl Window {
 
     /// The pads before and after an axis of that size; `None` on 64-bit overflow.
     pub fn pads(&self, axis: usize, size: i64) -> Option<(i64, i64)> {
-        if self.padding == Padding::Given {
+        if self.padding == Padding::Explicit {
             return Some((self.begins[axis], self.ends[axis]));
         }
         let last = self.windows(axis, size)?.checked_sub(1)?.checked_mul(self.strides[axis])?;
@@ -140,8 +140,8 @@ impl Window {
         let pads = sizes.iter().enumerate().map(|(axis, size)| self.pads(axis, *size));
         let (begins, ends) = pads.collect::<Option<Vec<_>>>()?.into_iter().unzip();
         // With SAME there are already ⌈H / stride⌉ windows.
-        let ceil = self.ceil && self.padding == Padding::Given;
-        Some(Self { begins, ends, padding: Padding::Given, ceil, ..self.clone() })
+        let ceil = self.ceil && self.padding == Padding::Explicit;
+        Some(Self { begins, ends, padding: Padding::Explicit, ceil, ..self.clone() })
     }
 
     /// The number of windows along an axis of that size; `None` if there is none.
@@ -150,7 +150,7 @@ impl Window {
     /// PyTorch.
     pub fn windows(&self, axis: usize, size: i64) -> Option<i64> {
         let stride = self.strides[axis];
-        if self.padding != Padding::Given {
+        if self.padding != Padding::Explicit {
             return size.checked_add(stride.checked_sub(1)?)?.checked_div(stride);
         }
         let more = if self.ceil { self.further(axis, size)? } else { 0 };
@@ -174,7 +174,7 @@ impl Window {
 
     /// The output size of a transposed convolution along an axis of that size, after the pads are removed.
     pub fn transposed(&self, axis: usize, size: i64, output_padding: i64) -> Option<i64> {
-        if self.padding != Padding::Given {
+        if self.padding != Padding::Explicit {
             return size.checked_mul(self.strides[axis]);
         }
         let reach = self.transposed_reach(axis, size, output_padding)?;

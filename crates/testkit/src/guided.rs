@@ -13,7 +13,7 @@ use crate::{fixture, uniform, weights::weighed};
 pub struct InputReference {
     /// The largest absolute entry.
     pub largest: Vec<f64>,
-    /// Every [`Guided::step`]-th entry of [C, H, W] in row-major order.
+    /// Every [`GuidedNetwork::step`]-th entry of [C, H, W] in row-major order.
     pub entries: Vec<Vec<f64>>,
     /// The same entries of the image from pytorch-grad-cam's `deprocess_image`.
     pub picture: Vec<Vec<u8>>,
@@ -21,7 +21,7 @@ pub struct InputReference {
 
 /// A network with weights from a seed, and its references.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Guided {
+pub struct GuidedNetwork {
     seed: u64,
     /// The shape of the input, [N, C, H, W].
     pub input: Vec<usize>,
@@ -42,16 +42,16 @@ pub const GUIDED_NETWORKS: [&str; 2] = ["resnet18", "vgg16"];
 /// # Panics
 /// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn guided(name: &str) -> (Model, Guided) {
+pub fn guided(name: &str) -> (Model, GuidedNetwork) {
     let path = |ending: &str| fixture(&format!("guided/{name}.{ending}"));
-    let read = || -> Result<(Model, Guided), Box<dyn std::error::Error>> {
-        let known: Guided = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
+    let read = || -> Result<(Model, GuidedNetwork), Box<dyn std::error::Error>> {
+        let known: GuidedNetwork = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
         Ok((weighed(&path("onnx"), known.seed, &known.scales)?, known))
     };
     read().unwrap_or_else(|e| panic!("network {name}: {e}"))
 }
 
-impl Guided {
+impl GuidedNetwork {
     /// The input of the reference, in row-major order.
     pub fn image(&self) -> Vec<f32> {
         let count: usize = self.input.iter().product();

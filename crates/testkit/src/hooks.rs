@@ -34,7 +34,7 @@ impl Sample {
 
 /// A hook that replaces each tensor t by `factor`·t + `addend`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Replace {
+pub struct TensorReplacement {
     /// `forward_pre`, `forward`, `backward` or `full_backward`.
     pub kind: String,
     /// The module's path.
@@ -53,7 +53,7 @@ pub struct HookCase {
     /// The number of images in the batch.
     pub batch: usize,
     /// The replacing hooks in order of registration.
-    pub hooks: Vec<Replace>,
+    pub hooks: Vec<TensorReplacement>,
     /// The scores.
     pub scores: Sample,
     /// The outputs of modules, by path.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
 /// The value of an input.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,11 +25,11 @@ pub struct InputCase {
     /// The explained class of each image.
     pub classes: Vec<usize>,
     /// The scores, [N, K].
-    pub scores: Tensor,
+    pub scores: FixtureTensor,
     /// The tolerance of the maps, relative to their largest entry.
     pub bound: f64,
     /// Raw Grad-CAM maps by module path, [N, …].
-    pub layers: BTreeMap<String, Tensor>,
+    pub layers: BTreeMap<String, FixtureTensor>,
 }
 
 /// All references, by file name in `fixtures/inputs`, without `.onnx`.

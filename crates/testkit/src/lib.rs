@@ -21,14 +21,16 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer};
 
-pub use exporters::{Exported, exported};
-pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
-pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
+pub use exporters::{ExporterReference, exported};
+pub use guided::{GUIDED_NETWORKS, GuidedNetwork, InputReference, guided};
+pub use hooks::{HookCase, HookCases, Sample, TensorReplacement, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
 pub use methods::{MethodCase, method_cases};
-pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
+pub use networks::{
+    ImageGradient, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0, network,
+};
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
-pub use quantized::{Quantized, QuantizedCases, quantized};
+pub use quantized::{QuantizedCase, QuantizedCases, quantized};
 #[cfg(feature = "suite")]
 pub use suite::Suite;
 pub use weights::{splitmix64, uniform, weights};
@@ -36,14 +38,14 @@ pub use zoo::{ZooModel, zoo};
 
 /// A fixture tensor in float64.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Tensor {
+pub struct FixtureTensor {
     /// The size of each axis.
     pub shape: Vec<usize>,
     /// The numbers in row-major order.
     pub data: Vec<f64>,
 }
 
-impl Tensor {
+impl FixtureTensor {
     /// The numbers, rounded to float32.
     #[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
     pub fn to_f32(&self) -> Vec<f32> {
@@ -53,7 +55,7 @@ impl Tensor {
 
 /// One use of an operator, with float64 results from PyTorch.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Case {
+pub struct RuleCase {
     /// The case's name.
     pub name: String,
     /// The tested operator.
@@ -63,13 +65,13 @@ pub struct Case {
     /// The inputs with respect to which the case is differentiated.
     pub wrt: Vec<String>,
     /// The values of all inputs.
-    pub inputs: BTreeMap<String, Tensor>,
+    pub inputs: BTreeMap<String, FixtureTensor>,
     /// The cotangent of the output `y`.
-    pub seed: Tensor,
+    pub seed: FixtureTensor,
     /// The output.
-    pub forward: Tensor,
+    pub forward: FixtureTensor,
     /// The gradient of ⟨seed, y⟩ with respect to each input.
-    pub grads: BTreeMap<String, Tensor>,
+    pub grads: BTreeMap<String, FixtureTensor>,
 }
 
 /// A model of a case.
@@ -97,7 +99,7 @@ pub fn fixture(name: &str) -> PathBuf {
 /// # Panics
 /// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn rule_cases() -> Vec<Case> {
+pub fn rule_cases() -> Vec<RuleCase> {
     let families = [
         "activation",
         "attention",
@@ -114,7 +116,7 @@ pub fn rule_cases() -> Vec<Case> {
         "together",
         "zero",
     ];
-    let read = |family: &str| -> Vec<Case> {
+    let read = |family: &str| -> Vec<RuleCase> {
         let path = fixture(&format!("rules/{family}.json"));
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
 /// One image at one layer of a model, with its reference maps.
 ///
@@ -29,7 +29,7 @@ pub struct MethodCase {
     /// If the layer is tokens [1, T, K], `ablationcam` replaces the channel of all tokens including the class token,
     /// by the minimum over all activations. The sign of `eigencam` makes the entry with the largest magnitude
     /// positive.
-    pub maps: BTreeMap<String, Tensor>,
+    pub maps: BTreeMap<String, FixtureTensor>,
     /// The deviation of PyTorch's float32 from the map, relative to its largest entry, by method.
     pub condition: BTreeMap<String, f64>,
 }

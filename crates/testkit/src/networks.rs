@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use onnx_grad::Model;
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, largest_error, uniform, weights::weighed};
+use crate::{FixtureTensor, fixture, largest_error, uniform, weights::weighed};
 
 /// The references of one layer.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,14 +13,14 @@ pub struct LayerReference {
     /// The value's name.
     pub value: String,
     /// Raw maps of Grad-CAM, [N, h, w].
-    pub gradcam: Tensor,
+    pub gradcam: FixtureTensor,
     /// Raw maps of HiResCAM.
-    pub hirescam: Tensor,
+    pub hirescam: FixtureTensor,
     /// Raw maps of LayerCAM.
-    pub layercam: Tensor,
+    pub layercam: FixtureTensor,
     /// Grad-CAM's channel weights [N, K], if stored.
     #[serde(default)]
-    pub weights: Option<Tensor>,
+    pub weights: Option<FixtureTensor>,
 }
 
 impl LayerReference {
@@ -28,7 +28,7 @@ impl LayerReference {
     pub const METHODS: [&str; 3] = ["gradcam", "hirescam", "layercam"];
 
     /// The raw maps of a method.
-    pub fn maps(&self, method: &str) -> Option<&Tensor> {
+    pub fn maps(&self, method: &str) -> Option<&FixtureTensor> {
         match method {
             "gradcam" => Some(&self.gradcam),
             "hirescam" => Some(&self.hirescam),
@@ -40,7 +40,7 @@ impl LayerReference {
 
 /// A network with weights from a seed.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Network {
+pub struct ReferenceNetwork {
     seed: u64,
     /// The shape of the input, [N, C, …].
     pub input: Vec<usize>,
@@ -48,7 +48,7 @@ pub struct Network {
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
     /// The first eight logits of each image.
-    pub logits: Tensor,
+    pub logits: FixtureTensor,
     /// By module path: the default layer and an early one.
     pub layers: BTreeMap<String, LayerReference>,
     /// The gradient of each image for its class.
@@ -97,16 +97,16 @@ pub const NETWORKS: [&str; 15] = [
 /// # Panics
 /// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn network(name: &str) -> (Model, Network) {
+pub fn network(name: &str) -> (Model, ReferenceNetwork) {
     let path = |ending: &str| fixture(&format!("networks/{name}.{ending}"));
-    let read = || -> Result<(Model, Network), Box<dyn std::error::Error>> {
-        let known: Network = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
+    let read = || -> Result<(Model, ReferenceNetwork), Box<dyn std::error::Error>> {
+        let known: ReferenceNetwork = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
         Ok((weighed(&path("onnx"), known.seed, &known.scales)?, known))
     };
     read().unwrap_or_else(|e| panic!("network {name}: {e}"))
 }
 
-impl Network {
+impl ReferenceNetwork {
     /// The input of the reference, in row-major order.
     pub fn image(&self) -> Vec<f32> {
         let count: usize = self.input.iter().product();
@@ -116,13 +116,13 @@ impl Network {
 
 /// The references of the built-in model for one photo and one class.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Lite0 {
+pub struct Lite0Reference {
     /// The photo, `<photo>_224.png` in the folder of the references.
     pub photo: String,
     /// The class.
     pub class: usize,
     /// All logits.
-    pub logits: Tensor,
+    pub logits: FixtureTensor,
     /// By module path.
     pub layers: BTreeMap<String, LayerReference>,
     /// Rows of the Grad-CAM heatmap at `bn2`, 0…1, by row number.
@@ -134,8 +134,8 @@ pub struct Lite0 {
 /// # Panics
 /// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn lite0() -> Vec<Lite0> {
-    let read = || -> Result<Vec<Lite0>, Box<dyn std::error::Error>> {
+pub fn lite0() -> Vec<Lite0Reference> {
+    let read = || -> Result<Vec<Lite0Reference>, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(fixture("networks/lite0.json"))?)?)
     };
     read().unwrap_or_else(|e| panic!("lite0: {e}"))

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, error::Error, fs};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 
-use crate::{Case, Tensor, Variant, fixture, weights::uniform};
+use crate::{FixtureTensor, RuleCase, Variant, fixture, weights::uniform};
 
 /// One random use of an operator.
 #[derive(Clone, Debug)]
 pub struct OperatorCase {
     /// The case, with one model for one opset.
-    pub case: Case,
+    pub case: RuleCase,
     /// The tolerance, relative to the largest entry.
     pub bound: f64,
 }
@@ -26,13 +26,13 @@ pub struct OperatorCases {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct OperatorsFile {
     standard: Vec<(String, i64, Option<i64>)>,
-    cases: Vec<Row>,
+    cases: Vec<OperatorRow>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct OperatorRow {
     op: String,
     name: String,
     seed: u64,
@@ -53,7 +53,7 @@ pub fn operator_cases() -> OperatorCases {
 }
 
 fn read() -> Result<OperatorCases, Box<dyn Error>> {
-    let file: File =
+    let file: OperatorsFile =
         serde_json::from_str(&fs::read_to_string(fixture("operators/operators.json"))?)?;
     let bytes = fs::read(fixture("operators/operators.f32"))?;
     let mut numbers = bytes
@@ -63,7 +63,7 @@ fn read() -> Result<OperatorCases, Box<dyn Error>> {
         let count = shape.iter().product();
         let data: Vec<f64> = numbers.by_ref().take(count).collect();
         match data.len() == count {
-            true => Ok(Tensor { shape: shape.to_vec(), data }),
+            true => Ok(FixtureTensor { shape: shape.to_vec(), data }),
             false => Err("operators.f32 is too short"),
         }
     };
@@ -80,7 +80,7 @@ fn read() -> Result<OperatorCases, Box<dyn Error>> {
             grads.insert(name.clone(), next(shape)?);
         }
         let model = BASE64_STANDARD.decode(&row.model)?;
-        let case = Case {
+        let case = RuleCase {
             name: row.name,
             op: row.op,
             variants: vec![Variant { opsets: (row.opset, row.opset), model }],
@@ -99,9 +99,9 @@ fn read() -> Result<OperatorCases, Box<dyn Error>> {
 }
 
 /// A tensor computed from uniform numbers, like in `tools/operators/drawn.py`.
-fn drawn(seed: u64, name: &str, shape: &[usize], number: impl Fn(f32) -> f32) -> Tensor {
+fn drawn(seed: u64, name: &str, shape: &[usize], number: impl Fn(f32) -> f32) -> FixtureTensor {
     let count: usize = shape.iter().product();
     let indices = (0..).take(count);
     let data = indices.map(|index| f64::from(number(uniform(seed, name, index)))).collect();
-    Tensor { shape: shape.to_vec(), data }
+    FixtureTensor { shape: shape.to_vec(), data }
 }

@@ -4,28 +4,28 @@ use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
 /// The references of one quantized file.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Quantized {
+pub struct QuantizedCase {
     /// The logits before quantization, [N, K].
-    pub scores: Tensor,
+    pub scores: FixtureTensor,
     /// The gradient of the sum of the explained logits with respect to the images.
-    pub image: Tensor,
+    pub image: FixtureTensor,
     /// The raw Grad-CAM map of each layer, [N, h, w].
-    pub maps: BTreeMap<String, Tensor>,
+    pub maps: BTreeMap<String, FixtureTensor>,
 }
 
 /// The files and their common references.
 #[derive(Clone, Debug, Deserialize)]
 pub struct QuantizedCases {
     /// The images, [N, C, H, W].
-    pub input: Tensor,
+    pub input: FixtureTensor,
     /// The explained class of each image.
     pub classes: Vec<usize>,
     /// By file name in `fixtures/quantized`, without `.onnx`.
-    pub models: BTreeMap<String, Quantized>,
+    pub models: BTreeMap<String, QuantizedCase>,
 }
 
 /// All quantised files.

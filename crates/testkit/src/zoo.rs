@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, uniform};
+use crate::{FixtureTensor, fixture, uniform};
 
 /// A model, with references from PyTorch in float64.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,7 +24,7 @@ pub struct ZooModel {
     /// The default layer.
     pub default: String,
     /// The raw map [1, h, w], by layer and method.
-    pub layers: BTreeMap<String, BTreeMap<String, Tensor>>,
+    pub layers: BTreeMap<String, BTreeMap<String, FixtureTensor>>,
 }
 
 impl ZooModel {

@@ -22,21 +22,21 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-type Emit = dyn Fn(&Formulas, &mut Builder<'_>, &[ValueId]) -> Result<ValueId>;
+type TermEmitter = dyn Fn(&Formulas, &mut Builder<'_>, &[ValueId]) -> Result<ValueId>;
 
 /// The terms of a formula and the functions that emit them.
 #[derive(Default)]
 pub(crate) struct Formulas {
-    terms: RefCell<Vec<Entry>>,
+    terms: RefCell<Vec<TermState>>,
     /// By element type and bit pattern.
     numbers: RefCell<HashMap<(DataType, u64), ValueId>>,
 }
 
 #[derive(Clone)]
-enum Entry {
+enum TermState {
     Emitted(ValueId),
     /// The indices of its operands, and the function that emits it from their values.
-    Open(Vec<usize>, Rc<Emit>),
+    Open(Vec<usize>, Rc<TermEmitter>),
 }
 
 /// A value of the graph, or one that is not emitted yet. A number in a formula takes the element type of the other
@@ -50,7 +50,7 @@ pub(crate) struct Term<'f> {
 impl Formulas {
     /// A value of the graph.
     pub(crate) fn value(&self, value: ValueId) -> Term<'_> {
-        self.push(Entry::Emitted(value))
+        self.push(TermState::Emitted(value))
     }
 
     /// The term that a function emits from the values of other terms.
@@ -66,10 +66,10 @@ impl Formulas {
             Ok(values) if ours => emit(formulas, b, values),
             _ => foreign(),
         };
-        self.push(Entry::Open(from.map(|term| term.place).to_vec(), Rc::new(emit)))
+        self.push(TermState::Open(from.map(|term| term.place).to_vec(), Rc::new(emit)))
     }
 
-    fn push(&self, entry: Entry) -> Term<'_> {
+    fn push(&self, entry: TermState) -> Term<'_> {
         let mut terms = self.terms.borrow_mut();
         terms.push(entry);
         Term { formulas: self, place: terms.len() - 1 }
@@ -88,7 +88,7 @@ impl Formulas {
         let mut needed = BTreeSet::new();
         let mut left = vec![place];
         while let Some(place) = left.pop() {
-            if let Some(Entry::Open(from, _)) = self.terms.borrow().get(place)
+            if let Some(TermState::Open(from, _)) = self.terms.borrow().get(place)
                 && needed.insert(place)
             {
                 left.extend(from);
@@ -96,10 +96,10 @@ impl Formulas {
         }
         for place in needed {
             let entry = self.terms.borrow().get(place).cloned();
-            if let Some(Entry::Open(from, emit)) = entry {
+            if let Some(TermState::Open(from, emit)) = entry {
                 let values = from.iter().map(|&from| self.emitted(from));
                 let value = emit(self, b, &values.collect::<Result<Vec<_>>>()?)?;
-                self.terms.borrow_mut()[place] = Entry::Emitted(value);
+                self.terms.borrow_mut()[place] = TermState::Emitted(value);
             }
         }
         self.emitted(place)
@@ -107,7 +107,7 @@ impl Formulas {
 
     fn emitted(&self, place: usize) -> Result<ValueId> {
         match self.terms.borrow().get(place) {
-            Some(Entry::Emitted(value)) => Ok(*value),
+            Some(TermState::Emitted(value)) => Ok(*value),
             _ => foreign(),
         }
     }

@@ -1,6 +1,6 @@
 //! The facts of constant tensors.
 
-use super::{Dim, FLOAT_LIMIT, Fact, VALUE_LIMIT, Value};
+use super::{ConstantValue, Dim, FLOAT_LIMIT, Fact, VALUE_LIMIT};
 use crate::proto::{TensorProto, tensor_proto::DataType};
 
 impl Fact {
@@ -12,8 +12,10 @@ impl Fact {
         };
         fact.value = fact.keeps().and_then(|count| {
             let value = match integers(elem, bytes) {
-                Some(ints) => Value::Ints(ints.into_iter().map(Dim::Fixed).collect()),
-                None if elem.is_float() => Value::Floats(crate::tensor::floats(elem, bytes)?),
+                Some(ints) => ConstantValue::Ints(ints.into_iter().map(Dim::Fixed).collect()),
+                None if elem.is_float() => {
+                    ConstantValue::Floats(crate::tensor::floats(elem, bytes)?)
+                }
                 None => return None,
             };
             (value.len() == count).then_some(value)

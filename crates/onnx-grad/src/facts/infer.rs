@@ -21,10 +21,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use call::{Call, Dims};
-use table::{Elem, Rule, TABLE};
+use call::{Dims, InferenceCall};
+use table::{ElementType, InferenceRule, TABLE};
 
-use super::{Fact, Value};
+use super::{ConstantValue, Fact};
 use crate::proto::{NodeProto, tensor_proto::DataType};
 
 /// The maximum rank; no engine supports more axes. A shape with more axes is unknown.
@@ -34,11 +34,13 @@ const RANK_LIMIT: usize = 64;
 ///
 /// `inputs` are the facts of the node's inputs in order, `None` for an omitted input.
 pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> Vec<Fact> {
-    let call = Call::new(node, opset, inputs);
+    let call = InferenceCall::new(node, opset, inputs);
     let mut facts = match rule_of(node) {
-        Some(Rule::One(elem, shape)) => vec![one(&call, *elem, *shape, None)],
-        Some(Rule::Folded(elem, shape, fold)) => vec![one(&call, *elem, *shape, Some(*fold))],
-        Some(Rule::All(elem, rule)) => rule(&call)
+        Some(InferenceRule::One(elem, shape)) => vec![one(&call, *elem, *shape, None)],
+        Some(InferenceRule::Folded(elem, shape, fold)) => {
+            vec![one(&call, *elem, *shape, Some(*fold))]
+        }
+        Some(InferenceRule::All(elem, rule)) => rule(&call)
             .unwrap_or_else(|| vec![Fact { elem: elem_of(&call, *elem), ..Fact::default() }]),
         None => vec![],
     };
@@ -46,7 +48,7 @@ pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> V
     facts.into_iter().map(checked).collect()
 }
 
-fn rule_of(node: &NodeProto) -> Option<&'static Rule> {
+fn rule_of(node: &NodeProto) -> Option<&'static InferenceRule> {
     if !node.op_domain().is_empty() {
         return None;
     }
@@ -55,36 +57,36 @@ fn rule_of(node: &NodeProto) -> Option<&'static Rule> {
 }
 
 fn one(
-    call: &Call,
-    elem: Elem,
-    shape: fn(&Call) -> Option<Dims>,
-    fold: Option<fn(&Call, &Fact) -> Option<Value>>,
+    call: &InferenceCall,
+    elem: ElementType,
+    shape: fn(&InferenceCall) -> Option<Dims>,
+    fold: Option<fn(&InferenceCall, &Fact) -> Option<ConstantValue>>,
 ) -> Fact {
     let fact = Fact { elem: elem_of(call, elem), shape: shape(call), value: None };
     let fact = checked(fact);
     let value = match (fold, fact.keeps()) {
         // Empty values are always known; the folds do not need to handle them.
-        (_, Some(0)) if fact.elem.is_float() => Some(Value::Floats(vec![])),
-        (_, Some(0)) => Some(Value::Ints(vec![])),
+        (_, Some(0)) if fact.elem.is_float() => Some(ConstantValue::Floats(vec![])),
+        (_, Some(0)) => Some(ConstantValue::Ints(vec![])),
         (Some(fold), Some(_)) => fold(call, &fact),
         _ => None,
     };
     Fact { value, ..fact }
 }
 
-fn elem_of(call: &Call, elem: Elem) -> DataType {
+fn elem_of(call: &InferenceCall, elem: ElementType) -> DataType {
     match elem {
-        Elem::Of(input) => call.elem(input),
-        Elem::Is(elem) => elem,
-        Elem::Named(attribute, default) => match call.node.attr_int(attribute) {
+        ElementType::Of(input) => call.elem(input),
+        ElementType::Is(elem) => elem,
+        ElementType::Named(attribute, default) => match call.node.attr_int(attribute) {
             Some(number) => create::named_elem(number),
             None => default,
         },
-        Elem::NamedOrOf(attribute, input) => match call.node.attr_int(attribute) {
+        ElementType::NamedOrOf(attribute, input) => match call.node.attr_int(attribute) {
             Some(number) if number != 0 => create::named_elem(number),
             _ => call.elem(input),
         },
-        Elem::Quantized => match call.int("output_dtype", 0) {
+        ElementType::Quantized => match call.int("output_dtype", 0) {
             0 if call.has(2) => call.elem(2),
             0 => DataType::Uint8,
             number => create::named_elem(number),

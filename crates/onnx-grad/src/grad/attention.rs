@@ -1,6 +1,6 @@
 //! Rules of the transformer operators.
 
-use super::{Call, Cotangents, one};
+use super::{Cotangents, RuleCall, one};
 use crate::{
     attrs,
     builder::{Builder, constant_size},
@@ -15,7 +15,7 @@ use crate::{
 /// excludes a position; a row without positions gives 0. Inputs of rank 3 are [N, T, heads·size]. If k and v have
 /// fewer heads than q, each of them serves several heads of q. Differentiated through this definition.
 /// <https://onnx.ai/onnx/operators/onnx__Attention.html> Windows exist from 25.
-pub(super) fn attention(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn attention(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     n.attrs().ignore(&["qk_matmul_output_mode", "softmax_precision"]);
     let rest = ["past_key", "past_value", "nonpad_kv_seqlen"];
     if let Some((_, name)) = (4..).zip(rest).find(|(input, _)| n.optional(*input).is_some()) {
@@ -149,7 +149,7 @@ fn lowest(elem: DataType) -> (f64, f64) {
 
 /// RotaryEmbedding rotates pairs of channels by angles that depend on the position. dx rotates g back: the same
 /// operator with negated sines. <https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html>
-pub(super) fn rotary_embedding(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn rotary_embedding(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let names = ["interleaved", "num_heads", "rotary_embedding_dim"];
     let given = names.iter().filter_map(|name| Some(attrs::int(name, n.attrs().int(name)?)));
     let given = given.collect();

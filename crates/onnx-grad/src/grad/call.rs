@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Deref};
 
 use super::at_rank;
 use crate::{
-    attrs::Reader,
+    attrs::AttributeReader,
     builder::{Builder, Formulas, Term},
     error::{Result, bail},
     facts::Dim,
@@ -63,7 +63,7 @@ pub(crate) fn none() -> Cotangents {
 
 /// A node, its inputs and outputs, and the cotangents of its outputs.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct RuleCall {
     id: NodeId,
     opset: i64,
     op: String,
@@ -72,14 +72,14 @@ pub(crate) struct Call {
     outputs: Vec<Option<ValueId>>,
     cotangents: HashMap<usize, Cotangent>,
     wanted: Vec<bool>,
-    reader: Reader,
+    reader: AttributeReader,
     formulas: Formulas,
 }
 
 /// The symbols in the formulas of a rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Symbols<'n> {
-    call: &'n Call,
+    call: &'n RuleCall,
     /// The cotangent of the first output. It has the rank of the output and is broadcastable to its
     /// shape.
     pub(crate) g: Term<'n>,
@@ -122,9 +122,9 @@ impl<'n> Symbols<'n> {
 }
 
 impl Deref for Symbols<'_> {
-    type Target = Call;
+    type Target = RuleCall;
 
-    fn deref(&self) -> &Call {
+    fn deref(&self) -> &RuleCall {
         self.call
     }
 }
@@ -134,7 +134,7 @@ pub(super) fn no_rule<T>(input: usize) -> Result<T> {
     bail!(Unsupported, "no gradient rule for its input {input}")
 }
 
-impl Call {
+impl RuleCall {
     pub(super) fn new(
         graph: &Graph,
         id: NodeId,
@@ -148,7 +148,7 @@ impl Call {
             traits: op::traits(graph.node(id)),
             inputs: graph.node_inputs(id).to_vec(),
             outputs: graph.node_outputs(id).to_vec(),
-            reader: Reader::new(graph.node(id)),
+            reader: AttributeReader::new(graph.node(id)),
             cotangents,
             wanted,
             formulas: Formulas::default(),
@@ -169,7 +169,7 @@ impl Call {
     }
 
     /// The attributes of the node.
-    pub(crate) fn attrs(&self) -> &Reader {
+    pub(crate) fn attrs(&self) -> &AttributeReader {
         &self.reader
     }
 
@@ -337,7 +337,7 @@ pub(crate) fn product_dim(dims: &[Dim]) -> Option<Dim> {
     dims.iter().try_fold(Dim::Fixed(1), |n, dim| n.times(*dim))
 }
 
-impl Call {
+impl RuleCall {
     /// For a pushed rule: Σ over space of the output's cotangent, [N, O].
     pub(crate) fn cotangent_of_sum(&self, b: &mut Builder<'_>) -> Result<ValueId> {
         match self.form(0) {

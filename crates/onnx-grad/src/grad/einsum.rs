@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Call, Cotangents};
+use super::{Cotangents, RuleCall};
 use crate::{
     attrs,
     builder::Builder,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A tensor and a letter for each of its axes.
-type Term = (ValueId, String);
+type Factor = (ValueId, String);
 
 /// The largest identity matrix for a repeated letter: 4 MB.
 const DIAGONAL_LIMIT: i64 = 1024;
@@ -20,8 +20,8 @@ const DIAGONAL_LIMIT: i64 = 1024;
 /// Einsum, y = Σ over the letters absent from the output of Π x_i. dx_i = Einsum(g, the other operands → the letters
 /// of x_i). Letters that occur only in x_i are expanded. A letter that occurs twice in x_i gets a second letter and
 /// an identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
-pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Read { mut terms, output, sizes } = read(b, n)?;
+pub(super) fn einsum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let EinsumOperands { mut terms, output, sizes } = read(b, n)?;
     terms.push((n.full(b)?, output));
     let mut grads = vec![None; n.input_count()];
     for (i, grad) in grads.iter_mut().enumerate().filter(|(i, _)| n.wants(*i)) {
@@ -36,19 +36,19 @@ pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 }
 
 /// An Einsum without `...`, because engines differ in its meaning.
-pub(super) fn spelled_out(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
-    let Read { terms, output, .. } = read(b, n)?;
+pub(super) fn spelled_out(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
+    let EinsumOperands { terms, output, .. } = read(b, n)?;
     Ok(vec![product(b, &terms, &output)?])
 }
 
 /// The operands of an Einsum, the letters of its output and the size of each letter.
-struct Read {
-    terms: Vec<Term>,
+struct EinsumOperands {
+    terms: Vec<Factor>,
     output: String,
     sizes: BTreeMap<char, Dim>,
 }
 
-fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
+fn read(b: &mut Builder<'_>, n: &RuleCall) -> Result<EinsumOperands> {
     let equation = n.attrs().text("equation").unwrap_or_default().to_owned();
     let operands = (0..n.input_count()).map(|i| n.x(i)).collect::<Result<Vec<_>>>()?;
     let ranks = operands.iter().map(|&x| b.rank(x)).collect::<Result<Vec<_>>>()?;
@@ -68,13 +68,13 @@ fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
         let shape: Vec<Dim> = names.chars().filter_map(|name| sizes.get(&name).copied()).collect();
         terms.push((b.expand(x, &shape)?, names));
     }
-    Ok(Read { terms, output, sizes })
+    Ok(EinsumOperands { terms, output, sizes })
 }
 
 /// The cotangent of an operand with those letters, from the other factors.
 fn operand(
     b: &mut Builder<'_>,
-    mut others: Vec<Term>,
+    mut others: Vec<Factor>,
     names: &str,
     sizes: &BTreeMap<char, Dim>,
 ) -> Result<ValueId> {
@@ -111,8 +111,8 @@ fn operand(
 }
 
 /// The Einsum of the factors; scalars are multiplied afterward.
-fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId> {
-    let (numbers, tensors): (Vec<&Term>, Vec<&Term>) =
+fn product(b: &mut Builder<'_>, terms: &[Factor], output: &str) -> Result<ValueId> {
+    let (numbers, tensors): (Vec<&Factor>, Vec<&Factor>) =
         terms.iter().partition(|(_, names)| names.is_empty());
     let names: Vec<&str> = tensors.iter().map(|(_, names)| names.as_str()).collect();
     let values: Vec<ValueId> = tensors.iter().map(|(value, _)| *value).collect();

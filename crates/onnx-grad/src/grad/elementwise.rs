@@ -5,7 +5,7 @@ pub(super) mod function;
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::{Call, Cotangents, Push, Pushed, Symbols, Terms, quantise::cotangent_type};
+use super::{Cotangents, Push, PushOperand, RuleCall, Symbols, Terms, quantize::cotangent_type};
 use crate::{
     builder::{Builder, Term},
     error::{Result, bail},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Add and Sum, y = Σ_i x_i with broadcasting. dx_i = g. A one-hot cotangent stays one-hot if no operand is
 /// broadcast. <https://onnx.ai/onnx/operators/onnx__Add.html> <https://onnx.ai/onnx/operators/onnx__Sum.html>
-pub(super) fn sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn sum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let dense = n.cot(b)?;
     let shape = b.fact(n.y()).shape.clone();
     let form = n.form(0);
@@ -135,13 +135,13 @@ pub(super) fn gelu(n: Symbols<'_>) -> Terms<'_> {
 }
 
 /// Identity, y = x. dx = g. <https://onnx.ai/onnx/operators/onnx__Identity.html>
-pub(super) fn identity(_: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn identity(_: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     Ok(vec![n.form(0)])
 }
 
 /// Dropout at inference, y = x. dx = g. Refused if a constant enables training mode.
 /// <https://onnx.ai/onnx/operators/onnx__Dropout.html> Before 12 the ratio is an attribute.
-pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn dropout(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["ratio", "seed"]);
     if let Some(training) = n.optional(2)
         && b.fact(training).ints() != Some(vec![0])
@@ -154,7 +154,7 @@ pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// Cast and CastLike between float types, y = x. dx = g in the type of x. The gradient is zero for casts to integers
 /// and booleans, and for input 1 of CastLike. A cast from quantized numbers to floats keeps the values.
 /// <https://onnx.ai/onnx/operators/onnx__Cast.html>
-pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn cast(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["to", "saturate", "round_mode"]);
     let elem = cotangent_type(b, n.x(0)?);
     let g = n.cot(b)?;
@@ -224,8 +224,10 @@ pub(super) fn hard_swish(n: Symbols<'_>) -> Terms<'_> {
 }
 
 /// Identity and Dropout preserve the sum over space.
-pub(super) const PUSH_THROUGH: Push =
-    Push { when: |_, _, input, count| (input == 0).then_some(Pushed::Sum(count)), emit: through };
+pub(super) const PUSH_THROUGH: Push = Push {
+    when: |_, _, input, count| (input == 0).then_some(PushOperand::Sum(count)),
+    emit: through,
+};
 
 /// An Add preserves the sum over space for every operand that is not broadcast.
 pub(super) const PUSH_ADD: Push = Push { when: same_shape, emit: through };
@@ -251,11 +253,11 @@ pub(super) const PUSH_MUL: Push = Push {
     },
 };
 
-fn same_shape(graph: &Graph, n: &Call, input: usize, count: i64) -> Option<Pushed> {
+fn same_shape(graph: &Graph, n: &RuleCall, input: usize, count: i64) -> Option<PushOperand> {
     let (x, y) = (&graph.fact(n.optional(input)?).shape, &graph.fact(n.y()).shape);
-    (x.is_some() && x == y).then_some(Pushed::Sum(count))
+    (x.is_some() && x == y).then_some(PushOperand::Sum(count))
 }
 
-fn through(b: &mut Builder<'_>, n: &Call, _: usize, _: i64) -> Result<ValueId> {
+fn through(b: &mut Builder<'_>, n: &RuleCall, _: usize, _: i64) -> Result<ValueId> {
     n.cotangent_of_sum(b)
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    Call,
-    rule::{Define, Kind},
+    RuleCall,
+    rule::{Definition, RuleKind},
     table::rule_for,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 /// Those of [`Graph::new`].
 pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model> {
     let definition = |node: &NodeProto| match rule_for(node, model.opset()).map(|rule| &rule.kind) {
-        Ok(Kind::Expand(define) | Kind::Defined(_, define)) if which(node) => Some(*define),
+        Ok(RuleKind::Expand(define) | RuleKind::Defined(_, define)) if which(node) => Some(*define),
         _ => None,
     };
     if !model.graph().node.iter().any(|node| definition(node).is_some()) {
@@ -32,7 +32,7 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
     let mut graph = Graph::new(model, &Sizes::new())?;
     let count = graph.node_count();
     let found = graph.nodes().filter_map(|(id, node)| Some((id, definition(node)?)));
-    let found: Vec<(NodeId, Define)> = found.collect();
+    let found: Vec<(NodeId, Definition)> = found.collect();
     let mut definitions: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (id, define) in found {
         let label = graph.node(id).label().to_owned();
@@ -56,9 +56,14 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
 }
 
 /// The nodes of a node's definition, with the node's output names.
-fn emitted(graph: &mut Graph, id: NodeId, label: &str, define: Define) -> Result<Vec<NodeProto>> {
+fn emitted(
+    graph: &mut Graph,
+    id: NodeId,
+    label: &str,
+    define: Definition,
+) -> Result<Vec<NodeProto>> {
     let from = graph.node_count();
-    let call = Call::new(graph, id, HashMap::new(), vec![]);
+    let call = RuleCall::new(graph, id, HashMap::new(), vec![]);
     let values = define.emit(&mut Builder::new(graph, label), &call)?;
     call.refuse_unread()?;
     let mut nodes = graph.body().node[from..].to_vec();

@@ -1,6 +1,6 @@
 //! Rules of operators that read or write elements by index.
 
-use super::{Call, Cotangent, Cotangents, call::product, call::product_dim, none, one};
+use super::{Cotangent, Cotangents, RuleCall, call::product, call::product_dim, none, one};
 use crate::{
     attrs,
     builder::{Builder, constant_size},
@@ -12,7 +12,7 @@ use crate::{
 
 /// Gather, y[…, j, …] = x[…, indices[j], …]. dx[l] = Σ_j [indices[j] = l]·g[j]; negative indices count
 /// from the end. <https://onnx.ai/onnx/operators/onnx__Gather.html>
-pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gather(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, indices) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(indices)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
@@ -137,7 +137,7 @@ fn by_gathering(
 
 /// GatherElements, y[…, j, …] = x[…, index[…, j, …], …]. dx adds g at these indices. The score of a class, one
 /// element of each row of a matrix, stays a one-hot row. <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
-pub(super) fn gather_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gather_elements(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, index) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
@@ -205,7 +205,7 @@ fn placed(
 /// GatherND, y[o, …] = x[index[o], …]: the last axis of `index` has one entry for each indexed axis, after
 /// `batch_dims` shared axes. dx adds g at these indices, with the indexed axes flattened to one.
 /// <https://onnx.ai/onnx/operators/onnx__GatherND.html>
-pub(super) fn gather_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gather_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, index) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
     let batch = usize::try_from(n.attrs().int_or("batch_dims", 0)).unwrap_or(usize::MAX);
@@ -262,7 +262,7 @@ fn flat(index: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
 }
 
 /// Whether a scatter adds to the existing elements; products and extremes are refused.
-fn adds(n: &Call) -> Result<bool> {
+fn adds(n: &RuleCall) -> Result<bool> {
     match n.attrs().text("reduction").unwrap_or("none") {
         "none" => Ok(false),
         "add" => Ok(true),
@@ -273,7 +273,7 @@ fn adds(n: &Call) -> Result<bool> {
 /// ScatterElements, y = x with updates[…, j, …] at […, index[…, j, …], …], which replace the elements or are added to
 /// them. dx = g, zero where elements are replaced; dupdates gathers g at these indices. The standard does not define
 /// the result of a replacement with equal indices. <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
-pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let axis = n.attrs().int_or("axis", 0);
     let pick = |b: &mut Builder<'_>, g, index| {
         b.raw("GatherElements", &[g, index], vec![attrs::int("axis", axis)])
@@ -286,7 +286,7 @@ pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// ScatterND, y = x with updates[o, …] at [index[o], …]; like [`scatter_elements`].
 /// <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
-pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let pick = |b: &mut Builder<'_>, g, index| b.raw("GatherND", &[g, index], vec![]);
     let put = |b: &mut Builder<'_>, g, index, zeros| b.raw("ScatterND", &[g, index, zeros], vec![]);
     scatter(b, n, pick, put)
@@ -294,7 +294,7 @@ pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 fn scatter(
     b: &mut Builder<'_>,
-    n: &Call,
+    n: &RuleCall,
     pick: impl FnOnce(&mut Builder<'_>, ValueId, ValueId) -> Result<ValueId>,
     put: impl FnOnce(&mut Builder<'_>, ValueId, ValueId, ValueId) -> Result<ValueId>,
 ) -> Cotangents {
@@ -319,7 +319,7 @@ fn scatter(
 
 /// TopK, the k largest or smallest elements along an axis. dx scatters g by the indices, the second output.
 /// <https://onnx.ai/onnx/operators/onnx__TopK.html>
-pub(super) fn top_k(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn top_k(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["k", "largest", "sorted"]);
     let x = n.x(0)?;
     if n.form(0).is_none() {

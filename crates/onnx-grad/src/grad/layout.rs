@@ -1,7 +1,8 @@
 //! Rules of layout operators.
 
 use super::{
-    Call, Cotangent, Cotangents, Push, Pushed, call::product_dim, linear::spread, one, unbroadcast,
+    Cotangent, Cotangents, Push, PushOperand, RuleCall, call::product_dim, linear::spread, one,
+    unbroadcast,
 };
 use crate::{
     attrs,
@@ -37,46 +38,46 @@ pub(super) fn along(
 }
 
 /// Reshape, Flatten, Squeeze and Unsqueeze preserve the order of elements: dx is g in the shape of x.
-fn restored(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+fn restored(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let g = n.full(b)?;
     let shape = b.shape(n.x(0)?)?;
     one(b.reshape(g, &shape)?)
 }
 
 /// Reshape. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Reshape.html>
-pub(super) fn reshape(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn reshape(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["allowzero"]);
     restored(b, n)
 }
 
 /// Flatten. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Flatten.html>
-pub(super) fn flatten(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn flatten(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axis"]);
     restored(b, n)
 }
 
 /// Squeeze. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Squeeze.html>
-pub(super) fn squeeze(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn squeeze(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axes"]);
     restored(b, n)
 }
 
 /// Unsqueeze. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Unsqueeze.html>
-pub(super) fn unsqueeze(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn unsqueeze(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axes"]);
     restored(b, n)
 }
 
 /// Expand, y = x repeated along axes of size 1. dx = g summed over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__Expand.html>
-pub(super) fn expand(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn expand(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let g = n.cot(b)?;
     one(unbroadcast(b, g, n.y(), n.x(0)?)?)
 }
 
 /// Transpose, axis i of y is axis perm[i] of x. dx = g under the inverse permutation.
 /// <https://onnx.ai/onnx/operators/onnx__Transpose.html>
-pub(super) fn transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn transpose(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let rank = b.rank(n.x(0)?)?;
     let mut inverse = vec![0; rank];
     match n.attrs().ints("perm") {
@@ -94,7 +95,7 @@ pub(super) fn transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// Concat along an axis. The cotangent of each operand is a slice of g.
 /// <https://onnx.ai/onnx/operators/onnx__Concat.html>
-pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn concat(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let axis = n.axis(n.attrs().int_or("axis", 1), b.rank(n.y())?)?;
     let g = n.cot(b)?;
     // A cotangent that is constant along the axis needs no slice.
@@ -113,7 +114,7 @@ pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// Split along an axis. dx concatenates the cotangents, with zeros for unused parts.
 /// <https://onnx.ai/onnx/operators/onnx__Split.html> Sizes are an attribute before 13; from 18 also a number of
 /// parts, and the last may be smaller.
-pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn split(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let axis = n.axis(n.attrs().int_or("axis", 0), b.rank(x)?)?;
     let total = b.size(x, axis)?;
@@ -149,7 +150,7 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// Slice, y[i] = x[start + i·step] along each axis. dx places g at these indices, zeros elsewhere; for a negative
 /// step g is reversed first. <https://onnx.ai/onnx/operators/onnx__Slice.html> Attributes before 10.
-pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn slice(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let rank = b.rank(x)?;
     let (starts, ends) = (n.list(b, "starts", 1)?, n.list(b, "ends", 2)?);
@@ -187,7 +188,7 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// Pad. Mode constant: dx = g without the padding, with zeros for cropped elements. Reflect, edge and wrap repeat
 /// elements of the cropped input; dx adds the g of each repetition to its element.
 /// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap from 19.
-pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn pad(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let mode = n.attrs().text("mode").unwrap_or("constant").to_owned();
     n.attrs().ignore(&["value"]);
     let x = n.x(0)?;
@@ -260,7 +261,7 @@ fn repeated(at: i64, size: i64, mode: &str) -> Result<i64> {
 
 /// Tile, y = x repeated `repeats[i]` times along axis i. dx = Σ of g over the repetitions.
 /// <https://onnx.ai/onnx/operators/onnx__Tile.html>
-pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn tile(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let shape = b.shape(n.x(0)?)?;
     let Some(repeats) = n.list(b, "repeats", 1)?.filter(|list| list.len() == shape.len()) else {
         bail!(InvalidModel, "its repeats must be {} numbers", shape.len());
@@ -280,7 +281,7 @@ pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 }
 
 /// Whether the channels of a block precede the position in the block: CRD, else DCR.
-fn channels_first(n: &Call) -> Result<bool> {
+fn channels_first(n: &RuleCall) -> Result<bool> {
     match n.attrs().text("mode").unwrap_or("DCR") {
         "DCR" => Ok(false),
         "CRD" => Ok(true),
@@ -291,7 +292,7 @@ fn channels_first(n: &Call) -> Result<bool> {
 /// DepthToSpace, y[n, c, b·h + i, b·w + j] = x[n, (i·b + j)·C + c, h, w], with CRD
 /// x[n, c·b² + i·b + j, h, w]. dx is the inverse, SpaceToDepth.
 /// <https://onnx.ai/onnx/operators/onnx__DepthToSpace.html>
-pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let perm = if channels_first(n)? { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
     let (deep, wide) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
     let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
@@ -306,7 +307,7 @@ pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// SpaceToDepth, the inverse of [`depth_to_space`]; modes exist from 28. dx is DepthToSpace.
 /// <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>
-pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let channels_first = channels_first(n)?;
     let (wide, deep) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
     let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
@@ -326,7 +327,7 @@ pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// Trilu, y = x above (or below) a diagonal, else 0. dx is the same part of g.
 /// <https://onnx.ai/onnx/operators/onnx__Trilu.html>
-pub(super) fn trilu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn trilu(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let upper = attrs::int("upper", n.attrs().int_or("upper", 1));
     let g = n.full(b)?;
     one(b.raw_optional("Trilu", &[Some(g), n.optional(1)], vec![upper])?)
@@ -339,7 +340,7 @@ pub(super) const PUSH_RESHAPE: Push = Push {
         let (x, y) = (x.as_deref()?, y.as_deref()?);
         let flat = y.len() == 2 && y[0] == x[0] && y[1].fixed()? == x[1].fixed()? * count;
         let behind = y.len() >= 2 && y[..2] == x[..2];
-        (input == 0 && x.len() > 2 && (flat || behind)).then_some(Pushed::Sum(count))
+        (input == 0 && x.len() > 2 && (flat || behind)).then_some(PushOperand::Sum(count))
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
 };
@@ -349,7 +350,7 @@ pub(super) const PUSH_CONCAT: Push = Push {
     when: |graph, n, input, count| {
         let rank = graph.fact(n.optional(input)?).rank()?;
         let axis = n.axis(n.attrs().int_or("axis", 1), rank).ok()?;
-        (axis == 1 && rank > 2).then_some(Pushed::Sum(count))
+        (axis == 1 && rank > 2).then_some(PushOperand::Sum(count))
     },
     emit: |b, n, input, _| {
         let g = n.cotangent_of_sum(b)?;

@@ -1,6 +1,6 @@
 //! Rules of the linear operators: convolutions and matrix products.
 
-use super::{Call, Cotangent, Cotangents, Push, Pushed, call::product, one, unbroadcast};
+use super::{Cotangent, Cotangents, Push, PushOperand, RuleCall, call::product, one, unbroadcast};
 use crate::{
     attrs,
     builder::Builder,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The window in the node's attributes. The kernel is `kernel` if present, else the attribute.
-fn window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+fn window(b: &Builder<'_>, n: &RuleCall, kernel: Option<Vec<i64>>) -> Result<Window> {
     n.attrs().ignore(&["auto_pad", "dilations", "kernel_shape", "pads", "strides"]);
     let node = b.graph().node(n.id());
     let Some(kernel) = kernel.or_else(|| Window::kernel_of(node)) else {
@@ -27,9 +27,13 @@ fn window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window>
 }
 
 /// The window with explicit pads.
-pub(super) fn padded_window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+pub(super) fn padded_window(
+    b: &Builder<'_>,
+    n: &RuleCall,
+    kernel: Option<Vec<i64>>,
+) -> Result<Window> {
     let window = window(b, n, kernel)?;
-    if window.padding == Padding::Given {
+    if window.padding == Padding::Explicit {
         return Ok(window);
     }
     let sizes = (0..window.axes()).map(|axis| b.size(n.x(0)?, axis + 2));
@@ -59,7 +63,7 @@ pub(super) fn spatial_sizes(b: &Builder<'_>, value: ValueId) -> Result<Vec<i64>>
 /// with w. For stride 1: a convolution with the kernel flipped and its channels swapped. For kernel 1 with a stride:
 /// a convolution at the low resolution, then interleaved zeros. Otherwise ConvTranspose, with output_padding = (H +
 /// pads − (k − 1)·d − 1) mod s. <https://onnx.ai/onnx/operators/onnx__Conv.html>
-pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn conv(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, w) = (n.x(0)?, n.x(1)?);
     if n.wants(1) {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
@@ -203,7 +207,7 @@ fn by_transposed_convolution(
 
 /// ConvTranspose: dx is the convolution of g with the same kernel and geometry; dbias = Σ of g.
 /// <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>
-pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, w) = (n.x(0)?, n.x(1)?);
     if n.wants(1) {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
@@ -232,24 +236,24 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// The window of a transposed convolution. If the output size is given (s·H for SAME), the excess is cropped: total =
 /// (H − 1)·s + extent + output_padding − size. The odd element is cropped at the end for SAME_UPPER, else at the
 /// beginning.
-fn transposed_window(b: &Builder<'_>, n: &Call) -> Result<Window> {
+fn transposed_window(b: &Builder<'_>, n: &RuleCall) -> Result<Window> {
     let mut win = window(b, n, Some(spatial_sizes(b, n.x(1)?)?))?;
     let given = n.attrs().ints("output_shape").is_some_and(|sizes| !sizes.is_empty());
     let extra = n.attrs().ints("output_padding").unwrap_or_default();
-    if given || win.padding != Padding::Given {
+    if given || win.padding != Padding::Explicit {
         let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
         for axis in 0..win.axes() {
             let extra = extra.get(axis).copied().unwrap_or(0);
             let pads = win.transposed_pads(axis, sizes[axis], extra, outs[axis]);
             (win.begins[axis], win.ends[axis]) = pads.unwrap_or_default();
         }
-        win.padding = Padding::Given;
+        win.padding = Padding::Explicit;
     }
     Ok(win)
 }
 
 /// Σ of g over all axes except the channels, in the shape of the bias.
-fn bias_gradient(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+fn bias_gradient(b: &mut Builder<'_>, n: &RuleCall) -> Result<ValueId> {
     let g = n.full(b)?;
     let axes: Vec<usize> = (0..b.rank(g)?).filter(|&axis| axis != 1).collect();
     let sum = b.sum(g, &axes)?;
@@ -284,7 +288,7 @@ fn picked(
 
 /// Gemm, y = α·A′·B′ + β·C. dA′ = α·g·B′ᵀ, dB′ = α·A′ᵀ·g, dC = β·g summed to C's shape.
 /// <https://onnx.ai/onnx/operators/onnx__Gemm.html> C is optional from 11.
-pub(super) fn gemm(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gemm(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (alpha, beta) = (n.attrs().float_or("alpha", 1.0), n.attrs().float_or("beta", 1.0));
     let (trans_a, trans_b) = (n.attrs().flag("transA"), n.attrs().flag("transB"));
     let (a, w) = (n.x(0)?, n.x(1)?);
@@ -318,7 +322,7 @@ pub(super) fn gemm(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// MatMul over the last two axes; the others broadcast. dA = g·Bᵀ, dB = Aᵀ·g, summed over broadcast axes; a vector is
 /// a row on the left and a column on the right. <https://onnx.ai/onnx/operators/onnx__MatMul.html>
-pub(super) fn matmul(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn matmul(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (a, w) = (n.x(0)?, n.x(1)?);
     let (a_shape, w_shape) = (b.shape(a)?, b.shape(w)?);
     if let (Some(Cotangent::OneHot { column, scale }), 2, 2, true, false) =
@@ -363,7 +367,7 @@ pub(super) const PUSH_CONV: Push = Push {
             && w[2..].iter().all(|&size| size == 1)
             && n.attrs().int_or("group", 1) == 1
             && none(n.attrs().ints("pads"));
-        fits.then(|| super::spatial_count(graph.fact(n.y())).map(Pushed::Sum)).flatten()
+        fits.then(|| super::spatial_count(graph.fact(n.y())).map(PushOperand::Sum)).flatten()
     },
     emit: |b, n, _, _| {
         let g = n.cotangent_of_sum(b)?;
@@ -384,7 +388,7 @@ pub(super) const PUSH_GEMM: Push = Push {
     when: |graph, n, input, count| {
         let plain = input == 0 && !n.attrs().flag("transA") && count > 1;
         (plain && graph.initializer(n.optional(1)?)?.elem() == DataType::Float)
-            .then_some(Pushed::Full)
+            .then_some(PushOperand::Full)
     },
     emit: |b, n, _, count| {
         let (w, rows) = (n.x(1)?, n.attrs().flag("transB"));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Call, Symbols, Terms,
+    RuleCall, Symbols, Terms,
     elementwise::{clip, relu},
     rule::{Rule, formula},
     table::{NEWEST_OPSET, OLDEST_OPSET},
@@ -20,7 +20,7 @@ use crate::{
 pub struct Override {
     rule: Rule,
     /// Selects the nodes of the operator.
-    when: fn(&Graph, &Call) -> bool,
+    when: fn(&Graph, &RuleCall) -> bool,
 }
 
 impl Override {
@@ -30,7 +30,7 @@ impl Override {
         node.op_domain().is_empty()
             && node.op() == self.rule.op
             && self.rule.opsets.contains(&graph.opset())
-            && (self.when)(graph, &Call::new(graph, id, HashMap::new(), vec![]))
+            && (self.when)(graph, &RuleCall::new(graph, id, HashMap::new(), vec![]))
     }
 
     pub(super) fn rule_for(&'static self, graph: &Graph, id: NodeId) -> Option<&'static Rule> {
@@ -66,7 +66,7 @@ fn positive(plain: Vec<Term<'_>>) -> Vec<Term<'_>> {
     plain.into_iter().map(Term::relu).collect()
 }
 
-fn from_zero(graph: &Graph, clip: &Call) -> bool {
+fn from_zero(graph: &Graph, clip: &RuleCall) -> bool {
     match clip.optional(1) {
         Some(minimum) => graph.fact(minimum).floats() == Some(&[0.0]),
         None => clip.attrs().float_or("min", f64::MIN) == 0.0,

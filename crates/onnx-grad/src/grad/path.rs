@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Want,
+    GradientForm,
     broadcast::spatial_count,
-    call::Call,
+    call::RuleCall,
     overrides::Override,
-    quantise,
-    rule::{Kind, Push, Pushed, Rule},
+    quantize,
+    rule::{Push, PushOperand, Rule, RuleKind},
     sound,
     table::rule_for,
 };
@@ -45,7 +45,7 @@ impl Path {
         graph: &Graph,
         from: usize,
         seeds: &[(ValueId, ValueId)],
-        wrt: &[(ValueId, Want)],
+        wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<Self> {
         let begins = |value| graph.producer(value).is_some_and(|node| node.index() >= from);
@@ -68,7 +68,7 @@ impl Path {
             }
             let replaced = overrides.iter().find_map(|row| row.rule_for(graph, id));
             let why = match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
-                Ok(Rule { kind: Kind::Zero, .. }) => continue,
+                Ok(Rule { kind: RuleKind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);
                     // Shapes after a fault are unknown, so later nodes are not at fault.
@@ -76,7 +76,7 @@ impl Path {
                 }
                 Err(why) => Some(why),
             };
-            refused.extend(why.map(|why| Refused {
+            refused.extend(why.map(|why| RefusedNode {
                 node: node.label().to_owned(),
                 text: describe(graph, id, &why),
             }));
@@ -86,7 +86,7 @@ impl Path {
             let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
                 // A statically known value does not depend on the inputs.
                 value.filter(|value| {
-                    graph.fact(*value).value.is_none() && quantise::carries(graph, id, at, &from)
+                    graph.fact(*value).value.is_none() && quantize::carries(graph, id, at, &from)
                 })
             });
             active.extend(made);
@@ -99,12 +99,12 @@ impl Path {
     }
 
     /// The required forms of each value's cotangent.
-    pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, Want)]) -> Needs {
+    pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, GradientForm)]) -> Needs {
         let mut needs = Needs::new();
         for &(value, want) in wrt {
             let need = needs.entry(value).or_default();
             match (want, spatial_count(graph.fact(value))) {
-                (Want::SpatialSum, Some(count)) => need.sum = Some(count),
+                (GradientForm::SpatialSum, Some(count)) => need.sum = Some(count),
                 _ => need.full = true,
             }
         }
@@ -119,7 +119,9 @@ impl Path {
                 for &output in graph.node_outputs(id).iter().flatten() {
                     let out = needs.entry(output).or_default();
                     match pushed {
-                        Some((_, Pushed::Sum(count))) if out.sum.is_none_or(|had| had == count) => {
+                        Some((_, PushOperand::Sum(count)))
+                            if out.sum.is_none_or(|had| had == count) =>
+                        {
                             out.sum = Some(count);
                         }
                         _ => out.full = true,
@@ -138,21 +140,21 @@ impl Path {
         id: NodeId,
         input: usize,
         count: i64,
-    ) -> Option<(&'static Push, Pushed)> {
+    ) -> Option<(&'static Push, PushOperand)> {
         let push = self.rules.get(&id)?.push.as_ref()?;
-        let call = Call::new(graph, id, HashMap::new(), vec![]);
+        let call = RuleCall::new(graph, id, HashMap::new(), vec![]);
         Some((push, (push.when)(graph, &call, input, count)?))
     }
 }
 
 /// A node that cannot be differentiated, with the reason.
-pub(super) struct Refused {
+pub(super) struct RefusedNode {
     pub(super) node: String,
     pub(super) text: String,
 }
 
 /// One error for all these nodes.
-pub(super) fn refusal(refused: &[Refused]) -> Error {
+pub(super) fn refusal(refused: &[RefusedNode]) -> Error {
     let lines: Vec<&str> = refused.iter().map(|r| r.text.as_str()).collect();
     let message = match lines.as_slice() {
         [one] => format!("cannot differentiate {one}"),
@@ -195,7 +197,7 @@ mod tests {
         let value = |name: &&str| graph.value(name).expect("a value");
         let y = value(&"y");
         for names in [["c", "a", "d", "b"], ["b", "d", "a", "c"], ["x", "d", "c", "b"]] {
-            let wrt: Vec<_> = names.iter().map(|name| (value(name), Want::Full)).collect();
+            let wrt: Vec<_> = names.iter().map(|name| (value(name), GradientForm::Full)).collect();
             let error = Path::find(&graph, 0, &[(y, y)], &wrt, &[]).err().expect("no way");
             let first = names.iter().find(|name| **name != "x").expect("one that is not x");
             let message = format!("\"{first}\" does not reach the target \"y\"");

@@ -1,7 +1,7 @@
 //! Rules of the pools. The gradient of a window is computed axis by axis.
 
 use super::{
-    Call, Cotangents, Push, Pushed,
+    Cotangents, Push, PushOperand, RuleCall,
     call::product_dim,
     linear::{padded_window, spatial_sizes, spread},
     one, spatial_count,
@@ -22,7 +22,7 @@ const MOST_TAPS: i64 = 4096;
 ///
 /// Axis by axis: the forward values are pooled along the last axis first. In the backward order, from the first axis
 /// on, the smaller row therefore wins a tie, then the smaller column.
-pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn max_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     n.attrs().ignore(&["storage_order"]);
     let outs = spatial_sizes(b, n.y())?;
@@ -69,7 +69,7 @@ pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-fn window(b: &Builder<'_>, n: &Call) -> Result<Window> {
+fn window(b: &Builder<'_>, n: &RuleCall) -> Result<Window> {
     n.attrs().ignore(&["ceil_mode"]);
     let win = padded_window(b, n, None)?;
     if b.rank(n.x(0)?)? != win.axes() + 2 {
@@ -172,7 +172,7 @@ fn gathered_back(
 /// AveragePool, y[o] = Σ over the window / count. dx adds g/count to each element of the window. The count along an
 /// axis, for a window from a = o·s − pad: taps before the padded end with count_include_pad (overshoot from ceil_mode
 /// is not counted), else taps inside the input. <https://onnx.ai/onnx/operators/onnx__AveragePool.html>
-pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn average_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     let include = n.attrs().flag("count_include_pad");
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
@@ -230,7 +230,7 @@ fn over_windows(
 
 /// LpPool, y[o] = (Σ over the window |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·Σ over its windows g·y^(1−p), 0
 /// where y is 0. <https://onnx.ai/onnx/operators/onnx__LpPool.html>
-pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn lp_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     let p = n.attrs().int_or("p", 2);
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
@@ -242,7 +242,7 @@ pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// GlobalLpPool, y = (Σ over space |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·g·y^(1−p), 0 where y is 0.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html>
-pub(super) fn global_lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_lp_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let p = n.attrs().int_or("p", 2);
     let g = n.cot(b)?;
     let g = over_power(b, g, n.y(), p)?;
@@ -290,7 +290,7 @@ fn integer_power(b: &mut Builder<'_>, x: ValueId, exponent: i64) -> Result<Value
 
 /// MaxUnpool writes x to the positions that `indices` contains, in the whole output. dx gathers g there.
 /// <https://onnx.ai/onnx/operators/onnx__MaxUnpool.html>
-pub(super) fn max_unpool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn max_unpool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["kernel_shape", "strides", "pads"]);
     if n.optional(2).is_some() {
         bail!(Unsupported, "it has an input output_shape; supported: without it");
@@ -306,7 +306,7 @@ pub(super) fn max_unpool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// GlobalAveragePool, y = mean over space. dx = g/S, constant over space.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
-pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let Some(count) = spatial_count(b.fact(n.x(0)?)) else {
         bail!(Shape, "the size of \"{}\" is not known", b.graph().name(n.x(0)?));
     };
@@ -317,7 +317,7 @@ pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// GlobalMaxPool, y = max over space. dx goes to the first maximum in row order, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html>
-pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let shape = b.shape(x)?;
     let Some(count) = spatial_count(b.fact(x)) else {
@@ -350,7 +350,7 @@ pub(super) const PUSH_WINDOWS: Push = Push {
         let padded = n.attrs().ints("pads").is_some_and(|pads| pads.iter().any(|&pad| pad != 0))
             || n.attrs().text("auto_pad").is_some_and(|pad| pad.starts_with("SAME"));
         (input == 0 && !(padded && n.attrs().flag("count_include_pad")))
-            .then(|| spatial_count(graph.fact(n.y())).map(Pushed::Sum))
+            .then(|| spatial_count(graph.fact(n.y())).map(PushOperand::Sum))
             .flatten()
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
@@ -358,7 +358,7 @@ pub(super) const PUSH_WINDOWS: Push = Push {
 
 /// Σ over space of g/S is g.
 pub(super) const PUSH_GLOBAL_AVERAGE: Push = Push {
-    when: |_, _, _, _| Some(Pushed::Full),
+    when: |_, _, _, _| Some(PushOperand::Full),
     emit: |b, n, _, _| {
         let g = n.cot(b)?;
         let shape = b.shape(g)?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Call, Cotangents, Push, Pushed, layout::along, one, spatial_count};
+use super::{Cotangents, Push, PushOperand, RuleCall, layout::along, one, spatial_count};
 use crate::{
     builder::{Builder, constant_size},
     error::{Error, ErrorKind, Result, bail},
@@ -13,18 +13,18 @@ use crate::{
 
 /// Resize. dx = Mᵀ·g along each axis, see [`Kernel::row`]. <https://onnx.ai/onnx/operators/onnx__Resize.html> Opset
 /// 10 equals Upsample; 11 adds the coordinate modes, 18 `axes` and `antialias`.
-pub(super) fn resize(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn resize(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["extrapolation_value"]);
     resampled(b, n)
 }
 
 /// Upsample, which is Resize with asymmetric coordinates.
 /// <https://onnx.ai/onnx/operators/onnx__Upsample.html>
-pub(super) fn upsample(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn upsample(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     resampled(b, n)
 }
 
-fn resampled(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+fn resampled(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let kernel = Kernel::read(n)?;
     let axes = axes(b.graph(), n)?;
     let mut g = n.full(b)?;
@@ -55,17 +55,17 @@ pub struct Resampling {
 /// # Errors
 /// `Unsupported` and `Shape` like its gradient rule, `InvalidModel` if there is no such node.
 pub fn resampling(graph: &Graph, node: NodeId) -> Result<Vec<Resampling>> {
-    let n = Call::new(graph, node, HashMap::new(), vec![]);
+    let n = RuleCall::new(graph, node, HashMap::new(), vec![]);
     let kernel = Kernel::read(&n)?;
-    let as_matrix = |axis: &Axis| {
-        let &Axis { place, size, out, .. } = axis;
+    let as_matrix = |axis: &ResizedAxis| {
+        let &ResizedAxis { place, size, out, .. } = axis;
         Ok(Resampling { axis: place, size, out, matrix: kernel.matrix(axis)? })
     };
     axes(graph, &n)?.iter().map(as_matrix).collect()
 }
 
 /// The transpose of repeating each element `times` times.
-fn summed(b: &mut Builder<'_>, g: ValueId, axis: &Axis, times: i64) -> Result<ValueId> {
+fn summed(b: &mut Builder<'_>, g: ValueId, axis: &ResizedAxis, times: i64) -> Result<ValueId> {
     let mut shape = b.shape(g)?;
     shape[axis.place] = Dim::Fixed(axis.size);
     let small = shape.clone();
@@ -76,7 +76,7 @@ fn summed(b: &mut Builder<'_>, g: ValueId, axis: &Axis, times: i64) -> Result<Va
 }
 
 /// An axis that is resampled.
-struct Axis {
+struct ResizedAxis {
     place: usize,
     size: i64,
     out: i64,
@@ -85,7 +85,7 @@ struct Axis {
 }
 
 /// The axes that change. A scale of 1 preserves an axis in every mode.
-fn axes(graph: &Graph, n: &Call) -> Result<Vec<Axis>> {
+fn axes(graph: &Graph, n: &RuleCall) -> Result<Vec<ResizedAxis>> {
     let shape_of = |value: ValueId| {
         let unknown = || format!("the shape of \"{}\" is not known", graph.name(value));
         let shape = graph.fact(value).shape.clone();
@@ -138,7 +138,7 @@ fn axes(graph: &Graph, n: &Call) -> Result<Vec<Axis>> {
             bail!(InvalidModel, "it resizes axis {place} from {size} to {out}");
         }
         let scale = scale.unwrap_or_else(|| number(out) / number(size));
-        axes.push(Axis { place, size, out, scale });
+        axes.push(ResizedAxis { place, size, out, scale });
     }
     Ok(axes)
 }
@@ -211,7 +211,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn read(n: &Call) -> Result<Self> {
+    fn read(n: &RuleCall) -> Result<Self> {
         let attrs = n.attrs();
         let mode = match attrs.text("mode").unwrap_or("nearest") {
             "nearest" => Mode::Nearest,
@@ -267,7 +267,7 @@ impl Kernel {
     }
 
     /// The input coordinate of output element `o`.
-    fn source(&self, o: i64, axis: &Axis) -> f64 {
+    fn source(&self, o: i64, axis: &ResizedAxis) -> f64 {
         let (o, size, out, scale) =
             (number(o), number(axis.size), number(axis.out), self.precise(axis.scale));
         let over = |a: f64| self.precise(a / scale);
@@ -294,7 +294,7 @@ impl Kernel {
     /// cubic: the kernel at the distance to each element; antialias widens it by 1/scale for reduction. Coordinates
     /// outside use the border element; with exclude_outside they are omitted, and the weights are divided by their
     /// sum.
-    fn row(&self, o: i64, axis: &Axis) -> Result<Vec<f64>> {
+    fn row(&self, o: i64, axis: &ResizedAxis) -> Result<Vec<f64>> {
         let Ok(count) = usize::try_from(axis.size) else {
             bail!(TooLarge, "it resizes an axis of {}", axis.size);
         };
@@ -349,7 +349,7 @@ impl Kernel {
     }
 
     /// M, [out, size].
-    fn matrix(&self, axis: &Axis) -> Result<Vec<f64>> {
+    fn matrix(&self, axis: &ResizedAxis) -> Result<Vec<f64>> {
         constant_size(&[axis.out, axis.size])?;
         let mut matrix = Vec::new();
         for o in 0..axis.out {
@@ -359,7 +359,7 @@ impl Kernel {
     }
 
     /// The repetition count, if the resampling only repeats each element.
-    fn repeats(&self, axis: &Axis) -> Result<Option<i64>> {
+    fn repeats(&self, axis: &ResizedAxis) -> Result<Option<i64>> {
         let times = axis.out / axis.size;
         if self.mode != Mode::Nearest || axis.out % axis.size != 0 {
             return Ok(None);
@@ -379,7 +379,9 @@ impl Kernel {
 pub(super) const PUSH_RESIZE: Push = Push {
     when: |graph, n, input, _| {
         let spatial = axes(graph, n).ok()?.iter().all(|axis| axis.place >= 2);
-        (input == 0 && spatial).then(|| spatial_count(graph.fact(n.y())).map(Pushed::Sum)).flatten()
+        (input == 0 && spatial)
+            .then(|| spatial_count(graph.fact(n.y())).map(PushOperand::Sum))
+            .flatten()
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
 };

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Call, Cotangents, Symbols, Terms, call::values};
+use super::{Cotangents, RuleCall, Symbols, Terms, call::values};
 use crate::{
     builder::Builder,
     error::Result,
@@ -10,27 +10,27 @@ use crate::{
 };
 
 /// Emits the cotangents of the inputs of a node.
-type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
+type CotangentEmitter = fn(&mut Builder<'_>, &RuleCall) -> Cotangents;
 
 /// Emits the definition of a node in other operators: a value for each output.
-type Emitted = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
+type DefinitionEmitter = fn(&mut Builder<'_>, &RuleCall) -> Result<Vec<ValueId>>;
 
 /// States formulas for the cotangents or the definition of a node, without emitting them.
 type Formula = for<'n> fn(Symbols<'n>) -> Terms<'n>;
 
 /// The definition of a node in other operators.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Define {
+pub(super) enum Definition {
     /// A function that emits it.
-    Emitted(Emitted),
+    Emitter(DefinitionEmitter),
     /// A formula for each of its outputs.
     Formula(Formula),
 }
 
-impl Define {
-    pub(super) fn emit(self, b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+impl Definition {
+    pub(super) fn emit(self, b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
         match self {
-            Self::Emitted(define) => define(b, n),
+            Self::Emitter(define) => define(b, n),
             Self::Formula(formula) => values(b, formula(n.symbols())?),
         }
     }
@@ -38,27 +38,27 @@ impl Define {
 
 /// The source of an operator's derivative.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum RuleKind {
     /// The derivative is zero everywhere.
     Zero,
     /// Formulas of cotangents in the shape of the output. The driver emits the required ones, and sums them to the
     /// shape of the operand.
     Formula(Formula),
     /// A function that emits such cotangents.
-    Elementwise(Emit),
+    Elementwise(CotangentEmitter),
     /// A function whose cotangents have the shape of the input, or broadcast to it.
-    Whole(Emit),
+    Whole(CotangentEmitter),
     /// The definition in other operators.
-    Expand(Define),
+    Expand(Definition),
     /// A function like that of `Whole`; the definition is for engines only.
-    Defined(Emit, Define),
+    Defined(CotangentEmitter, Definition),
     /// No derivative, with the reason.
     Refused(&'static str),
 }
 
 /// The operand of a pushed sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub(crate) enum PushOperand {
     /// The sum of the output's cotangent, over that many elements of each channel.
     Sum(i64),
     /// The full cotangent of the output.
@@ -70,9 +70,9 @@ pub(crate) enum Pushed {
 pub(super) struct Push {
     /// The operand from which the sum of input `usize`'s cotangent, over `i64` elements of each channel, is
     /// computable.
-    pub(super) when: fn(&Graph, &Call, usize, i64) -> Option<Pushed>,
+    pub(super) when: fn(&Graph, &RuleCall, usize, i64) -> Option<PushOperand>,
     /// Emits the sum, [N, C].
-    pub(super) emit: fn(&mut Builder<'_>, &Call, usize, i64) -> Result<ValueId>,
+    pub(super) emit: fn(&mut Builder<'_>, &RuleCall, usize, i64) -> Result<ValueId>,
 }
 
 /// One row of the table.
@@ -80,7 +80,7 @@ pub(super) struct Push {
 pub(super) struct Rule {
     pub(super) op: &'static str,
     pub(super) opsets: RangeInclusive<i64>,
-    pub(super) kind: Kind,
+    pub(super) kind: RuleKind,
     pub(super) push: Option<Push>,
     /// The refused forms in the words of the rule's messages, with … for variable parts.
     pub(super) refuses: &'static [&'static str],
@@ -99,7 +99,7 @@ impl Rule {
 }
 
 pub(super) const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule {
-    Rule { op, opsets, kind: Kind::Zero, push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Zero, push: None, refuses: &[] }
 }
 
 pub(super) const fn formula(
@@ -107,19 +107,37 @@ pub(super) const fn formula(
     opsets: RangeInclusive<i64>,
     formula: Formula,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Formula(formula), push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Formula(formula), push: None, refuses: &[] }
 }
 
-pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Elementwise(emit), push: None, refuses: &[] }
+pub(super) const fn elementwise(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    emit: CotangentEmitter,
+) -> Rule {
+    Rule { op, opsets, kind: RuleKind::Elementwise(emit), push: None, refuses: &[] }
 }
 
-pub(super) const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Whole(emit), push: None, refuses: &[] }
+pub(super) const fn whole(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    emit: CotangentEmitter,
+) -> Rule {
+    Rule { op, opsets, kind: RuleKind::Whole(emit), push: None, refuses: &[] }
 }
 
-pub(super) const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Emitted) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(Define::Emitted(define)), push: None, refuses: &[] }
+pub(super) const fn expand(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    define: DefinitionEmitter,
+) -> Rule {
+    Rule {
+        op,
+        opsets,
+        kind: RuleKind::Expand(Definition::Emitter(define)),
+        push: None,
+        refuses: &[],
+    }
 }
 
 pub(super) const fn expand_to(
@@ -127,7 +145,13 @@ pub(super) const fn expand_to(
     opsets: RangeInclusive<i64>,
     formula: Formula,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(Define::Formula(formula)), push: None, refuses: &[] }
+    Rule {
+        op,
+        opsets,
+        kind: RuleKind::Expand(Definition::Formula(formula)),
+        push: None,
+        refuses: &[],
+    }
 }
 
 pub(super) const fn refused(
@@ -135,15 +159,15 @@ pub(super) const fn refused(
     opsets: RangeInclusive<i64>,
     why: &'static str,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Refused(why), push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Refused(why), push: None, refuses: &[] }
 }
 
 pub(super) const fn defined(
     op: &'static str,
     opsets: RangeInclusive<i64>,
-    emit: Emit,
-    define: Emitted,
+    emit: CotangentEmitter,
+    define: DefinitionEmitter,
 ) -> Rule {
-    let define = Define::Emitted(define);
-    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None, refuses: &[] }
+    let define = Definition::Emitter(define);
+    Rule { op, opsets, kind: RuleKind::Defined(emit, define), push: None, refuses: &[] }
 }

@@ -1,6 +1,6 @@
 //! Rules of the operators that sample an image at computed coordinates.
 
-use super::{Call, Cotangents, call::product, call::product_dim, one};
+use super::{Cotangents, RuleCall, call::product, call::product_dim, one};
 use crate::{
     attrs,
     builder::Builder,
@@ -15,7 +15,7 @@ use crate::{
 /// distance) for linear and 1 for nearest, whose grid gets no gradient. Corners outside count 0 with the padding
 /// `zeros`; with `border` the coordinate is clamped. Differentiated through this definition.
 /// <https://onnx.ai/onnx/operators/onnx__GridSample.html> The modes have other names from 20.
-pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn grid_sample(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let nearest = match n.attrs().text("mode").unwrap_or("linear") {
         "linear" | "bilinear" => false,
         "nearest" => true,
@@ -48,7 +48,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>>
         // The grid lists the last axis first.
         let at = b.slice(grid, 2, crate::builder::index(axes - 1 - axis)?, 1, 1)?;
         let at = b.reshape(at, &places_of)?;
-        near.push(Near::find(b, at, size, corners, nearest, border)?);
+        near.push(NeighborElements::find(b, at, size, corners, nearest, border)?);
     }
     let pixels = [shape[0], shape[1], Dim::Fixed(product(sizes.iter().copied())?)];
     let picked = [shape[0], shape[1], places];
@@ -90,7 +90,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>>
 }
 
 /// The elements of an axis next to the coordinates, [N, 1, P].
-struct Near {
+struct NeighborElements {
     size: f64,
     low: ValueId,
     /// The distance of the coordinates from `low`; `None` for nearest.
@@ -98,7 +98,7 @@ struct Near {
     border: bool,
 }
 
-impl Near {
+impl NeighborElements {
     fn find(
         b: &mut Builder<'_>,
         at: ValueId,
@@ -154,7 +154,7 @@ fn inside(b: &mut Builder<'_>, at: ValueId, size: f64) -> Result<ValueId> {
 /// AffineGrid, y[n, p, i] = Σ_j base[p, j]·θ[n, i, j]. `base` holds the coordinates of an image's elements from −1 to
 /// 1, last axis first, and a 1. dθ[n, i, j] = Σ_p g[n, p, i]·base[p, j].
 /// <https://onnx.ai/onnx/operators/onnx__AffineGrid.html>
-pub(super) fn affine_grid(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn affine_grid(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let corners = n.attrs().flag("align_corners");
     let theta = n.x(0)?;
     let out = b.shape(n.y())?;

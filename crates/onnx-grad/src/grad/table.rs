@@ -3,8 +3,10 @@
 use super::{
     attention, einsum,
     elementwise::{self, activation, function},
-    index, layout, linear, norm, pool, quantise, reduce, resize,
-    rule::{Kind, Rule, defined, elementwise, expand, expand_to, formula, refused, whole, zero},
+    index, layout, linear, norm, pool, quantize, reduce, resize,
+    rule::{
+        Rule, RuleKind, defined, elementwise, expand, expand_to, formula, refused, whole, zero,
+    },
     sample,
 };
 use crate::proto::NodeProto;
@@ -83,7 +85,7 @@ const RULES: &[Rule] = &[
     refused("Constant", OLDEST..=NEWEST, "it has no inputs"),
     zero("ConstantOfShape", 9..=NEWEST),
     whole("Conv", OLDEST..=NEWEST, linear::conv).pushed(linear::PUSH_CONV).refusing(WEIGHTS),
-    expand("ConvInteger", 10..=NEWEST, quantise::conv_integer),
+    expand("ConvInteger", 10..=NEWEST, quantize::conv_integer),
     whole("ConvTranspose", OLDEST..=NEWEST, linear::conv_transpose).refusing(WEIGHTS),
     formula("Cos", OLDEST..=NEWEST, function::cos),
     formula("Cosh", 9..=NEWEST, function::cosh),
@@ -92,11 +94,11 @@ const RULES: &[Rule] = &[
     refused("DFT", 17..=NEWEST, SPECTRUM),
     refused("DeformConv", 19..=NEWEST, NO_RULE),
     whole("DepthToSpace", OLDEST..=NEWEST, layout::depth_to_space),
-    whole("DequantizeLinear", 10..=NEWEST, quantise::dequantize_linear).refusing(BLOCKED),
+    whole("DequantizeLinear", 10..=NEWEST, quantize::dequantize_linear).refusing(BLOCKED),
     refused("Det", 11..=NEWEST, NO_RULE),
     formula("Div", OLDEST..=NEWEST, elementwise::div),
     whole("Dropout", OLDEST..=NEWEST, elementwise::dropout).pushed(elementwise::PUSH_THROUGH).refusing(&["training_mode is not constant false; supported: inference"]),
-    whole("DynamicQuantizeLinear", 11..=NEWEST, quantise::dynamic_quantize_linear),
+    whole("DynamicQuantizeLinear", 11..=NEWEST, quantize::dynamic_quantize_linear),
     defined("Einsum", 12..=NEWEST, einsum::einsum, einsum::spelled_out),
     formula("Elu", OLDEST..=NEWEST, activation::elu),
     zero("Equal", OLDEST..=NEWEST),
@@ -143,7 +145,7 @@ const RULES: &[Rule] = &[
     expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
     whole("LpPool", OLDEST..=NEWEST, pool::lp_pool),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
-    expand("MatMulInteger", 10..=NEWEST, quantise::matmul_integer),
+    expand("MatMulInteger", 10..=NEWEST, quantize::matmul_integer),
     formula("Max", OLDEST..=NEWEST, elementwise::extreme),
     whole("MaxPool", OLDEST..=NEWEST, pool::max_pool).pushed(pool::PUSH_WINDOWS),
     refused("MaxRoiPool", OLDEST..=NEWEST, NO_RULE),
@@ -171,7 +173,7 @@ const RULES: &[Rule] = &[
     formula("Pow", OLDEST..=NEWEST, elementwise::pow),
     refused("QLinearConv", 10..=NEWEST, SCALES),
     refused("QLinearMatMul", 10..=NEWEST, SCALES),
-    whole("QuantizeLinear", 10..=NEWEST, quantise::quantize_linear).refusing(BLOCKED),
+    whole("QuantizeLinear", 10..=NEWEST, quantize::quantize_linear).refusing(BLOCKED),
     expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
     refused("RNN", OLDEST..=NEWEST, RECURRENT),
     zero("RandomNormal", OLDEST..=NEWEST),
@@ -264,7 +266,7 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
         return Err("no gradient rule for this operator".to_owned());
     };
     match rows().find(|rule| rule.opsets.contains(&opset)) {
-        Some(Rule { kind: Kind::Refused(why), .. }) => {
+        Some(Rule { kind: RuleKind::Refused(why), .. }) => {
             Err(format!("no gradient rule for this operator: {why}"))
         }
         Some(rule) => Ok(rule),
@@ -277,9 +279,9 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
 
 /// Whether [`expand`](crate::expand) has a definition for an operator of the standard.
 pub fn has_definition(op: &str) -> bool {
-    RULES
-        .iter()
-        .any(|rule| rule.op == op && matches!(rule.kind, Kind::Expand(_) | Kind::Defined(..)))
+    RULES.iter().any(|rule| {
+        rule.op == op && matches!(rule.kind, RuleKind::Expand(_) | RuleKind::Defined(..))
+    })
 }
 
 /// One row of the table, for lists and tests.
@@ -315,12 +317,13 @@ pub fn rules() -> impl Iterator<Item = RuleInfo> {
         op: rule.op,
         opsets: (*rule.opsets.start(), *rule.opsets.end()),
         gradient: match rule.kind {
-            Kind::Formula(_) | Kind::Elementwise(_) | Kind::Whole(_) | Kind::Defined(..) => {
-                Gradient::Rule
-            }
-            Kind::Expand(_) => Gradient::Definition,
-            Kind::Zero => Gradient::Zero,
-            Kind::Refused(why) => Gradient::Refused(why),
+            RuleKind::Formula(_)
+            | RuleKind::Elementwise(_)
+            | RuleKind::Whole(_)
+            | RuleKind::Defined(..) => Gradient::Rule,
+            RuleKind::Expand(_) => Gradient::Definition,
+            RuleKind::Zero => Gradient::Zero,
+            RuleKind::Refused(why) => Gradient::Refused(why),
         },
         refuses: rule.refuses,
     })

@@ -88,14 +88,14 @@ impl Body {
 
 /// The number of definitions of each name in a graph and its subgraphs.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct NameTable {
     count: HashMap<String, usize>,
     /// The next number to try for each prefix. Without it, calls with one label would try all
     /// numbers again.
     next: HashMap<String, usize>,
 }
 
-impl Names {
+impl NameTable {
     pub(crate) fn of(graph: &GraphProto) -> Self {
         let mut count = HashMap::new();
         graph_definitions(graph, &mut |name| {

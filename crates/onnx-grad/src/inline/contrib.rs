@@ -6,11 +6,11 @@
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use super::{
-    quantised,
+    quantized,
     writer::{Constants, Writer, kept},
 };
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     proto::{FunctionProto, NodeProto},
 };
 
@@ -50,11 +50,11 @@ pub(super) fn function(
 ) -> Option<FunctionProto> {
     match node.op_domain() {
         "com.microsoft" if MICROSOFT.contains(&node.op()) => {}
-        "" if quantised::STANDARD.contains(&node.op()) => {}
+        "" if quantized::STANDARD.contains(&node.op()) => {}
         _ => return None,
     }
     let has = |input: usize| node.input.get(input).is_some_and(|name| !name.is_empty());
-    let a = Reader::new(node);
+    let a = AttributeReader::new(node);
     let mut w = Writer::new(opset);
     match node.op() {
         "BiasGelu" => {
@@ -134,7 +134,7 @@ pub(super) fn function(
             let op = node.op().trim_start_matches("Skip");
             w.node(op, &inputs, outputs, attributes);
         }
-        _ => quantised::write(&mut w, node, &a, constants)?,
+        _ => quantized::write(&mut w, node, &a, constants)?,
     }
     if !a.unread().is_empty() {
         return None;

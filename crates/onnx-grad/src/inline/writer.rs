@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
@@ -80,7 +80,7 @@ impl Writer {
 }
 
 /// The named attributes, which the standard operator has too.
-pub(super) fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
+pub(super) fn kept(node: &NodeProto, a: &AttributeReader, names: &[&str]) -> Vec<AttributeProto> {
     a.ignore(names);
     let is_kept = |attribute: &&AttributeProto| {
         attribute.name.as_deref().is_some_and(|name| names.contains(&name))

@@ -135,12 +135,12 @@ pub(super) struct SkippingReader<'a> {
     /// The offset in the file of the byte after the window.
     next: u64,
     failed: Option<io::Error>,
-    skipped: Skipped,
+    skipped: SkippedRanges,
 }
 
-/// Skipped ranges of a file, by the address of their placeholder in the message. The map also holds the placeholders:
+/// SkippedRanges ranges of a file, by the address of their placeholder in the message. The map also holds the placeholders:
 /// if the message drops one, as for a repeated field, its address is not reused.
-pub(super) type Skipped = HashMap<*const u8, (Bytes, u64, usize)>;
+pub(super) type SkippedRanges = HashMap<*const u8, (Bytes, u64, usize)>;
 
 const WINDOW: u64 = 64 * 1024;
 
@@ -159,7 +159,7 @@ impl<'a> SkippingReader<'a> {
     }
 
     /// The skipped ranges, or the first failed read.
-    pub(super) fn finish(self) -> io::Result<Skipped> {
+    pub(super) fn finish(self) -> io::Result<SkippedRanges> {
         self.failed.map_or(Ok(self.skipped), Err)
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// An operator and its traits.
-pub(super) type Row = (&'static str, Traits);
+pub(super) type TraitsRow = (&'static str, Traits);
 
 const fn is(kind: Kind, affine: Affine) -> Traits {
     let by_channel = matches!(kind, Pool | GlobalPool);
@@ -46,7 +46,7 @@ impl Traits {
 
 /// The operators of the standard, sorted; operators with unknown traits are omitted.
 #[rustfmt::skip]
-pub(super) const STANDARD: &[Row] = &[
+pub(super) const STANDARD: &[TraitsRow] = &[
     ("Abs", is(Elementwise, No)),
     ("Acos", is(Elementwise, No)),
     ("Acosh", is(Elementwise, No)),
@@ -199,7 +199,7 @@ pub(super) const STANDARD: &[Row] = &[
 /// The operators of ONNX Runtime's domain `com.microsoft`, except those that are rewritten as standard operators
 /// first.
 #[rustfmt::skip]
-pub(super) const MICROSOFT: &[Row] = &[
+pub(super) const MICROSOFT: &[TraitsRow] = &[
     ("Attention", is(Attention, No)),
     ("BiasGelu", is(Elementwise, No)),
     ("DequantizeLinear", is(Convert, First)),

@@ -18,9 +18,9 @@ use onnx_grad::{
 use prost::Message;
 
 /// A separate folder for each test, removed at its end.
-struct Folder(PathBuf);
+struct TestFolder(PathBuf);
 
-impl Folder {
+impl TestFolder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("onnx-grad-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -35,7 +35,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -133,7 +133,7 @@ fn rich() -> ModelProto {
 
 #[test]
 fn open_and_save_lose_nothing() {
-    let folder = Folder::new("round-trip");
+    let folder = TestFolder::new("round-trip");
     let proto = rich();
     let bytes = proto.encode_to_vec();
     let path = folder.write("model.onnx", &bytes);
@@ -157,7 +157,7 @@ fn open_and_save_lose_nothing() {
 
 #[test]
 fn a_file_that_is_replaced_keeps_its_weights() {
-    let folder = Folder::new("replaced");
+    let folder = TestFolder::new("replaced");
     let path = folder.write("model.onnx", &rich().encode_to_vec());
     let model = Model::open(&path).expect("a model");
     let other = folder.write("other.onnx", b"something else");
@@ -178,7 +178,7 @@ fn external(location: &str, length: Option<&str>) -> Vec<u8> {
 
 #[test]
 fn external_data_beside_the_model_is_found() {
-    let folder = Folder::new("external");
+    let folder = TestFolder::new("external");
     folder.write("weights.bin", &[vec![0; 8], counted(1000)].concat());
     for length in [None, Some("4000")] {
         let path = folder.write("model.onnx", &external("weights.bin", length));
@@ -192,7 +192,7 @@ fn external_data_beside_the_model_is_found() {
 
 #[test]
 fn bad_models_say_what_is_wrong() {
-    let folder = Folder::new("bad");
+    let folder = TestFolder::new("bad");
     folder.write("short.bin", &[0; 100]);
     let plain = rich().encode_to_vec();
     let with_dims = |dims: Vec<i64>| {
@@ -235,7 +235,7 @@ fn bad_models_say_what_is_wrong() {
 
 #[test]
 fn every_cut_and_every_flipped_byte_is_survived() {
-    let folder = Folder::new("cuts");
+    let folder = TestFolder::new("cuts");
     let bytes = rich().encode_to_vec();
     // The structure is at both ends; the weights between them are long and uniform.
     let end = bytes.len();
@@ -258,7 +258,7 @@ fn every_cut_and_every_flipped_byte_is_survived() {
 /// tensors that are read later must not be confused with it.
 #[test]
 fn a_field_that_is_repeated_counts_once() {
-    let folder = Folder::new("repeated");
+    let folder = TestFolder::new("repeated");
     let tensor = |name: &str, dims: Vec<i64>, raw: Vec<u8>| TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(DataType::Uint8 as i32),

@@ -2,7 +2,7 @@
 
 use super::RANK_LIMIT;
 use crate::{
-    facts::{Dim, Fact, Value},
+    facts::{ConstantValue, Dim, Fact},
     proto::{NodeProto, tensor_proto::DataType},
 };
 
@@ -11,13 +11,13 @@ pub(super) type Dims = Vec<Dim>;
 
 /// A node, its opset and the facts of its inputs.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct InferenceCall<'a> {
     pub(super) node: &'a NodeProto,
     pub(super) opset: i64,
     inputs: &'a [Option<&'a Fact>],
 }
 
-impl<'a> Call<'a> {
+impl<'a> InferenceCall<'a> {
     pub(super) fn new(node: &'a NodeProto, opset: i64, inputs: &'a [Option<&'a Fact>]) -> Self {
         Self { node, opset, inputs }
     }
@@ -46,15 +46,15 @@ impl<'a> Call<'a> {
         self.input(input)?.shape.as_deref()
     }
 
-    pub(super) fn value(&self, input: usize) -> Option<&'a Value> {
+    pub(super) fn value(&self, input: usize) -> Option<&'a ConstantValue> {
         self.input(input)?.value.as_ref()
     }
 
     /// The integers of an input, which can contain the batch size.
     pub(super) fn dims(&self, input: usize) -> Option<&'a [Dim]> {
         match self.value(input)? {
-            Value::Ints(dims) => Some(dims),
-            Value::Floats(_) => None,
+            ConstantValue::Ints(dims) => Some(dims),
+            ConstantValue::Floats(_) => None,
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         Some(self.node.attr_ints(name).map(fixed))
     }
 
-    /// Like [`Call::list`], for distinct axes of a value of that rank, counted from the front.
+    /// Like [`InferenceCall::list`], for distinct axes of a value of that rank, counted from the front.
     pub(super) fn axes(&self, input: usize, name: &str, rank: usize) -> Option<Option<Vec<usize>>> {
         let Some(list) = self.list(input, name)? else { return Some(None) };
         let list: Vec<i64> = list.into_iter().map(Dim::fixed).collect::<Option<_>>()?;

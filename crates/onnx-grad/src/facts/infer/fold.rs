@@ -4,30 +4,34 @@ pub(super) mod arith;
 pub(super) mod layout;
 mod view;
 
-use super::call::Call;
+use super::call::InferenceCall;
 use crate::{
-    facts::{Dim, Fact, Value},
+    facts::{ConstantValue, Dim, Fact},
     proto::tensor_proto::DataType,
 };
 
 /// Cast and CastLike: integers truncate, booleans are `x ≠ 0`.
-pub(super) fn cast(call: &Call, out: &Fact) -> Option<Value> {
+pub(super) fn cast(call: &InferenceCall, out: &Fact) -> Option<ConstantValue> {
     let value = call.value(0)?;
     if out.elem == DataType::Bool {
         // A multiple of the batch size is never 0.
         let set = |set: bool| Dim::Fixed(set.into());
-        return Some(Value::Ints(match value {
-            Value::Ints(ints) => ints.iter().map(|int| set(*int != Dim::Fixed(0))).collect(),
-            Value::Floats(floats) => floats.iter().map(|float| set(*float != 0.0)).collect(),
+        return Some(ConstantValue::Ints(match value {
+            ConstantValue::Ints(ints) => {
+                ints.iter().map(|int| set(*int != Dim::Fixed(0))).collect()
+            }
+            ConstantValue::Floats(floats) => {
+                floats.iter().map(|float| set(*float != 0.0)).collect()
+            }
         }));
     }
     Some(match value {
-        Value::Ints(ints) if out.elem.is_float() => {
-            Value::Floats(ints.iter().map(|int| int.fixed().map(float)).collect::<Option<_>>()?)
-        }
-        Value::Floats(floats) if !out.elem.is_float() => {
+        ConstantValue::Ints(ints) if out.elem.is_float() => ConstantValue::Floats(
+            ints.iter().map(|int| int.fixed().map(float)).collect::<Option<_>>()?,
+        ),
+        ConstantValue::Floats(floats) if !out.elem.is_float() => {
             let ints = floats.iter().map(|float| whole(float.trunc()).map(Dim::Fixed));
-            Value::Ints(ints.collect::<Option<_>>()?)
+            ConstantValue::Ints(ints.collect::<Option<_>>()?)
         }
         same => same.clone(),
     })
@@ -47,19 +51,19 @@ pub(super) fn whole(float: f64) -> Option<i64> {
 
 /// A number as its element type represents it; `None` if an integer is out of range, or for types
 /// without plain numbers.
-pub(super) fn rounded(elem: DataType, value: Value) -> Option<Value> {
+pub(super) fn rounded(elem: DataType, value: ConstantValue) -> Option<ConstantValue> {
     match value {
-        Value::Ints(ints) => {
+        ConstantValue::Ints(ints) => {
             let (low, high) = elem.range()?;
             let fits = |int: &Dim| match int {
                 Dim::Fixed(int) => (low..=high).contains(int),
                 Dim::Batch(times) => (low..=high).contains(times),
             };
-            ints.iter().all(fits).then_some(Value::Ints(ints))
+            ints.iter().all(fits).then_some(ConstantValue::Ints(ints))
         }
-        Value::Floats(floats) => {
+        ConstantValue::Floats(floats) => {
             let floats = floats.into_iter().map(|float| rounded_float(elem, float));
-            Some(Value::Floats(floats.collect::<Option<_>>()?))
+            Some(ConstantValue::Floats(floats.collect::<Option<_>>()?))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Shapes of layout operators: reshapes, transposes, concatenations and slices.
 
 use super::{
-    call::{Call, Dims, normal_axes, normal_axis, product},
+    call::{Dims, InferenceCall, normal_axes, normal_axis, product},
     elementwise::broadcast_dims,
 };
 use crate::facts::{Dim, Fact};
@@ -39,7 +39,7 @@ impl Volume {
 }
 
 /// Reshape: 0 copies the input's dim (unless `allowzero`, opset 14), −1 is inferred.
-pub(super) fn reshape(call: &Call) -> Option<Dims> {
+pub(super) fn reshape(call: &InferenceCall) -> Option<Dims> {
     let target = call.dims(1)?;
     let keep_zero = call.int("allowzero", 0) != 0;
     let mut open = None;
@@ -67,7 +67,7 @@ pub(super) fn reshape(call: &Call) -> Option<Dims> {
 }
 
 /// Flatten: the axes before `axis` become one axis, the others a second one.
-pub(super) fn flatten(call: &Call) -> Option<Dims> {
+pub(super) fn flatten(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let axis = call.int("axis", 1);
     let axis = if usize::try_from(axis) == Ok(dims.len()) {
@@ -80,7 +80,7 @@ pub(super) fn flatten(call: &Call) -> Option<Dims> {
 }
 
 /// Squeeze: axes are an attribute, from opset 13 an input; by default all of size 1.
-pub(super) fn squeeze(call: &Call) -> Option<Dims> {
+pub(super) fn squeeze(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let one = Dim::Fixed(1);
     match call.axes(1, "axes", dims.len())? {
@@ -96,7 +96,7 @@ pub(super) fn squeeze(call: &Call) -> Option<Dims> {
 }
 
 /// Unsqueeze: the axes refer to the result.
-pub(super) fn unsqueeze(call: &Call) -> Option<Dims> {
+pub(super) fn unsqueeze(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let axes: Vec<i64> =
         call.list(1, "axes")??.into_iter().map(Dim::fixed).collect::<Option<_>>()?;
@@ -110,7 +110,7 @@ pub(super) fn unsqueeze(call: &Call) -> Option<Dims> {
 }
 
 /// The permutation of a Transpose; reversed by default.
-pub(super) fn permutation(call: &Call, rank: usize) -> Option<Vec<usize>> {
+pub(super) fn permutation(call: &InferenceCall, rank: usize) -> Option<Vec<usize>> {
     match call.node.attr_ints("perm") {
         Some(perm) if perm.len() == rank => normal_axes(perm, rank),
         Some(_) => None,
@@ -119,13 +119,13 @@ pub(super) fn permutation(call: &Call, rank: usize) -> Option<Vec<usize>> {
 }
 
 /// Transpose.
-pub(super) fn transpose(call: &Call) -> Option<Dims> {
+pub(super) fn transpose(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     permutation(call, dims.len())?.into_iter().map(|axis| dims.get(axis).copied()).collect()
 }
 
 /// Concat: all inputs have equal sizes on the other axes.
-pub(super) fn concat(call: &Call) -> Option<Dims> {
+pub(super) fn concat(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axis = call.axis(1, dims.len())?;
     for k in 1..call.arity() {
@@ -146,7 +146,7 @@ pub(super) fn concat(call: &Call) -> Option<Dims> {
 
 /// The axis of a Split and the sizes of its parts: an attribute, from opset 13 an input, by default equal parts. From
 /// opset 18 (`num_outputs`) the last can be smaller.
-pub(super) fn split_sizes(call: &Call) -> Option<(usize, Vec<Dim>)> {
+pub(super) fn split_sizes(call: &InferenceCall) -> Option<(usize, Vec<Dim>)> {
     let dims = call.shape(0)?;
     let axis = call.axis(0, dims.len())?;
     let whole = *dims.get(axis)?;
@@ -168,7 +168,7 @@ pub(super) fn split_sizes(call: &Call) -> Option<(usize, Vec<Dim>)> {
 }
 
 /// Split.
-pub(super) fn split(call: &Call) -> Option<Vec<Fact>> {
+pub(super) fn split(call: &InferenceCall) -> Option<Vec<Fact>> {
     let (axis, sizes) = split_sizes(call)?;
     let part = |size| {
         let mut dims = call.shape(0)?.to_vec();
@@ -187,7 +187,7 @@ pub(super) struct Cut {
 }
 
 /// The slice of each axis. Bounds are attributes up to opset 9, then inputs.
-pub(super) fn cuts(call: &Call) -> Option<Vec<Cut>> {
+pub(super) fn cuts(call: &InferenceCall) -> Option<Vec<Cut>> {
     let dims = call.shape(0)?;
     let starts = call.list(1, "starts")??;
     let ends = call.list(2, "ends")??;
@@ -260,12 +260,12 @@ fn cut_batch(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
 }
 
 /// Slice.
-pub(super) fn slice(call: &Call) -> Option<Dims> {
+pub(super) fn slice(call: &InferenceCall) -> Option<Dims> {
     Some(cuts(call)?.into_iter().map(|cut| cut.len).collect())
 }
 
 /// Pad: all begins, then all ends; `axes` from opset 18. Negative pads crop.
-pub(super) fn pad(call: &Call) -> Option<Dims> {
+pub(super) fn pad(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let pads = call.list(1, "pads")??;
     let axes = match call.axes(3, "", dims.len())? {
@@ -284,12 +284,12 @@ pub(super) fn pad(call: &Call) -> Option<Dims> {
 }
 
 /// Expand: broadcasts the input and the requested shape in both directions.
-pub(super) fn expand(call: &Call) -> Option<Dims> {
+pub(super) fn expand(call: &InferenceCall) -> Option<Dims> {
     broadcast_dims(call.shape(0)?, call.dims(1)?)
 }
 
 /// Tile.
-pub(super) fn tile(call: &Call) -> Option<Dims> {
+pub(super) fn tile(call: &InferenceCall) -> Option<Dims> {
     let (dims, repeats) = (call.shape(0)?, call.dims(1)?);
     if dims.len() != repeats.len() {
         return None;
@@ -298,14 +298,14 @@ pub(super) fn tile(call: &Call) -> Option<Dims> {
 }
 
 /// DepthToSpace: blocks of channels become blocks of pixels.
-pub(super) fn depth_to_space(call: &Call) -> Option<Dims> {
+pub(super) fn depth_to_space(call: &InferenceCall) -> Option<Dims> {
     let &[n, c, h, w] = call.shape(0)? else { return None };
     let block = Dim::Fixed(call.node.attr_int("blocksize").filter(|block| *block > 0)?);
     Some(vec![n, c.divided_by(block.times(block)?)?, h.times(block)?, w.times(block)?])
 }
 
 /// SpaceToDepth: blocks of pixels become blocks of channels.
-pub(super) fn space_to_depth(call: &Call) -> Option<Dims> {
+pub(super) fn space_to_depth(call: &InferenceCall) -> Option<Dims> {
     let &[n, c, h, w] = call.shape(0)? else { return None };
     let block = Dim::Fixed(call.node.attr_int("blocksize").filter(|block| *block > 0)?);
     Some(vec![n, c.times(block.times(block)?)?, h.divided_by(block)?, w.divided_by(block)?])

@@ -1,7 +1,7 @@
 //! Shapes of Resize and Upsample.
 
 use super::{
-    call::{Call, Dims},
+    call::{Dims, InferenceCall},
     fold,
 };
 use crate::{facts::Dim, proto::tensor_proto::DataType};
@@ -9,7 +9,7 @@ use crate::{facts::Dim, proto::tensor_proto::DataType};
 /// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18.
 ///
 /// `keep_aspect_ratio_policy` applies the smallest or the largest scale to all axes.
-pub(super) fn resize(call: &Call) -> Option<Dims> {
+pub(super) fn resize(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axes = match call.axes(usize::MAX, "axes", dims.len())? {
         Some(axes) => axes,
@@ -55,7 +55,7 @@ pub(super) fn resize(call: &Call) -> Option<Dims> {
 }
 
 /// Upsample: an input `scales` (opset 9) or an attribute of that name (7).
-pub(super) fn upsample(call: &Call) -> Option<Dims> {
+pub(super) fn upsample(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let scales: Vec<f64> = if call.has(1) {
         call.input(1)?.floats()?.to_vec()

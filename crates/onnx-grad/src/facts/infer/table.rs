@@ -1,10 +1,10 @@
 //! The inference rule of each operator.
 
 use super::{
-    call::{Call, Dims},
+    call::{Dims, InferenceCall},
     create::{constant, constant_of_shape, range, shape, shape_attribute, size},
     elementwise::{
-        batch_norm, broadcast, dropout, dynamic_quantize, layer_norm, normalised, of_two_axes, same,
+        batch_norm, broadcast, dropout, dynamic_quantize, layer_norm, normalized, of_two_axes, same,
     },
     fold::{self, arith, layout as refold},
     index::{
@@ -24,13 +24,13 @@ use super::{
     },
 };
 use crate::{
-    facts::{Fact, Value},
+    facts::{ConstantValue, Fact},
     proto::tensor_proto::DataType::{self, Bool, Float, Int32, Int64, Undefined},
 };
 
 /// The source of an output's element type.
 #[derive(Clone, Copy)]
-pub(super) enum Elem {
+pub(super) enum ElementType {
     /// The type of an input.
     Of(usize),
     /// This type.
@@ -44,19 +44,23 @@ pub(super) enum Elem {
 }
 
 /// The inferred outputs of an operator.
-pub(super) enum Rule {
+pub(super) enum InferenceRule {
     /// One output with that type and shape.
-    One(Elem, fn(&Call) -> Option<Dims>),
+    One(ElementType, fn(&InferenceCall) -> Option<Dims>),
     /// Like `One`, with the numbers if the output is small enough.
-    Folded(Elem, fn(&Call) -> Option<Dims>, fn(&Call, &Fact) -> Option<Value>),
+    Folded(
+        ElementType,
+        fn(&InferenceCall) -> Option<Dims>,
+        fn(&InferenceCall, &Fact) -> Option<ConstantValue>,
+    ),
     /// All outputs. If the function returns `None`, the first output gets the type.
-    All(Elem, fn(&Call) -> Option<Vec<Fact>>),
+    All(ElementType, fn(&InferenceCall) -> Option<Vec<Fact>>),
 }
-use Elem::{Is, Named, NamedOrOf, Of, Quantized};
-use Rule::{All, Folded, One};
+use ElementType::{Is, Named, NamedOrOf, Of, Quantized};
+use InferenceRule::{All, Folded, One};
 
 /// Sorted by name.
-pub(super) const TABLE: &[(&str, Rule)] = &[
+pub(super) const TABLE: &[(&str, InferenceRule)] = &[
     ("Abs", Folded(Of(0), same, arith::abs)),
     ("Acos", One(Of(0), same)),
     ("Acosh", One(Of(0), same)),
@@ -123,12 +127,12 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("Greater", Folded(Is(Bool), broadcast, arith::greater)),
     ("GreaterOrEqual", Folded(Is(Bool), broadcast, arith::greater_or_equal)),
     ("GridSample", One(Of(0), grid_sample)),
-    ("GroupNormalization", One(Of(0), normalised)),
+    ("GroupNormalization", One(Of(0), normalized)),
     ("HardSigmoid", One(Of(0), same)),
     ("HardSwish", One(Of(0), same)),
     ("Hardmax", One(Of(0), same)),
     ("Identity", Folded(Of(0), same, refold::unchanged)),
-    ("InstanceNormalization", One(Of(0), normalised)),
+    ("InstanceNormalization", One(Of(0), normalized)),
     ("IsInf", One(Is(Bool), same)),
     ("IsNaN", One(Is(Bool), same)),
     ("LRN", One(Of(0), of_two_axes)),

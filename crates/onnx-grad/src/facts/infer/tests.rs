@@ -147,9 +147,11 @@ fn fact(text: &str) -> Fact {
     let value = numbers.strip_prefix('=').map(|numbers| {
         if elem.is_float() {
             let floats = numbers.split(',').filter(|n| !n.is_empty());
-            Value::Floats(floats.map(|float| float.parse::<f32>().unwrap().into()).collect())
+            ConstantValue::Floats(
+                floats.map(|float| float.parse::<f32>().unwrap().into()).collect(),
+            )
         } else {
-            Value::Ints(dims_of(numbers))
+            ConstantValue::Ints(dims_of(numbers))
         }
     });
     Fact { elem, shape: Some(dims_of(dims)), value }

@@ -1,14 +1,14 @@
 //! Strided views: the index of the source element for each element of a result.
 
-use crate::facts::{Fact, VALUE_LIMIT, Value};
+use crate::facts::{ConstantValue, Fact, VALUE_LIMIT};
 
 /// Indices into a row-major value: an offset, and size and stride for each axis of the view.
-pub(super) struct View {
+pub(super) struct StridedView {
     pub(super) offset: i64,
     pub(super) axes: Vec<(usize, i64)>,
 }
 
-impl View {
+impl StridedView {
     /// The whole value of these sizes.
     pub(super) fn whole(sizes: &[usize]) -> Option<Self> {
         let mut stride = 1_i64;
@@ -58,19 +58,19 @@ impl View {
     }
 
     /// The numbers at these indices.
-    pub(super) fn read(&self, value: &Value) -> Option<Value> {
+    pub(super) fn read(&self, value: &ConstantValue) -> Option<ConstantValue> {
         pick(value, &self.places()?)
     }
 }
 
 /// The numbers of a value at some indices.
-pub(super) fn pick(value: &Value, places: &[usize]) -> Option<Value> {
+pub(super) fn pick(value: &ConstantValue, places: &[usize]) -> Option<ConstantValue> {
     fn each<T: Copy>(from: &[T], places: &[usize]) -> Option<Vec<T>> {
         places.iter().map(|place| from.get(*place).copied()).collect()
     }
     Some(match value {
-        Value::Ints(ints) => Value::Ints(each(ints, places)?),
-        Value::Floats(floats) => Value::Floats(each(floats, places)?),
+        ConstantValue::Ints(ints) => ConstantValue::Ints(each(ints, places)?),
+        ConstantValue::Floats(floats) => ConstantValue::Floats(each(floats, places)?),
     })
 }
 

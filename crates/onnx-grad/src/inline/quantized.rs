@@ -10,12 +10,12 @@ use std::{
 };
 
 use super::{
-    body::{Names, rename_nodes},
+    body::{NameTable, rename_nodes},
     captured_names,
     writer::{Constants, Writer, kept},
 };
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     op,
     proto::{NodeProto, TensorProto, tensor_proto::DataType},
 };
@@ -24,7 +24,7 @@ use crate::{
 pub(super) const STANDARD: &[&str] = &["QLinearConv", "QLinearMatMul"];
 
 /// Whether a node computes with quantized numbers and their scales.
-pub(super) fn is_quantised(node: &NodeProto) -> bool {
+pub(super) fn is_quantized(node: &NodeProto) -> bool {
     STANDARD.contains(&node.op())
         || node.op_domain() == "com.microsoft"
             && (node.op().starts_with("QLinear") || node.op() == "QGemm")
@@ -35,10 +35,10 @@ pub(super) fn is_quantised(node: &NodeProto) -> bool {
 pub(super) fn write(
     w: &mut Writer,
     node: &NodeProto,
-    a: &Reader,
+    a: &AttributeReader,
     constants: &Constants<'_>,
 ) -> Option<()> {
-    let mut q = Quantised { w, node, constants };
+    let mut q = QuantizedWriter { w, node, constants };
     match node.op() {
         "QLinearConv" => {
             let mut inputs = vec![q.read(0, None)?, q.read(3, Some(0))?];
@@ -133,13 +133,13 @@ fn strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-struct Quantised<'a> {
+struct QuantizedWriter<'a> {
     w: &'a mut Writer,
     node: &'a NodeProto,
     constants: &'a Constants<'a>,
 }
 
-impl Quantised<'_> {
+impl QuantizedWriter<'_> {
     fn has(&self, input: usize) -> bool {
         self.node.input.get(input).is_some_and(|name| !name.is_empty())
     }
@@ -153,7 +153,7 @@ impl Quantised<'_> {
         self.read_with((at, at + 1, at + 2), axis)
     }
 
-    /// Like [`Quantised::read`], with quantized numbers, scale and zero point at three inputs. Several scales apply
+    /// Like [`QuantizedWriter::read`], with quantized numbers, scale and zero point at three inputs. Several scales apply
     /// along `axis`.
     fn read_with(
         &mut self,
@@ -241,14 +241,14 @@ impl Quantised<'_> {
 }
 
 /// The inputs of a DequantizeLinear without attributes: quantized numbers, scale and zero point.
-type Read = Vec<String>;
+type DequantizeInputs = Vec<String>;
 
 /// Shares one float value for each quantized value. Readers with the same scale and zero point share the first
 /// DequantizeLinear. Operators that only move or select numbers are copied to operate on the floats; readers of the
 /// integers keep the original.
-pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut Names) {
+pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut NameTable) {
     let mut scales: HashMap<String, Vec<String>> = HashMap::new();
-    let mut floats: HashMap<Read, String> = HashMap::new();
+    let mut floats: HashMap<DequantizeInputs, String> = HashMap::new();
     let mut renamed: HashMap<String, String> = HashMap::new();
     let mut copied: HashSet<String> = HashSet::new();
     for node in std::mem::take(nodes) {
@@ -307,7 +307,7 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
 }
 
 /// A DequantizeLinear for a node.
-fn dequantize(of: &NodeProto, read: Read, output: &str) -> NodeProto {
+fn dequantize(of: &NodeProto, read: DequantizeInputs, output: &str) -> NodeProto {
     NodeProto {
         name: Some(format!("{}.DequantizeLinear", of.label())),
         op_type: Some("DequantizeLinear".to_owned()),
@@ -345,7 +345,8 @@ mod tests {
                 node(op, &["q"], &["m"]),
                 node("DequantizeLinear", &["m", "s", "z"], &["y"]),
             ];
-            let mut names = Names::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
+            let mut names =
+                NameTable::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
             share(&mut nodes, &HashSet::from(["y".to_owned()]), &mut names);
             let reads = |node: &&NodeProto| node.op() == op && node.input[0] != "q";
             assert_eq!(nodes.iter().any(|node| reads(&node)), moves, "{op}: {nodes:?}");

@@ -4,7 +4,7 @@
 //! Values between a QuantizeLinear and a DequantizeLinear are integers. Their cotangents are float32, with respect to
 //! the integers as real numbers.
 
-use super::{Call, Cotangents, one};
+use super::{Cotangents, RuleCall, one};
 use crate::{
     builder::Builder,
     error::{Result, bail},
@@ -45,7 +45,7 @@ pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
 }
 
 /// Whether a node computes quantized numbers from quantized numbers of the same type, as layout operators do.
-pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
+pub(super) fn is_among_integers(b: &Builder<'_>, n: &RuleCall) -> bool {
     let elem = b.elem(n.y());
     let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
     let converts = n.traits().kind == Kind::Convert;
@@ -53,7 +53,7 @@ pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
 }
 
 /// The operation of such a node on floats, so that rules do not need to support integers.
-pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn on_floats(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let elem = b.elem(n.y());
     let mut inputs = Vec::new();
     for input in 0..n.input_count() {
@@ -69,7 +69,7 @@ pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
 /// Straight through: dx = g·[lo < x]·[x < hi]/s; 0 at both bounds, as for Clip. Scale and zero point get no gradient.
 /// <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html> One scale before 13, then also one for each index of an
 /// axis; the blocks of 21 are refused.
-pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["output_dtype", "precision", "saturate"]);
     let x = n.x(0)?;
     let elem = b.elem(n.y());
@@ -110,7 +110,7 @@ pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// DequantizeLinear, y = (x − z)·s. dx = g·s. <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html> Scales are
 /// as for QuantizeLinear.
-pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["output_dtype"]);
     let (s, scale) = (n.symbols(), scale(b, n)?);
     one((s.g * s.value(scale).cast_like(s.g)).cast(COTANGENT).emit(b)?)
@@ -119,7 +119,7 @@ pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 /// DynamicQuantizeLinear, y = round(x/s) + z with s and z from the extremes of x, so nothing is clipped. Straight
 /// through: dx = g/s; scale and zero point count as constants.
 /// <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
-pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let Some(scale) = n.output(1) else {
         bail!(Unsupported, "its scale has no name; supported: with all three outputs")
     };
@@ -128,7 +128,7 @@ pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangen
 }
 
 /// ConvInteger: the Conv of x − z and w − v in integers. <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>
-pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn conv_integer(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let (x, w) = (difference(b, n, 0, None)?, difference(b, n, 1, Some(0))?);
     let whole = b.elem(n.y());
     let groups = n.attrs().int_or("group", 1);
@@ -160,7 +160,7 @@ pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>
 
 /// MatMulInteger: the MatMul of a − z and b − v in integers.
 /// <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>
-pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let ranks = (b.rank(n.x(0)?)?, b.rank(n.x(1)?)?);
     let (rows, columns) = (ranks.0.checked_sub(2), ranks.1.checked_sub(1));
     let (left, right) = (difference(b, n, 0, rows)?, difference(b, n, 1, columns)?);
@@ -182,7 +182,7 @@ pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueI
 
 /// The maximum number of products of two 8-bit integer differences whose sum is exact in float32, which represents
 /// every integer up to 2²⁴.
-fn longest_sum(b: &Builder<'_>, n: &Call) -> i64 {
+fn longest_sum(b: &Builder<'_>, n: &RuleCall) -> i64 {
     let centered = |zero| b.fact(zero).ints().is_some_and(|zeros| zeros.iter().all(|&z| z == 0));
     let signed = n.optional(1).is_some_and(|weights| b.elem(weights) == DataType::Int8);
     let largest = if signed && n.optional(3).is_none_or(centered) { 128 } else { 255 };
@@ -215,7 +215,12 @@ fn sum_of_blocks(
 
 /// An input minus its zero point, which is two inputs later. Several zero points apply along an axis or have the rank
 /// of the input.
-fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) -> Result<ValueId> {
+fn difference(
+    b: &mut Builder<'_>,
+    n: &RuleCall,
+    input: usize,
+    axis: Option<usize>,
+) -> Result<ValueId> {
     let x = b.cast(n.x(input)?, COTANGENT)?;
     let Some(zero) = n.optional(input + 2) else { return Ok(x) };
     let zero = b.cast(zero, COTANGENT)?;
@@ -225,7 +230,7 @@ fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) 
 }
 
 /// The scale of a node, as a factor of its first input.
-fn scale(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+fn scale(b: &mut Builder<'_>, n: &RuleCall) -> Result<ValueId> {
     match n.attrs().int_or("block_size", 0) {
         0 => {}
         size => bail!(
