@@ -1,6 +1,6 @@
 //! The layer that is explained where the user names none: strategies in a fixed order, the first that finds one decides.
 
-use std::collections::HashSet;
+use std::{cell::OnceCell, collections::HashSet};
 
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
@@ -126,8 +126,8 @@ struct Search<'a> {
     output: ValueId,
     /// The values between the images and the output.
     active: HashSet<ValueId>,
-    /// Those that everything passes through, in order.
-    dominators: Vec<ValueId>,
+    /// Those that everything passes through, in order; computed at the first use.
+    dominators: OnceCell<Vec<ValueId>>,
 }
 
 /// The layer that is explained where the user names none, and the strategy that found it. Values that depend on other
@@ -139,20 +139,23 @@ pub(super) fn default_layer(
     output: ValueId,
 ) -> Option<(ValueId, LayerReason)> {
     let active = active(graph, images, output);
-    let dominators = dominators(graph, output, &active);
-    let search = Search { graph, views, output, active, dominators };
+    let search = Search { graph, views, output, active, dominators: OnceCell::new() };
     STRATEGIES.iter().find_map(|strategy| Some(((strategy.find)(&search)?, strategy.reason)))
 }
 
 impl Search<'_> {
+    fn dominators(&self) -> &[ValueId] {
+        self.dominators.get_or_init(|| dominators(self.graph, self.output, &self.active))
+    }
+
     /// The place of the last dominator with spatial extent.
     fn last_with_space(&self) -> Option<usize> {
-        self.dominators.iter().rposition(|value| self.views.of(self.graph, *value).is_some())
+        self.dominators().iter().rposition(|value| self.views.of(self.graph, *value).is_some())
     }
 
     /// The last dominator with spatial extent.
     fn last_feature_map(&self) -> Option<ValueId> {
-        Some(self.dominators[self.last_with_space()?])
+        Some(self.dominators()[self.last_with_space()?])
     }
 
     /// The input of the convolution that makes the class scores of a classifier without a linear layer (SqueezeNet) or of a
@@ -163,8 +166,8 @@ impl Search<'_> {
             let producer = self.graph.producer(*value);
             producer.is_some_and(|id| follows_scores(op::traits(self.graph.node(id))))
         };
-        let is_plain = self.dominators[last + 1..].iter().all(plain);
-        scoring_convolution(self.graph, self.views, self.dominators[last]).filter(|_| is_plain)
+        let is_plain = self.dominators()[last + 1..].iter().all(plain);
+        scoring_convolution(self.graph, self.views, self.dominators()[last]).filter(|_| is_plain)
     }
 
     /// The value before the copies, poolings (VGG) and resizes that make a value, as floats.
