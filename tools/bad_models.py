@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["onnx==1.23.2", "numpy"]
 # ///
-"""Writes models that are wrong by hand: crates/testkit/fixtures/bad_models/<what is wrong>.onnx.
+"""Writes models with a fault that is made by hand: crates/testkit/fixtures/bad_models/<what is wrong>.onnx.
 
 python tools/bad_models.py
 
@@ -55,12 +55,8 @@ W = [w("w", 2, 3, 3, 3), w("fc", 5, 2)]
 
 
 def model(nodes, init=W, inputs=None, outputs=None, opset=17, functions=(), imports=None):
-    g = h.make_graph(
-        nodes, "g", inputs or [info("x", [1, 3, 8, 8])], outputs or [info("y", [1, 5])], initializer=list(init)
-    )
-    m = h.make_model(
-        g, opset_imports=imports if imports is not None else [h.make_opsetid("", opset)], functions=list(functions)
-    )
+    g = h.make_graph(nodes, "g", inputs or [info("x", [1, 3, 8, 8])], outputs or [info("y", [1, 5])], initializer=list(init))
+    m = h.make_model(g, opset_imports=imports if imports is not None else [h.make_opsetid("", opset)], functions=list(functions))
     m.ir_version = 8
     m.producer_name = ""
     return m
@@ -91,7 +87,7 @@ def ld(tag, p):
 
 
 p = b""
-for i in range(400):
+for _ in range(400):
     p = ld(1, ld(5, ld(6, p)))
 save("subgraphs_400_deep", ld(8, b"")[:0] + b"\x08\x08" + ld(7, p) + ld(8, b"\x10\x11"))
 save("no_nodes", model([]))
@@ -371,23 +367,17 @@ save("if_without_branches", model(STEM + [h.make_node("If", ["yes"], ["a2"], nam
 g0 = h.make_graph([], "b", [], [])
 save(
     "if_with_empty_branches",
-    model(
-        STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g0, else_branch=g0)] + head("a2"), W + [yes]
-    ),
+    model(STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g0, else_branch=g0)] + head("a2"), W + [yes]),
 )
 g1 = h.make_graph([], "b", [], [info("nothing", [1])])
 save(
     "if_branch_of_nothing",
-    model(
-        STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g1, else_branch=g1)] + head("a2"), W + [yes]
-    ),
+    model(STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g1, else_branch=g1)] + head("a2"), W + [yes]),
 )
 g2 = h.make_graph([h.make_node("Identity", ["a2"], ["q"])], "b", [], [info("q", [1])])
 save(
     "if_branch_reads_its_result",
-    model(
-        STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g2, else_branch=g2)] + head("a2"), W + [yes]
-    ),
+    model(STEM + [h.make_node("If", ["yes"], ["a2"], name="if", then_branch=g2, else_branch=g2)] + head("a2"), W + [yes]),
 )
 # functions
 op = [h.make_opsetid("", 17), h.make_opsetid("own", 1)]
@@ -411,7 +401,7 @@ save(
     ),
 )
 fs = [fn("F0", [h.make_node("Relu", ["a"], ["b"])])] + [
-    fn(f"F{i}", [call(f"F{i-1}", "a", "c"), call(f"F{i-1}", "c", "b")]) for i in range(1, 40)
+    fn(f"F{i}", [call(f"F{i - 1}", "a", "c"), call(f"F{i - 1}", "c", "b")]) for i in range(1, 40)
 ]
 save("functions_double_40_times", model(STEM + [call("F39")] + head("a2"), functions=fs, imports=op))
 save(

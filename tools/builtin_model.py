@@ -12,6 +12,7 @@ the 1000 ImageNet labels, one a line, in the model's order. Running it on its ow
 
 import json
 import sys
+from pathlib import Path
 
 import onnx
 
@@ -30,7 +31,7 @@ PREPROCESS = {
 
 def main(source: str, labels: str, target: str) -> None:
     model = onnx.load(source)
-    names = [line.strip() for line in open(labels, encoding="utf-8") if line.strip()]
+    names = [line.strip() for line in Path(labels).read_text(encoding="utf-8").splitlines() if line.strip()]
     assert len(names) == 1000, f"{labels} has {len(names)} labels"
     own = {"gradcam.preprocess": json.dumps(PREPROCESS), "gradcam.labels": json.dumps(names)}
     kept = [entry for entry in model.metadata_props if entry.key not in own]

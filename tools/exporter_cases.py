@@ -14,15 +14,14 @@ module that is called twice, a dropout that leaves no node, an activation made o
 """
 
 import copy
-import json
 import sys
 from pathlib import Path
 
 import onnx
-import onnxruntime
-import onnxsim
 import torch
 from torch import nn
+
+from exported import optimize, simplify, write_maps
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "crates/testkit/fixtures/exporters")
 
@@ -55,26 +54,31 @@ torch.manual_seed(1)
 network = Network().eval()
 for module in network.modules():
     if isinstance(module, nn.BatchNorm2d):
-        for tensor, low, high in ((module.weight, 0.5, 1.5), (module.bias, -0.3, 0.5), (module.running_mean, -0.3, 0.3), (module.running_var, 0.3, 1.3)):
+        for tensor, low, high in (
+            (module.weight, 0.5, 1.5),
+            (module.bias, -0.3, 0.5),
+            (module.running_mean, -0.3, 0.3),
+            (module.running_var, 0.3, 1.3),
+        ):
             nn.init.uniform_(tensor, low, high)
 x = torch.randn(1, 3, 8, 8)
 FOLDER.mkdir(parents=True, exist_ok=True)
-for name, options in {"torch_script": {"dynamo": False, "opset_version": 17}, "torch_export": {"dynamo": True, "opset_version": 18, "external_data": False}}.items():
+for name, options in {
+    "torch_script": {"dynamo": False, "opset_version": 17},
+    "torch_export": {"dynamo": True, "opset_version": 18, "external_data": False},
+}.items():
     path = FOLDER / f"{name}.onnx"
     torch.onnx.export(network, (x,), path, input_names=["input"], output_names=["scores"], **options)
     model = onnx.load(path)
-    for node in model.graph.node:  # holds the path of this file
+    for node in model.graph.node:  # The stack trace has the path of this file.
         kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
     onnx.save(model, path)
 
 script = FOLDER / "torch_script.onnx"
-onnx.save(onnxsim.simplify(onnx.load(script))[0], FOLDER / "torch_onnxsim.onnx")
-options = onnxruntime.SessionOptions()
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-options.optimized_model_filepath = str(FOLDER / "torch_extended.onnx")
-onnxruntime.InferenceSession(script, options, providers=["CPUExecutionProvider"])
+simplify(script, FOLDER / "torch_onnxsim.onnx")
+optimize(script, FOLDER / "torch_extended.onnx")
 
 LAYERS, CLASS = ["conv1", "bn1", "act", "layer1.0", "layer1.0.conv1", "layer1.0.bn1", "layer1.1.conv2", "layer1.1.bn2", "layer1.1"], 3
 double, kept = copy.deepcopy(network).double(), {}
@@ -82,6 +86,6 @@ for path in LAYERS:
     double.get_submodule(path).register_forward_hook(lambda _module, _input, output, path=path: kept.__setitem__(path, output))
 scores = double(x.double())[0]
 gradients = torch.autograd.grad(scores[CLASS], [kept[path] for path in LAYERS])
-tensor = lambda t: {"shape": list(t.shape), "data": [float(f"{v:.12g}") for v in t.detach().flatten()]}
-maps = {path: {"gradcam": tensor((kept[path] * g.mean((2, 3), keepdim=True)).sum(1)[0]), "hirescam": tensor((kept[path] * g).sum(1)[0])} for path, g in zip(LAYERS, gradients)}
-(FOLDER / "torch.json").write_text(json.dumps({"input": tensor(x.double()), "class": CLASS, "scores": tensor(scores), "maps": maps}, separators=(",", ":")) + "\n")
+grad_cam = lambda a, g: {"gradcam": (a * g.mean((2, 3), keepdim=True)).sum(1)[0].detach(), "hirescam": (a * g).sum(1)[0].detach()}
+maps = {path: grad_cam(kept[path], g) for path, g in zip(LAYERS, gradients, strict=True)}
+write_maps(FOLDER / "torch.json", x, CLASS, scores.detach(), maps)

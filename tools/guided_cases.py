@@ -9,9 +9,10 @@ python tools/guided_cases.py [FOLDER]
 Networks of torchvision with the weights scale · uniform(seed, name) of tools/splitmix.py; <name>.onnx is the export
 without them, <name>.json has the scales and, for each image of a batch and its own class, every STEP-th entry of
 both maps in float64 (C, H, W order), of their pictures by pytorch-grad-cam's deprocess_image, and the largest entry:
-guided-backprop is pytorch-grad-cam's GuidedBackpropReLUModel, saliency the gradient by torch.autograd. Batch norms are left out and convolutions have biases, as
-after folding; the input of 64x96 is too small for vgg16's adaptive pooling, which is left out too. A fixture is
-well-conditioned: float32 and float64 torch must agree to 1e-5 of the largest entry, else another seed is tried.
+guided-backprop is pytorch-grad-cam's GuidedBackpropReLUModel, saliency the gradient by torch.autograd. Batch norms are
+left out and convolutions have biases, as after folding; the input of 64x96 is too small for vgg16's adaptive pooling,
+which is left out too. A fixture is well-conditioned: float32 and float64 torch must agree to 1e-5 of the largest entry,
+else another seed is tried.
 """
 
 import copy
@@ -79,7 +80,7 @@ def saliency(net, x, k):
 
 
 def guided(net, x, k):
-    # It leaves the network without modules that can be called, and gives [H, W, C].
+    # The class replaces modules of the network by functions, and returns [H, W, C].
     rows = GuidedBackpropReLUModel(copy.deepcopy(net))(x.clone(), k)
     return torch.tensor(rows.transpose(2, 0, 1).copy())
 
@@ -96,14 +97,14 @@ def references(net, x):
     exact = copy.deepcopy(net).double()
     found = {}
     for method, of in METHODS.items():
-        maps = [of(exact, image[None].double(), k) for image, k in zip(x, CLASSES)]
-        rough = [of(net, image[None], k) for image, k in zip(x, CLASSES)]
-        condition = max(error(r, m) for r, m in zip(rough, maps))
+        maps = [of(exact, image[None].double(), k) for image, k in zip(x, CLASSES, strict=True)]
+        rough = [of(net, image[None], k) for image, k in zip(x, CLASSES, strict=True)]
+        condition = max(error(r, m) for r, m in zip(rough, maps, strict=True))
         print(f"    {method}: float32 against float64 {condition:.1e}")
         if condition > CONDITION:
             return None
         found[method] = {"maps": maps, "condition": condition}
-    for one, other in zip(found["guided-backprop"]["maps"], found["saliency"]["maps"]):
+    for one, other in zip(found["guided-backprop"]["maps"], found["saliency"]["maps"], strict=True):
         apart = error(one, other)
         print(f"    guided and plain gradient differ by {apart:.2f}")
         assert apart >= DISTINCT
@@ -122,8 +123,17 @@ def fixture(folder, name, build):
     else:
         raise SystemExit(f"{name}: no seed gives a well-conditioned fixture")
     buffer = io.BytesIO()
-    torch.onnx.export(net, x[:1], buffer, dynamo=False, opset_version=17, do_constant_folding=False, input_names=["input"],
-                      output_names=["logits"], dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}})
+    torch.onnx.export(
+        net,
+        x[:1],
+        buffer,
+        dynamo=False,
+        opset_version=17,
+        do_constant_folding=False,
+        input_names=["input"],
+        output_names=["logits"],
+        dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+    )
     model = onnx.load_from_string(buffer.getvalue())
     named = {t.name: t for t in model.graph.initializer}
     assert set(named) == set(scales), set(named) ^ set(scales)

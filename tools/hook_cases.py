@@ -10,9 +10,9 @@ resnet18.onnx is torchvision's network as the legacy exporter writes it at opset
 weights: each is scale · uniform(seed, name) of tools/splitmix.py, with the scales in hooks.json. The
 references are those of the torch module with the same weights in float64, hooked with torch's register_* methods:
 float32 and float64 must agree to 1e-5 of the largest entry. A hook that replaces an activation is opaque, as one in
-another language is: the gradient of the replacement is the gradient of what it replaces. Seeds are tried until no input of a relu and no pair of
-a max pool lies within rounding of its kink, where one flip would move a gradient by its whole size. Large tensors
-are sampled: every step-th number, and the largest of all.
+another language is: the gradient of the replacement is the gradient of what it replaces. Seeds are tried until no
+input of a relu and no pair of a max pool lies within rounding of its kink, where one flip would move a gradient by its
+whole size. Large tensors are sampled: every step-th number, and the largest of all.
 """
 
 import io
@@ -28,7 +28,6 @@ import onnx
 import torch
 import torch.nn.functional as F
 import torchvision
-from onnx import numpy_helper
 
 from splitmix import uniform
 
@@ -48,10 +47,27 @@ CASES = [
     ("replaced output in a branch", 1, [("forward", "layer2.0.conv2", 0.5, 0.1)], FIVE, []),
     ("replaced output of a relu", 1, [("forward", "relu", 1.0, 0.25)], ["conv1", "layer1.0", "layer4"], []),
     ("replaced gradient", 1, [("backward", "layer3.0", -0.5, 0.001)], FIVE, []),
-    ("two hooks on one layer", 1, [("forward", "layer2.1", 0.5, 0.0), ("forward", "layer2.1", 1.0, 0.2), ("backward", "layer2.1", 2.0, 0.0), ("backward", "layer2.1", 1.0, 0.001)], FIVE, []),
+    (
+        "two hooks on one layer",
+        1,
+        [
+            ("forward", "layer2.1", 0.5, 0.0),
+            ("forward", "layer2.1", 1.0, 0.2),
+            ("backward", "layer2.1", 2.0, 0.0),
+            ("backward", "layer2.1", 1.0, 0.001),
+        ],
+        FIVE,
+        [],
+    ),
     ("replaced input", 1, [("forward_pre", "layer1.1.conv1", 0.5, 0.1)], FIVE, []),
     ("gradients of inputs", 1, [], [], ["layer2.0", "layer1.1", "layer1.1.conv1", "layer2.0.downsample", "conv1", "fc"]),
-    ("replaced gradient of an input", 1, [("full_backward", "layer1.1.conv1", 0.0, 0.001), ("full_backward", "layer2.0", 0.5, 0.0)], ["relu", "layer1.0", "layer1.1", "layer2.0"], ["layer1.1", "layer1.1.conv1", "layer2.0"]),
+    (
+        "replaced gradient of an input",
+        1,
+        [("full_backward", "layer1.1.conv1", 0.0, 0.001), ("full_backward", "layer2.0", 0.5, 0.0)],
+        ["relu", "layer1.0", "layer1.1", "layer2.0"],
+        ["layer1.1", "layer1.1.conv1", "layer2.0"],
+    ),
 ]
 
 
@@ -59,7 +75,7 @@ def path_of(node):
     """/layer2/layer2.0/downsample/downsample.0/Conv is in layer2.0.downsample.0."""
     path, last = "", None
     for segment in node.name.strip("/").split("/")[:-1]:
-        path += segment[len(last):] if last and segment.startswith(last + ".") else ("." if path else "") + segment
+        path += segment[len(last) :] if last and segment.startswith(last + ".") else ("." if path else "") + segment
         last = segment
     return path
 
@@ -67,8 +83,16 @@ def path_of(node):
 def exported():
     net = torchvision.models.resnet18(weights=None).eval()
     buffer = io.BytesIO()
-    torch.onnx.export(net, torch.zeros(1, 3, *SIZE), buffer, dynamo=False, opset_version=17, input_names=["input"], output_names=["logits"],
-                      dynamic_axes={"input": {0: "batch", 2: "height", 3: "width"}, "logits": {0: "batch"}})
+    torch.onnx.export(
+        net,
+        torch.zeros(1, 3, *SIZE),
+        buffer,
+        dynamo=False,
+        opset_version=17,
+        input_names=["input"],
+        output_names=["logits"],
+        dynamic_axes={"input": {0: "batch", 2: "height", 3: "width"}, "logits": {0: "batch"}},
+    )
     model = onnx.load_from_string(buffer.getvalue())
     del model.graph.value_info[:]
     return model
@@ -94,7 +118,7 @@ def block(self, x):
 def module(model, scales, seed, dtype):
     """torchvision's resnet18 without batch norms, with the weights of the ONNX file."""
     net = torchvision.models.resnet18(weights=None).eval()
-    for path, part in list(net.named_modules()):
+    for _, part in list(net.named_modules()):
         for name, child in part.named_children():
             if isinstance(child, torch.nn.BatchNorm2d):
                 setattr(part, name, torch.nn.Identity())
@@ -115,7 +139,7 @@ def module(model, scales, seed, dtype):
 
 
 def margin(net, x):
-    """How far the inputs of kinks are from them, over their root mean square."""
+    """The least distance of an input from a kink, over the root mean square of the inputs."""
     found = []
 
     def relu(_, inputs):
@@ -136,29 +160,33 @@ def margin(net, x):
 
 
 def run(net, x, hooks, layers, blocks):
-    """Output and gradients that torch's hooks see; those that look come behind those that replace."""
+    """Outputs and gradients that torch's hooks see; hooks that replace run before hooks that look."""
     seen = {"outputs": {}, "grad_outputs": {}, "grad_inputs": {}}
     handles = []
     of = net.get_submodule
     for kind, layer, factor, addend in hooks:
+
         def affine(t, factor=factor, addend=addend):
             return t * factor + addend
 
         def opaque(t, f=affine):
-            """f(t), of which no derivative is known: the gradient passes as through t."""
+            """f(t) with an unknown derivative: the gradient passes as through t."""
             return f(t).detach() + (t - t.detach())
 
-        handles.append({
-            "forward": lambda m: m.register_forward_hook(lambda _, i, o, f=opaque: f(o)),
-            "forward_pre": lambda m: m.register_forward_pre_hook(lambda _, i, f=opaque: tuple(map(f, i))),
-            "backward": lambda m: m.register_full_backward_pre_hook(lambda _, g, f=affine: tuple(map(f, g))),
-            "full_backward": lambda m: m.register_full_backward_hook(lambda _, i, o, f=affine: tuple(map(f, i))),
-        }[kind](of(layer)))
+        handles.append(
+            {
+                "forward": lambda m: m.register_forward_hook(lambda _, i, o, f=opaque: f(o)),
+                "forward_pre": lambda m: m.register_forward_pre_hook(lambda _, i, f=opaque: tuple(map(f, i))),
+                "backward": lambda m: m.register_full_backward_pre_hook(lambda _, g, f=affine: tuple(map(f, g))),
+                "full_backward": lambda m: m.register_full_backward_hook(lambda _, i, o, f=affine: tuple(map(f, i))),
+            }[kind](of(layer))
+        )
     for layer in layers:
-        handles.append(of(layer).register_forward_hook(lambda _, i, o, l=layer: seen["outputs"].update({l: o})))
-        handles.append(of(layer).register_full_backward_pre_hook(lambda _, g, l=layer: seen["grad_outputs"].update({l: g[0]})))
+        handles.append(of(layer).register_forward_hook(lambda _, i, o, at=layer: seen["outputs"].update({at: o})))
+        handles.append(of(layer).register_full_backward_pre_hook(lambda _, g, at=layer: seen["grad_outputs"].update({at: g[0]})))
     for block in blocks:
-        handles.append(of(block).register_full_backward_hook(lambda _, i, o, b=block: seen["grad_inputs"].update({b: i[0]})))
+        keep = lambda _, i, o, at=block: seen["grad_inputs"].update({at: i[0]})
+        handles.append(of(block).register_full_backward_hook(keep))
     least = margin(net, x)
     scores = net(x)
     seed = torch.zeros_like(scores)
@@ -182,13 +210,13 @@ def cases(model, factors, seed):
     found = []
     for name, batch, hooks, layers, blocks in CASES:
         exact, rough = (run(net, x[:batch].to(dtype).requires_grad_(), hooks, layers, blocks) for dtype, net in nets.items())
-        condition = max(float((rough[1][k][l] - t).abs().max() / t.abs().max()) for k, row in exact[1].items() for l, t in row.items())
+        condition = max(float((rough[1][k][at] - t).abs().max() / t.abs().max()) for k, row in exact[1].items() for at, t in row.items())
         print(f"  seed {seed}, {name}: margin {exact[0]:.1e}, float32 against float64 {condition:.1e}")
         if exact[0] < MARGIN or condition > CONDITION:
             return None
-        hooks = [dict(zip(("kind", "layer", "factor", "addend"), hook)) for hook in hooks]
-        seen = {k: {l: sample(t) for l, t in row.items()} for k, row in exact[1].items()}
-        found.append({"name": name, "batch": batch, "hooks": hooks, "condition": condition} | seen | {"scores": seen["scores"][""]})
+        named = [dict(zip(("kind", "layer", "factor", "addend"), hook, strict=True)) for hook in hooks]
+        seen = {k: {at: sample(t) for at, t in row.items()} for k, row in exact[1].items()}
+        found.append({"name": name, "batch": batch, "hooks": named, "condition": condition} | seen | {"scores": seen["scores"][""]})
     return found
 
 

@@ -40,7 +40,7 @@ def conv(n, m, stride=1):
 
 
 class Trunk(nn.Module):
-    """Three stages, of which the last is the default layer."""
+    """Three stages; the last is the default layer."""
 
     def __init__(self, channels=3):
         super().__init__()
@@ -64,7 +64,7 @@ class TwoBranches(nn.Module):
 
 
 class TwoPictures(nn.Module):
-    """Two pictures of which only one can be a photo; each has a layer that the other does not reach."""
+    """Two images, only one of which can be a photo; each has a layer that the other does not reach."""
 
     def __init__(self):
         super().__init__()
@@ -164,7 +164,7 @@ class Volume(nn.Module):
 
 
 def weighed(network):
-    """Weights from the seed; the scale is that of torch's own initialisation, and biases are small."""
+    """Weights from the seed; the scale is that of torch's own initialization, and biases are small."""
     with torch.no_grad():
         for name, t in [*network.named_parameters(), *network.named_buffers()]:
             if not t.is_floating_point():
@@ -202,7 +202,7 @@ def maps(network, inputs, classes, layers, dtype):
     for hook in hooks:
         hook.remove()
     found = {}
-    for name, a, g in zip(layers, values, grads):
+    for name, a, g in zip(layers, values, grads, strict=True):
         found[name] = (g.mean(tuple(range(2, g.ndim)), keepdim=True) * a).sum(1).detach().double()
     return found, scores.detach().double()
 
@@ -216,9 +216,11 @@ def exported(network, inputs, batch="batch", axes=None, opset=17, dynamo=False, 
     names = {"input_names": list(inputs), "output_names": ["scores"]}
     if dynamo:
         shapes = {k: ({0: torch.export.Dim(batch)} if batch else None) for k in inputs}
-        program = torch.onnx.export(network, (), kwargs=inputs, dynamo=True, verbose=False, opset_version=opset, dynamic_shapes=shapes, **names, **more)
+        program = torch.onnx.export(
+            network, (), kwargs=inputs, dynamo=True, verbose=False, opset_version=opset, dynamic_shapes=shapes, **names, **more
+        )
         model = program.model_proto
-        for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:  # holds the path of this file
+        for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:  # The stack trace has the path of this file.
             kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
             del node.metadata_props[:]
             node.metadata_props.extend(kept)
@@ -264,12 +266,17 @@ def case(name, network, inputs, layers, classes=(1, 3), computes=torch.float32, 
         got = np.concatenate([session.run(None, chunk(at))[0] for at in range(0, len(classes), step)])
         assert np.abs(got - scores.numpy()).max() <= max(1e-4, 3 * own) * np.abs(scores.numpy()).max(), name
     onnx.save(model, FOLDER / f"{name}.onnx")
-    CASES[name] = {"inputs": {k: tensor(v) for k, v in inputs.items()}, "classes": classes, "scores": tensor(scores), "bound": max(BOUND, 3 * own),
-                   "layers": {k: tensor(v) for k, v in want.items()}}
+    CASES[name] = {
+        "inputs": {k: tensor(v) for k, v in inputs.items()},
+        "classes": classes,
+        "scores": tensor(scores),
+        "bound": max(BOUND, 3 * own),
+        "layers": {k: tensor(v) for k, v in want.items()},
+    }
 
 
 def io_of_float32(model):
-    """Casts at the border, as converters write them that keep the types of inputs and outputs."""
+    """Casts at inputs and outputs, as written by converters that keep their types."""
     graph = model.graph
     for value, at in [(graph.input[0], 0), (graph.output[0], len(graph.node) + 1)]:
         inner, elem = f"{value.name}.half", value.type.tensor_type.elem_type
@@ -295,12 +302,25 @@ def conditional_squeeze(model):
             continue
         (x, axes), y = node.input, node.output[0]
         elem = TensorProto.FLOAT
-        then = helper.make_graph([helper.make_node("Squeeze", [x, axes], [f"{y}.then"], f"{node.name}.then")], "then", [], [helper.make_tensor_value_info(f"{y}.then", elem, None)])
-        other = helper.make_graph([helper.make_node("Identity", [x], [f"{y}.else"], f"{node.name}.else")], "else", [], [helper.make_tensor_value_info(f"{y}.else", elem, None)])
+        then = helper.make_graph(
+            [helper.make_node("Squeeze", [x, axes], [f"{y}.then"], f"{node.name}.then")],
+            "then",
+            [],
+            [helper.make_tensor_value_info(f"{y}.then", elem, None)],
+        )
+        other = helper.make_graph(
+            [helper.make_node("Identity", [x], [f"{y}.else"], f"{node.name}.else")],
+            "else",
+            [],
+            [helper.make_tensor_value_info(f"{y}.else", elem, None)],
+        )
         graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), f"{y}.one"))
-        nodes += [helper.make_node("Shape", [x], [f"{y}.shape"]), helper.make_node("Gather", [f"{y}.shape", axes], [f"{y}.size"]),
-                  helper.make_node("Equal", [f"{y}.size", f"{y}.one"], [f"{y}.is_one"]),
-                  helper.make_node("If", [f"{y}.is_one"], [y], node.name, then_branch=then, else_branch=other)]
+        nodes += [
+            helper.make_node("Shape", [x], [f"{y}.shape"]),
+            helper.make_node("Gather", [f"{y}.shape", axes], [f"{y}.size"]),
+            helper.make_node("Equal", [f"{y}.size", f"{y}.one"], [f"{y}.is_one"]),
+            helper.make_node("If", [f"{y}.is_one"], [y], node.name, then_branch=then, else_branch=other),
+        ]
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]
@@ -332,8 +352,14 @@ def several_inputs():
     image = floats("image", *IMAGE)
     case("two_branches", TwoBranches(), {"image": image, "features": floats("features", 2, 5)}, TRUNK)
     case("two_pictures", TwoPictures(), {"flow": floats("flow", 2, 2, 8, 8), "image": image}, [*TRUNK, "flow"])
-    small = {"double": floats("double", 2, 2).double(), "half": floats("half", 2, 3).half(), "kind": whole("kind", 0, 5, 2).long(),
-             "small": whole("small", -3, 4, 2, 2).int(), "mask": whole("mask", 0, 3, 1, 1, 12, 18).byte(), "flag": torch.tensor([[True], [False]])}
+    small = {
+        "double": floats("double", 2, 2).double(),
+        "half": floats("half", 2, 3).half(),
+        "kind": whole("kind", 0, 5, 2).long(),
+        "small": whole("small", -3, 4, 2, 2).int(),
+        "mask": whole("mask", 0, 3, 1, 1, 12, 18).byte(),
+        "flag": torch.tensor([[True], [False]]),
+    }
     open_axes = {k: {0: "batch"} for k in ["image", "double", "half", "kind", "small", "flag", "scores"]}
     case("all_types", AllTypes(), {"image": image} | small, ["late", "early"], axes=open_axes)
 

@@ -1,6 +1,9 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["tensorflow-cpu==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", "onnx==1.23.2", "onnxruntime==1.32.0", "onnxsim==0.8.1", "numpy"]
+# dependencies = [
+#     "tensorflow-cpu==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", "onnx==1.23.2", "onnxruntime==1.32.0",
+#     "onnxsim==0.8.1", "numpy",
+# ]
 # ///
 """Writes one small Keras model as Keras and as tf2onnx write it, with its maps: crates/testkit/fixtures/exporters.
 
@@ -8,10 +11,10 @@ python tools/keras_cases.py [FOLDER]
 
 The model has what makes layer names hard: norms that are folded into a convolution and into a separable one, layers whose own
 names end in numbers, a layer that is called twice, a model in the model, a padding and a dropout that leave no node, linear
-layers and norms that want the channels last. Keras's file also as onnxsim and ONNX Runtime (level extended) make it. Maps are by TensorFlow's autograd in float64.
+layers and norms that want the channels last. Keras's file also as onnxsim and ONNX Runtime (level extended) make it. Maps
+are by TensorFlow's autograd in float64.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -22,10 +25,10 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
 import keras
 import numpy as np
 import onnx
-import onnxruntime
-import onnxsim
 import tensorflow as tf
 from keras import layers as L
+
+from exported import optimize, simplify, write_maps
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "crates/testkit/fixtures/exporters")
 CLASS = 2
@@ -46,7 +49,7 @@ class Block:
 
 
 class Small:
-    """The layers, and how they are called: by Keras, or one by one with what each gives."""
+    """The layers, called by Keras, or one by one with the output of each."""
 
     def __init__(self, floats, softmax):
         keras.backend.clear_session()
@@ -101,13 +104,12 @@ class Small:
             scores = self.run(into(""), cell, x)
             score = scores[0, CLASS]
         pictures = {path: value for path, value in kept.items() if len(value.shape) == 4}
-        gradients = dict(zip(pictures, tape.gradient(score, list(pictures.values()))))
+        gradients = dict(zip(pictures, tape.gradient(score, list(pictures.values())), strict=True))
         sums = lambda path, g: tf.reduce_sum(pictures[path] * g, -1).numpy()[0]
-        return scores.numpy()[0], {path: {"gradcam": sums(path, tf.reduce_mean(g, (1, 2), keepdims=True)), "hirescam": sums(path, g)} for path, g in gradients.items()}
-
-
-def tensor(array):
-    return {"shape": list(array.shape), "data": [float(f"{v:.12g}") for v in np.asarray(array, np.float64).flatten()]}
+        return scores.numpy()[0], {
+            path: {"gradcam": sums(path, tf.reduce_mean(g, (1, 2), keepdims=True)), "hirescam": sums(path, g)}
+            for path, g in gradients.items()
+        }
 
 
 model, double = Small("float32", True).model, Small("float64", False)
@@ -121,16 +123,13 @@ FOLDER.mkdir(parents=True, exist_ok=True)
 with tempfile.TemporaryDirectory() as folder:
     model.export(FOLDER / "keras.onnx", format="onnx", verbose=False)
     model.export(f"{folder}/saved", verbose=False)
-    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", "saved", "--output", str((FOLDER / "tf2onnx.onnx").resolve()), "--opset", "18"]
+    target = str((FOLDER / "tf2onnx.onnx").resolve())
+    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", "saved", "--output", target, "--opset", "18"]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
-onnx.save(onnxsim.simplify(onnx.load(FOLDER / "keras.onnx"))[0], FOLDER / "keras_onnxsim.onnx")
-options = onnxruntime.SessionOptions()
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-options.optimized_model_filepath = str(FOLDER / "keras_extended.onnx")
-onnxruntime.InferenceSession(FOLDER / "keras.onnx", options, providers=["CPUExecutionProvider"])
+simplify(FOLDER / "keras.onnx", FOLDER / "keras_onnxsim.onnx")
+optimize(FOLDER / "keras.onnx", FOLDER / "keras_extended.onnx")
 for name in ("keras", "tf2onnx", "keras_onnxsim", "keras_extended"):
     file = onnx.load(FOLDER / f"{name}.onnx")
     print(name, len(file.graph.node), sorted({n.op_type for n in file.graph.node}))
-text = {"input": tensor(x), "class": CLASS, "scores": tensor(scores), "maps": {path: {kind: tensor(m) for kind, m in pair.items()} for path, pair in found.items()}}
-(FOLDER / "keras.json").write_text(json.dumps(text, separators=(",", ":")) + "\n")
+write_maps(FOLDER / "keras.json", x, CLASS, scores, found)
 print(list(found))

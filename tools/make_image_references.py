@@ -29,8 +29,7 @@ from torchvision.transforms import InterpolationMode
 
 OUT = pathlib.Path("crates/gradcam-image/tests/data")
 ASSETS = pathlib.Path("crates/gradcam-cli/assets")
-FILTERS = {name: Image.Resampling[name.upper()]
-           for name in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]}
+FILTERS = {name: Image.Resampling[name.upper()] for name in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]}
 
 
 def digest(array):
@@ -39,7 +38,7 @@ def digest(array):
 
 
 def synthetic(width, height):
-    """The picture that the Rust tests make by the same formula."""
+    """The image that the Rust tests make by the same formula."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([(7 * x + 3 * y) % 256, (x * x + 5 * y) % 256, (x * y) % 251], -1).astype(np.uint8)
 
@@ -56,12 +55,12 @@ def resize_rows():
         for width, height in sizes.get(name, [(256, 171), (256, 256), (600, 530)]):
             for filter_name, filter_ in FILTERS.items():
                 resized = np.asarray(photo.resize((width, height), filter_))
-                yield {"photo": name, "filter": filter_name, "width": width, "height": height,
-                       "sha256": digest(resized)}
+                yield {"photo": name, "filter": filter_name, "width": width, "height": height, "sha256": digest(resized)}
 
 
 def timm_border(size, fill, interpolation):
     """timm's ResizeKeepRatio(longest=1) and CenterCropOrPad."""
+
     def run(photo):
         ratio = max(photo.height / size, photo.width / size)
         width, height = round(photo.width / ratio), round(photo.height / ratio)
@@ -69,8 +68,9 @@ def timm_border(size, fill, interpolation):
         canvas = np.empty((size, size, 3), np.uint8)
         canvas[:] = fill
         top, left = (size - height) // 2, (size - width) // 2
-        canvas[top:top + height, left:left + width] = resized
+        canvas[top : top + height, left : left + width] = resized
         return Image.fromarray(canvas)
+
     return run
 
 
@@ -85,21 +85,32 @@ def apply_rows():
         "imagenet 27 of 32": [T.Resize(32, bicubic), T.CenterCrop(27), *imagenet],
         "squash 31x45": [T.Resize((45, 31), bilinear), *half],
         "crop 120 of 64": [T.Resize(64, bilinear), T.CenterCrop(120), *half],
-        "bgr 48": [T.Resize(48, bilinear), T.CenterCrop(48), T.PILToTensor(),
-                   lambda x: x.float()[[2, 1, 0]] - torch.tensor([104.0, 117.0, 123.0])[:, None, None]],
+        "bgr 48": [
+            T.Resize(48, bilinear),
+            T.CenterCrop(48),
+            T.PILToTensor(),
+            lambda x: x.float()[[2, 1, 0]] - torch.tensor([104.0, 117.0, 123.0])[:, None, None],
+        ],
         "grey 28": [T.Grayscale(), T.Resize(28, bilinear), T.CenterCrop(28), T.ToTensor()],
         "border 64": [timm_border(64, (124, 116, 104), Image.Resampling.BICUBIC), *imagenet],
     }
+
     # Hugging Face rounds half pixels of the offset down: `int((height - crop_height) / 2.0)`.
     def crop_down(photo):
         left, top = (photo.width - 25) // 2, (photo.height - 25) // 2
         return photo.crop((left, top, left + 25, top + 25))
+
     pipelines["hugging face 25 of 32"] = [T.Resize(32, bilinear), crop_down, *half]
     for name, photo in photos():
         for pipeline, steps in pipelines.items():
             tensor = T.Compose(steps)(photo)
-            yield {"photo": name, "pipeline": pipeline, "shape": list(tensor.shape),
-                   "sha256": digest(tensor.numpy()), "first": float(tensor.flatten()[0])}
+            yield {
+                "photo": name,
+                "pipeline": pipeline,
+                "shape": list(tensor.shape),
+                "sha256": digest(tensor.numpy()),
+                "first": float(tensor.flatten()[0]),
+            }
 
 
 def floats(array):
@@ -109,8 +120,9 @@ def floats(array):
 def interpolate_rows(rng):
     for (h, w), (height, width) in [((3, 5), (7, 11)), ((5, 3), (2, 2)), ((1, 1), (3, 2)), ((4, 4), (4, 4)), ((7, 7), (24, 17))]:
         x = rng.normal(size=(h, w)).astype(np.float32)
-        y = torch.nn.functional.interpolate(torch.from_numpy(x).double()[None, None], size=(height, width),
-                                            mode="bilinear", align_corners=False)[0, 0]
+        y = torch.nn.functional.interpolate(
+            torch.from_numpy(x).double()[None, None], size=(height, width), mode="bilinear", align_corners=False
+        )[0, 0]
         yield {"from": [h, w], "to": [height, width], "map": floats(x), "result": floats(y)}
 
 
@@ -128,8 +140,12 @@ def heatmap_rows(rng):
         maps = [(rng.normal(size=shape) + shift).astype(np.float32) for shape in shapes]
         layers = [scale_cam_image(np.maximum(m[None], 0), (width, height))[:, None, :] for m in maps]
         result = BaseCAM.aggregate_multi_layers(None, layers)[0]
-        yield {"name": name, "maps": [{"shape": list(m.shape), "values": floats(m)} for m in maps],
-               "size": [height, width], "result": floats(result)}
+        yield {
+            "name": name,
+            "maps": [{"shape": list(m.shape), "values": floats(m)} for m in maps],
+            "size": [height, width],
+            "result": floats(result),
+        }
 
 
 def overlay_rows():
@@ -150,13 +166,21 @@ def save(image, kind, **options):
 
 
 def exif_files():
-    """The same picture eight times, stored turned and flipped, with the orientation that undoes it."""
+    """The same image eight times, stored rotated and flipped, with the orientation that undoes it."""
     colors = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250), (240, 240, 240)]
     blocks = np.array(colors, np.uint8).reshape(2, 3, 3).repeat(8, 0).repeat(8, 1)
     upright = Image.fromarray(blocks)
     flip, turn = Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180
-    undo = [None, flip, turn, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
-            Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270]
+    undo = [
+        None,
+        flip,
+        turn,
+        Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.ROTATE_90,
+        Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_270,
+    ]
     for orientation, stored in enumerate(undo, 1):
         picture = upright if stored is None else upright.transpose(stored)
         exif = Image.Exif()
@@ -170,7 +194,7 @@ def exif_files():
 
 
 def mode_rows():
-    """One small picture in every mode that the three formats have; `rgb` is Pillow's convert("RGB")."""
+    """One small image in every mode of the three formats; `rgb` is Pillow's convert("RGB")."""
     rgb = Image.fromarray(synthetic(5, 3))
     grey16 = (np.arange(15, dtype=np.uint16) * 4400 + 7).reshape(3, 5)
     alpha = Image.fromarray((np.arange(15, dtype=np.uint8) * 17).reshape(3, 5))
@@ -208,21 +232,28 @@ def mode_rows():
 
 def bombs():
     chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    png = lambda w, h: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)) \
-        + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    png = lambda w, h: (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + chunk(b"IEND", b"")
+    )
     (OUT / "bad" / "bomb_50000x50000.png").write_bytes(png(50000, 50000))
     (OUT / "bad" / "no_width.png").write_bytes(png(0, 7))
     lossless = b"VP8L" + struct.pack("<IBI", 10, 0x2F, 16382 | 16382 << 14) + b"\0" * 5
-    (OUT / "bad" / "bomb_16383x16383.webp").write_bytes(
-        b"RIFF" + struct.pack("<I", 4 + len(lossless)) + b"WEBP" + lossless)
+    (OUT / "bad" / "bomb_16383x16383.webp").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(lossless)) + b"WEBP" + lossless)
 
 
 for folder in ["exif", "modes", "bad"]:
     (OUT / folder).mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(20)
 tables = {
-    "resize": resize_rows(), "apply": apply_rows(), "interpolate": interpolate_rows(rng),
-    "heatmap": heatmap_rows(rng), "overlay": overlay_rows(), "modes": mode_rows(),
+    "resize": resize_rows(),
+    "apply": apply_rows(),
+    "interpolate": interpolate_rows(rng),
+    "heatmap": heatmap_rows(rng),
+    "overlay": overlay_rows(),
+    "modes": mode_rows(),
 }
 for table, rows in tables.items():
     lines = ",\n".join(json.dumps(row) for row in rows)

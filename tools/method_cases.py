@@ -34,7 +34,6 @@ import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
 from PIL import Image
-
 from pytorch_grad_cam import AblationCAM, EigenCAM, GradCAMPlusPlus, ScoreCAM
 from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerVit
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -45,12 +44,12 @@ from splitmix import uniform
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "crates/testkit/fixtures"
-# Of one run, and of as many as there are channels.
+# Methods that need one run, and methods that need a run for each channel.
 CHEAP = {"gradcam++": GradCAMPlusPlus, "eigencam": EigenCAM}
 COSTLY = {"ablationcam": AblationCAM, "scorecam": ScoreCAM}
 CONDITION = {"gradcam++": 1e-5, "eigencam": 1e-5, "ablationcam": 1e-4, "scorecam": 1e-4}
 DISTINCT = 1e-2
-# Between the largest and the least entry of a map of EigenCAM: where their magnitudes are the same, rounding decides the sign.
+# The least gap between the magnitudes of the largest and the least entry of an EigenCAM map: at 0, rounding decides the sign.
 SIDES = 1e-2
 
 
@@ -68,7 +67,7 @@ def channel_axis(t):
 
 
 def at_once(model):
-    """How many images the network takes."""
+    """The number of images that the network takes."""
     return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 16
 
 
@@ -90,7 +89,13 @@ class Run:
         self.a, self.g = picture(self.whole), picture(gradient)
 
     def maps(self, methods):
-        names = {"gradcam": self.grad_cam, "gradcam++": self.grad_cam_plus_plus, "eigencam": self.eigen_cam, "ablationcam": self.ablation_cam, "scorecam": self.score_cam}
+        names = {
+            "gradcam": self.grad_cam,
+            "gradcam++": self.grad_cam_plus_plus,
+            "eigencam": self.eigen_cam,
+            "ablationcam": self.ablation_cam,
+            "scorecam": self.score_cam,
+        }
         return {method: names[method]() for method in methods}
 
     def grad_cam(self):
@@ -126,7 +131,7 @@ class Run:
         scores = []
         for channels in torch.arange(self.a.shape[1]).split(self.at_once):
             replaced = self.whole.repeat(len(channels), *[1] * (self.whole.ndim - 1))
-            for one, channel in zip(replaced, channels):
+            for one, channel in zip(replaced, channels, strict=True):
                 one.select(channel_axis(self.whole) - 1, channel).fill_(instead)
             self.network.values[self.value] = replaced
             for n in behind:
@@ -159,16 +164,16 @@ def rounded(run, method):
 
 
 def check_with_pytorch_grad_cam(model, run, row):
-    """The raw maps of the library itself must be ours with its casts; what those alone make is returned."""
+    """Asserts that the library's raw maps are ours with its casts; returns the error that its casts alone cause."""
     casts = {}
     for method in row:
         network = Network(model, torch.float64).eval()
-        # AblationCAM puts another module in its place.
+        # AblationCAM replaces this module, so that a run looks it up.
         network.tapped = torch.nn.Identity()
-        network.taps[run.value] = lambda out: network.tapped(out)
+        network.taps[run.value] = lambda out, network=network: network.tapped(out)
         options = {"reshape_transform": picture}
         if method == "ablationcam":
-            # Of a batch of channels, those replaced before would count for the least activation.
+            # In a batch of channels, the least activation would include the channels replaced before.
             options |= {"batch_size": 1, "ablation_layer": AblationLayer() if run.whole.ndim == 4 else AblationLayerVit()}
         with (CHEAP | COSTLY)[method](network, [network.tapped], **options) as extractor:
             extractor.batch_size = run.at_once if method == "scorecam" else 1
@@ -176,26 +181,37 @@ def check_with_pytorch_grad_cam(model, run, row):
             extractor.activations_and_grads(run.x.clone().requires_grad_())[0, run.k].backward()
             a, g = extractor.activations_and_grads.activations[0], extractor.activations_and_grads.gradients[0]
             theirs = torch.tensor(extractor.get_cam_image(run.x, tapped, targets, a.numpy(), g.numpy(), False))
-        off = lambda ours: min(error(theirs, ours), error(-theirs, ours)) if method == "eigencam" else error(theirs, ours)
-        assert off(rounded(run, method)) <= 1e-6, f"{method} at {run.value}: {off(rounded(run, method)):.1e}"
-        casts[method] = off(row[method])
+        # EigenCAM's maps have no sign.
+        signs = (1, -1) if method == "eigencam" else (1,)
+        rounding, casts[method] = (min(error(sign * theirs, ours) for sign in signs) for ours in (rounded(run, method), row[method]))
+        assert rounding <= 1e-6, f"{method} at {run.value}: {rounding:.1e}"
     return casts
 
 
 def case(model, network, layer, value, image, x, k):
-    """A case, and its maps and Grad-CAM's, each over its largest entry."""
+    """A case, with its maps and Grad-CAM's, each divided by its largest entry."""
     methods = [*CHEAP, *COSTLY] if image == 0 else [*CHEAP]
     run = Run(model, torch.float64, x, value, k)
     row, rough = run.maps(methods), Run(model, torch.float32, x, value, k).maps(methods)
     off = {method: error(rough[method], row[method]) for method in methods}
     casts = check_with_pytorch_grad_cam(model, run, row)
     for method in methods:
-        print(f"{network} {layer} image {image} {method}: condition {off[method]:.1e}, casts of pytorch-grad-cam {casts[method]:.1e}", flush=True)
+        print(
+            f"{network} {layer} image {image} {method}: condition {off[method]:.1e}, casts of pytorch-grad-cam {casts[method]:.1e}",
+            flush=True,
+        )
     sound = [method for method in methods if off[method] <= CONDITION[method]]
     if sound != methods:
         assert image > 0, "ill-conditioned"
         print(f"    of which only {sound} are kept")
-    found = {"layer": layer, "value": value, "image": image, "class": k, "maps": {m: tensor(row[m]) for m in sound}, "condition": {m: float(f"{off[m]:.1e}") for m in sound}}
+    found = {
+        "layer": layer,
+        "value": value,
+        "image": image,
+        "class": k,
+        "maps": {m: tensor(row[m]) for m in sound},
+        "condition": {m: float(f"{off[m]:.1e}") for m in sound},
+    }
     scaled = {m: t / t.abs().max() for m, t in (run.maps(["gradcam"]) | row).items()}
     return found, scaled
 
@@ -228,12 +244,17 @@ def lite0():
     photo = np.asarray(Image.open(FIXTURES / f"networks/{known['photo']}_224.png").convert("RGB"))
     x = ((torch.tensor(photo).float() - 127) / 128).permute(2, 0, 1)[None]
     maps = known["layers"]["blocks.4.2"]
-    return onnx.load(ROOT / "crates/gradcam-cli/assets/efficientnet_lite0.onnx"), x, [known["class"]], (maps["value"], [known["class"]], maps["gradcam"])
+    return (
+        onnx.load(ROOT / "crates/gradcam-cli/assets/efficientnet_lite0.onnx"),
+        x,
+        [known["class"]],
+        (maps["value"], [known["class"]], maps["gradcam"]),
+    )
 
 
 def check_with_fixture(model, images, value, classes, maps):
     """The network is that of the other fixture."""
-    ours = torch.cat([Run(model, torch.float64, x[None], value, k).grad_cam() for x, k in zip(images, classes)])
+    ours = torch.cat([Run(model, torch.float64, x[None], value, k).grad_cam() for x, k in zip(images, classes, strict=True)])
     assert error(ours, torch.tensor(maps["data"], dtype=torch.float64).reshape(maps["shape"])) <= 1e-6
 
 
@@ -241,8 +262,14 @@ def check_with_fixture(model, images, value, classes, maps):
 # differs by so little that float32 does not tell, and nor does it with vit.dynamo's masks, while channels of a norm that weigh the
 # same are nearly 0 together.
 NETWORKS = {
-    "vgg11_bn": (lambda: weighed("vgg11_bn", 117), {"features.27": "/features/features.27/Relu_output_0", "features.10": "/features/features.10/Relu_output_0"}),
-    "resnet18": (lambda: weighed("resnet18"), {"layer4.1": "/layer4/layer4.1/relu_1/Relu_output_0", "layer2.1": "/layer2/layer2.1/relu_1/Relu_output_0"}),
+    "vgg11_bn": (
+        lambda: weighed("vgg11_bn", 117),
+        {"features.27": "/features/features.27/Relu_output_0", "features.10": "/features/features.10/Relu_output_0"},
+    ),
+    "resnet18": (
+        lambda: weighed("resnet18"),
+        {"layer4.1": "/layer4/layer4.1/relu_1/Relu_output_0", "layer2.1": "/layer2/layer2.1/relu_1/Relu_output_0"},
+    ),
     "vit.dynamo": (lambda: of_the_zoo("vit.dynamo", "layer_norm_4", 9), {"blocks.2.norm1": "layer_norm_4"}),
     "hf_clip.dynamo": (lambda: of_the_zoo("hf_clip.dynamo", "layer_norm_5"), {"vision_model.encoder.layers.2.layer_norm1": "layer_norm_5"}),
     "lite0": (lite0, {"blocks.4": "/blocks/blocks.4/blocks.4.2/Add_output_0"}),

@@ -2,14 +2,14 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch==2.15.0", "onnx==1.23.2", "onnxruntime==1.32.0", "numpy"]
 # ///
-"""Writes a small network as ONNX Runtime's static quantisation leaves it, and its maps: crates/testkit/fixtures/quantized.
+"""Writes a small network as ONNX Runtime's static quantization leaves it, and its maps: crates/testkit/fixtures/quantized.
 
 python tools/quantized_cases.py [FOLDER]
 
 Both formats, uint8 and int8 activations, asymmetric (activations are removed, their work is done by the range of the
-integers) and symmetric. The file is run with torch operators in float64; quantising is differentiated straight through:
+integers) and symmetric. The file is run with torch operators in float64; quantizing is differentiated straight through:
 dx = g/s strictly inside the range of the integers, which stay in float64. The logits are those before they are
-quantised. Images are the first whose values all keep a distance from where float32 may round another way.
+quantized. Images are the first whose values all keep a distance from where float32 may round another way.
 """
 
 import json
@@ -68,7 +68,7 @@ class StraightThrough(torch.autograd.Function):
 
 
 class Quantized(Network):
-    """A quantised graph; integers on the way are float64 numbers."""
+    """A quantized graph; integers on the way are float64 numbers."""
 
     def begin(self, x):
         super().begin(x)
@@ -127,7 +127,7 @@ class Images(CalibrationDataReader):
 
 
 def scoped(model, layer):
-    """The last value that a node of the module's scope makes and one of another scope reads, dequantised."""
+    """The last value that a node of the module's scope makes and one of another scope reads, dequantized."""
     inside = [n for n in model.graph.node if n.name.startswith(f"/{layer}/")]
     read = {name for n in model.graph.node if n not in inside for name in n.input}
     value = [o for n in inside for o in n.output if o in read][-1]
@@ -145,6 +145,11 @@ def scale_of(model, value):
         if value in n.input and n.op_type.startswith(("QLinear", "QGemm", "Dequantize")):
             at = list(n.input).index(value)
             return n.input[at + 1], n.input[at + 2]
+    raise ValueError(f"no node tells the scale of {value}")
+
+
+def grad_cam(a, g):
+    return (g.mean((2, 3), keepdim=True) * a).sum(1)
 
 
 def reference(model, x):
@@ -157,11 +162,12 @@ def reference(model, x):
     tensors = [network.values[v] for v in values.values()]
     *grads, image = torch.autograd.grad(score, tensors + [x])
     maps = {}
-    for (layer, value), a, g in zip(values.items(), tensors, grads):
-        if a.detach().frac().abs().max() == 0:  # integers
+    for (layer, value), a, g in zip(values.items(), tensors, grads, strict=True):
+        if a.detach().frac().abs().max() == 0:  # The value has integers.
             scale, zero = [network.values[name] for name in scale_of(model, value)]
-            a, g = (a - zero.double()) * scale, g / scale
-        maps[layer] = (g.mean((2, 3), keepdim=True) * a).sum(1)
+            maps[layer] = grad_cam((a - zero.double()) * scale, g / scale)
+        else:
+            maps[layer] = grad_cam(a, g)
     return network, maps, image
 
 
@@ -176,13 +182,31 @@ FOLDER.mkdir(parents=True, exist_ok=True)
 models = {}
 with tempfile.TemporaryDirectory() as folder:
     plain = f"{folder}/plain.onnx"
-    torch.onnx.export(network, (torch.zeros(1, 3, 8, 8),), plain, dynamo=False, opset_version=17, input_names=["input"], output_names=["scores"], dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}})
+    torch.onnx.export(
+        network,
+        (torch.zeros(1, 3, 8, 8),),
+        plain,
+        dynamo=False,
+        opset_version=17,
+        input_names=["input"],
+        output_names=["scores"],
+        dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}},
+    )
     for form in (QuantFormat.QDQ, QuantFormat.QOperator):
         for kind in (QuantType.QInt8, QuantType.QUInt8):
             for symmetric in (False, True):
                 name = f"{form.name.lower()}_{kind.name[1:].lower()}{'_symmetric' if symmetric else ''}"
                 path = FOLDER / f"{name}.onnx"
-                quantize_static(plain, path, Images(), quant_format=form, activation_type=kind, weight_type=QuantType.QInt8 if kind == QuantType.QInt8 or symmetric else QuantType.QUInt8, per_channel=symmetric or kind == QuantType.QInt8, extra_options={"ActivationSymmetric": symmetric})
+                quantize_static(
+                    plain,
+                    path,
+                    Images(),
+                    quant_format=form,
+                    activation_type=kind,
+                    weight_type=QuantType.QInt8 if kind == QuantType.QInt8 or symmetric else QuantType.QUInt8,
+                    per_channel=symmetric or kind == QuantType.QInt8,
+                    extra_options={"ActivationSymmetric": symmetric},
+                )
                 models[name] = onnx.load(path)
 for seed in range(1000):
     x = torch.tensor(np.random.default_rng(seed).uniform(-4, 4, (2, 3, 8, 8)).astype(np.float32))
@@ -196,7 +220,13 @@ for name, (run, maps, image) in found.items():
     theirs = ort.InferenceSession(models[name].SerializeToString()).run(None, {"input": x.numpy()})[0]
     ours = run.values[models[name].graph.output[0].name].detach().numpy()
     assert np.abs(theirs - ours).max() <= 1e-5 * np.abs(ours).max(), name
-    print(name, seed, run.distance, {layer: float(m.detach().abs().max()) for layer, m in maps.items()}, [n.op_type for n in models[name].graph.node if "Relu" in n.op_type or n.op_type in ("Clip", "MaxPool")])
+    print(
+        name,
+        seed,
+        run.distance,
+        {layer: float(m.detach().abs().max()) for layer, m in maps.items()},
+        [n.op_type for n in models[name].graph.node if "Relu" in n.op_type or n.op_type in ("Clip", "MaxPool")],
+    )
     cases[name] = {"scores": tensor(run.logits), "image": tensor(image), "maps": {layer: tensor(m) for layer, m in maps.items()}}
 text = {"input": tensor(x), "classes": CLASSES, "models": cases}
 (FOLDER / "quantized.json").write_text(json.dumps(text, separators=(",", ":")) + "\n")

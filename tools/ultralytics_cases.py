@@ -11,7 +11,6 @@ in float64, on the model before its norms are fused.
 """
 
 import copy
-import json
 import os
 import sys
 import tempfile
@@ -24,9 +23,17 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.modules import Conv
 
+from exported import write_maps
+
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "crates/testkit/fixtures/exporters").resolve()
 SIDE, CLASS = 64, 2
-BODY = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "C2f", [8, True]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "C2f", [16, True]]]
+BODY = [
+    [-1, 1, "Conv", [8, 3, 2]],
+    [-1, 1, "Conv", [8, 3, 2]],
+    [-1, 1, "C2f", [8, True]],
+    [-1, 1, "Conv", [16, 3, 2]],
+    [-1, 1, "C2f", [16, True]],
+]
 NECK = [[-1, 1, "SPPF", [16, 5]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, 2], 1, "Concat", [1]], [-1, 1, "C2f", [8]]]
 NECK += [[-1, 1, "Conv", [8, 3, 2]], [[-1, 5], 1, "Concat", [1]], [-1, 1, "C2f", [16]], [[8, 11], 1, "Detect", ["nc"]]]
 MODELS = {"yolo_cls": (BODY + [[-1, 1, "Classify", ["nc"]]], 5, "classify"), "yolo_detect": (BODY + NECK, 3, "detect")}
@@ -39,12 +46,17 @@ def build(layers, classes, task, folder):
     wrapped = YOLO(str(path), task=task)
     head = wrapped.model.model[-1]
     if task == "detect":
-        # The boxes, which are not explained, made by fewer channels: the file is smaller.
+        # Boxes are not explained. Fewer channels for them make the file smaller.
         head.cv2 = nn.ModuleList(nn.Sequential(Conv(c, 16, 3), Conv(16, 16, 3), nn.Conv2d(16, 64, 1)) for c in (8, 16))
     for index, module in enumerate([wrapped.model, *wrapped.model.modules()]):
         if isinstance(module, nn.BatchNorm2d):
             generator = torch.Generator().manual_seed(index)
-            for tensor, low, high in ((module.weight, 0.6, 1.6), (module.bias, -0.3, 0.5), (module.running_mean, -0.2, 0.2), (module.running_var, 0.4, 1.4)):
+            for tensor, low, high in (
+                (module.weight, 0.6, 1.6),
+                (module.bias, -0.3, 0.5),
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.4, 1.4),
+            ):
                 with torch.no_grad():
                     tensor.uniform_(low, high, generator=generator)
     return wrapped
@@ -69,19 +81,23 @@ def reference(model, x):
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         model(x.double())
-    scores = torch.cat([kept.pop(name).flatten(2) if kept[name].ndim > 2 else kept.pop(name)[..., None] for name in sorted(kept) if name.startswith("score")], 2).amax(2)[0]
+    scores = torch.cat(
+        [
+            kept.pop(name).flatten(2) if kept[name].ndim > 2 else kept.pop(name)[..., None]
+            for name in sorted(kept)
+            if name.startswith("score")
+        ],
+        2,
+    ).amax(2)[0]
     values = list(kept.values())
-    # A map that the highest anchor does not see has none.
+    # A map that does not reach the highest anchor has no gradient.
     gradients = torch.autograd.grad(scores[CLASS], values, allow_unused=True, retain_graph=True)
     maps = {}
-    for path, value, gradient in zip(kept, values, gradients):
-        gradient = torch.zeros_like(value) if gradient is None else gradient
-        maps[path] = {"gradcam": (gradient.mean((2, 3), keepdim=True) * value).sum(1)[0], "hirescam": (gradient * value).sum(1)[0]}
+    for path, value, found in zip(kept, values, gradients, strict=True):
+        g = torch.zeros_like(value) if found is None else found
+        a = value.detach()
+        maps[path] = {"gradcam": (g.mean((2, 3), keepdim=True) * a).sum(1)[0], "hirescam": (g * a).sum(1)[0]}
     return scores, maps
-
-
-def tensor(t):
-    return {"shape": list(t.shape), "data": [float(f"{v:.9g}") for v in t.detach().double().flatten()]}
 
 
 FOLDER.mkdir(parents=True, exist_ok=True)
@@ -93,10 +109,10 @@ with tempfile.TemporaryDirectory() as folder:
         scores, maps = reference(wrapped.model, x)
         for simplify, file in ((False, name), (True, f"{name}_simplified")):
             written = onnx.load(wrapped.export(format="onnx", imgsz=SIDE, simplify=simplify, verbose=False))
-            kept = [entry for entry in written.metadata_props if entry.key not in ("date", "description", "docs")]  # the day, and this file's path
+            # Without the day, and the path of this file.
+            kept = [entry for entry in written.metadata_props if entry.key not in ("date", "description", "docs")]
             del written.metadata_props[:]
             written.metadata_props.extend(kept)
             onnx.save(written, FOLDER / f"{file}.onnx")
             print(file, len(written.graph.node), scores.tolist(), [path for path, m in maps.items() if not m["gradcam"].any()])
-        text = {"input": tensor(x), "class": CLASS, "scores": tensor(scores), "maps": {path: {kind: tensor(m) for kind, m in pair.items()} for path, pair in maps.items()}}
-        (FOLDER / f"{name}.json").write_text(json.dumps(text, separators=(",", ":")) + "\n")
+        write_maps(FOLDER / f"{name}.json", x, CLASS, scores.detach(), maps, digits=9)

@@ -1,6 +1,9 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["torch==2.15.0", "torchvision==0.29.2", "grad-cam==1.5.7", "torchcam==0.5.0", "captum==0.9.0", "onnx==1.23.2", "onnxruntime==1.32.0", "numpy", "pillow"]
+# dependencies = [
+#     "torch==2.15.0", "torchvision==0.29.2", "grad-cam==1.5.7", "torchcam==0.5.0", "captum==0.9.0", "onnx==1.23.2",
+#     "onnxruntime==1.32.0", "numpy", "pillow",
+# ]
 # ///
 """Compares gradcam with what people use instead, and writes docs/performance.md.
 
@@ -16,31 +19,17 @@ torchvision's, with weights from a seed; an input is 1x3x224x224.
 """
 
 import argparse
-import importlib.metadata as metadata
 import os
 import platform
 import re
 import subprocess
 import sys
 import tempfile
-import time
+from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-RELEASE = ROOT / "target" / "release"
-# Threads of ONNX Runtime spin for about 27 ms after a run.
-PAUSE = 0.045
+from workers import LAST, RELEASE, ROOT, elsewhere, environment, measure, ours, process, python, quantile
 
-# The last stage as PyTorch names it: what gradcam takes by itself.
-LAST = {
-    "resnet18": "layer4",
-    "resnet50": "layer4",
-    "mobilenet_v2": "features.18",
-    "efficientnet_b0": "features.8",
-    "vgg16": "features.29",
-    "densenet121": "features.norm5",
-    "convnext_tiny": "features.7",
-}
 # The most that an explanation may be over plain inference of the same engine.
 LAST_STAGE, FIVE_CLASSES = 1.05, 1.1
 EARLY = {
@@ -55,7 +44,11 @@ EARLY = {
 OPENING = [("resnet50", None, 1.3, 1.3), ("resnet50", "layer1", None, 2.3)]
 BUILT_IN = "the built-in model"
 PHOTOS = {BUILT_IN: ["rten"], "mobilenet_v2": ["onnxruntime", "rten"], "resnet50": ["onnxruntime", "rten"]}
-COST_OF_SMALL = "Where a network takes 3 ms an image, as MobileNetV2 does in ONNX Runtime, what an explanation adds shows: by `perf`, of 12 % more samples 5 are the file system creating a file for each photo, 3 the map's few nodes, which one thread runs one after the other, and 4 the numbers' way into JSON. One file for all results would take the first away."
+COST_OF_SMALL = (
+    "Where a network takes 3 ms an image, as MobileNetV2 does in ONNX Runtime, what an explanation adds shows: by `perf`, "
+    "of 12 % more samples 5 are the file system creating a file for each photo, 3 the map's few nodes, which one thread "
+    "runs one after the other, and 4 the numbers' way into JSON. One file for all results would take the first away."
+)
 # The least of inference's speed that explanations of many photos keep, and the most that many images take of the memory of few.
 MANY_PHOTOS, MEMORY_OF_MANY = 0.95, 1.1
 ENGINES = {"onnxruntime": "ONNX Runtime", "rten": "rten"}
@@ -79,142 +72,8 @@ AT_LEAST = (
 COLD_TIME, COLD_MEMORY, COLD_SIZE = 20, 8, 50
 
 
-# Workers.
-
-
-def network(name):
-    import torch
-    import torchvision
-
-    torch.manual_seed(0)
-    return torchvision.models.get_model(name, weights=None).eval()
-
-
-def export(name, path):
-    import torch
-
-    x = torch.zeros(1, 3, 224, 224)
-    torch.onnx.export(network(name), x, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["logits"])
-
-
-def serve(run):
-    """Answers to lines, what to run and how often, with the milliseconds of each run."""
-    run()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        times = []
-        for _ in range(int(line.split()[1])):
-            started = time.perf_counter()
-            run()
-            times.append((time.perf_counter() - started) * 1e3)
-        print(*times, flush=True)
-
-
-def work(system, name, path):
-    """A worker in Python."""
-    if system == "onnxruntime":
-        import numpy
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        data = {"input": numpy.random.default_rng(0).uniform(-1, 1, (1, 3, 224, 224)).astype("float32")}
-        return serve(lambda: session.run(None, data))
-    import torch
-
-    net = network(name)
-    layer = net.get_submodule(LAST[name])
-    x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    if system == "torch":
-
-        def run():
-            with torch.inference_mode():
-                net(x)
-
-    elif system == "torchcam":
-        from torchcam.methods import GradCAM
-
-        extractor = GradCAM(net, target_layer=layer)
-
-        def run():
-            scores = net(x)
-            extractor(scores.squeeze(0).argmax().item(), scores)
-
-    elif system == "captum":
-        from captum.attr import LayerGradCam
-
-        method = LayerGradCam(net, layer)
-        best = net(x).argmax().item()
-
-        def run():
-            method.attribute(x, target=best)
-
-    else:
-        from pytorch_grad_cam import GradCAM
-
-        method = GradCAM(model=net, target_layers=[layer])
-
-        def run():
-            method(input_tensor=x, targets=None)
-
-    serve(run)
-
-
-class Worker:
-    def __init__(self, command):
-        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
-        assert self.process.stdout.readline() == "ready\n", f"does not start: {command}"
-
-    def median(self, what, runs):
-        time.sleep(PAUSE)
-        self.process.stdin.write(f"{what} {runs}\n")
-        self.process.stdin.flush()
-        return quantile([float(word) for word in self.process.stdout.readline().split()], 0.5)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def environment():
-    folder = metadata.distribution("onnxruntime").locate_file("onnxruntime/capi")
-    library = [path for path in Path(folder).iterdir() if re.match(r"(lib)?onnxruntime\.(so|\d|dll)", path.name)]
-    return os.environ | {"ORT_DYLIB_PATH": str(max(library))}
-
-
-def python(system, name, path):
-    return [sys.executable, __file__, "--worker", system, name, path]
-
-
-def ours(engine, path, *more):
-    return [RELEASE / "bench", path, "--engine", engine, "--worker", *more]
-
-
-def measure(commands, rounds, runs):
-    """Milliseconds in each round of what each system is asked for: system to its command and its questions."""
-    workers = {system: Worker(command) for system, (command, _) in commands.items()}
-    order = [(system, what) for system, (_, questions) in commands.items() for what in questions]
-    times = {key: [] for key in order}
-    for turn in range(-1, rounds):
-        # Nobody always follows the same neighbour; the first round warms up.
-        for system, what in order[turn % len(order) :] + order[: turn % len(order)]:
-            took = workers[system].median(what, runs)
-            if turn >= 0:
-                times[system, what].append(took)
-    for worker in workers.values():
-        worker.close()
-    return times
-
-
-# Numbers and tables.
-
-
-def quantile(numbers, share):
-    numbers = sorted(numbers)
-    return numbers[int(share * (len(numbers) - 1) + 0.5)]
-
-
 def ratio(above, below):
-    pairs = [a / b for a, b in zip(above, below)]
+    pairs = [a / b for a, b in zip(above, below, strict=True)]
     return [quantile(pairs, share) for share in (0.5, 0.25, 0.75)]
 
 
@@ -248,7 +107,11 @@ def last_stage(report, models, folder, rounds, runs):
         times = measure(commands, rounds, runs)
         median = {key: f"{quantile(numbers, 0.5):.1f}" for key, numbers in times.items()}
         print(name, {" ".join(map(str, key)): value for key, value in median.items()}, file=sys.stderr)
-        speeds.append([name] + [median[system, "run"] for system in PYTHON] + [median[("gradcam", engine), what] for engine in ENGINES for what in ("plain", "argmax")])
+        speeds.append(
+            [name]
+            + [median[system, "run"] for system in PYTHON]
+            + [median[("gradcam", engine), what] for engine in ENGINES for what in ("plain", "argmax")]
+        )
         row, several = [name], [name]
         for engine in ENGINES:
             mine = ("gradcam", engine)
@@ -268,7 +131,11 @@ def last_stage(report, models, folder, rounds, runs):
     report.lines += ["## Grad-CAM at the last stage", "", "Median milliseconds of one image.", ""]
     columns = [f"{label}{suffix}" for label in ENGINES.values() for suffix in (" in gradcam, inference", ", **gradcam**")]
     report.lines += table(["network", *PYTHON.values(), *columns], speeds)
-    report.lines += ["An explanation, which holds the prediction, over plain inference of the same engine; then how much longer others take than gradcam. Medians of ratios within a round, and their quartiles.", ""]
+    report.lines += [
+        "An explanation, which holds the prediction, over plain inference of the same engine; then how much longer "
+        "others take than gradcam. Medians of ratios within a round, and their quartiles.",
+        "",
+    ]
     others = [f"{system} / {label}" for label in ENGINES.values() for system in ("TorchCAM", "captum", "pytorch-grad-cam")]
     report.lines += table(["network", *(f"over inference, {label}" for label in ENGINES.values()), *others], ratios)
     report.lines += ["The maps of the five best classes in one run, over that of the best.", ""]
@@ -277,7 +144,7 @@ def last_stage(report, models, folder, rounds, runs):
 
 def deeper(report, models, folder, rounds, runs):
     rows = []
-    for name, layer in EARLY:
+    for (name, layer), most in EARLY.items():
         if name not in models:
             continue
         path = folder / f"{name}.onnx"
@@ -285,7 +152,7 @@ def deeper(report, models, folder, rounds, runs):
         row = [name, layer]
         for engine in ENGINES:
             over = ratio(times[engine, "argmax"], times[engine, "plain"])
-            report.at_most(f"{name}, {layer} on {engine}", over[0], EARLY[name, layer])
+            report.at_most(f"{name}, {layer} on {engine}", over[0], most)
             row.append(shown(over))
         print(*row, file=sys.stderr)
         rows.append(row)
@@ -304,13 +171,22 @@ def opening(report, models, folder, rounds):
             command += ["--layer", layer] if layer else []
             line = subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
             print(line.strip(), file=sys.stderr)
-            numbers = re.search(r"([\d.]+) ms and ([\d.]+) MB for an explanation, ([\d.]+) ms and ([\d.]+) MB .* ratios ([\d.]+) and ([\d.]+)", line).groups()
+            numbers = re.search(
+                r"([\d.]+) ms and ([\d.]+) MB for an explanation, ([\d.]+) ms and ([\d.]+) MB .* ratios ([\d.]+) and ([\d.]+)", line
+            ).groups()
             what = f"{name}, {layer or 'last stage'} on {engine}"
             report.at_most(f"opening {what}, time", float(numbers[4]), most_time)
             report.at_most(f"opening {what}, memory", float(numbers[5]), most_memory)
             rows.append([name, layer or "last stage", label, *numbers])
-    report.lines += ["## Opening a model", "", "Read, differentiated and compiled, over the engine's own load of the plain file; each in a process of its own.", ""]
-    report.lines += table(["network", "layer", "engine", "ms", "peak MB", "engine's own ms", "peak MB", "ratio of times", "of memory"], rows)
+    report.lines += [
+        "## Opening a model",
+        "",
+        "Read, differentiated and compiled, over the engine's own load of the plain file; each in a process of its own.",
+        "",
+    ]
+    report.lines += table(
+        ["network", "layer", "engine", "ms", "peak MB", "engine's own ms", "peak MB", "ratio of times", "of memory"], rows
+    )
 
 
 def photos(report, models, folder):
@@ -350,10 +226,22 @@ def photos(report, models, folder):
             report.at_least(f"200 photos, {name} on {engine}", numbers[0], MANY_PHOTOS)
             rows.append([name, ENGINES[engine], *speed, shown(numbers), shown(drawn)])
             print(*rows[-1], file=sys.stderr)
-    report.lines += ["## Many photos", "", "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same reading, preparing and inferring without an explanation. *explained* writes a file of JSON for each photo; *drawn* the usual picture, at the photo's size and compressed.", ""]
+    report.lines += [
+        "## Many photos",
+        "",
+        "200 photos of 640x480 through `gradcam explain`, a caller per core, as images a second; over the same "
+        "reading, preparing and inferring without an explanation. *explained* writes a file of JSON for each photo; "
+        "*drawn* the usual picture, at the photo's size and compressed.",
+        "",
+    ]
     report.lines += [COST_OF_SMALL, ""]
-    report.lines += table(["network", "engine", "inference alone", "explained", "and drawn", "explained over inference", "drawn over inference"], rows)
-    few, many = (process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", tempfile.mkdtemp(dir=folder)])[1] for count in (100, 10000))
+    report.lines += table(
+        ["network", "engine", "inference alone", "explained", "and drawn", "explained over inference", "drawn over inference"], rows
+    )
+    few, many = (
+        process([RELEASE / "gradcam", "explain", *paths[:count], "--format", "json", "-q", "-o", tempfile.mkdtemp(dir=folder)])[1]
+        for count in (100, 10000)
+    )
     over = many / few
     report.at_most("memory of 10,000 images over that of 100", over, MEMORY_OF_MANY)
     report.lines += [f"10,000 images in one command take {many:.0f} MB at the peak, 100 of them {few:.0f} MB: {over:.2f}.", ""]
@@ -376,15 +264,6 @@ Image.fromarray(show_cam_on_image(pixels, heat, use_rgb=True)).save({picture!r})
 """
 
 
-def process(command):
-    """Seconds and megabytes of a process."""
-    started = time.perf_counter()
-    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, f"fails: {' '.join(map(str, command))[:400]}"
-    return time.perf_counter() - started, usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
-
-
 def installed(names):
     """Megabytes of Python packages with all that they need."""
     seen, open_names, size = set(), list(names), 0
@@ -402,18 +281,6 @@ def installed(names):
             size += at.stat().st_size if at.is_file() else 0
         open_names += [re.match(r"[\w.-]+", need)[0] for need in found.requires or [] if "extra ==" not in need]
     return size / 1e6
-
-
-def save_weights(name, path):
-    import torch
-
-    torch.save(network(name).state_dict(), path)
-
-
-def elsewhere(call):
-    """Calls a function of this file in a process of its own: this one stays small, because a process that it starts has its peak of memory at first."""
-    path = str(Path(__file__).parent)
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); sys.dont_write_bytecode = True; import compare; compare.{call}"], check=True, capture_output=True)
 
 
 def cold(report, folder, rounds):
@@ -439,15 +306,23 @@ def cold(report, folder, rounds):
     over = size["theirs"] / size["ours"]
     report.at_least("installed size", over, COLD_SIZE)
     rows.append(["installed, MB", f"{size['ours']:.0f}", f"{size['theirs']:.0f}", f"{over:.0f}"])
-    report.lines += ["## One photo, from the command line to the file", "", "`gradcam explain` with its built-in model, EfficientNet-Lite0, against a script of pytorch-grad-cam with EfficientNet-B0; the model included in the size of gradcam, not in that of the packages.", ""]
+    report.lines += [
+        "## One photo, from the command line to the file",
+        "",
+        "`gradcam explain` with its built-in model, EfficientNet-Lite0, against a script of pytorch-grad-cam with "
+        "EfficientNet-B0; the model included in the size of gradcam, not in that of the packages.",
+        "",
+    ]
     report.lines += table(["", "gradcam", "pytorch-grad-cam", "ratio"], rows)
 
 
 def machine():
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "torchcam", "captum", "grad-cam", "onnxruntime"))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "torchcam", "captum", "grad-cam", "onnxruntime")
+    )
     rten = re.search(r'name = "rten"\nversion = "(.+)"', (ROOT / "Cargo.lock").read_text())[1]
-    rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, cwd=ROOT).stdout.split()[1]
+    rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[1]
     return [
         f"Machine: {cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}.",
         f"Versions: gradcam {gradcam_version()}, rten {rten}, Rust {rust}; Python {platform.python_version()}, {versions}.",
@@ -465,14 +340,11 @@ def main():
     parser.add_argument("--runs", type=int, default=3, help="runs of a block")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bound is missed")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "performance.md")
-    parser.add_argument("--worker", nargs=3, metavar=("SYSTEM", "NETWORK", "FILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.worker:
-        return work(*args.worker)
     models = args.models.split(",")
     report = Report()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for name in models:
             elsewhere(f"export({name!r}, {str(folder / (name + '.onnx'))!r})")
         last_stage(report, models, folder, args.rounds, args.runs)
@@ -484,7 +356,9 @@ def main():
     head = [
         "# Performance",
         "",
-        f"Written by `{command}`; with `--check` it fails where a bound in that file is missed. Each system runs in a process of its own and all are asked in turn, {args.rounds} times for {args.runs} runs. Networks of torchvision with weights from a seed, 1x3x224x224, as many threads as cores.",
+        f"Written by `{command}`; with `--check` it fails where a bound in that file is missed. Each system runs in a "
+        f"process of its own and all are asked in turn, {args.rounds} times for {args.runs} runs. Networks of "
+        "torchvision with weights from a seed, 1x3x224x224, as many threads as cores.",
         "",
         *machine(),
         "",

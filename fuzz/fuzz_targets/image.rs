@@ -30,7 +30,7 @@ fuzz_target!(
         };
         let sides = [1, 2, 3, 7, 32, 224, 255, 300];
         let size = (of(*size, &sides), of(*size / 8, &sides));
-        let channels = of(*axes, &[Channels::Rgb, Channels::Bgr, Channels::Grey]);
+        let channels = of(*axes, &[Channels::Rgb, Channels::Bgr, Channels::Gray]);
         let overrides = Overrides {
             size: Some(size),
             fit: of(*fit, &[None, Some(Fit::Crop), Some(Fit::Squash), Some(Fit::Pad)]),

@@ -1,8 +1,8 @@
 """Weights from a seed for an exported network, calibrated as training would: layer by layer on the reference's own input.
 
-A tensor of weights is scale · uniform(seed, name), with a scale that gives the layer's output the deviation 1 (less in front of a sum). Vectors are kept
-in the file as they are: biases set the mean of each channel, batch norms hold the statistics that they see. Without that
-a deep random network is nearly constant over space, and its maps are flat.
+A tensor of weights is scale · uniform(seed, name), with a scale that gives the layer's output the deviation 1 (less in front
+of a sum). Vectors are kept in the file as they are: biases set the mean of each channel, batch norms hold the statistics that
+they see. Without that a deep random network is nearly constant over space, and its maps are flat.
 
 A mask that flips between float32 and float64 spoils an early map by 1e-3 and more. So each bias in front of a kink
 is moved, channel by channel, to the middle of the widest gap nearby between the numbers that meet the kink.
@@ -44,7 +44,7 @@ def channels(t):
 
 
 def widest_gap(numbers, kinks):
-    """For each row the shift that keeps its numbers as far from the kinks as can be."""
+    """The shift of each row that keeps its numbers as far from the kinks as possible."""
     rows = numbers.sort(1).values.contiguous()
     shifts = torch.linspace(-REACH, REACH, 401, dtype=rows.dtype)
     margin = torch.full((rows.shape[0], len(shifts)), torch.inf, dtype=rows.dtype)
@@ -55,7 +55,7 @@ def widest_gap(numbers, kinks):
             inside = (side >= 0) & (side < rows.shape[1])
             near = rows.gather(1, side.clamp(0, rows.shape[1] - 1))
             margin = torch.minimum(margin, torch.where(inside, (near - wanted).abs(), torch.inf))
-    # Of margins that are wide enough the smallest shift.
+    # The smallest shift whose margin is wide enough.
     score = margin.clamp(max=0.02) - 1e-6 * shifts.abs()
     return shifts[score.argmax(1)]
 
@@ -83,8 +83,8 @@ class Calibration:
         t.CopyFrom(numpy_helper.from_array(values, name))
         self.network.values[name] = torch.tensor(values.astype(np.float64))
 
-    def random(self, name, centre, spread):
-        self.put(name, centre + spread * uniform(self.seed, name, int(np.prod(self.tensors[name].dims))))
+    def random(self, name, center, spread):
+        self.put(name, center + spread * uniform(self.seed, name, int(np.prod(self.tensors[name].dims))))
 
     def is_float(self, name):
         return name in self.tensors and self.tensors[name].data_type == TensorProto.FLOAT and bool(self.tensors[name].dims)
@@ -118,15 +118,15 @@ class Calibration:
         self.network.step(n)
         out = self.network.values[n.output[0]]
         out = channels(out) if n.op_type != "MatMul" else out.flatten(0, -2).T
-        # The three numbers of a channel without space tell no mean.
+        # A channel without space has three numbers, too few for a mean.
         mean = out.mean(1) if out.shape[1] > 3 else torch.zeros(out.shape[0])
         joins = any(r.op_type == "Add" and not any(map(self.is_float, r.input)) for r in self.readers.get(n.output[0], []))
-        gain, centre = (BRANCH, 0) if joins else (1, MEAN)
+        gain, center = (BRANCH, 0) if joins else (1, MEAN)
         scale = float(np.float32(gain / (out - mean[:, None]).square().mean().sqrt()))
         self.scales[weight] = scale
         self.put(weight, raw * np.float32(scale))
         if bias:
-            self.put(bias, centre + gain * SPREAD * uniform(self.seed, bias, len(mean)) - mean.numpy() * scale)
+            self.put(bias, center + gain * SPREAD * uniform(self.seed, bias, len(mean)) - mean.numpy() * scale)
 
     def clear(self, value, found):
         """Moves the bias that `value` comes from away from the kinks."""

@@ -97,14 +97,14 @@ class Network(torch.nn.Module):
 
     def slice(self, a, x, starts, ends, axes, steps=None):
         steps = [1] * len(starts) if steps is None else steps.tolist()
-        for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps):
+        for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps, strict=True):
             x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
         return x
 
     def gather(self, a, x, indices):
         axis = a.get("axis", 0) % x.ndim
         picked = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
-        return picked.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1:])
+        return picked.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
     def unsqueeze(self, a, x, axes):
         for axis in axes.tolist():

@@ -1,4 +1,4 @@
-"""Models with random weights from a seed, in a state in which they can be compared."""
+"""Models with random weights from a seed, prepared for the comparison."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ def build(source, name):
     """The model in evaluation mode, and the side of its square input."""
     torch.manual_seed(0)
     if source == "torchvision":
-        import torchvision.models as models
+        from torchvision import models
 
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         model, side = getattr(models, name)(weights=None, **extra), 299 if name == "inception_v3" else 256 if name == "swin_v2_t" else 224
@@ -31,7 +31,7 @@ def build(source, name):
 
 
 def prepared(model, *sides):
-    """In evaluation mode, with nothing that makes every gradient zero and nothing that works in place."""
+    """The model in evaluation mode; nothing makes every gradient zero, and nothing works in place."""
     for module in model.modules():
         if hasattr(module, "inplace"):
             module.inplace = False
@@ -84,8 +84,5 @@ def calibrate(model, *sides):
 def scores(output):
     """The scores of what a model returns."""
     while not torch.is_tensor(output):
-        if isinstance(output, dict):
-            output = output.get("logits", output.get("out", next(iter(output.values()))))
-        else:
-            output = output[0]
+        output = output.get("logits", output.get("out", next(iter(output.values())))) if isinstance(output, dict) else output[0]
     return output

@@ -14,9 +14,9 @@ from zoo.build import prepared
 from zoo.subject import EXPORTERS, Subject, export
 from zoo.tiny import TINY
 
-# Float32 of torch itself is at least this near to its float64.
+# The most that torch's own float32 may differ from its float64.
 CONDITION = 1e-5
-# Kept of what an exporter writes for each node: where it stands in the model.
+# The metadata of nodes that stay: where a node stands in the model.
 KEPT = {"namespace", "pkg.torch.onnx.name_scopes"}
 
 
@@ -38,7 +38,7 @@ def strip(path):
 
 
 def subject_of(make, sides, early):
-    """The model of the first seed whose maps float32 can tell, and the seed of its image."""
+    """The model of the first well-conditioned seed, and that seed."""
     for seed in range(40):
         torch.manual_seed(seed)
         subject = Subject(prepared(make(), *sides), [image(seed, sides)])
@@ -73,7 +73,16 @@ def write(folder, names):
                 if condition > CONDITION:
                     raise ValueError(f"{name} {kind} {path_of_layer}: float32 is {condition:.1e} from float64")
                 layers[path_of_layer] = maps
-            known = {"family": family, "why": why, "seed": seed, "input": list(subject.x.shape), "class": subject.target, "default": layer, "early": subject.early, "layers": layers}
+            known = {
+                "family": family,
+                "why": why,
+                "seed": seed,
+                "input": list(subject.x.shape),
+                "class": subject.target,
+                "default": layer,
+                "early": subject.early,
+                "layers": layers,
+            }
             path.with_suffix(".json").write_text(json.dumps(known) + "\n")
             print(f"{name} {kind}: {path.stat().st_size} bytes, default {layer}, early {subject.early}, condition {condition:.1e}")
 
@@ -83,8 +92,8 @@ def reference(subject, path, layer):
     of = subject.reference(path, layer, layer)
     maps = lambda model, x: of(model, x, lambda a, g: oracle.raw_maps(grid(a.shape, x.shape[2:]), subject.model)(a, g))[0]
     double, single = maps(subject.double, subject.x.double()), maps(subject.model, subject.x)
-    condition = max(oracle.apart(a, b) for a, b in zip(single, double))
-    return {method: tensor(torch.from_numpy(a)[None]) for method, a in zip(("gradcam", "hirescam"), double)}, condition
+    condition = max(oracle.apart(a, b) for a, b in zip(single, double, strict=True))
+    return {method: tensor(torch.from_numpy(a)[None]) for method, a in zip(("gradcam", "hirescam"), double, strict=True)}, condition
 
 
 def grid(shape, sides):
@@ -93,4 +102,8 @@ def grid(shape, sides):
     if len(shape) == 4 and shape[1] > 1:
         return tuple(shape[2:]) if fits(*shape[2:]) else tuple(shape[1:3])
     tokens = shape[-2]
-    return max((h, h * sides[1] // sides[0]) for h in range(1, tokens + 1) if h * sides[1] % sides[0] == 0 and h * (h * sides[1] // sides[0]) <= tokens)
+    return max(
+        (h, h * sides[1] // sides[0])
+        for h in range(1, tokens + 1)
+        if h * sides[1] % sides[0] == 0 and h * (h * sides[1] // sides[0]) <= tokens
+    )

@@ -1,4 +1,4 @@
-"""What torch says: maps of a module's output, or of the tensor that has a value's numbers."""
+"""Torch's maps: at the output of a module, or at the tensor that has the numbers of a value."""
 
 import copy
 
@@ -116,7 +116,7 @@ def value_maps(model, x, target, number, maps):
 
 
 def roundings(x, scale=2**-24):
-    """The image, and the image with its last bits changed: float32 has as many answers as there are orders of summation."""
+    """The image, and two images that differ in the last bits: float32 has an answer for each order of summation."""
     yield x
     for seed in (1, 2):
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed))
@@ -124,9 +124,9 @@ def roundings(x, scale=2**-24):
 
 
 def folded(model, x):
-    """The model with every batch norm behind a convolution folded into its weights, as exporters and engines do, in the model's own precision.
+    """The model with every batch norm behind a convolution folded into its weights, as exporters and engines do.
 
-    The norms stay in their place and do nothing, so that names mean what they meant.
+    Folding is in the model's own precision. The norms stay in their place and do nothing, so that names mean what they meant.
     """
     model = copy.deepcopy(model)
     made, pairs, calls = {}, [], {}
@@ -134,7 +134,7 @@ def folded(model, x):
     def called(module, inputs, output):
         calls[module] = calls.get(module, 0) + 1
         if isinstance(module, nn.Conv2d):
-            made[id(output)] = module, output  # which keeps it alive, and its id its own
+            made[id(output)] = module, output  # A reference to the output keeps its id unique.
         elif id(inputs[0]) in made:
             pairs.append((made[id(inputs[0])][0], module))
 
@@ -144,7 +144,9 @@ def folded(model, x):
         for conv, norm in pairs:
             if calls[conv] > 1 or calls[norm] > 1 or norm.running_mean is None:
                 continue
-            conv.weight, conv.bias = nn.utils.fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            conv.weight, conv.bias = nn.utils.fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
             norm.eps = 0.0
             for tensor, number in ((norm.running_mean, 0), (norm.running_var, 1), (norm.weight, 1), (norm.bias, 0)):
                 if tensor is not None:
@@ -155,7 +157,10 @@ def folded(model, x):
 
 
 def singles(of, model, holds, x):
-    """What `of(model, x)` is in torch's float32, which has many answers: with other last bits of the image, with other kernels, and with the norms in the weights."""
+    """The answers that torch's float32 has for `of(model, x)`.
+
+    They differ by the last bits of the image, other kernels, and the norms in the weights.
+    """
     found = [of(model, image) for image in roundings(x)]
     with torch.backends.mkldnn.flags(enabled=False):
         found.append(of(model, x))
@@ -199,7 +204,7 @@ def layouts(tensor, shape, model):
 
 
 def raw_maps(shape, model):
-    """What makes Grad-CAM's and HiResCAM's raw maps, one pair for each layout that fits."""
+    """A function that makes the raw maps of Grad-CAM and HiResCAM, a pair for each layout that fits."""
 
     def maps(activation, gradient):
         pairs = []

@@ -1,60 +1,23 @@
-"""One model, its exported files, what torch says of it, and what gradcam says."""
+"""The models of torch: their exported files, torch's own maps, and those of gradcam."""
 
 import copy
-import glob
-import json
-import os
-import subprocess
-import tempfile
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 
-from zoo import oracle
+from zoo import names, oracle
 from zoo.build import build, scores
+from zoo.program import ENGINES
 
-EXPORTERS = {"torch legacy": {"dynamo": False, "opset_version": 17}, "torch dynamo": {"dynamo": True, "opset_version": 18, "external_data": False}}
-ENGINES = ["onnxruntime", "rten"]
+MODELS = names.MODELS
+EXPORTERS = {
+    "torch legacy": {"dynamo": False, "opset_version": 17},
+    "torch dynamo": {"dynamo": True, "opset_version": 18, "external_data": False},
+}
 CONDITION = 3e-4
-
-
-def runtime_library():
-    return glob.glob(f"{Path(onnxruntime.__file__).parent}/capi/libonnxruntime.so.*")[0]
-
-
-class Gradcam:
-    """The program under test."""
-
-    def __init__(self, program):
-        self.program = program
-        self.environment = {**os.environ, "ORT_DYLIB_PATH": runtime_library()}
-
-    def __call__(self, *arguments):
-        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, env=self.environment)
-        if done.returncode:
-            raise RuntimeError(" ".join(done.stderr.split()) or f"exit {done.returncode}")
-        return done.stdout
-
-    def layers(self, model):
-        return json.loads(self("layers", model, "--json"))
-
-    def explain(self, model, x, layer, target, engine):
-        """The raw maps of Grad-CAM and HiResCAM, the scores, the value that was explained, and the warnings."""
-        with tempfile.TemporaryDirectory() as folder:
-            image = f"{folder}/x.npy"
-            np.save(image, x.numpy())
-            printed = self(
-                *("explain", image, "--model", model, "--layer", layer, "--target", target, "--engine", engine, "--top", 100000),
-                *("--method", "gradcam", "--method", "hirescam", "--format", "npy", "--json", "--output", f"{folder}/"),
-            )
-            lines = [json.loads(line) for line in printed.splitlines()]
-            raw = [np.load(next(file for file in line["files"] if file.endswith(".raw.npy"))) for line in lines]
-        top = {entry["index"]: entry["score"] for entry in lines[0]["top"]}
-        return raw, top, lines[0]["layers"][0]["value"], lines[0]["warnings"]
 
 
 def early_module(model, x):
@@ -94,8 +57,6 @@ def export(model, x, path, options):
 
 def value_of(path, value, x):
     """The numbers of an inner value, by ONNX Runtime."""
-    import onnxruntime
-
     model = onnx.load(path)
     if value not in [output.name for output in model.graph.output]:
         model.graph.output.append(onnx.ValueInfoProto(name=value))
@@ -104,7 +65,7 @@ def value_of(path, value, x):
 
 
 class Subject:
-    """One model, in float32 and float64, with what torch says of it."""
+    """One model in float32 and float64, with torch's own maps."""
 
     def __init__(self, model, images):
         self.model, self.double = model, copy.deepcopy(model).double()
@@ -123,7 +84,7 @@ class Subject:
 
     @classmethod
     def with_random_images(cls, model, side):
-        """With the first of eight images at which torch's float32 is near its float64."""
+        """A subject with the first of eight images at which torch's float32 is near its float64."""
         return cls(model, (torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(seed)) for seed in range(8)))
 
     def take(self, x):
@@ -131,7 +92,7 @@ class Subject:
         with torch.no_grad():
             self.scores = scores(self.double(x.double()))[0].numpy()
         flat = self.scores.reshape(len(self.scores), -1)
-        # A segmentation's class must win pixels.
+        # The class of a segmentation must win pixels.
         self.target = 7 if flat.shape[1] == 1 else int(np.bincount(flat.argmax(0)).argmax())
 
     def condition(self):
@@ -145,7 +106,7 @@ class Subject:
         return max(oracle.apart(reference(self.model, x), double) for x in oracle.roundings(self.x, 2e-6))
 
     def reference(self, path, layer, value):
-        """What gives torch's maps of a layer in both precisions: of a module, or of the tensor with the value's numbers."""
+        """A function that gives torch's maps of a layer in both precisions: of a module, or of the tensor with the value's numbers."""
         if layer in dict(self.model.named_modules()):
             return lambda model, x, maps: oracle.module_maps(model, x, self.target, layer, maps)
         number = oracle.find_value(self.model, self.x, value_of(path, value, self.x.numpy()))
@@ -161,7 +122,9 @@ class Subject:
         maps = oracle.raw_maps(shape, self.model)
         double = reference(self.double, self.x.double(), maps)
         same = reference(self.folded_double, self.x.double(), maps)
-        sound = all(oracle.apart(a, b) <= oracle.FOLDS for pair, other in zip(same, double) for a, b in zip(pair, other))
+        sound = all(
+            oracle.apart(a, b) <= oracle.FOLDS for pair, other in zip(same, double, strict=True) for a, b in zip(pair, other, strict=True)
+        )
         singles = oracle.singles(lambda model, x: reference(model, x, maps), self.model, self.folded if sound else None, self.x)
         return double, singles
 
@@ -169,17 +132,31 @@ class Subject:
     def compare(truth, raw):
         """The larger difference of the two maps, and torch's own float32 from float64."""
         double, singles = truth
-        found = [max(oracle.apart(a, b) for a, b in zip(raw, pair)) for pair in double]
+        found = [max(oracle.apart(a, b) for a, b in zip(raw, pair, strict=True)) for pair in double]
         best = int(np.argmin(found))
-        return found[best], max(oracle.apart(a, b) for single in singles for a, b in zip(single[best], double[best]))
+        return found[best], max(oracle.apart(a, b) for single in singles for a, b in zip(single[best], double[best], strict=True))
 
 
 def first_line(error):
     return (str(error).strip().splitlines() or [""])[0][:200]
 
 
+def rows(source, name, exporters, gradcam, folder):
+    subject = Subject.with_random_images(*build(source, name))
+    for exporter in exporters:
+        yield row(subject, gradcam, source, name, exporter, folder / f"{exporter.split()[1]}.onnx")
+
+
 def row(subject, gradcam, source, name, exporter, path):
-    found = {"source": source, "model": name, "exporter": exporter, "export_error": None, "early_layer": subject.early, "engines": {}, "framework_f32": {}}
+    found = {
+        "source": source,
+        "model": name,
+        "exporter": exporter,
+        "export_error": None,
+        "early_layer": subject.early,
+        "engines": {},
+        "framework_f32": {},
+    }
     try:
         export(subject.model, subject.x, path, EXPORTERS[exporter])
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Small members of the families: what CI explains for real, and why the default layer of each is what it is."""
+"""Small members of the model families, which the tests explain, with the reason for the default layer of each."""
 
 import torch
 
@@ -23,12 +23,31 @@ def deit():
 
 
 def beit():
-    settings = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 10, "use_rel_pos_bias": True, "init_values": 0.1}
+    settings = {
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 16,
+        "depth": 3,
+        "num_heads": 2,
+        "num_classes": 10,
+        "use_rel_pos_bias": True,
+        "init_values": 0.1,
+    }
     return timm_module("beit").Beit(**settings)
 
 
 def coat(**extra):
-    settings = {"img_size": 64, "patch_size": 4, "embed_dims": (16, 16, 16, 16), "serial_depths": (1, 1, 1, 2), "num_heads": 2, "mlp_ratios": (2, 2, 2, 2), "num_classes": 10, "crpe_window": {3: 1, 5: 1}, **extra}
+    settings = {
+        "img_size": 64,
+        "patch_size": 4,
+        "embed_dims": (16, 16, 16, 16),
+        "serial_depths": (1, 1, 1, 2),
+        "num_heads": 2,
+        "mlp_ratios": (2, 2, 2, 2),
+        "num_classes": 10,
+        "crpe_window": {3: 1, 5: 1},
+        **extra,
+    }
     return timm_module("coat").CoaT(**settings)
 
 
@@ -47,17 +66,40 @@ def swin_v2():
 def maxvit():
     from torchvision.models.maxvit import MaxVit
 
-    settings = {"input_size": (32, 32), "stem_channels": 8, "partition_size": 4, "block_channels": [8, 16], "block_layers": [1, 1], "head_dim": 4}
+    settings = {
+        "input_size": (32, 32),
+        "stem_channels": 8,
+        "partition_size": 4,
+        "block_channels": [8, 16],
+        "block_layers": [1, 1],
+        "head_dim": 4,
+    }
     return MaxVit(**settings, stochastic_depth_prob=0, num_classes=10)
 
 
 def hiera():
-    settings = {"img_size": (32, 32), "embed_dim": 8, "num_heads": 1, "stages": (1, 1, 2), "q_pool": 2, "mask_unit_size": (4, 4), "num_classes": 10}
+    settings = {
+        "img_size": (32, 32),
+        "embed_dim": 8,
+        "num_heads": 1,
+        "stages": (1, 1, 2),
+        "q_pool": 2,
+        "mask_unit_size": (4, 4),
+        "num_classes": 10,
+    }
     return timm_module("hiera").Hiera(**settings, patch_kernel=(3, 3), patch_stride=(2, 2), patch_padding=(1, 1))
 
 
 def nest():
-    settings = {"img_size": 32, "patch_size": 2, "num_levels": 3, "embed_dims": (8, 8, 16), "num_heads": (1, 1, 2), "depths": (1, 1, 2), "num_classes": 10}
+    settings = {
+        "img_size": 32,
+        "patch_size": 2,
+        "num_levels": 3,
+        "embed_dims": (8, 8, 16),
+        "num_heads": (1, 1, 2),
+        "depths": (1, 1, 2),
+        "num_classes": 10,
+    }
     return timm_module("nest").Nest(**settings)
 
 
@@ -117,7 +159,14 @@ def of_transformers(kind, **extra):
     import transformers
 
     config = {"CLIP": "CLIPConfig", "Siglip": "SiglipConfig"}.get(kind, f"{kind}Config")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "image_size": 32,
+        "patch_size": 8,
+    }
     if kind in ("CLIP", "Siglip"):
         made = getattr(transformers, config)(vision_config=sizes, num_labels=10)
     else:
@@ -130,26 +179,92 @@ def of_transformers(kind, **extra):
 # or lies in windows.
 TINY = [
     ("resnet", "ResNet and what is built like it", LAST_MAP + ", of the last block, after its relu", (32, 32), resnet, "layer3.0"),
-    ("densenet", "DenseNet", LAST_MAP + ": the relu behind the last norm, which no module calls", (64, 64), densenet, {"legacy": "/Relu_output_0", "dynamo": "relu_10"}),
+    (
+        "densenet",
+        "DenseNet",
+        LAST_MAP + ": the relu behind the last norm, which no module calls",
+        (64, 64),
+        densenet,
+        {"legacy": "/Relu_output_0", "dynamo": "relu_10"},
+    ),
     ("mobilenet_v2", "MobileNet", LAST_MAP + ", of the last convolution, after its relu6", (32, 32), mobilenet_v2, "features.6"),
     ("efficientnet", "EfficientNet", LAST_MAP + ", of the last convolution, after its activation", (32, 32), efficientnet, "features.4"),
-    ("convnext", "ConvNeXt", LAST_MAP + ", of the last block; the norm behind the pooling has no space", (64, 64), convnext, "stages.3.blocks.0", "stages.2.blocks.0"),
+    (
+        "convnext",
+        "ConvNeXt",
+        LAST_MAP + ", of the last block; the norm behind the pooling has no space",
+        (64, 64),
+        convnext,
+        "stages.3.blocks.0",
+        "stages.2.blocks.0",
+    ),
     ("lraspp", "segmentation", LAST_MAP + " of the head, at its own size", (64, 64), segmentation, "classifier"),
     ("vit", "ViT with a class token", FIRST_NORM, (32, 32), vit, "blocks.2.norm1"),
-    ("vit_registers", "DINOv2 with registers, on pictures that are not square", FIRST_NORM, (32, 48), lambda: vit(img_size=(32, 48), reg_tokens=4, init_values=0.1), "blocks.2.norm1"),
-    ("vit_mean", "ViT without a class token, its tokens averaged", FIRST_NORM, (32, 32), lambda: vit(class_token=False, global_pool="avg"), "blocks.2.norm1"),
+    (
+        "vit_registers",
+        "DINOv2 with registers, on pictures that are not square",
+        FIRST_NORM,
+        (32, 48),
+        lambda: vit(img_size=(32, 48), reg_tokens=4, init_values=0.1),
+        "blocks.2.norm1",
+    ),
+    (
+        "vit_mean",
+        "ViT without a class token, its tokens averaged",
+        FIRST_NORM,
+        (32, 32),
+        lambda: vit(class_token=False, global_pool="avg"),
+        "blocks.2.norm1",
+    ),
     ("deit", "DeiT, with a token of distillation", FIRST_NORM, (32, 32), deit, "blocks.2.norm1"),
     ("beit", "BEiT", FIRST_NORM, (32, 32), beit, "blocks.2.norm1"),
     ("coat_lite", "CoaT-Lite, with convolutions beside its attention", FIRST_NORM, (64, 64), coat, "serial_blocks4.1.norm1"),
-    ("coat", "CoaT, whose class tokens of three scales are joined", "the first norm of the last block, at the coarsest scale", (64, 64), lambda: coat(parallel_depth=2), "parallel_blocks.1.norm14"),
+    (
+        "coat",
+        "CoaT, whose class tokens of three scales are joined",
+        "the first norm of the last block, at the coarsest scale",
+        (64, 64),
+        lambda: coat(parallel_depth=2),
+        "parallel_blocks.1.norm14",
+    ),
     ("swin", "Swin", FIRST_NORM, (32, 32), swin, "layers.1.blocks.1.norm1"),
-    ("swin_v2", "Swin v2", "what the attention of the last block reads: the norms stand behind attention and MLP", (32, 32), swin_v2, "features.3.0", "features.1.0"),
-    ("maxvit", "MaxViT", "the first norm of the last block's grid attention, its windows put back in place", (32, 32), maxvit, "blocks.1.layers.0.layers.grid_attention.attn_layer.0", "blocks.0.layers.0.layers.window_attention"),
+    (
+        "swin_v2",
+        "Swin v2",
+        "what the attention of the last block reads: the norms stand behind attention and MLP",
+        (32, 32),
+        swin_v2,
+        "features.3.0",
+        "features.1.0",
+    ),
+    (
+        "maxvit",
+        "MaxViT",
+        "the first norm of the last block's grid attention, its windows put back in place",
+        (32, 32),
+        maxvit,
+        "blocks.1.layers.0.layers.grid_attention.attn_layer.0",
+        "blocks.0.layers.0.layers.window_attention",
+    ),
     ("hiera", "Hiera", FIRST_NORM + "; its tokens are put back in place", (32, 32), hiera, "blocks.3.norm1"),
     ("nest", "NesT", FIRST_NORM, (32, 32), nest, "levels.2.transformer_encoder.1.norm1"),
     ("mixer", "MLP-Mixer, which has no attention", "the norm whose tokens are averaged", (32, 32), mixer, "norm"),
     ("hf_vit", "ViT of Hugging Face", FIRST_NORM, (32, 32), lambda: of_transformers("ViT"), "vit.layers.2.layernorm_before"),
-    ("hf_dinov2", "DINOv2 of Hugging Face", FIRST_NORM, (32, 32), lambda: of_transformers("Dinov2WithRegisters", num_register_tokens=2), "dinov2_with_registers.encoder.layer.2.norm1"),
+    (
+        "hf_dinov2",
+        "DINOv2 of Hugging Face",
+        FIRST_NORM,
+        (32, 32),
+        lambda: of_transformers("Dinov2WithRegisters", num_register_tokens=2),
+        "dinov2_with_registers.encoder.layer.2.norm1",
+    ),
     ("hf_clip", "CLIP's vision model", FIRST_NORM, (32, 32), lambda: of_transformers("CLIP"), "vision_model.encoder.layers.2.layer_norm1"),
-    ("hf_siglip", "SigLIP's vision model", FIRST_NORM, (32, 32), lambda: of_transformers("Siglip"), "vision_model.encoder.layers.2.layer_norm1"),
+    (
+        "hf_siglip",
+        "SigLIP's vision model",
+        FIRST_NORM,
+        (32, 32),
+        lambda: of_transformers("Siglip"),
+        "vision_model.encoder.layers.2.layer_norm1",
+    ),
 ]

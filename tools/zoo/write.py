@@ -9,7 +9,13 @@ BOUND = 1e-3
 
 
 # Where the graph that the engine got was run in float64 and compared with the float64 of the framework.
-IN_FLOAT64 = {("skresnet18", "torch legacy", "rten"): "; the same graph in float64 agrees to 6e-06, which is the file's folded norms: a rectifier within float32's rounding of zero"}
+IN_FLOAT64 = {
+    (
+        "skresnet18",
+        "torch legacy",
+        "rten",
+    ): "; the same graph in float64 agrees to 6e-06, which is the file's folded norms: a rectifier within float32's rounding of zero"
+}
 
 
 def allowed(row, which):
@@ -31,7 +37,7 @@ def verdict(row, engine):
 
 def short(text):
     text = re.sub(r"\x1b\[\d*m", "", text)
-    text = re.sub(r"/\S+/(\w+\.onnx)", r"\1", text)  # wherever it lay
+    text = re.sub(r"/\S+/(\w+\.onnx)", r"\1", text)  # without its folder
     text = " ".join(text.replace("gradcam: ", "").replace("|", "/").split())
     return text if len(text) <= 220 else text[:217] + "…"
 
@@ -44,9 +50,19 @@ def table(rows):
     yield "| model | exporter | nodes | default layer | scores | default | early layer | early | float32 |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row in rows:
-        both = lambda key: " / ".join(number(row["engines"].get(engine, {}).get(key)) for engine in ENGINES)
+        both = lambda key, row=row: " / ".join(number(row["engines"].get(engine, {}).get(key)) for engine in ENGINES)
         own = " / ".join(number(row["framework_f32"].get(which)) for which in ("default", "early"))
-        cells = [row["model"] + " *" * row.get("older", False), row["exporter"], str(row["nodes"]), f"`{row['default_layer']}`", both("forward"), both("default"), f"`{row['early_layer']}`", both("early"), own]
+        cells = [
+            row["model"] + " *" * row.get("older", False),
+            row["exporter"],
+            str(row["nodes"]),
+            f"`{row['default_layer']}`",
+            both("forward"),
+            both("default"),
+            f"`{row['early_layer']}`",
+            both("early"),
+            own,
+        ]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -82,28 +98,42 @@ def write(files, older=()):
     tried = {(row["source"], row["model"]) for row in rows}
     missing = [name for source, name in MODELS if (source, name) not in tried]
     lines = [
-        "<!-- Written by `python tools/model_zoo.py write`; the rows come from `model_zoo.py run`, `zoo_keras.py` and `zoo_yolo.py`. -->",
+        "<!-- Written by `python tools/model_zoo.py write`; the rows come from `model_zoo.py run`. -->",
         "# Models that were tried",
         "",
         f"{len(rows)} files of {len({(row['source'], row['model']) for row in rows})} models, each with random weights from a seed. "
         f"{len(failed)} are not exported by their exporter and {len(unrun)} do not run in ONNX Runtime; {len(counted)} count. "
-        f"The raw maps of Grad-CAM and HiResCAM, at the default layer and at an early one, agree with the float64 gradients of the framework in {share('onnxruntime')} of them on ONNX Runtime and in {share('rten')} on rten, "
+        "The raw maps of Grad-CAM and HiResCAM, at the default layer and at an early one, agree with the float64 "
+        f"gradients of the framework in {share('onnxruntime')} of them on ONNX Runtime and in {share('rten')} on rten, "
         f"which refuses {len(refused)} by name. Why the others do not is said below.",
         "",
-        "A row agrees where the larger of the two maps' differences is at most 0.001 of the map's largest entry, or three times what the framework's own float32 is from its float64. "
-        "*scores*, *default* and *early* are the differences on ONNX Runtime / rten; *float32* is that of the framework at the default / early layer. "
-        "The early layer is the block a third of the way in, addressed by the framework's own name for it; its input image is the first of eight at which changes of some millionths flip few rectifiers.",
+        "A row agrees where the larger of the two maps' differences is at most 0.001 of the map's largest entry, or "
+        "three times what the framework's own float32 is from its float64. "
+        "*scores*, *default* and *early* are the differences on ONNX Runtime / rten; *float32* is that of the "
+        "framework at the default / early layer. "
+        "The early layer is the block a third of the way in, addressed by the framework's own name for it; its input "
+        "image is the first of eight at which changes of some millionths flip few rectifiers.",
         "",
-        "Float32 has many answers, and *float32* is the farthest of these: the image and two that differ in its last bits, each with the model as it is and with its batch norms folded into its convolutions in float32, "
-        "and in torch also other kernels (without oneDNN). Exporters fold norms so, and round weights by it: the float64 map of such a file is as far from the framework's float64 as the framework's own with folded norms. "
+        "Float32 has many answers, and *float32* is the farthest of these: the image and two that differ in its last "
+        "bits, each with the model as it is and with its batch norms folded into its convolutions in float32, "
+        "and in torch also other kernels (without oneDNN). Exporters fold norms so, and round weights by it: the "
+        "float64 map of such a file is as far from the framework's float64 as the framework's own with folded norms. "
         "Folded norms count only where in float64 they give the same maps to a billionth. "
-        "Random weights make this harder than trained ones: maps are noise, and a single rectifier whose input is within rounding of zero can move an early map by a hundredth of its largest entry.",
+        "Random weights make this harder than trained ones: maps are noise, and a single rectifier whose input is "
+        "within rounding of zero can move an early map by a hundredth of its largest entry.",
         "",
-        f"{len(set(HELD_OUT))} of the models ({FIRST_RUN['files']} files that were exported) were drawn at random from what the rest of the list does not have, and looked at by nobody before they were first run: "
+        f"{len(set(HELD_OUT))} of the models ({FIRST_RUN['files']} files that were exported) were drawn at random from "
+        "what the rest of the list does not have, and looked at by nobody before they were first run: "
         f"{FIRST_RUN['onnxruntime']} agreed then on ONNX Runtime and {FIRST_RUN['rten']} on rten. {FIRST_RUN['others']}",
         "",
-        *([f"The {aged} rows with a * are of an earlier run, whose *float32* has neither folded norms nor other kernels in it.", ""] if aged else []),
-        "Torch 2.15 itself computes a wrong gradient of a batch norm in evaluation mode from a cotangent with transposed strides, on a CPU, in float32 and float64: finite differences of its own forward pass and gradcam agree with each other there. "
+        *(
+            [f"The {aged} rows with a * are of an earlier run, whose *float32* has neither folded norms nor other kernels in it.", ""]
+            if aged
+            else []
+        ),
+        "Torch 2.15 itself computes a wrong gradient of a batch norm in evaluation mode from a cotangent with "
+        "transposed strides, on a CPU, in float32 and float64: finite differences of its own forward pass and gradcam "
+        "agree with each other there. "
         "The comparison gives batch norms contiguous cotangents, which puts it right.",
         "",
         "## Default layers",
@@ -125,7 +155,13 @@ def write(files, older=()):
             if why is not True:
                 why += IN_FLOAT64.get((row["model"], row["exporter"], engine), "")
                 lines.append(f"| {row['model']} | {row['exporter']} | {name} | {why} |")
-    lines += ["", "## What is not exported, or does not run", "", "| model | exporter | what the exporter or ONNX Runtime says |", "|---|---|---|"]
+    lines += [
+        "",
+        "## What is not exported, or does not run",
+        "",
+        "| model | exporter | what the exporter or ONNX Runtime says |",
+        "|---|---|---|",
+    ]
     for row in failed + unrun:
         lines.append(f"| {row['model']} | {row['exporter']} | {short(row.get('export_error') or row['runtime_error'])} |")
     if missing:

@@ -1,6 +1,9 @@
 //! `cargo xtask ci`: every check, in the order of their cost.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +19,7 @@ const STEPS: &[Step] = &[
     ("format", || run(&mut cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::check),
     ("tools", tools::install),
+    ("python", python),
     ("clippy", || {
         run(compile(["clippy", "--workspace", "--all-targets", "--features", MODELS])
             .args(["--", "-D", "warnings"]))
@@ -54,6 +58,13 @@ pub(crate) fn ci() -> Result<()> {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Lints and format of the generators of fixtures and documents, by `ruff.toml`.
+fn python() -> Result<()> {
+    let ruff = tools::ruff()?;
+    run(Command::new(&ruff).args(["check", "--no-cache"]))?;
+    run(Command::new(&ruff).args(["format", "--check", "--no-cache"]))
 }
 
 /// Dead code and missing imports show when a feature is switched on alone; so does a crate

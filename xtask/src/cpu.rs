@@ -8,7 +8,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, ensure};
 
 use crate::{
-    run::{compile, members, run},
+    run::{Member, compile, members, run},
     tools,
 };
 
@@ -32,35 +32,32 @@ pub(crate) fn test(name: &str, words: &[&str]) -> Result<()> {
     commands(name, parts, args)?.iter_mut().try_for_each(run)
 }
 
-/// Tests inside the crates have other names than those beside them, so each kind gets a command.
+/// A command for each part, because test programs take one name to look for.
 fn commands(name: &str, parts: &[&str], args: &[&str]) -> Result<Vec<Command>> {
-    let (inside, beside): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| **part == "lib");
-    for module in &beside {
-        let is_there = members()?.iter().any(|member| {
-            Path::new(&format!("crates/{}/tests/all/{module}.rs", member.name)).exists()
-        });
-        // A filter that nothing has in its name would pass.
-        ensure!(is_there, "no crate has tests/all/{module}.rs");
-    }
-    let mut commands = Vec::new();
-    if !inside.is_empty() {
-        commands.push(command(name, &["--lib"], &[], args)?);
-    }
-    if !beside.is_empty() {
-        commands.push(command(name, &["--test", "all"], &beside, args)?);
-    }
     if parts.is_empty() {
-        commands.push(command(name, &["--tests"], &[], args)?);
+        return Ok(vec![command(name, &["--tests"], None, args)?]);
     }
-    Ok(commands)
+    parts.iter().map(|part| of_part(name, part, args)).collect()
 }
 
-fn command(name: &str, targets: &[&str], modules: &[&str], args: &[&str]) -> Result<Command> {
+fn of_part(name: &str, part: &str, args: &[&str]) -> Result<Command> {
+    if part == "lib" {
+        return command(name, &["--lib"], None, args);
+    }
+    let is_of = |member: &Member| {
+        Path::new(&format!("crates/{}/tests/all/{part}.rs", member.name)).exists()
+    };
+    // A name that no test has would pass.
+    ensure!(members()?.iter().any(is_of), "no crate has tests/all/{part}.rs");
+    command(name, &["--test", "all"], Some(format!("{part}::")), args)
+}
+
+fn command(name: &str, targets: &[&str], filter: Option<String>, args: &[&str]) -> Result<Command> {
     let mut command = compile(["test", "--workspace", "--features", "xtask/models"]);
     // Programs that are built for this machine, whatever its target is called.
     command.arg(format!("--config=target.'cfg(all())'.runner=['{QEMU}', '-cpu', '{name}']"));
-    command.args(targets).arg("--").args(modules.iter().map(|module| format!("{module}::")));
-    command.args(args).env("ORT_DYLIB_PATH", tools::onnxruntime_library()?);
+    command.args(targets).arg("--").args(filter).args(args);
+    command.env("ORT_DYLIB_PATH", tools::onnxruntime_library()?);
     Ok(command)
 }
 

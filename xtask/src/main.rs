@@ -26,7 +26,7 @@ usage: cargo xtask COMMAND
   ci              everything that must pass before a change is merged
   docs            write the documents that are generated from tables; a test compares them
   tidy            the rules about files that no other tool knows
-  tools           install what `ci` needs under target/: ONNX Runtime
+  tools           install what `ci` needs under target/: ONNX Runtime and ruff
   fuzz [TARGET] [SECONDS]
                   run a target of fuzz/, or all, each for that long; 600 where it is not said
   counts [--write]

@@ -15,14 +15,27 @@ use crate::run::run;
 #[cfg(feature = "models")]
 const CARGO_FUZZ: &str = "0.13.1";
 const ONNXRUNTIME: &str = "1.32.0";
+const RUFF: &str = "0.17.6";
 
-/// Installs ONNX Runtime where it is not there yet.
+/// Installs ONNX Runtime and ruff where they are not there yet.
 pub(crate) fn install() -> Result<()> {
     if onnxruntime_library().is_err() {
         python_package("onnxruntime", ONNXRUNTIME)?;
     }
     println!("ONNX Runtime {ONNXRUNTIME}: {}", onnxruntime_library()?.display());
+    if ruff().is_err() {
+        python_package("ruff", RUFF)?;
+    }
+    println!("ruff {RUFF}: {}", ruff()?.display());
     Ok(())
+}
+
+/// The program in the Python package of ruff.
+pub(crate) fn ruff() -> Result<PathBuf> {
+    let folder = python_folder("ruff", RUFF)?.with_file_name("bin");
+    let program = folder.join(format!("ruff{}", std::env::consts::EXE_SUFFIX));
+    ensure!(program.is_file(), "no ruff in {}", folder.display());
+    Ok(program)
 }
 
 /// cargo-fuzz, which only `cargo xtask fuzz` needs, installed where that version is not there yet.

@@ -28,7 +28,7 @@ use crate::{
 #[command(
     name = "gradcam",
     version,
-    long_version = values::LONG_VERSION,
+    long_version = values::LONG_VERSION.as_str(),
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,

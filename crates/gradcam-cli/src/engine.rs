@@ -1,4 +1,4 @@
-//! Which engine runs the network, and why: what the flags and the environment say.
+//! Chooses the engine from flags and environment, with the reason.
 
 use std::{
     env, fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use gradcam::{
     ExplainerBuilder,
-    engine::{self, EngineKind, Provider},
+    engine::{self, EngineInfo, EngineKind, Provider},
 };
 
 use crate::failure::{Failure, Result};
@@ -16,9 +16,9 @@ use crate::failure::{Failure, Result};
 /// The engine as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineChoice {
-    /// ONNX Runtime for those who have it, else the one that is built in.
+    /// ONNX Runtime where it is installed, else the built-in engine.
     Auto,
-    /// This one.
+    /// This engine.
     Named(EngineKind),
 }
 
@@ -31,13 +31,13 @@ impl fmt::Display for EngineChoice {
     }
 }
 
-/// The engine that was chosen.
+/// The chosen engine and its options.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineSetup {
     pub(crate) kind: EngineKind,
-    /// What decided it.
+    /// The reason for the choice.
     pub(crate) why: &'static str,
-    /// What ONNX Runtime computes on, where that was asked for.
+    /// The execution provider of ONNX Runtime, where the user names one.
     pub(crate) provider: Option<Provider>,
     /// Entries of ONNX Runtime's session configuration.
     session_config: Vec<(String, String)>,
@@ -45,26 +45,28 @@ pub(crate) struct EngineSetup {
 }
 
 impl EngineSetup {
-    /// Decides, for a provider and entries of ONNX Runtime where they are asked for. The built-in model is for a first look, and the built-in engine starts at once.
+    /// Chooses the engine. A provider or a configuration entry implies ONNX Runtime. The built-in model runs on the built-in
+    /// engine, which starts at once.
     pub(crate) fn new(
         asked: EngineChoice,
         provider: Option<Provider>,
         session_config: &[(String, String)],
         built_in_model: bool,
     ) -> Result<Self> {
-        if let (EngineChoice::Named(EngineKind::Rten), Some(provider)) = (asked, provider) {
-            return Err(Failure::Usage(format!(
-                "--provider {provider} is one of ONNX Runtime's, and --engine rten has none; choose \
-                 --engine onnxruntime, or leave --provider out"
-            )));
-        }
-        if let (EngineChoice::Named(EngineKind::Rten), Some((key, _))) =
-            (asked, session_config.first())
-        {
-            return Err(Failure::Usage(format!(
-                "--session-config {key} is an entry of ONNX Runtime's, and --engine rten has none; choose --engine \
-                 onnxruntime, or leave --session-config out"
-            )));
+        if let EngineChoice::Named(kind) = asked {
+            let EngineInfo { id, providers, session_config: configurable, .. } = kind.info();
+            if let (false, Some(provider)) = (providers, provider) {
+                return Err(Failure::Usage(format!(
+                    "--provider {provider} is one of ONNX Runtime's, and --engine {id} has none; choose \
+                     --engine onnxruntime, or leave --provider out"
+                )));
+            }
+            if let (false, Some((key, _))) = (configurable, session_config.first()) {
+                return Err(Failure::Usage(format!(
+                    "--session-config {key} is an entry of ONNX Runtime's, and --engine {id} has none; choose --engine \
+                     onnxruntime, or leave --session-config out"
+                )));
+            }
         }
         let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
         let environment = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
@@ -96,7 +98,7 @@ impl EngineSetup {
         Ok(Self { kind, why, provider, session_config: session_config.to_vec(), library })
     }
 
-    /// Sets the engine of an explainer.
+    /// Sets the engine of an explainer and its options.
     pub(crate) fn set(
         &self,
         builder: ExplainerBuilder,

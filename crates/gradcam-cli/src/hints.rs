@@ -8,7 +8,7 @@ pub(crate) fn words(hint: &Hint) -> String {
         Hint::NameLayer => "name a layer with --layer".to_owned(),
         Hint::DropLayers => "leave out --layer, or choose another method".to_owned(),
         Hint::GiveGrid => "or give the grid of tokens [N, T, K] with --grid".to_owned(),
-        Hint::GiveLabels => "give the right list with --labels".to_owned(),
+        Hint::GiveLabels => "give a label for each class with --labels".to_owned(),
         Hint::RaiseMemoryLimit => "raise it with --max-memory if that is right".to_owned(),
         Hint::NameOutput => "name the output that holds the scores with --output-name".to_owned(),
         Hint::GiveInputs => {

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use gradcam::{LayerInfo, image::Overrides};
-use serde_json::json;
+use gradcam::{LayerInfo, LayerReason, image::Overrides};
+use serde::Serialize;
 
 use crate::{
     args::LayersArgs,
-    failure::{Failure, Result},
+    failure::{Failure, Result, failed},
     hints, model,
     terminal::{self, Style},
 };
@@ -20,11 +20,11 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
         let builder = model::builder(opened.clone(), &args.signature)?;
         Ok::<_, Failure>(builder.preprocess(overrides.clone()))
     };
-    // Between modules the default is in no line of the tree, so it is asked for by name.
+    // A default between modules is in no line of the tree, so its name is kept beside the list.
     let (layers, default) = match builder()?.build() {
         Ok(explainer) => {
             let default = explainer.layers().next().map(|(name, _)| name.to_owned());
-            (explainer.layer_list().to_vec(), default)
+            (explainer.layer_list().to_vec(), default.zip(explainer.layer_reason()))
         }
         Err(error) => {
             let layers = builder()?.layer_list()?;
@@ -35,29 +35,33 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     };
     let name = model::name(args.model.as_deref());
     if args.json {
-        let rows: Vec<_> = layers
-            .iter()
-            .map(|layer| {
-                json!({
-                    "path": layer.path, "kind": layer.kind, "value": layer.value,
-                    "shape": layer.shape, "stride": layer.stride,
-                    "candidate": layer.candidate, "default": layer.default,
-                })
-            })
-            .collect();
-        return terminal::print(format!(
-            "{}\n",
-            json!({ "schema": 1, "model": name, "default": default, "layers": rows })
-        ));
+        let (default, layer_why) = default.unzip();
+        let list = LayerList { schema: 1, model: name, default, layer_why, layers };
+        return terminal::print(serde_json::to_string(&list).map_err(failed)? + "\n");
     }
     let style = Style::of(&io::stdout());
     let mut text = tree(&name, &layers, style);
-    if let Some(default) = default.filter(|_| !layers.iter().any(|layer| layer.default)) {
+    if let Some((default, reason)) = default {
+        let between = match layers.iter().any(|layer| layer.default) {
+            true => "",
+            false => ", a value between the modules",
+        };
         let default = style.green(terminal::printable(&default));
-        text += &format!("* {default}, a value between the modules\n");
+        text += &format!("\n* {default}{between}: {}\n", reason.why);
     }
     let legend = "* the default   + can be explained   /N one position stands for N pixels";
     terminal::print(text + &format!("\n{}\n", style.dim(legend)))
+}
+
+/// The layers of a model as JSON.
+#[derive(Serialize)]
+struct LayerList {
+    schema: u32,
+    model: String,
+    default: Option<String>,
+    /// Why that layer is the default.
+    layer_why: Option<LayerReason>,
+    layers: Vec<LayerInfo>,
 }
 
 /// One line of the tree: the branches before a name, and the name.

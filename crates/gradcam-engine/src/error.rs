@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// What went wrong in an engine, for callers that react to it; the message says the rest.
+/// What went wrong in an engine, for callers that react to it. The message has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineErrorKind {
-    /// The engine does not exist, is not in this build, or its library is missing or too old.
+    /// The engine does not exist or is not in this build, or its library is missing or too old.
     Unavailable,
-    /// The graph has nodes that this engine cannot run; all of them are listed.
+    /// The graph has nodes that this engine cannot run. The message lists all of them.
     Unsupported,
     /// The engine refuses the model, or its weights cannot be read.
     Model,
@@ -16,11 +16,11 @@ pub enum EngineErrorKind {
     InvalidInput,
     /// The model has no output of that name.
     UnknownOutput,
-    /// The engine failed while it ran the graph.
+    /// The engine failed during a run.
     Run,
 }
 
-/// An error with its kind, the node it is about where there is one, and its source.
+/// An error with its kind, its source, and the node where it occurred if there is one.
 #[derive(Debug)]
 pub struct EngineError {
     kind: EngineErrorKind,
@@ -29,7 +29,7 @@ pub struct EngineError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The result of everything in an engine that can fail.
+/// The result of operations of engines.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 impl EngineError {
@@ -55,7 +55,7 @@ impl EngineError {
         self.kind
     }
 
-    /// The name of the first node that the error is about, if it is about nodes.
+    /// The name of the first node where the error occurred, if it occurred at nodes.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
     }

@@ -1,8 +1,8 @@
 //! Engines run ONNX graphs: rten, embedded, and ONNX Runtime, loaded from a shared library.
 //!
-//! An engine knows nothing of images or of class-activation maps. It gets a [`Model`], writes in
-//! other words what it lacks or computes wrongly, refuses the rest by name before anything runs, and
-//! gives a [`Session`] that any number of threads may call at once.
+//! An engine knows nothing of images or of class activation maps. It takes a [`Model`], rewrites what it lacks or
+//! computes wrongly, refuses by name what it cannot rewrite, before anything runs, and returns a [`Session`] that
+//! any number of threads may call at once.
 //!
 //! ```no_run
 //! use gradcam_engine::{EngineKind, EngineOptions, TensorView, engine};
@@ -14,127 +14,83 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod engines;
 mod error;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
-    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+    allow(dead_code, reason = "a build with one engine does not use the parts of the other")
 )]
 mod lower;
-#[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
-    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+    allow(dead_code, reason = "a build with one engine does not use the parts of the other")
 )]
 mod places;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
-    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+    allow(dead_code, reason = "a build with one engine does not use the parts of the other")
 )]
 mod processor;
 mod provider;
-#[cfg(feature = "rten")]
 mod rten;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
-    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+    allow(dead_code, reason = "a build with one engine does not use the parts of the other")
 )]
 mod tensor;
 #[cfg_attr(
     not(all(feature = "rten", feature = "onnxruntime")),
-    allow(dead_code, reason = "a build with one engine leaves the parts of the other unused")
+    allow(dead_code, reason = "a build with one engine does not use the parts of the other")
 )]
 mod weights;
 
-use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use onnx_grad::Model;
 
+pub use engines::{ENGINES, EngineInfo, EngineKind, engine, support};
 pub use error::{EngineError, EngineErrorKind, Result};
-pub use lower::{REFUSED_FORMS, Support, support};
+pub use lower::{REFUSED_FORMS, Support};
 pub use places::{holds_library, library_places};
 pub use provider::Provider;
 pub use tensor::{Tensor, TensorView};
 pub use weights::half;
 
-/// The engines that there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EngineKind {
-    /// [rten](https://github.com/robertknight/rten), pure Rust, a part of this crate.
-    #[default]
-    Rten,
-    /// [ONNX Runtime](https://onnxruntime.ai), from a shared library that is found at run time.
-    OnnxRuntime,
-}
-
-impl EngineKind {
-    /// All engines, in the order in which they are listed to users.
-    pub const ALL: [Self; 2] = [Self::Rten, Self::OnnxRuntime];
-
-    /// The engine's name, as it is written on a command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rten => "rten",
-            Self::OnnxRuntime => "onnxruntime",
-        }
-    }
-}
-
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for EngineKind {
-    type Err = EngineError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            EngineError::new(
-                EngineErrorKind::Unavailable,
-                format!("no engine named \"{text}\"; there are: {names}"),
-            )
-        })
-    }
-}
-
-/// How an engine is set up.
+/// The settings of an engine.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// Threads that one run may use; `None` leaves the choice to the engine (the physical cores). Where that is every core that
-    /// the process may use, each thread stays on one.
+    /// The number of threads that one run may use. With `None` the engine chooses (the physical cores). If the run has a
+    /// thread for every core that the process may use, each thread is bound to one core.
     pub threads: Option<NonZeroUsize>,
-    /// Where to look for the library of ONNX Runtime, in this order: files, folders that hold it,
-    /// or Python environments. [`library_places`] gives the usual list.
+    /// Where to look for the library of ONNX Runtime, in this order: files, folders that contain it,
+    /// or Python environments. [`library_places`] returns the usual list.
     pub library: Vec<PathBuf>,
-    /// What ONNX Runtime computes on; `None` is the processor. Other engines have no providers.
+    /// The execution provider of ONNX Runtime; `None` is the processor. Other engines have no providers.
     pub provider: Option<Provider>,
     /// Entries of ONNX Runtime's session configuration, key and value, such as `session.intra_op.allow_spinning` and `0`.
-    /// Other engines have none.
+    /// Other engines have no such configuration.
     pub session_config: Vec<(String, String)>,
 }
 
-/// Something that runs ONNX graphs.
+/// A runtime for ONNX graphs.
 pub trait Engine: Send + Sync {
-    /// The engine's name, as in [`EngineKind::name`].
+    /// The engine's id, [`EngineInfo::id`].
     fn name(&self) -> &'static str;
 
-    /// Makes a graph ready to run.
+    /// Compiles a graph for this engine.
     ///
-    /// Graphs that share weights with a model compiled before do not cost their memory again.
-    /// Everything that the engine cannot run is refused here.
+    /// A graph that shares weights with a model compiled before does not hold them again.
+    /// The engine refuses here whatever it cannot run.
     ///
     /// # Errors
-    /// `Unsupported` with all nodes that this engine cannot run, `Model` where the model is broken or
+    /// `Unsupported` with all nodes that this engine cannot run; `Model` if the model is invalid or
     /// its weights cannot be read.
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>>;
 
-    /// As [`Engine::compile`], with the products of 8-bit integers that the engine takes by default, which saturate on
-    /// some processors: what a program computes that gives the file to the engine.
+    /// As [`Engine::compile`], with the engine's default kernels for products of 8-bit integers, which saturate on some
+    /// processors. The session computes what any program does that passes the file to the engine.
     ///
     /// # Errors
     /// As [`Engine::compile`].
@@ -142,63 +98,26 @@ pub trait Engine: Send + Sync {
         self.compile(model)
     }
 
-    /// The nodes whose products of 8-bit integers can saturate in a program that gives the file to the engine, on this
-    /// processor.
+    /// The labels of the nodes whose products of 8-bit integers can saturate on this processor, in a program that passes
+    /// the file to the engine.
     fn saturating_nodes(&self, model: &Model) -> Vec<String> {
         let _ = model;
         Vec::new()
     }
 }
 
-/// A graph that is ready to run, by any number of callers at once.
+/// A compiled graph, which any number of callers may run at once.
 pub trait Session: Send + Sync {
-    /// Runs the graph on its inputs, by name, and gives the named outputs in that order.
+    /// Runs the graph on inputs by name and returns the named outputs in that order.
     ///
-    /// Only outputs that the model declares can be asked for. Integers of all widths and booleans
+    /// The outputs must be outputs of the model. Integers of all widths and booleans
     /// are [`Tensor::I64`], floats of all widths [`Tensor::F32`].
     ///
     /// # Errors
-    /// `InvalidInput` where an input is missing, unknown, or has the wrong type or shape;
-    /// `UnknownOutput`; `Run` where the engine fails.
+    /// `InvalidInput` if an input is missing, unknown, or has the wrong type or shape;
+    /// `UnknownOutput` if the model has no such output; `Run` if the engine fails.
     fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>>;
 }
 
-/// Sets up an engine.
-///
-/// # Errors
-/// `Unavailable` where this build lacks the engine, the library of ONNX Runtime is not found or too old, or
-/// it lacks the execution provider.
-pub fn engine(kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn Engine>> {
-    if let (EngineKind::Rten, Some(provider)) = (kind, options.provider) {
-        return Err(EngineError::new(
-            EngineErrorKind::Unavailable,
-            format!(
-                "the engine rten has no execution provider \"{provider}\", nor any other; leave the \
-                 provider out, or choose the engine onnxruntime"
-            ),
-        ));
-    }
-    if let (EngineKind::Rten, Some((key, _))) = (kind, options.session_config.first()) {
-        return Err(EngineError::new(
-            EngineErrorKind::Unavailable,
-            format!(
-                "the engine rten has no session configuration, so no entry \"{key}\"; leave it out, or choose the \
-                 engine onnxruntime"
-            ),
-        ));
-    }
-    match kind {
-        #[cfg(feature = "rten")]
-        EngineKind::Rten => Ok(Box::new(rten::Rten::new(options))),
-        #[cfg(feature = "onnxruntime")]
-        EngineKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntime::new(options)?)),
-        #[cfg(not(all(feature = "rten", feature = "onnxruntime")))]
-        absent => {
-            let _ = options;
-            Err(EngineError::new(
-                EngineErrorKind::Unavailable,
-                format!("this build has no engine {absent}: the cargo feature \"{absent}\" is off"),
-            ))
-        }
-    }
-}
+/// Constructs an engine of one kind.
+type EngineConstructor = fn(&EngineOptions) -> Result<Box<dyn Engine>>;

@@ -1,4 +1,4 @@
-//! Where the library of ONNX Runtime may be.
+//! Where the library of ONNX Runtime can be found.
 
 use std::{
     env::consts::{ARCH, DLL_PREFIX, DLL_SUFFIX},
@@ -6,12 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The usual places of the ONNX Runtime library, for [`EngineOptions::library`].
+/// The usual places of the library of ONNX Runtime, for [`EngineOptions::library`].
 ///
-/// The value of `ORT_DYLIB_PATH` alone where it is set: who names a library wants no other. Else the
-/// active Python environment (`VIRTUAL_ENV`), whose `onnxruntime` package carries the library, then
-/// system folders, then what the system's loader finds. This crate reads no environment variables, so
-/// the caller passes them.
+/// A library that the user names in `ORT_DYLIB_PATH` is used exclusively. Otherwise the list has the active Python
+/// environment (`VIRTUAL_ENV`), whose `onnxruntime` package contains the library, then system folders, then the bare
+/// name, which the system's loader looks up. This crate reads no environment variables; the caller passes their values.
 ///
 /// [`EngineOptions::library`]: super::EngineOptions::library
 pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>) -> Vec<PathBuf> {
@@ -27,14 +26,14 @@ pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>
     places
 }
 
-/// Whether a place, such as a Python environment, holds a library of ONNX Runtime. It is not loaded.
+/// Whether a place, such as a Python environment, contains a library of ONNX Runtime. The library is not loaded.
 pub fn holds_library(place: &Path) -> bool {
     candidates(place).iter().any(|file| file.is_file())
 }
 
-/// The files to try for one place: the place itself where it is no folder, else the libraries in it.
+/// The files to try for one place: the place itself if it is not a folder, otherwise the libraries in it.
 pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
-    // A bare name is left to the system's loader.
+    // The system's loader looks up a bare name.
     let bare = place.components().count() == 1 && !place.exists();
     if bare || place.is_file() {
         return vec![place.to_owned()];
@@ -49,13 +48,13 @@ pub(super) fn candidates(place: &Path) -> Vec<PathBuf> {
     folders.iter().flat_map(|folder| entries(folder, is_library)).collect()
 }
 
-/// `libonnxruntime.so.1.32.0` and the like, but not the libraries of its providers.
+/// Whether a file is named like `libonnxruntime.so.1.32.0`. The libraries of its providers are named otherwise.
 fn is_library(name: &str) -> bool {
     let rest = name.strip_prefix(DLL_PREFIX).and_then(|name| name.strip_prefix("onnxruntime"));
     rest.is_some_and(|rest| rest.starts_with('.') && rest.contains(DLL_SUFFIX))
 }
 
-/// The entries of a folder with such names, newest version first.
+/// The entries of a folder whose names are wanted, newest version first.
 fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
     let entries = listing.filter_map(Result::ok);
@@ -103,7 +102,7 @@ mod tests {
         assert!(!holds_library(&root.join("nothing")));
         assert!(
             !holds_library(Path::new("libonnxruntime.so")),
-            "what the loader finds is not held"
+            "a bare name is for the loader, not a place"
         );
         assert_eq!(candidates(Path::new("libonnxruntime.so")), [Path::new("libonnxruntime.so")]);
         fs::remove_dir_all(&root).unwrap();

@@ -4,12 +4,12 @@ use std::{fmt, str::FromStr};
 
 use super::error::{EngineError, EngineErrorKind, Result};
 
-/// An [execution provider](https://onnxruntime.ai/docs/execution-providers/) of ONNX Runtime. Which of
-/// them there are depends on the library that is loaded; what a provider cannot compute, the processor does.
+/// An [execution provider](https://onnxruntime.ai/docs/execution-providers/) of ONNX Runtime. The library that is
+/// loaded decides which providers exist. Operators that a provider lacks run on the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Provider {
-    /// The processor, which every library has.
+    /// The processor. Every library has it.
     Cpu,
     /// CoreML, on Apple's devices.
     CoreMl,
@@ -55,7 +55,7 @@ impl Provider {
         Self::Xnnpack,
     ];
 
-    /// The provider's name, as it is written on a command line.
+    /// The provider's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",

@@ -1,405 +1,235 @@
-//! The engine rten: pure Rust, a part of this crate.
-//!
-//! rten keeps float32, int32, int8 and uint8. int64 becomes int32, float16 and float64 become
-//! float32 when a model is loaded; what an input does not fit into is an error.
+//! The engine rten, written in Rust and part of this crate: what it takes, lacks and computes wrongly.
 
+#[cfg(feature = "rten")]
 mod cores;
+#[cfg(feature = "rten")]
+mod session;
 
-use std::{
-    any::Any,
-    collections::HashSet,
-    num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, Once, PoisonError, Weak,
-        mpsc::{self, Receiver, RecvError, Sender},
-    },
-    thread,
-};
-
-use ndarray::{ArrayD, CowArray, IxDyn};
-use onnx_grad::{
-    Model, Weight,
-    proto::{TensorProto, tensor_proto::DataType as Elem},
-};
-use prost::Message;
-use rten::{DataType, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView};
-use rten_tensor::Layout;
+use onnx_grad::proto::tensor_proto::DataType;
 
 use super::{
-    Engine, EngineError, EngineErrorKind, EngineOptions, Session,
-    error::{Result, bail},
-    lower::{self, Dialect, Saturation},
-    tensor::{Signature, Tensor, TensorView, contiguous, elements},
-    weights::{set_location, visit_tensors, widen},
+    EngineConstructor,
+    lower::{
+        DefinitionRow, Dialect, OperatorRow, OtherOperators, attributes,
+        definition::{
+            always, has_dots, has_statistics, has_window, is_not_linear_2d, is_saturating,
+            is_training,
+        },
+        layout::{REFLECTION, pad, resize, slice, space_to_depth},
+        nodes::{
+            MASK_OUTPUT, NO_AXES, PARTIAL_INDICES, STATISTICS_OUTPUT, TRAINING_MODE,
+            TRAINING_OUTPUT, TRAINING_RANK, arg_extreme, arithmetic, batch_norm, cast, concat,
+            dropout, identity, is_inf, layer_norm, matmul, pow, quantize, reduce, scatter_elements,
+            sign, softmax, softplus,
+        },
+        rewritten, row, unchecked,
+        windows::{
+            INDICES_OUTPUT, PADS, SPATIAL_AXES, conv, conv_transpose, global_lp_pool, lp_pool, pool,
+        },
+    },
+    processor,
 };
 
-pub(super) struct Rten {
-    /// `None` where rten's own pool, with all cores, will do.
-    pools: Option<Arc<Pools>>,
-    families: Mutex<Families>,
+pub(super) const ID: &str = "rten";
+
+#[cfg(feature = "rten")]
+pub(super) const NEW: Option<EngineConstructor> =
+    Some(|options| Ok(Box::new(session::Rten::new(options))));
+#[cfg(not(feature = "rten"))]
+pub(super) const NEW: Option<EngineConstructor> = None;
+
+/// The dialect of rten 0.27.
+pub(super) static DIALECT: Dialect = Dialect {
+    engine: "rten",
+    newest_opset: None,
+    types: Some(TYPES),
+    operators: OPERATORS,
+    other_operators: OtherOperators::Refuse,
+    domains: &[],
+    model_functions: false,
+    definitions: DEFINITIONS,
+    final_passes: &[],
+    saturates,
+    alternative: Some("onnxruntime"),
+};
+
+/// Whether its kernels saturate. They use VNNI only in its 512-bit form.
+fn saturates() -> bool {
+    processor::instruction_sets().is_some_and(|has| has.avx2 && !has.avx512_vnni)
 }
 
-/// Pools of threads. A run occupies its pool, so each of several callers has one of its own.
-struct Pools {
-    threads: NonZeroUsize,
-    idle: Mutex<Vec<Arc<ThreadPool>>>,
-}
+const DEFINITIONS: &[DefinitionRow] = &[
+    DefinitionRow { op: "Attention", when: has_window },
+    DefinitionRow { op: "BatchNormalization", when: is_training },
+    // rten computes it wrongly with pads and zero points.
+    DefinitionRow { op: "ConvInteger", when: always },
+    DefinitionRow { op: "Einsum", when: has_dots },
+    DefinitionRow { op: "GridSample", when: is_not_linear_2d },
+    DefinitionRow { op: "LayerNormalization", when: has_statistics },
+    DefinitionRow { op: "MatMulInteger", when: is_saturating },
+];
 
-impl Pools {
-    fn with<T>(&self, work: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = idle().pop();
-        let pool = pool.unwrap_or_else(|| {
-            let pool = ThreadPool::with_num_threads(self.threads.get());
-            cores::spread(&pool);
-            Arc::new(pool)
-        });
-        let done = work(pool.clone());
-        idle().push(pool);
-        done
-    }
-}
+/// The element types that rten 0.27 loads, and bfloat16, which is widened first.
+const TYPES: &[DataType] = &[
+    DataType::Float,
+    DataType::Uint8,
+    DataType::Int8,
+    DataType::Int32,
+    DataType::Int64,
+    DataType::Bool,
+    DataType::Float16,
+    DataType::Double,
+    DataType::Bfloat16,
+];
 
-/// Weights of graphs that descend from one model. rten takes each tensor as it is, and graphs that
-/// are loaded with the same options share it. The options may not leave their thread, so a thread
-/// of their own holds them and loads the graphs; it ends with the last session.
-struct Family {
-    held: Mutex<HashSet<u64>>,
-    loader: Sender<Job>,
-}
-
-/// A graph to load, with the weights that the family does not hold yet, by their location.
-struct Job {
-    skeleton: Vec<u8>,
-    weights: Vec<(String, Vec<u8>)>,
-    reply: Sender<Result<rten::Model>>,
-}
-
-impl Family {
-    fn new() -> Result<Self> {
-        let (loader, jobs) = mpsc::channel();
-        let thread = thread::Builder::new().name("rten-loader".to_owned());
-        thread.spawn(move || load_all(jobs)).map_err(|e| {
-            EngineError::new(EngineErrorKind::Model, format!("cannot start a thread: {e}"))
-                .because(e)
-        })?;
-        Ok(Self { held: Mutex::default(), loader })
-    }
-
-    fn load(&self, wanted: &[(&Weight, Elem)], skeleton: Vec<u8>) -> Result<rten::Model> {
-        let (reply, answer) = mpsc::channel();
-        {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut weights = Vec::new();
-            let mut new = HashSet::new();
-            for (weight, elem) in wanted {
-                if !held.contains(&weight.id()) && new.insert(weight.id()) {
-                    let bytes = weight.read()?;
-                    let bytes = widen(*elem, &bytes).unwrap_or(bytes);
-                    weights.push((location(weight), bytes));
-                }
-            }
-            // Jobs are done in the order in which they are sent, so that under this lock a weight
-            // counts as held from here on.
-            held.extend(new);
-            let _ = self.loader.send(Job { skeleton, weights, reply });
-        }
-        let lost =
-            |e| EngineError::new(EngineErrorKind::Model, "the loader of rten has died").because(e);
-        answer.recv().map_err(|e: RecvError| lost(e))?
-    }
-}
-
-fn load_all(jobs: Receiver<Job>) {
-    let mut options = ModelOptions::with_all_ops();
-    for Job { skeleton, weights, reply } in jobs {
-        for (location, bytes) in weights {
-            options.external_data(&location, bytes);
-        }
-        let loaded = guarded(|| options.load(skeleton)).and_then(|loaded| {
-            loaded.map_err(|e| {
-                let node = e.node().map(str::to_owned);
-                let message = format!("rten cannot load the model: {e}");
-                EngineError::new(EngineErrorKind::Model, message).at_node(node)
-            })
-        });
-        // Nobody waits any more if the caller has panicked.
-        let _ = reply.send(loaded);
-    }
-}
-
-/// Marks a tensor whose floats are widened as float32; gives the number of its bytes then. rten would
-/// widen it again for every graph, and has no bfloat16.
-fn widened_len(tensor: &mut TensorProto, len: usize) -> usize {
-    let len = match tensor.elem() {
-        Elem::Float16 | Elem::Bfloat16 => 2 * len,
-        Elem::Double => len / 2,
-        _ => return len,
-    };
-    tensor.data_type = Some(Elem::Float as i32);
-    len
-}
-
-/// The name under which rten knows a weight; it wants names that end in `.data`.
-fn location(weight: &Weight) -> String {
-    format!("{}.data", weight.id())
-}
-
-/// The families that sessions still use, and the last one, which is often used again.
-#[derive(Default)]
-struct Families {
-    last: Option<Arc<Family>>,
-    used: Vec<Weak<Family>>,
-}
-
-impl Families {
-    /// The family that holds one of these weights already, or a new one.
-    fn of(&mut self, wanted: &[(&Weight, Elem)]) -> Result<Arc<Family>> {
-        self.used.retain(|family| family.strong_count() > 0);
-        let related = self.used.iter().filter_map(Weak::upgrade).find(|family| {
-            let held = family.held.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.is_empty() || wanted.iter().any(|(weight, _)| held.contains(&weight.id()))
-        });
-        let family = match related {
-            Some(family) => family,
-            None => Arc::new(Family::new()?),
-        };
-        if self.used.iter().all(|used| !std::ptr::eq(used.as_ptr(), &*family)) {
-            self.used.push(Arc::downgrade(&family));
-        }
-        self.last = Some(family.clone());
-        Ok(family)
-    }
-}
-
-impl Rten {
-    pub(super) fn new(options: &EngineOptions) -> Self {
-        static COMMON: Once = Once::new();
-        if options.threads.is_none() {
-            COMMON.call_once(|| cores::spread(rten::thread_pool()));
-        }
-        let pools = |threads| Arc::new(Pools { threads, idle: Mutex::default() });
-        Self { pools: options.threads.map(pools), families: Mutex::default() }
-    }
-}
-
-impl Engine for Rten {
-    fn name(&self) -> &'static str {
-        "rten"
-    }
-
-    fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::Repaired)
-    }
-
-    fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::AsDeployed)
-    }
-}
-
-impl Rten {
-    fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
-        let mut proto = lower::lower(model, Dialect::Rten, saturation)?;
-        let mut wanted = Vec::new();
-        visit_tensors(&mut proto, &mut |tensor| {
-            if let Some(weight) = model.weight_of(tensor) {
-                let elem = tensor.elem();
-                let len = widened_len(tensor, weight.len());
-                set_location(tensor, &location(weight), 0, len);
-                wanted.push((weight, elem));
-            } else if tensor.elem() == Elem::Bfloat16
-                && let Some(wide) = widen(Elem::Bfloat16, &model.tensor_bytes(tensor)?)
-            {
-                tensor.data_type = Some(Elem::Float as i32);
-                tensor.int32_data.clear();
-                tensor.raw_data = Some(wide.into());
-            }
-            Ok(())
-        })?;
-        let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
-        let family = self.families.lock().unwrap_or_else(PoisonError::into_inner).of(&wanted)?;
-        let model = family.load(&wanted, proto.encode_to_vec())?;
-        Ok(Box::new(RtenSession { model, signature, pools: self.pools.clone(), _family: family }))
-    }
-}
-
-struct RtenSession {
-    model: rten::Model,
-    signature: Signature,
-    pools: Option<Arc<Pools>>,
-    /// As long as a session lives, further graphs of its model find its weights.
-    _family: Arc<Family>,
-}
-
-impl RtenSession {
-    fn node(&self, name: &str) -> Result<NodeId> {
-        self.model.node_id(name).map_err(|e| run_error(&e))
-    }
-}
-
-impl Session for RtenSession {
-    fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>> {
-        self.signature.check(inputs, outputs)?;
-        let nodes = inputs.iter().map(|(name, _)| self.node(name)).collect::<Result<Vec<_>>>()?;
-        let data = inputs.iter().zip(&nodes).map(|((name, tensor), node)| {
-            let wanted = self.model.node_info(*node).and_then(|info| info.dtype());
-            Given::new(name, tensor, wanted)
-        });
-        let data = data.collect::<Result<Vec<_>>>()?;
-        let given = nodes.iter().zip(&data).map(|(node, given)| Ok((*node, given.view()?.into())));
-        let given = given.collect::<Result<Vec<_>>>()?;
-        // rten computes a value once, however often it is asked for.
-        let mut unique: Vec<&str> = outputs.to_vec();
-        unique.sort_unstable();
-        unique.dedup();
-        let wanted = unique.iter().map(|name| self.node(name)).collect::<Result<Vec<_>>>()?;
-        let run = |pool| {
-            let options = RunOptions::default().with_thread_pool(pool);
-            guarded(|| self.model.run(given, &wanted, Some(options)))
-        };
-        let values = match &self.pools {
-            Some(pools) => pools.with(|pool| run(Some(pool))),
-            None => run(None),
-        }?;
-        let values = values.map_err(|e| run_error(&e))?;
-        let values = values.into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
-        let mut by_name: Vec<_> = unique.into_iter().zip(values.into_iter().map(Some)).collect();
-        let give = |(at, name): (usize, &&str)| {
-            let slot = by_name.iter_mut().find(|(unique, _)| unique == name);
-            let value = slot.and_then(|(_, value)| {
-                if outputs[at + 1..].contains(name) { value.clone() } else { value.take() }
-            });
-            value.ok_or_else(|| EngineError::new(EngineErrorKind::Run, "rten gave too few outputs"))
-        };
-        outputs.iter().enumerate().map(give).collect()
-    }
-}
-
-/// An input in the type that rten takes.
-enum Given<'a> {
-    F32(CowArray<'a, f32, IxDyn>),
-    I32(Vec<usize>, Vec<i32>),
-    I8(Vec<usize>, Vec<i8>),
-    U8(Vec<usize>, Vec<u8>),
-}
-
-impl<'a> Given<'a> {
-    fn new(name: &str, tensor: &'a TensorView<'_>, wanted: Option<ValueType>) -> Result<Self> {
-        let array = match tensor {
-            TensorView::F32(array) => return Ok(Self::F32(contiguous(array))),
-            TensorView::I64(array) => array,
-        };
-        fn narrow<T: TryFrom<i64>>(
-            name: &str,
-            array: &ndarray::ArrayViewD<'_, i64>,
-        ) -> Result<Vec<T>> {
-            let each = array.iter().map(|&number| {
-                T::try_from(number).map_err(|_| {
-                    let bits = 8 * size_of::<T>();
-                    EngineError::new(
-                        EngineErrorKind::InvalidInput,
-                        format!("input \"{name}\" has the number {number}, beyond {bits} bits, which are all that rten keeps"),
-                    )
-                })
-            });
-            each.collect()
-        }
-        let shape = array.shape().to_vec();
-        Ok(match wanted {
-            Some(ValueType::Tensor(DataType::Int8)) => Self::I8(shape, narrow(name, array)?),
-            Some(ValueType::Tensor(DataType::UInt8)) => Self::U8(shape, narrow(name, array)?),
-            _ => Self::I32(shape, narrow(name, array)?),
-        })
-    }
-
-    fn view(&self) -> Result<ValueView<'_>> {
-        let wrong = |e: &dyn std::error::Error| {
-            EngineError::new(
-                EngineErrorKind::InvalidInput,
-                format!("rten takes no such input: {e}"),
-            )
-        };
-        match self {
-            Self::F32(array) => {
-                ValueView::from_shape(array.shape(), elements(array)).map_err(|e| wrong(&e))
-            }
-            Self::I32(shape, data) => ValueView::from_shape(shape, data).map_err(|e| wrong(&e)),
-            Self::I8(shape, data) => ValueView::from_shape(shape, data).map_err(|e| wrong(&e)),
-            Self::U8(shape, data) => ValueView::from_shape(shape, data).map_err(|e| wrong(&e)),
-        }
-    }
-}
-
-/// A value of rten as ours.
-fn tensor(value: Value) -> Result<Tensor> {
-    fn array<T>(shape: Vec<usize>, data: Vec<T>) -> Result<ArrayD<T>> {
-        ArrayD::from_shape_vec(shape, data).map_err(|e| {
-            EngineError::new(EngineErrorKind::Run, format!("rten gave a torn tensor: {e}"))
-                .because(e)
-        })
-    }
-    let shape = value.shape().to_vec();
-    Ok(match value {
-        Value::FloatTensor(t) => Tensor::F32(array(shape, t.into_data())?),
-        Value::Int32Tensor(t) => {
-            Tensor::I64(array(shape, t.into_data().into_iter().map(i64::from).collect())?)
-        }
-        Value::Int8Tensor(t) => {
-            Tensor::I64(array(shape, t.into_data().into_iter().map(i64::from).collect())?)
-        }
-        Value::UInt8Tensor(t) => {
-            Tensor::I64(array(shape, t.into_data().into_iter().map(i64::from).collect())?)
-        }
-        _ => bail!(Run, "an output is a sequence, not a tensor"),
-    })
-}
-
-fn run_error(error: &rten::RunError) -> EngineError {
-    let node = error.node_path().last().copied().flatten().map(str::to_owned);
-    EngineError::new(EngineErrorKind::Run, format!("rten cannot run the model: {error}"))
-        .at_node(node)
-}
-
-/// Turns a panic of rten into an error.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or(panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("no message");
-        EngineError::new(EngineErrorKind::Run, format!("rten panicked: {text}"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn graphs_of_one_model_share_their_weights() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets");
-        let open = || Model::open(folder.join("efficientnet_lite0.onnx")).unwrap();
-        let (model, other) = (open(), open());
-        let engine = Rten::new(&EngineOptions::default());
-        let sessions = [&model, &model.clone(), &other].map(|m| engine.compile(m).unwrap());
-        let families = || {
-            let families = engine.families.lock().unwrap();
-            let held = families.used.iter().filter_map(Weak::upgrade);
-            held.map(|family| family.held.lock().unwrap().len()).collect::<Vec<_>>()
-        };
-        assert_eq!(families(), [model.weights().len(), other.weights().len()]);
-        drop(sessions);
-        assert_eq!(families(), [other.weights().len()], "only the last model is kept");
-    }
-
-    #[test]
-    fn a_panic_becomes_an_error() {
-        let error = guarded(|| -> () { panic!("torn at {}", 7) }).unwrap_err();
-        assert_eq!(error.to_string(), "rten panicked: torn at 7");
-        assert_eq!(error.kind(), EngineErrorKind::Run);
-    }
-}
+/// All operators of rten 0.27 without its features `contrib`, `fft` and `random`, from its
+/// `op_registry/onnx_registry.rs`. Element types are numbers of `TensorProto`.
+#[rustfmt::skip]
+const OPERATORS: &[OperatorRow] = &[
+    row("Abs", &[]),
+    row("Acos", &[]),
+    row("Acosh", &[]),
+    rewritten("Add", &[], arithmetic),
+    row("And", &[]),
+    rewritten("ArgMax", attributes![axis, keepdims, select_last_index], arg_extreme),
+    rewritten("ArgMin", attributes![axis, keepdims, select_last_index], arg_extreme),
+    row("Asin", &[]),
+    row("Asinh", &[]),
+    row("Atan", &[]),
+    row("Atanh", &[]),
+    row("Attention", attributes![is_causal, kv_num_heads, q_num_heads, qk_matmul_output_mode, scale, softcap, softmax_precision]),
+    rewritten("AveragePool", attributes![auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads, strides], pool).refusing(&[PADS]),
+    rewritten("BatchNormalization", attributes![epsilon, spatial = 1, training_mode], batch_norm).ignoring(&["is_test", "momentum"]).refusing(&[TRAINING_OUTPUT, TRAINING_RANK]),
+    row("BitCast", attributes![to = 1 | 2 | 3 | 6]),
+    rewritten("Cast", attributes![round_mode = up, saturate = 1, to = 1 | 2 | 3 | 6 | 7 | 9 | 10 | 11 | 16], cast),
+    row("CastLike", attributes![round_mode = up, saturate = 1]),
+    row("Ceil", &[]),
+    row("Clip", attributes![max, min]),
+    rewritten("Concat", attributes![axis], concat),
+    row("ConcatFromSequence", attributes![axis, new_axis]),
+    row("Constant", attributes![value, value_float, value_floats, value_int, value_ints]),
+    row("ConstantOfShape", attributes![value]),
+    rewritten("Conv", attributes![auto_pad, dilations, group, kernel_shape, pads, strides], conv).refusing(&[PADS, SPATIAL_AXES]),
+    rewritten("ConvInteger", attributes![auto_pad, dilations, group, kernel_shape, pads, strides], conv).refusing(&[PADS, SPATIAL_AXES]),
+    rewritten("ConvTranspose", attributes![auto_pad, dilations, group, kernel_shape, output_padding, output_shape, pads, strides], conv_transpose).refusing(&[SPATIAL_AXES]),
+    row("Cos", &[]),
+    row("Cosh", &[]),
+    row("CumSum", attributes![exclusive, reverse]),
+    row("DepthToSpace", attributes![blocksize, mode = DCR | CRD]),
+    row("DequantizeLinear", attributes![axis, block_size = 0, output_dtype = 0]),
+    rewritten("Div", &[], arithmetic),
+    rewritten("Dropout", attributes![is_test, ratio, seed], dropout).refusing(&[MASK_OUTPUT, TRAINING_MODE]),
+    row("DynamicQuantizeLinear", &[]),
+    row("Einsum", attributes![equation]),
+    row("Elu", attributes![alpha]),
+    row("Equal", &[]),
+    row("Erf", &[]),
+    row("Exp", &[]),
+    row("Expand", &[]),
+    row("EyeLike", attributes![dtype = 1 | 2 | 3 | 6 | 7 | 9 | 10 | 11, k]),
+    row("Flatten", attributes![axis]),
+    row("Floor", &[]),
+    row("GRU", attributes![activation_alpha, activation_beta, activations, clip = 0, direction, hidden_size, layout = 0, linear_before_reset]),
+    row("Gather", attributes![axis]),
+    row("GatherElements", attributes![axis]),
+    row("GatherND", attributes![batch_dims]),
+    row("Gelu", attributes![approximate = none | tanh]),
+    row("Gemm", attributes![alpha, beta, transA, transB]),
+    row("GlobalAveragePool", &[]),
+    rewritten("GlobalLpPool", attributes![p], global_lp_pool),
+    row("GlobalMaxPool", &[]),
+    row("Greater", &[]),
+    row("GreaterOrEqual", &[]),
+    row("GridSample", attributes![align_corners, mode = bilinear | linear, padding_mode = zeros]),
+    row("HardSigmoid", attributes![alpha, beta]),
+    row("HardSwish", &[]),
+    rewritten("Identity", &[], identity),
+    row("If", attributes![else_branch, then_branch]),
+    row("InstanceNormalization", attributes![epsilon]),
+    rewritten("IsInf", attributes![detect_negative, detect_positive], is_inf),
+    row("IsNaN", &[]),
+    row("LSTM", attributes![activation_alpha, activation_beta, activations, clip = 0, direction, hidden_size, input_forget = 0, layout = 0]),
+    rewritten("LayerNormalization", attributes![axis, epsilon, stash_type = 1], layer_norm).refusing(&[STATISTICS_OUTPUT]),
+    row("LeakyRelu", attributes![alpha]),
+    row("Less", &[]),
+    row("LessOrEqual", &[]),
+    row("Log", &[]),
+    rewritten("LogSoftmax", attributes![axis], softmax),
+    row("Loop", attributes![body]),
+    row("LpNormalization", attributes![axis, p = 1 | 2]),
+    rewritten("LpPool", attributes![auto_pad, ceil_mode, dilations, kernel_shape, p, pads, strides], lp_pool).refusing(&[PADS]),
+    rewritten("MatMul", &[], matmul),
+    row("MatMulInteger", &[]),
+    row("Max", &[]),
+    rewritten("MaxPool", attributes![auto_pad, ceil_mode, dilations, kernel_shape, pads, strides], pool).ignoring(&["storage_order"]).refusing(&[PADS, INDICES_OUTPUT]),
+    row("Mean", &[]),
+    row("Min", &[]),
+    row("Mod", attributes![fmod]),
+    rewritten("Mul", &[], arithmetic),
+    row("Neg", &[]),
+    row("NonMaxSuppression", attributes![center_point_box]),
+    row("NonZero", &[]),
+    row("Not", &[]),
+    row("OneHot", attributes![axis]),
+    row("Or", &[]),
+    row("PRelu", &[]),
+    rewritten("Pad", attributes![mode = constant | edge | reflect | wrap, pads, value], pad).refusing(&[REFLECTION]),
+    rewritten("Pow", &[], pow),
+    rewritten("QuantizeLinear", attributes![axis, block_size = 0, output_dtype = 0 | 2 | 3, precision = 0, saturate = 1], quantize),
+    row("RMSNormalization", attributes![axis, epsilon, stash_type = 1]),
+    row("Range", attributes![stash_type = 1]),
+    row("Reciprocal", &[]),
+    rewritten("ReduceL1", attributes![axes, keepdims, noop_with_empty_axes], reduce).refusing(&[NO_AXES]),
+    rewritten("ReduceL2", attributes![axes, keepdims, noop_with_empty_axes], reduce).refusing(&[NO_AXES]),
+    rewritten("ReduceLogSum", attributes![axes, keepdims, noop_with_empty_axes], reduce).refusing(&[NO_AXES]),
+    rewritten("ReduceLogSumExp", attributes![axes, keepdims, noop_with_empty_axes], reduce).refusing(&[NO_AXES]),
+    rewritten("ReduceMax", attributes![axes, keepdims, noop_with_empty_axes], reduce),
+    rewritten("ReduceMean", attributes![axes, keepdims, noop_with_empty_axes], reduce),
+    rewritten("ReduceMin", attributes![axes, keepdims, noop_with_empty_axes], reduce),
+    rewritten("ReduceProd", attributes![axes, keepdims, noop_with_empty_axes], reduce),
+    row("ReduceSum", attributes![axes, keepdims, noop_with_empty_axes]),
+    rewritten("ReduceSumSquare", attributes![axes, keepdims, noop_with_empty_axes], reduce).refusing(&[NO_AXES]),
+    row("Relu", &[]),
+    row("Reshape", attributes![allowzero, shape]),
+    unchecked("Resize", resize),
+    row("ReverseSequence", attributes![batch_axis, time_axis]),
+    row("RotaryEmbedding", attributes![interleaved, num_heads, rotary_embedding_dim]),
+    row("Round", &[]),
+    row("Scatter", attributes![axis]),
+    rewritten("ScatterElements", attributes![axis, reduction], scatter_elements).refusing(&[PARTIAL_INDICES]),
+    row("ScatterND", attributes![reduction]),
+    row("SequenceAt", &[]),
+    row("SequenceConstruct", &[]),
+    row("SequenceEmpty", attributes![dtype = 1 | 2 | 3 | 6 | 7 | 9 | 10 | 11]),
+    row("SequenceErase", &[]),
+    row("SequenceInsert", &[]),
+    row("SequenceLength", &[]),
+    row("Shape", attributes![end, start]),
+    row("Sigmoid", &[]),
+    rewritten("Sign", &[], sign),
+    row("Sin", &[]),
+    row("Sinh", &[]),
+    row("Size", &[]),
+    rewritten("Slice", attributes![axes, ends, starts], slice),
+    rewritten("Softmax", attributes![axis], softmax),
+    rewritten("Softplus", &[], softplus),
+    row("Softsign", &[]),
+    rewritten("SpaceToDepth", attributes![blocksize, mode = DCR | CRD], space_to_depth),
+    row("Split", attributes![axis, num_outputs, split]),
+    row("SplitToSequence", attributes![axis, keepdims]),
+    row("Sqrt", &[]),
+    row("Squeeze", attributes![axes]),
+    rewritten("Sub", &[], arithmetic),
+    row("Sum", &[]),
+    row("Swish", attributes![alpha]),
+    row("Tan", &[]),
+    row("Tanh", &[]),
+    row("Tile", &[]),
+    row("TopK", attributes![axis, k, largest, sorted]),
+    row("Transpose", attributes![perm]),
+    row("Trilu", attributes![upper]),
+    row("Unsqueeze", attributes![axes]),
+    unchecked("Upsample", resize),
+    row("Where", &[]),
+    row("Xor", &[]),
+];

@@ -1,4 +1,4 @@
-//! Tensors that go into a session and come out of it, and what a graph says about them.
+//! The tensors that a session takes and returns, and the inputs and outputs that a graph declares.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use onnx_grad::proto::{
 
 use super::error::{Result, bail};
 
-/// A tensor that a session gives.
+/// A tensor that a session returns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tensor {
     /// Floats.
@@ -28,7 +28,7 @@ impl Tensor {
         }
     }
 
-    /// The tensor, borrowed, as an input of a session.
+    /// Borrows the tensor, as an input of a session.
     pub fn view(&self) -> TensorView<'_> {
         match self {
             Self::F32(array) => TensorView::F32(array.view()),
@@ -36,7 +36,7 @@ impl Tensor {
         }
     }
 
-    /// The floats, if these are floats.
+    /// The array, if it holds floats.
     pub fn into_f32(self) -> Option<ArrayD<f32>> {
         match self {
             Self::F32(array) => Some(array),
@@ -44,7 +44,7 @@ impl Tensor {
         }
     }
 
-    /// The integers, if these are integers.
+    /// The array, if it holds integers.
     pub fn into_i64(self) -> Option<ArrayD<i64>> {
         match self {
             Self::I64(array) => Some(array),
@@ -65,13 +65,13 @@ impl<D: Dimension> From<Array<i64, D>> for Tensor {
     }
 }
 
-/// A tensor that a session is given.
+/// A borrowed tensor, as a session takes it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TensorView<'a> {
-    /// Floats, for inputs of any float type.
+    /// Floats, for an input of any float type.
     F32(ArrayViewD<'a, f32>),
-    /// Integers, for inputs of any integer type that holds them, and for booleans.
+    /// Integers, for an input of booleans or of any integer type that can represent them.
     I64(ArrayViewD<'a, i64>),
 }
 
@@ -103,28 +103,28 @@ impl<'a, S: Data<Elem = f32>, D: Dimension> From<&'a ArrayBase<S, D>> for Tensor
     }
 }
 
-/// The array in row-major order: borrowed where it is so already.
+/// The array in row-major order. It is copied only if it has another order.
 pub(super) fn contiguous<'a, T: Clone>(array: &'a ArrayViewD<'_, T>) -> CowArray<'a, T, IxDyn> {
     array.as_standard_layout()
 }
 
-/// The numbers in row-major order, whatever the strides of the array are.
+/// The numbers of an array in row-major order.
 pub(super) fn elements<'a, T>(array: &'a CowArray<'_, T, IxDyn>) -> &'a [T] {
     array.as_slice().unwrap_or_default()
 }
 
-/// The inputs and outputs of a graph, against which calls are checked.
+/// The declared inputs and outputs of a graph, for checking calls.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
-    inputs: Vec<Input>,
+    inputs: Vec<InputDeclaration>,
     outputs: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-struct Input {
+struct InputDeclaration {
     name: String,
     elem: DataType,
-    /// `None` where the model does not say; a dimension is `None` where it may be anything.
+    /// `None` if the model does not declare it; a dimension is `None` if it can have any size.
     shape: Option<Vec<Option<usize>>>,
 }
 
@@ -137,13 +137,13 @@ impl Signature {
         let inputs = inputs
             .map(|value| {
                 let (elem, shape) = type_of(value);
-                Input { name: name(value), elem, shape }
+                InputDeclaration { name: name(value), elem, shape }
             })
             .collect();
         Self { inputs, outputs: graph.output.iter().map(name).collect() }
     }
 
-    /// Checks the names, types and shapes of a call, so that both engines say the same of a mistake.
+    /// Checks the names, types and shapes of a call, so that every engine reports mistakes in the same words.
     pub(super) fn check(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<()> {
         for (at, (name, tensor)) in inputs.iter().enumerate() {
             let Some(input) = self.inputs.iter().find(|i| i.name == *name) else {
@@ -167,7 +167,7 @@ impl Signature {
     }
 }
 
-impl Input {
+impl InputDeclaration {
     fn check(&self, tensor: &TensorView<'_>) -> Result<()> {
         let name = &self.name;
         let fits = match tensor {
@@ -180,7 +180,7 @@ impl Input {
                 TensorView::I64(_) => "integers",
             };
             let wanted = self.elem.as_str_name().to_lowercase();
-            bail!(InvalidInput, "input \"{name}\" is given {got}, the model takes {wanted}");
+            bail!(InvalidInput, "input \"{name}\" is given {got}; the model takes {wanted}");
         }
         let Some(wanted) = &self.shape else { return Ok(()) };
         let got = tensor.shape();
@@ -192,14 +192,14 @@ impl Input {
             let wanted = wanted.join(", ");
             bail!(
                 InvalidInput,
-                "input \"{name}\" has the shape {got:?}, the model takes [{wanted}]"
+                "input \"{name}\" has the shape {got:?}; the model takes [{wanted}]"
             );
         }
         Ok(())
     }
 }
 
-/// The element type and the shape that a message declares for a value.
+/// The declared element type and shape of a value.
 pub(super) fn type_of(value: &ValueInfoProto) -> (DataType, Option<Vec<Option<usize>>>) {
     let tensor = value.r#type.as_ref().and_then(|t| match &t.value {
         Some(TypeValue::TensorType(tensor)) => Some(tensor),

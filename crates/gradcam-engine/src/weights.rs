@@ -1,11 +1,11 @@
-//! The tensors of a message, and their bytes.
+//! The tensors of a model and their bytes.
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use onnx_grad::proto::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType};
 
 use super::error::Result;
 
-/// Calls `visit` for every tensor of the message: initializers, attributes, subgraphs.
+/// Calls `visit` for every tensor of the model: initializers and attributes, of subgraphs too.
 pub(super) fn visit_tensors(
     proto: &mut ModelProto,
     visit: &mut dyn FnMut(&mut TensorProto) -> Result<()>,
@@ -27,7 +27,7 @@ fn visit_graph(
     Ok(())
 }
 
-/// Says in the message where the bytes of an external tensor lie.
+/// Sets the location of an external tensor's bytes.
 pub(super) fn set_location(tensor: &mut TensorProto, location: &str, offset: u64, len: usize) {
     let values = [location.to_owned(), offset.to_string(), len.to_string()];
     tensor.external_data = ["location", "offset", "length"]
@@ -40,7 +40,7 @@ pub(super) fn set_location(tensor: &mut TensorProto, location: &str, offset: u64
         .collect();
 }
 
-/// Floats of another width as float32, little-endian; `None` for types that are no such floats.
+/// The little-endian bytes of float16, bfloat16 or float64 numbers as float32; `None` for other types.
 pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
     match elem {
         DataType::Float16 => Some(widen_halves(bytes, f16::from_le_bytes)),
@@ -55,7 +55,7 @@ pub(super) fn widen(elem: DataType, bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Blocks of numbers at once, for which processors have instructions.
+/// Converts numbers in blocks, for which processors have instructions.
 fn widen_halves<T: Copy + Default>(bytes: &[u8], read: impl Fn([u8; 2]) -> T) -> Vec<u8>
 where
     [T]: HalfFloatSliceExt,
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half(0x7e00).is_nan());
-        // More than one block, the last one short.
+        // More than one block, and the last one is short.
         let bits = || (0..u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00);
         let bytes: Vec<u8> = bits().flat_map(u16::to_le_bytes).collect();
         let wide = widen(DataType::Float16, &bytes).unwrap();

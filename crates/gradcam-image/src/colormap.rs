@@ -1,4 +1,4 @@
-//! Colormaps as tables of 256 colours, exactly those of OpenCV and matplotlib.
+//! Colormaps as tables of 256 colors, equal to those of OpenCV and matplotlib.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use super::{ImageError, ImageErrorKind};
 
 mod tables;
 
-/// A table of 256 colours for values in 0..1.
+/// A table of 256 colors for values in 0..1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colormap {
-    /// OpenCV's `COLORMAP_JET`, blue to red: what pytorch-grad-cam draws.
+    /// OpenCV's `COLORMAP_JET`, blue to red, as in pytorch-grad-cam.
     Jet,
-    /// Matplotlib's `jet`, which differs from OpenCV's by up to 34 levels: what torchcam draws.
+    /// Matplotlib's `jet`, which differs from OpenCV's by up to 34 levels, as in torchcam.
     JetMpl,
-    /// Turbo, a jet with even steps of brightness.
+    /// Turbo, a jet with smooth brightness.
     Turbo,
-    /// Viridis, uniform to the eye and readable for the colour-blind.
+    /// Viridis, perceptually uniform and suitable for color-blind readers.
     Viridis,
     /// Inferno, black to pale yellow.
     Inferno,
@@ -27,7 +27,7 @@ pub enum Colormap {
 }
 
 impl Colormap {
-    /// Every colormap with its name.
+    /// All colormaps with their names.
     pub const ALL: [(&'static str, Self); 7] = [
         ("jet", Self::Jet),
         ("jet-mpl", Self::JetMpl),
@@ -38,17 +38,17 @@ impl Colormap {
         ("gray", Self::Gray),
     ];
 
-    /// Red, green and blue of a value in 0..1; entry `trunc(255 · value)` of the table, as with OpenCV.
+    /// The red, green and blue of a value in 0..1: entry `trunc(255 · value)` of the table, as in OpenCV.
     pub fn color(self, value: f32) -> [u8; 3] {
         self.entry(Self::entry_of(value))
     }
 
-    /// The entry of a value in 0..1. Float to integer casts saturate; a NaN becomes entry 0.
+    /// The entry of a value in 0..1. The cast to integers saturates, and a NaN becomes entry 0.
     pub(super) fn entry_of(value: f32) -> u8 {
         (255.0 * value) as u8
     }
 
-    /// The colour of an entry of the table.
+    /// The color of an entry of the table.
     pub(super) fn entry(self, entry: u8) -> [u8; 3] {
         let table = match self {
             Self::Jet => &tables::JET,

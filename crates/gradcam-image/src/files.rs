@@ -1,4 +1,4 @@
-//! The only part of the image half that touches the disk.
+//! Reads files. No other module of this crate accesses the disk.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use super::{ImageError, ImageErrorKind};
 
-/// The bytes of a file of at most `max_bytes`.
+/// Reads a file of at most `max_bytes`.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
     read_if_there(path, max_bytes)?.ok_or_else(|| {
         ImageError::new(ImageErrorKind::Read, format!("{}: no such file", path.display()))
     })
 }
 
-/// The bytes of a file of at most `max_bytes`, or `None` if there is no such file.
+/// Reads a file of at most `max_bytes`; `None` if it does not exist.
 pub(super) fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let failed = |error: std::io::Error| {
         ImageError::new(
@@ -29,7 +29,7 @@ pub(super) fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8
         opened => opened.map_err(failed)?,
     };
     let mut bytes = Vec::new();
-    // The length that the file system reports is not trusted: a device or a pipe has none.
+    // The length in the file system is not used, because devices and pipes have none.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max_bytes {
         let message = format!("{}: longer than the limit of {max_bytes} bytes", path.display());

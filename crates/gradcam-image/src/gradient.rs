@@ -1,4 +1,4 @@
-//! A gradient at the network's input, [C, H, W], as a heatmap and as pictures.
+//! Heatmaps and pictures of a gradient at the network's input, [C, H, W].
 
 use ndarray::{Array2, ArrayView3, Axis};
 
@@ -6,8 +6,7 @@ use super::preprocess::Channels;
 use super::{ImageError, ImageErrorKind, Photo};
 
 /// The saliency map of a gradient [C, H, W], in 0..1, [H, W]: the largest absolute value over the channels,
-/// minus its minimum, over its maximum. Simonyan et al. 2013, section 3.1. A map that is the same everywhere becomes
-/// all zero.
+/// scaled to 0..1 by its minimum and maximum. Simonyan et al. 2013, section 3.1. A constant map becomes all zero.
 ///
 /// # Errors
 ///
@@ -22,11 +21,11 @@ pub fn gradient_heatmap(gradient: ArrayView3<'_, f32>) -> Result<Array2<f32>, Im
     Ok(largest.mapv_into(|value| if range > 0.0 { (value - min) / range } else { 0.0 }))
 }
 
-/// Share of the pixels that are darker than white in [`magnitude_picture`].
+/// The fraction of pixels that are darker than white in [`magnitude_picture`].
 const BELOW_WHITE: f64 = 0.99;
 
-/// A gradient [C, H, W] as a grey picture of its size: [`gradient_heatmap`], brightened until one pixel in a
-/// hundred is white. A few pixels are far above all others, and without this the others would be black.
+/// A gradient [C, H, W] as a gray picture of its size: [`gradient_heatmap`], brightened until one pixel in a
+/// hundred is white. Otherwise a few very large values would leave all other pixels black.
 ///
 /// # Errors
 ///
@@ -37,12 +36,12 @@ pub fn magnitude_picture(gradient: ArrayView3<'_, f32>) -> Result<Photo, ImageEr
     let rank = ((order.len() - 1) as f64 * BELOW_WHITE) as usize;
     let white = *order.select_nth_unstable_by(rank, f32::total_cmp).1;
     let white = if white > 0.0 { white } else { 1.0 };
-    let grey = |heat: &f32| [(255.0 * (heat / white).min(1.0)).round() as u8; 3];
-    photo(heatmap.dim(), heatmap.iter().flat_map(grey).collect())
+    let gray = |heat: &f32| [(255.0 * (heat / white).min(1.0)).round() as u8; 3];
+    photo(heatmap.dim(), heatmap.iter().flat_map(gray).collect())
 }
 
-/// A gradient [C, H, W] as a picture of its size, with its signs: (g − mean) / (std + 1e-5) · 0.1 + 0.5, cut to 0..1. This is
-/// `deprocess_image` of pytorch-grad-cam 1.5.7; three channels become colours, one becomes grey.
+/// A gradient [C, H, W] as a picture of its size, with its signs: (g − mean) / (std + 1e-5) · 0.1 + 0.5, clamped to 0..1. This is
+/// `deprocess_image` of pytorch-grad-cam 1.5.7; three channels become colors, one becomes gray.
 ///
 /// # Errors
 ///
@@ -59,7 +58,7 @@ pub fn gradient_picture(
     let deviation = (values().map(|value| (value - mean).powi(2)).sum::<f64>() / number).sqrt();
     let level = |value: f32| {
         let shown = (f64::from(value) - mean) / (deviation + 1e-5) * 0.1 + 0.5;
-        // The library cuts to integers.
+        // pytorch-grad-cam truncates to integers.
         (shown.clamp(0.0, 1.0) * 255.0) as u8
     };
     let order = match (count, channels) {
@@ -68,8 +67,8 @@ pub fn gradient_picture(
         (3, _) => [0, 1, 2],
         _ => {
             return invalid(format!(
-                "a gradient of {count} channels has no colours; a picture needs 1 channel or 3, the raw map \
-                 has them all"
+                "a gradient of {count} channels has no colors; a picture needs 1 channel or 3, and the raw map \
+                 has all of them"
             ));
         }
     };

@@ -1,4 +1,4 @@
-//! From the raw maps of one or more layers to one heatmap, in the order of operations of pytorch-grad-cam.
+//! Combines the raw maps of one or more layers into one heatmap, with the operations of pytorch-grad-cam in their order.
 
 use ndarray::{
     Array, Array2, Array3, ArrayBase, ArrayD, ArrayView2, ArrayViewD, Data, Dimension, ShapeError,
@@ -10,9 +10,9 @@ use super::{ImageError, ImageErrorKind};
 
 /// One heatmap in 0..1, [height, width] of `size`, from the raw signed maps [h, w] of one or more layers.
 ///
-/// Each map is rectified, normalised at its own size and resized (bilinear); the maps are averaged and
-/// normalised once more. This is `BaseCAM.compute_cam_per_layer` followed by `aggregate_multi_layers` of
-/// pytorch-grad-cam 1.5.7, which normalises twice for a single layer too. A map without a positive
+/// Each map is rectified, normalized at its own size and resized (bilinear). Then the maps are averaged and
+/// normalized again. This is `BaseCAM.compute_cam_per_layer` followed by `aggregate_multi_layers` of
+/// pytorch-grad-cam 1.5.7, which normalizes twice for a single layer too. A map without a positive
 /// value becomes all zero.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub fn heatmap(
     Ok(normalize(sum.mapv_into(|value| value / count)))
 }
 
-/// The heatmap of one layer of any number of axes, as [`heatmap()`]: the linear resize goes axis by axis.
+/// As [`heatmap()`] for one layer with any number of axes. The linear resize goes axis by axis.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ fn invalid<T>(message: String) -> Result<T, ImageError> {
     Err(ImageError::new(ImageErrorKind::Invalid, message))
 }
 
-/// A map without its negative values, normalised at its own size.
+/// A map without its negative values, normalized at its own size.
 fn rectified<S: Data<Elem = f32>, D: Dimension>(
     map: &ArrayBase<S, D>,
 ) -> Result<Array<f32, D>, ImageError> {

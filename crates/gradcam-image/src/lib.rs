@@ -1,9 +1,8 @@
-//! Photos: decode, orient, resize, normalise into a network's input; maps: heatmap, colours, overlay.
+//! Photos are decoded, oriented, resized and normalized into a network's input; maps become heatmaps and overlays.
 //!
-//! This half knows nothing of models, engines or methods. A [`Photo`] goes through [`Preprocess::apply`], which
-//! also returns the [`Placement`]: the part of the photo that the network saw. A raw map comes back through
-//! [`heatmap()`] and is drawn at the photo's own size by [`overlay()`]. [`resolve`] finds out how a model
-//! wants its photos prepared.
+//! This crate knows nothing of models, engines or methods. [`Preprocess::apply`] turns a [`Photo`] into the network's
+//! input and returns the [`Placement`], the part of the photo that the network saw. [`heatmap()`] normalizes a raw map,
+//! and [`overlay()`] draws it at the photo's own size. [`resolve`] determines the preprocessing that a model expects.
 //!
 //! ```
 //! use gradcam_image::{Overrides, OverlayStyle, Photo, heatmap, overlay, preprocess::Numbers, resolve};
@@ -34,10 +33,10 @@ pub mod preprocess;
 pub mod resize;
 
 pub use colormap::Colormap;
-pub use error::{ImageError, ImageErrorKind};
+pub use error::{ImageError, ImageErrorKind, ImageHint};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo};
-pub use preprocess::{Overrides, Placement, Preprocess, Resolved, resolve};
+pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{Filter, resize, resize_linear_aligned, resize_map};

@@ -1,4 +1,4 @@
-//! A heatmap drawn over the photo it explains, at the photo's own size and place.
+//! Draws a heatmap over the photo that it explains, at the photo's size.
 
 use ndarray::ArrayView2;
 
@@ -9,38 +9,38 @@ use super::{Colormap, ImageError, ImageErrorKind, Photo, Placement};
 pub enum OverlayKind {
     /// `alpha · heat + (1 − alpha) · photo` at every pixel that the network saw.
     Alpha,
-    /// The same, with `alpha` times the heat's own value: cold regions keep the photo's colours.
+    /// As `Alpha`, with `alpha` times the heat: cold regions keep the photo's colors.
     Fade,
-    /// `show_cam_on_image` of pytorch-grad-cam: as `Alpha`, then brightened until the largest value is white.
-    /// Bit for bit where the network saw the photo pixel by pixel.
+    /// `show_cam_on_image` of pytorch-grad-cam: as `Alpha`, then divided by the largest value.
+    /// Equal to it bit for bit if the network's input has the photo's pixels.
     PytorchGradCam,
 }
 
-/// How an overlay looks.
+/// The style of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OverlayStyle {
-    /// Colours of the heat.
+    /// The colors of the heat.
     pub colormap: Colormap,
-    /// Share of the heat, 0..1.
+    /// The weight of the heat, 0..1.
     pub alpha: f64,
     /// How heat and photo are mixed.
     pub kind: OverlayKind,
 }
 
 impl Default for OverlayStyle {
-    /// Half heat, half photo, in OpenCV's jet: what users of Grad-CAM expect.
+    /// Half heat and half photo in OpenCV's jet, as users of Grad-CAM expect.
     fn default() -> Self {
         Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha }
     }
 }
 
-/// Brightness of the part of a photo that the network did not see.
+/// The brightness of the part of a photo that the network did not see.
 const UNSEEN: f32 = 0.6;
 
 /// Draws a heatmap [H, W] in 0..1, at the network's input size, over the photo.
 ///
-/// The result has the photo's size. The heat lies where the network saw the photo (a centre crop goes back
-/// to its place); what the network did not see is darkened and has no heat.
+/// The result has the photo's size. The heat covers the part that the network saw, such as a center crop; the rest is
+/// darkened.
 ///
 /// # Errors
 ///
@@ -66,17 +66,17 @@ pub fn overlay(
         let message = format!("alpha is {}; it must be between 0 and 1", style.alpha);
         return Err(ImageError::new(ImageErrorKind::Invalid, message));
     }
-    let columns: Vec<Option<Tap>> = (0..photo.width())
+    let columns: Vec<Option<LinearTap>> = (0..photo.width())
         .map(|x| tap(x, placement.x, placement.width, placement.network_width))
         .collect();
-    let rows: Vec<Option<Tap>> = (0..photo.height())
+    let rows: Vec<Option<LinearTap>> = (0..photo.height())
         .map(|y| tap(y, placement.y, placement.height, placement.network_height))
         .collect();
     let heatmap = heatmap.as_standard_layout();
     let heat: Vec<&[f32]> = heatmap.rows().into_iter().filter_map(|row| row.to_slice()).collect();
     let mixer = Mixer::new(style);
-    // What a pixel of the photo becomes, 0..1, or `None` where the network did not see it.
-    let mixed = |row: &Option<Tap>, column: &Option<Tap>, photo: &[u8]| {
+    // The mixed color of a pixel, 0..1; `None` if the network did not see it.
+    let mixed = |row: &Option<LinearTap>, column: &Option<LinearTap>, photo: &[u8]| {
         let (row, column) = (row.as_ref()?, column.as_ref()?);
         let line = |row: usize| {
             heat[row][column.before] * (1.0 - column.share) + heat[row][column.after] * column.share
@@ -100,7 +100,7 @@ pub fn overlay(
         for ((column, pixel), drawn) in pixels(line).zip(drawn.chunks_exact_mut(3)) {
             drawn.copy_from_slice(&match mixed(row, column, pixel) {
                 None => [pixel[0], pixel[1], pixel[2]].map(|value| unseen[usize::from(value)]),
-                // The library cuts to integers, and divides first.
+                // pytorch-grad-cam divides first and truncates to integers.
                 Some(color) if largest > 0.0 => {
                     color.map(|value| (255.0 * (value / largest)) as u8)
                 }
@@ -111,8 +111,8 @@ pub fn overlay(
     Photo::from_rgb8(photo.width(), photo.height(), rgb)
 }
 
-/// `f32::round` of what is in 0..256, without the call that it is on processors without an instruction for it; the sum is
-/// exact in 64 bits.
+/// `f32::round` for values in 0..256. Processors without an instruction for it would call a function; the sum is exact in
+/// 64 bits.
 fn rounded(value: f32) -> u8 {
     (f64::from(value) + 0.5) as u8
 }
@@ -121,12 +121,12 @@ fn unit(value: u8) -> f32 {
     f32::from(value) / 255.0
 }
 
-/// What becomes of each value of a byte.
+/// A table of a function of bytes.
 fn by_byte<T>(of: impl Fn(u8) -> T) -> Vec<T> {
     (0..=u8::MAX).map(of).collect()
 }
 
-/// Mixes photo and heat; what depends on a byte alone is computed once.
+/// Mixes photo and heat, with tables of what depends on one byte.
 struct Mixer<'a> {
     style: &'a OverlayStyle,
     photo: Vec<f32>,
@@ -145,22 +145,22 @@ impl<'a> Mixer<'a> {
             OverlayKind::Fade => self.style.alpha * f64::from(heat),
             OverlayKind::Alpha | OverlayKind::PytorchGradCam => self.style.alpha,
         };
-        // The shares are rounded to f32 one by one, as numpy does with Python's floats.
+        // Each weight is rounded to f32, as numpy does with Python's floats.
         let (share, rest) = (share as f32, (1.0 - share) as f32);
         std::array::from_fn(|c| share * color[c] + rest * self.photo[usize::from(photo[c])])
     }
 }
 
-/// The two pixels of the network around a pixel of the photo, along one axis, and the share of the second.
-struct Tap {
+/// Along one axis, the two pixels of the network's input around a pixel of the photo, and the weight of the second.
+struct LinearTap {
     before: usize,
     after: usize,
     share: f32,
 }
 
-/// Bilinear between the centres of the network's pixels, the border value beyond them; `None` where the
-/// centre of the photo's pixel `index` is outside of what the network saw.
-fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<Tap> {
+/// Interpolates linearly between the centers of the network's pixels and repeats the border beyond them; `None` if the
+/// network did not see the center of the photo's pixel `index`.
+fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<LinearTap> {
     let center = f64::from(index) + 0.5;
     if !(start..start + length).contains(&center) {
         return None;
@@ -170,5 +170,5 @@ fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<Tap> {
     let position = position.clamp(0.0, f64::from(last));
     let before = position as usize;
     let after = (before + 1).min(last as usize);
-    Some(Tap { before, after, share: (position - position.floor()) as f32 })
+    Some(LinearTap { before, after, share: (position - position.floor()) as f32 })
 }

@@ -1,4 +1,4 @@
-//! Photos: hostile bytes in, upright 8-bit RGB out.
+//! Decodes untrusted bytes to upright 8-bit RGB.
 
 use std::io::Cursor;
 use std::panic;
@@ -9,13 +9,13 @@ use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, 
 
 use super::{ImageError, ImageErrorKind, files};
 
-/// What a picture may cost before it is refused.
+/// The limits above which a picture is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most pixels of a decoded picture, checked against its header before anything is allocated.
-    /// The default is 178,956,970, where Pillow's `DecompressionBombError` starts.
+    /// The maximum number of pixels, checked against the header before pixels are allocated.
+    /// The default is 178,956,970, above which Pillow raises `DecompressionBombError`.
     pub max_pixels: u64,
-    /// Most bytes of a file. The default is 512 MiB.
+    /// The maximum length of a file in bytes. The default is 512 MiB.
     pub max_bytes: u64,
 }
 
@@ -25,7 +25,7 @@ impl Default for Limits {
     }
 }
 
-/// A decoded picture: 8-bit RGB, row by row, the way up that its EXIF orientation says.
+/// A decoded picture: 8-bit RGB in row-major order, upright by its EXIF orientation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Photo {
     width: u32,
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Photo {
 }
 
 impl Photo {
-    /// Reads and decodes a JPEG, PNG or WebP file; the extension of its name is not looked at.
+    /// Reads and decodes a JPEG, PNG or WebP file, whatever its extension is.
     ///
     /// # Errors
     ///
@@ -51,33 +51,33 @@ impl Photo {
         Self::decode(&bytes, limits).map_err(|error| error.in_file(path.display()))
     }
 
-    /// Decodes a JPEG, PNG or WebP picture and turns it upright (EXIF orientation).
+    /// Decodes a JPEG, PNG or WebP picture and applies its EXIF orientation.
     ///
-    /// Every picture becomes RGB as with Pillow's `convert("RGB")`: palettes and grey are expanded, alpha
-    /// is dropped (not blended), 16-bit samples keep their high byte. The one difference is 16-bit grey,
-    /// which Pillow clips to white above 255 and which keeps its high byte here like all others.
+    /// Every picture becomes RGB as with Pillow's `convert("RGB")`: palettes and gray are expanded, alpha
+    /// is dropped (not blended), 16-bit samples keep their high byte. Only 16-bit gray differs: Pillow clips
+    /// it to white above 255; here it keeps its high byte too.
     ///
     /// # Errors
     ///
     /// [`ImageErrorKind::Format`] for other bytes, [`ImageErrorKind::TooLarge`] above the limits,
-    /// [`ImageErrorKind::Damaged`] for a picture that is cut off or broken, even where a decoder could
-    /// fill the rest with grey: an explanation of grey filling would look like one of the photo.
-    /// [`ImageErrorKind::Invalid`] for a picture of one pixel, which has no places to tell apart.
+    /// [`ImageErrorKind::Damaged`] for a picture that is truncated or broken, even if a decoder would fill the rest with
+    /// gray, because the explanation would look like one of the photo.
+    /// [`ImageErrorKind::Invalid`] for a picture of one pixel, in which a map cannot show positions.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, ImageError> {
-        // The decoders are third-party parsers of hostile bytes; a panic in one of them must not end a
-        // process that explains thousands of photos.
+        // The decoders are third-party parsers of untrusted bytes. A panic in one of them must not end a process that
+        // explains thousands of photos.
         panic::catch_unwind(|| decode(bytes, limits))
-            .unwrap_or_else(|_| Err(damaged("its decoder gave up")))
+            .unwrap_or_else(|_| Err(damaged("its decoder panicked")))
     }
 
-    /// A photo from raw pixels, `rgb.len() == 3 * width * height`, row by row.
+    /// Creates a photo from pixels in row-major order, `rgb.len() == 3 * width * height`.
     ///
     /// # Errors
     ///
-    /// [`ImageErrorKind::Invalid`] if a side is 0 or the length does not fit.
+    /// [`ImageErrorKind::Invalid`] if a side is 0 or the length is wrong.
     pub fn from_rgb8(width: u32, height: u32, rgb: Vec<u8>) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
-            let message = format!("a picture of {width}x{height} pixels has nothing to look at");
+            let message = format!("a picture of {width}x{height} pixels is empty");
             return Err(ImageError::new(ImageErrorKind::Invalid, message));
         }
         let expected = u64::from(width) * u64::from(height) * 3;
@@ -101,12 +101,12 @@ impl Photo {
         self.height
     }
 
-    /// The pixels: 3 bytes (red, green, blue) each, row by row, no padding.
+    /// The pixels in row-major order without padding, 3 bytes each: red, green, blue.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 
-    /// The photo as the bytes of a PNG file.
+    /// Encodes the photo as a PNG file.
     ///
     /// # Errors
     ///
@@ -122,15 +122,15 @@ impl Photo {
         Ok(bytes)
     }
 
-    /// The photo in shades of grey (all three channels alike), as Pillow's `convert("L")`:
+    /// The photo in gray, with three equal channels, as Pillow's `convert("L")`:
     /// ITU-R 601-2 luma in 16-bit fixed point.
-    pub(super) fn to_grey(&self) -> Self {
-        let grey = |p: &[u8]| {
+    pub(super) fn to_gray(&self) -> Self {
+        let gray = |p: &[u8]| {
             let [r, g, b] = [p[0], p[1], p[2]].map(u32::from);
             let luma = (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16;
             [luma.min(255) as u8; 3]
         };
-        let rgb = self.rgb.chunks_exact(3).flat_map(grey).collect();
+        let rgb = self.rgb.chunks_exact(3).flat_map(gray).collect();
         Self { width: self.width, height: self.height, rgb }
     }
 }
@@ -155,7 +155,7 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
         }
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.no_limits(); // ours, below, come before the first allocation of pixels
+    reader.no_limits(); // The limits below are checked before pixels are allocated.
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -175,14 +175,14 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
         return Err(ImageError::new(ImageErrorKind::TooLarge, message));
     }
     let cut = match format {
-        ImageFormat::Jpeg => jpeg_is_cut(bytes),
-        ImageFormat::WebP => webp_is_cut(bytes),
-        _ => false, // every chunk of a PNG has its length and checksum, and the decoder minds them
+        ImageFormat::Jpeg => is_truncated_jpeg(bytes),
+        ImageFormat::WebP => is_truncated_webp(bytes),
+        _ => false, // The decoder checks the length and the checksum of every PNG chunk.
     };
     if cut {
         return Err(damaged("the data ends early"));
     }
-    // A broken EXIF block does not make the pixels worthless.
+    // A broken EXIF block is ignored, because the pixels are still valid.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     let mut upright = DynamicImage::ImageRgb8(to_rgb8(decoded));
@@ -191,14 +191,14 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
     Photo::from_rgb8(upright.width(), upright.height(), upright.into_raw())
 }
 
-/// 16-bit samples by their high byte (what Pillow's `RGB;16B` reader does), not by rounding as `image` does.
+/// Converts 16-bit samples to their high byte, as Pillow's `RGB;16B` reader does; `image` would round them.
 fn to_rgb8(decoded: DynamicImage) -> RgbImage {
     let (width, height) = (decoded.width(), decoded.height());
     let high = |sample: u16| sample.to_be_bytes()[0];
     let rgb: Vec<u8> = match &decoded {
-        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|v| [high(*v); 3]).collect(),
-        DynamicImage::ImageLumaA16(grey) => {
-            grey.chunks_exact(2).flat_map(|p| [high(p[0]); 3]).collect()
+        DynamicImage::ImageLuma16(gray) => gray.iter().flat_map(|v| [high(*v); 3]).collect(),
+        DynamicImage::ImageLumaA16(gray) => {
+            gray.chunks_exact(2).flat_map(|p| [high(p[0]); 3]).collect()
         }
         DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|v| high(*v)).collect(),
         DynamicImage::ImageRgba16(rgba) => {
@@ -209,12 +209,12 @@ fn to_rgb8(decoded: DynamicImage) -> RgbImage {
     RgbImage::from_raw(width, height, rgb).unwrap_or_else(|| decoded.into_rgb8())
 }
 
-/// Whether the bytes end before the end-of-image marker of a JPEG, where libjpeg (and so Pillow) reports a
-/// truncated file and zune-jpeg fills the rest with grey. Anything else that is odd is left to the decoder.
-fn jpeg_is_cut(bytes: &[u8]) -> bool {
-    let mut at = 2; // behind the start-of-image marker
+/// Whether the bytes end before the end-of-image marker of a JPEG. Then libjpeg, and so Pillow, reports a truncated file, but
+/// zune-jpeg fills the rest with gray. The decoder detects other faults.
+fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    let mut at = 2; // after the start-of-image marker
     loop {
-        // The next marker: 0xFF and then neither 0x00 (a stuffed data byte), 0xFF (a fill byte), nor a restart.
+        // A marker is 0xFF followed by a byte other than 0x00 (a stuffed data byte), 0xFF (a fill byte) or a restart.
         let Some(offset) = bytes.get(at..).and_then(|rest| {
             rest.windows(2)
                 .position(|w| w[0] == 0xFF && !matches!(w[1], 0x00 | 0x01 | 0xFF | 0xD0..=0xD7))
@@ -232,8 +232,8 @@ fn jpeg_is_cut(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether the bytes end before the length in the RIFF header; EXIF, and with it the orientation, comes last.
-fn webp_is_cut(bytes: &[u8]) -> bool {
+/// Whether the bytes end before the length in the RIFF header. EXIF, with the orientation, comes last.
+fn is_truncated_webp(bytes: &[u8]) -> bool {
     let length = bytes.get(4..8).and_then(|length| <[u8; 4]>::try_from(length).ok());
     length.is_none_or(|length| (bytes.len() as u64) < 8 + u64::from(u32::from_le_bytes(length)))
 }

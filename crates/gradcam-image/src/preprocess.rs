@@ -1,4 +1,4 @@
-//! From a photo to a network's input tensor, and back: which part of the photo the network saw.
+//! Converts a photo to a network's input tensor, and knows which part of the photo the network saw.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ mod resolve;
 mod sources;
 mod timm;
 
-pub use geometry::{Crop, Geometry, Placement, Resize, Rounding};
-pub use origin::{Origin, Origins};
-pub use resolve::{Fit, Numbers, Overrides, Resolved, resolve};
+pub use geometry::{Crop, CropRounding, Geometry, Placement, Resize};
+pub use origin::{Origins, SettingOrigin};
+pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve};
 
-/// Order of the axes of the input tensor.
+/// The order of the axes of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Layout {
     /// [1, C, H, W], as PyTorch exports.
@@ -49,9 +49,9 @@ pub enum Channels {
     /// Blue, green, red (Caffe, OpenCV).
     #[serde(rename = "BGR")]
     Bgr,
-    /// One channel of luma; the photo is made grey before it is resized.
+    /// One channel, luma. The photo is converted to gray before the resize.
     #[serde(rename = "grey")]
-    Grey,
+    Gray,
 }
 
 /// As in JSON.
@@ -62,49 +62,49 @@ impl fmt::Display for Channels {
 }
 
 impl Channels {
-    /// Number of channels, 1 or 3.
+    /// The number of channels, 1 or 3.
     pub fn count(self) -> usize {
         self.sources().len()
     }
 
-    /// For each channel of the network its place in an RGB pixel.
+    /// The position in an RGB pixel of each channel of the network.
     fn sources(self) -> &'static [usize] {
         match self {
             Self::Rgb => &[0, 1, 2],
             Self::Bgr => &[2, 1, 0],
-            Self::Grey => &[0],
+            Self::Gray => &[0],
         }
     }
 }
 
-/// How a photo becomes the input of a network: resize, crop or pad, then `(x · rescale − mean) / std`.
+/// The conversion of a photo to the input of a network: resize, crop or pad, then `(x · rescale − mean) / std`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preprocess {
     /// Resize, crop and padding.
     pub geometry: Geometry,
     /// The filter of the resize.
     pub filter: Filter,
-    /// Factor of the 8-bit values, 1/255 for networks that take 0..1, 1 for 0..255.
+    /// The factor of the 8-bit values: 1/255 for networks that take 0..1, 1 for 0..255.
     pub rescale: f64,
-    /// What is subtracted from each channel after the factor, one value per channel in the network's order.
+    /// The mean that is subtracted after the factor, one value per channel in the network's order.
     pub mean: Vec<f32>,
-    /// What each channel is divided by after that.
+    /// The standard deviation that divides the difference, one value per channel.
     pub std: Vec<f32>,
-    /// Order of the axes.
+    /// The order of the axes.
     pub layout: Layout,
-    /// Number and order of the channels.
+    /// The number and order of the channels.
     pub channels: Channels,
 }
 
 impl Preprocess {
-    /// The network's input, [1, C, H, W] or [1, H, W, C] by the layout, and the part of the photo it shows.
+    /// Returns the network's input, [1, C, H, W] or [1, H, W, C] by the layout, and the part of the photo that it shows.
     ///
-    /// Arithmetic is that of torchvision's `ToTensor` and `Normalize`, bit for bit: 8-bit values
-    /// times `rescale` rounded once to f32, then minus `mean` and divided by `std` in f32.
+    /// The arithmetic equals torchvision's `ToTensor` and `Normalize` bit for bit: 8-bit values
+    /// times `rescale` are rounded once to f32, then `mean` is subtracted and `std` divides in f32.
     ///
     /// # Errors
     ///
-    /// [`ImageErrorKind::Invalid`] if `mean` or `std` do not fit the channels or a side becomes 0,
+    /// [`ImageErrorKind::Invalid`] if `mean` or `std` do not match the channels or a side becomes 0,
     /// [`ImageErrorKind::TooLarge`] if the resize would exceed the pixel limit.
     pub fn apply(&self, photo: &Photo) -> Result<(Array4<f32>, Placement), ImageError> {
         let sources = self.channels.sources();
@@ -118,8 +118,8 @@ impl Preprocess {
                 return Err(ImageError::new(ImageErrorKind::Invalid, message));
             }
         }
-        let grey = (self.channels == Channels::Grey).then(|| photo.to_grey());
-        let photo = grey.as_ref().unwrap_or(photo);
+        let gray = (self.channels == Channels::Gray).then(|| photo.to_gray());
+        let photo = gray.as_ref().unwrap_or(photo);
         let (placement, left, top) = self.geometry.placement(photo.width(), photo.height());
         let (network_width, network_height) = (placement.network_width, placement.network_height);
         let pixels = u64::from(network_width) * u64::from(network_height);
@@ -140,7 +140,7 @@ impl Preprocess {
         };
         let mut image: ArrayViewMut3<'_, f32> = tensor.index_axis_mut(Axis(0), 0);
         for (channel, source) in sources.iter().enumerate() {
-            // A table of all 256 values, because a photo has many more pixels than that.
+            // A table of all 256 values, because a photo has many more pixels.
             let values: Vec<f32> = (0..=255u8)
                 .map(|value| {
                     let rescaled = (f64::from(value) * self.rescale) as f32;

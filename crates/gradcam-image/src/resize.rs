@@ -1,7 +1,7 @@
-//! Resizing of photos, bit for bit as Pillow's `Image.resize`, and of maps, as PyTorch's bilinear `interpolate`.
+//! Resizes photos, bit for bit as Pillow's `Image.resize`, and maps, as PyTorch's bilinear `interpolate`.
 //!
-//! A network sees other pixels when another library resizes its photo: general-purpose resizers differ from
-//! Pillow, with which nearly every public model was trained and measured, in up to a fifth of all values.
+//! Nearly every public model was trained and measured with Pillow. General-purpose resizers differ from it in up to a fifth
+//! of all values, so the network would see other pixels.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::{ImageError, ImageErrorKind, Photo};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
-    /// The nearest pixel; no smoothing when a photo shrinks.
+    /// The nearest pixel, without smoothing when a photo shrinks.
     Nearest,
     /// The mean of the pixels under the output pixel.
     Box,
@@ -40,7 +40,7 @@ impl Filter {
         ("lanczos", Self::Lanczos),
     ];
 
-    /// Radius of the filter in input pixels, when it does not shrink.
+    /// The radius of the filter in input pixels when the photo does not shrink.
     fn support(self) -> f64 {
         match self {
             Self::Nearest => 0.0,
@@ -51,7 +51,7 @@ impl Filter {
         }
     }
 
-    /// The weight at distance `x`. The expressions are Pillow's, term by term, so that they round alike.
+    /// The weight at distance `x`. The expressions have the same terms as Pillow's, so that they round equally.
     fn weight(self, x: f64) -> f64 {
         let sinc = |x: f64| if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) };
         let distance = x.abs();
@@ -132,24 +132,24 @@ pub fn resize(photo: &Photo, width: u32, height: u32, filter: Filter) -> Result<
     Photo::from_rgb8(width, height, rgb)
 }
 
-/// Weights are integers with this many fractional bits, so that 8 bits of pixel and 2 of headroom fill an i32.
+/// The number of fractional bits of integer weights. With 8 bits of a pixel and 2 of headroom they fill an i32.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// The input pixels `start..start + weights.len()` that make one output pixel.
-struct Window {
+/// The weights of the input pixels `start..start + weights.len()` for one output pixel.
+struct FilterWindow {
     start: usize,
     weights: Vec<i32>,
 }
 
-fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<Window> {
+fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<FilterWindow> {
     let scale = size as f64 / new_size as f64;
-    // Shrinking widens the filter (antialiasing), growing does not narrow it.
+    // Shrinking widens the filter (antialiasing); growing does not narrow it.
     let stretch = scale.max(1.0);
     let support = filter.support() * stretch;
     let per_stretch = 1.0 / stretch;
     let window = |output: usize| {
         let center = (output as f64 + 0.5) * scale;
-        // Float to integer casts saturate, so a negative start is 0, as in Pillow.
+        // The cast to integers saturates, so a negative start becomes 0, as in Pillow.
         let start = (center - support + 0.5) as usize;
         let end = ((center + support + 0.5) as usize).min(size);
         let weights: Vec<f64> = (start..end)
@@ -161,12 +161,12 @@ fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<Window> {
             let scaled = weight * f64::from(1 << PRECISION);
             (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
         };
-        Window { start, weights: weights.iter().map(fixed).collect() }
+        FilterWindow { start, weights: weights.iter().map(fixed).collect() }
     };
     (0..new_size).map(window).collect()
 }
 
-/// Half a unit, so that the shift in [`to_byte`] rounds.
+/// Half a unit, which makes the shift in [`to_byte`] round.
 const HALF: i32 = 1 << (PRECISION - 1);
 
 fn to_byte(sum: i32) -> u8 {
@@ -211,7 +211,7 @@ fn vertical(rgb: &[u8], rows: usize, new_rows: usize, filter: Filter) -> Vec<u8>
 fn nearest(rgb: &[u8], size: (usize, usize), new_size: (usize, usize)) -> Vec<u8> {
     let sources = |size: usize, new_size: usize| -> Vec<usize> {
         let scale = size as f64 / new_size as f64;
-        // Pillow adds the step again and again instead of multiplying, and so do we: it rounds differently.
+        // Pillow adds the step repeatedly instead of multiplying, which rounds differently.
         let mut position = scale * 0.5;
         let mut next = || {
             let source = (position as usize).min(size - 1);
@@ -231,10 +231,10 @@ fn nearest(rgb: &[u8], size: (usize, usize), new_size: (usize, usize)) -> Vec<u8
     out
 }
 
-/// Resizes a map [h, w] to [height, width], bilinear with half-pixel centres and without antialiasing:
+/// Resizes a map [h, w] to [height, width], bilinear with half-pixel centers and without antialiasing:
 /// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`, OpenCV's `resize` of a float map.
 ///
-/// An empty map gives zeros.
+/// An empty map becomes zeros.
 pub fn resize_map(map: ArrayView2<'_, f32>, height: usize, width: usize) -> Array2<f32> {
     if map.is_empty() {
         return Array2::zeros((height, width));
@@ -248,10 +248,10 @@ pub fn resize_map(map: ArrayView2<'_, f32>, height: usize, width: usize) -> Arra
     })
 }
 
-/// Resizes a map of any number of axes, linear along each with the outermost positions kept in place:
+/// Resizes a map of any number of axes, linear along each with fixed outermost positions:
 /// `torch.nn.functional.interpolate(mode="linear"|"bilinear"|"trilinear", align_corners=True)`.
 ///
-/// Axes beyond those of `size` keep their sizes. An empty map gives zeros.
+/// Axes beyond those of `size` keep their sizes. An empty map becomes zeros.
 pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
     let mut resized = map.to_owned();
     // The last axis first, so that the longest loops are over rows.
@@ -281,7 +281,7 @@ pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD
     resized
 }
 
-/// For each output position the two input positions around it and the weight of the second.
+/// For each output position, the two input positions around it and the weight of the second.
 fn taps(size: usize, new_size: usize) -> Vec<(usize, usize, f32)> {
     let scale = size as f64 / new_size as f64;
     let tap = |output: usize| {

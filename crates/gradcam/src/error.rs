@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     engine::{EngineError, EngineErrorKind},
     hint::Hint,
-    image::{ImageError, ImageErrorKind},
+    image::{ImageError, ImageErrorKind, ImageHint},
 };
 
 /// The kind of an error, for callers that react to it.
@@ -161,14 +161,21 @@ wrap!(
     |error| error.node().map(str::to_owned)
 );
 wrap!(HookFailure, |_| ErrorKind::Hook, |_| None);
-wrap!(
-    ImageError,
-    |error| match error.kind() {
-        ImageErrorKind::Read => ErrorKind::Io,
-        _ => ErrorKind::Image,
-    },
-    |_| None
-);
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        let kind = match error.kind() {
+            ImageErrorKind::Read => ErrorKind::Io,
+            _ => ErrorKind::Image,
+        };
+        let hint = error.hint().and_then(|hint| match hint {
+            ImageHint::Fit => Some(Hint::GiveFit),
+            _ => None,
+        });
+        let message = error.to_string();
+        Self { hint, source: Some(Box::new(error)), ..Self::new(kind, message) }
+    }
+}
 
 /// Shorthand for `return Err(Error::new(kind, format!(…)))`, with a hint where one stands before a semicolon.
 macro_rules! bail {

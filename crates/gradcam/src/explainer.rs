@@ -23,10 +23,10 @@ use crate::{
     engine::Tensor,
     error::bail,
     explanation::Explanation,
-    image::{Photo, Placement, Resolved},
+    image::{Photo, Placement, PreprocessChoice},
     images::Images,
     input::{ImageInput, Inputs},
-    layer::{Grid, LayerInfo},
+    layer::{Grid, LayerInfo, LayerReason},
     method::{Method, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
@@ -56,6 +56,8 @@ struct Setup {
     grid: Grid,
     /// The layers that are explained: module path and value name.
     layers: Vec<(String, String)>,
+    /// Why these layers, where a method explains layers.
+    layer_reason: Option<LayerReason>,
     /// The network's input, as methods explain it that take no layer.
     image: [(String, String); 1],
     list: Vec<LayerInfo>,
@@ -66,7 +68,7 @@ struct Setup {
     compare_deployed: bool,
     observer: Option<Observer>,
     /// How photos are prepared, or why the model takes none.
-    resolved: Result<Resolved, String>,
+    resolved: Result<PreprocessChoice, String>,
     /// The methods whose overriding rules match no node of the model.
     plain: HashSet<Method>,
 }
@@ -109,6 +111,11 @@ impl Explainer {
         self.setup.layers.iter().chain(image).map(|(path, value)| (path.as_str(), value.as_str()))
     }
 
+    /// Why these layers: the user named them, or the strategy that chose the default. `None` where no method explains a layer.
+    pub fn layer_reason(&self) -> Option<LayerReason> {
+        self.setup.layer_reason
+    }
+
     /// The number of maps of one image and one target, over all methods and layers.
     pub fn maps_per_target(&self) -> usize {
         self.setup.methods.iter().map(|method| self.places(*method).len()).sum()
@@ -138,7 +145,7 @@ impl Explainer {
     ///
     /// # Errors
     /// `Image` where the model's input takes no photos.
-    pub fn preprocessing(&self) -> Result<&Resolved> {
+    pub fn preprocessing(&self) -> Result<&PreprocessChoice> {
         match &self.setup.resolved {
             Ok(resolved) => Ok(resolved),
             Err(why) => bail!(Image, "{why}"),

@@ -102,6 +102,11 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// Whether its maps are of layers, and not of the network's input.
+    pub fn is_of_layers(&self) -> bool {
+        self.site == Site::Layer
+    }
+
     /// The map of one layer as [h, w].
     ///
     /// # Errors

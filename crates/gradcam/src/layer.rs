@@ -15,13 +15,18 @@ mod stride;
 mod tensorflow;
 mod view;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use onnx_grad::{
     closest,
     graph::{Graph, NodeId, ValueId},
     op,
 };
+
+use serde::Serialize;
 
 use crate::{Result, error::bail, warning::Warning};
 
@@ -31,7 +36,7 @@ pub use view::Grid;
 pub(crate) use view::{View, Views};
 
 /// A module of the network, as its exporter named it, or a node without a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerInfo {
     /// The module path such as `layer4.2`, or the value's name where the file carries no paths.
     pub path: String,
@@ -46,8 +51,29 @@ pub struct LayerInfo {
     /// Whether a class-activation map can be made here: the value has spatial extent and reaches the
     /// output.
     pub candidate: bool,
-    /// Whether this is the layer that is taken where none is named.
+    /// Whether this is the layer that is explained where the user names none.
     pub default: bool,
+}
+
+/// Why a layer is explained: the strategy that chose it, and what speaks for its choice. `Display` gives both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LayerReason {
+    /// The strategy: `named` where the user named the layer.
+    pub strategy: &'static str,
+    /// Why that layer.
+    pub why: &'static str,
+}
+
+impl LayerReason {
+    /// The user named the layer.
+    pub(crate) const NAMED: Self = Self { strategy: "named", why: "the user named it" };
+}
+
+impl fmt::Display for LayerReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.strategy, self.why)
+    }
 }
 
 /// A module: its path, the value that leaves it, and what it is made of.
@@ -84,7 +110,15 @@ pub(crate) struct Layers {
     modules: Vec<Module>,
     views: Views,
     reaching: HashSet<ValueId>,
-    default: Option<ValueId>,
+    default: Option<DefaultLayer>,
+}
+
+/// The layer that is explained where the user names none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DefaultLayer {
+    pub(crate) value: ValueId,
+    /// The strategy that found it.
+    pub(crate) reason: LayerReason,
 }
 
 impl Layers {
@@ -92,16 +126,20 @@ impl Layers {
     pub(crate) fn new(graph: &Graph, images: &[ValueId], output: ValueId, grid: Grid) -> Self {
         let views = Views::new(graph, grid);
         let reaching = automatic::active(graph, graph.inputs(), output);
-        let default = automatic::last_feature_map(graph, &views, images, output);
+        let found = automatic::default_layer(graph, &views, images, output);
+        let default = found.map(|(value, _)| value);
         let scopes = Scopes::new(graph);
         let shows = |value| reaching.contains(&value) && views.of(graph, value).is_some();
         let modules = modules(graph, &scopes, |value| default == Some(value));
-        let default = default.map(|value| leaving_a_module(graph, &modules, value, shows));
+        let default = found.map(|(value, reason)| DefaultLayer {
+            value: leaving_a_module(graph, &modules, value, shows),
+            reason,
+        });
         Self { modules, scopes, views, reaching, default }
     }
 
-    /// The value of the layer that is taken where none is named.
-    pub(crate) fn default(&self) -> Option<ValueId> {
+    /// The layer that is explained where the user names none.
+    pub(crate) fn default(&self) -> Option<DefaultLayer> {
         self.default
     }
 
@@ -259,7 +297,7 @@ impl Layers {
 
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
-        let default = self.default.map(|value| (value, self.path_of(graph, value)));
+        let default = self.default.map(|found| (found.value, self.path_of(graph, found.value)));
         let strides = stride::strides(graph, &self.views, input_height);
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();

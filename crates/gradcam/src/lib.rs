@@ -28,7 +28,7 @@ pub use gradcam_image as image;
 pub use hint::Hint;
 pub use images::Images;
 pub use input::ImageInput;
-pub use layer::{Grid, LayerInfo};
+pub use layer::{Grid, LayerInfo, LayerReason};
 pub use method::{METHODS, Method, MethodInfo, PictureStyle, Site};
 pub use ndarray;
 pub use network::{

@@ -59,7 +59,7 @@ impl Targets {
         match self {
             Self::OneEach(targets) if targets.len() != images => bail!(
                 Target,
-                "there are {} targets for {images} images; give one for each",
+                "the number of targets is {}, that of the images {images}; give one target for each image",
                 targets.len()
             ),
             _ => Ok(()),

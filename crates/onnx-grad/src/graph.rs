@@ -82,6 +82,8 @@ pub struct Graph {
     nodes: Vec<NodeRow>,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
+    /// How many nodes are the model's; later ones were appended.
+    model_nodes: usize,
 }
 
 impl Graph {
@@ -101,6 +103,7 @@ impl Graph {
             nodes: Vec::with_capacity(nodes.len()),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            model_nodes: 0,
             body,
             model,
         };
@@ -161,6 +164,7 @@ impl Graph {
             };
             graph.outputs.push(id);
         }
+        graph.model_nodes = graph.nodes.len();
         Ok(graph)
     }
 
@@ -328,6 +332,11 @@ impl Graph {
     /// The nodes in topological order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeProto)> {
         (0u32..).map(NodeId).zip(&self.body.node)
+    }
+
+    /// Whether a node was appended after the model's own.
+    pub(crate) fn is_appended(&self, id: NodeId) -> bool {
+        id.index() >= self.model_nodes
     }
 
     /// The number of nodes.

@@ -103,6 +103,7 @@ impl Part {
         let pruned = graph.model().with_proto(proto);
         if cfg!(debug_assertions) {
             crate::verify::verify(&pruned)?;
+            crate::verify::verify_appended(graph, &|id| kept(&id) && !folded.contains(&id))?;
         }
         Ok(pruned)
     }

@@ -1,5 +1,5 @@
 //! Whether a model keeps the rules of the standard that the passes rely on: each value assigned once
-//! and before it is read, tensors as long as their shapes, opsets declared. What this crate appends
+//! and before it is read, tensors as long as their shapes, opsets declared. What was appended to a graph
 //! has known types and shapes besides.
 //!
 //! Every pass is checked by it in debug builds.
@@ -8,18 +8,11 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
-    facts::{self, DeclaredDim},
-    graph::{Graph, Origin},
+    graph::{Graph, Origin, ValueId},
     inline::normal,
     model::Model,
-    proto::{
-        GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
-        tensor_proto::DataType,
-    },
+    proto::{GraphProto, NodeProto, OperatorSetIdProto, TensorProto, tensor_proto::DataType},
 };
-
-/// The scopes that appended nodes are named in.
-const APPENDED: &[&str] = &["grad/", "cam/"];
 
 /// Checks a model.
 ///
@@ -46,12 +39,11 @@ pub fn verify(model: &Model) -> Result<()> {
         }
     }
     let mut scope = Scope { model, imports: &imports, defined: Vec::new() };
-    scope.graph(model.graph())?;
-    appended(model.graph())
+    scope.graph(model.graph())
 }
 
-/// Checks that the side tables of a graph say the same as its nodes, and that what this crate
-/// appended has known types and shapes.
+/// Checks that the side tables of a graph say the same as its nodes, and that what was appended to it
+/// has known types and shapes.
 ///
 /// # Errors
 /// `InvalidModel` with the first thing that is wrong.
@@ -78,40 +70,31 @@ pub fn verify_graph(graph: &Graph) -> Result<()> {
             }
         }
         for &output in outputs.iter().flatten() {
-            let (name, fact) = (graph.name(output), graph.fact(output));
+            let name = graph.name(output);
             if graph.origin(output) != Origin::Node(id) || graph.find(name) != Some(output) {
                 bail!(InvalidModel, "\"{name}\" has another producer than \"{label}\"");
             }
-            if is_appended(node) && (fact.elem == DataType::Undefined || fact.shape.is_none()) {
-                return Err(unknown(node, name));
-            }
         }
     }
-    Ok(())
+    verify_appended(graph, &|_| true)
 }
 
-fn is_appended(node: &NodeProto) -> bool {
-    APPENDED.iter().any(|scope| node.label().starts_with(scope))
-}
-
-fn unknown(node: &NodeProto, name: &str) -> Error {
-    let (label, op) = (node.label(), node.op());
-    let message = format!("type or shape of \"{name}\", from node \"{label}\" ({op}), is unknown");
-    Error::new(ErrorKind::InvalidModel, message).at_node(label)
-}
-
-/// Whether everything that this crate appended is declared with a type and a shape.
-fn appended(graph: &GraphProto) -> Result<()> {
-    let declared = |info: &ValueInfoProto| -> bool {
-        let Some((elem, Some(dims))) = facts::declared(info) else { return false };
-        elem != DataType::Undefined && !dims.contains(&DeclaredDim::Unknown)
-    };
-    let infos = graph.value_info.iter().chain(&graph.output).filter(|info| declared(info));
-    let known: HashSet<&str> = infos.filter_map(|info| info.name.as_deref()).collect();
-    for node in graph.node.iter().filter(|node| is_appended(node)) {
-        let mut outputs = node.output.iter().filter(|name| !name.is_empty());
-        if let Some(name) = outputs.find(|name| !known.contains(name.as_str())) {
-            return Err(unknown(node, name));
+/// Checks that values which appended nodes produce have known types and shapes, those of a part.
+///
+/// # Errors
+/// `InvalidModel` with the first value that has none.
+pub(crate) fn verify_appended(graph: &Graph, is_part: &dyn Fn(ValueId) -> bool) -> Result<()> {
+    for (id, node) in graph.nodes().filter(|(id, _)| graph.is_appended(*id)) {
+        let mut outputs = graph.node_outputs(id).iter().copied().flatten();
+        let unknown = outputs.find(|&output| {
+            let fact = graph.fact(output);
+            is_part(output) && (fact.elem == DataType::Undefined || fact.shape.is_none())
+        });
+        if let Some(value) = unknown {
+            let (name, label, op) = (graph.name(value), node.label(), node.op());
+            let message =
+                format!("type or shape of \"{name}\", from node \"{label}\" ({op}), is unknown");
+            return Err(Error::new(ErrorKind::InvalidModel, message).at_node(label));
         }
     }
     Ok(())

@@ -9,14 +9,15 @@ use onnx_grad::proto::{
     type_proto,
 };
 
-/// A declared value; a negative size is the open batch `n`, no dims are a shape that is not known.
+/// A declared value; a negative size is the open batch `n`, 0 is an open size without a name, no dims are a shape that is
+/// not known.
 pub fn value(name: &str, elem: DataType, dims: Option<&[i64]>) -> ValueInfoProto {
     let dim = |&size: &i64| Dimension {
-        value: Some(if size < 0 {
-            DimValue::DimParam("n".to_owned())
-        } else {
-            DimValue::DimValue(size)
-        }),
+        value: match size {
+            ..0 => Some(DimValue::DimParam("n".to_owned())),
+            0 => None,
+            1.. => Some(DimValue::DimValue(size)),
+        },
         ..Dimension::default()
     };
     let tensor = type_proto::Tensor {

@@ -11,6 +11,8 @@ mod methods;
 mod networks;
 mod operators;
 mod quantized;
+#[cfg(feature = "suite")]
+mod suite;
 mod weights;
 mod zoo;
 
@@ -27,6 +29,8 @@ pub use methods::{MethodCase, method_cases};
 pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
 pub use quantized::{Quantized, QuantizedCases, quantized};
+#[cfg(feature = "suite")]
+pub use suite::Suite;
 pub use weights::{splitmix64, uniform, weights};
 pub use zoo::{ZooModel, zoo};
 

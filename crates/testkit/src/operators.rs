@@ -98,7 +98,7 @@ fn read() -> Result<OperatorCases, Box<dyn Error>> {
     }
 }
 
-/// A tensor of numbers made from uniform ones, the same as `tools/operators/draw.py` makes.
+/// A tensor of numbers made from uniform ones, the same as `tools/operators/drawn.py` makes.
 fn drawn(seed: u64, name: &str, shape: &[usize], number: impl Fn(f32) -> f32) -> Tensor {
     let count: usize = shape.iter().product();
     let indices = (0..).take(count);

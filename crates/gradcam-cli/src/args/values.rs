@@ -1,6 +1,6 @@
 //! Values of flags: from text to what the library takes, and the texts of the help.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, sync::LazyLock};
 
 use clap::builder::{
     PossibleValue, PossibleValuesParser, TypedValueParser,
@@ -8,7 +8,7 @@ use clap::builder::{
 };
 use gradcam::{
     METHODS, Method,
-    engine::{EngineKind, Provider},
+    engine::{ENGINES, Provider},
     image::{
         Colormap, Filter, OverlayKind,
         preprocess::{Channels, Fit, Layout},
@@ -24,11 +24,14 @@ pub(super) const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-pub(super) const LONG_VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    "\nengines: rten (built in), onnxruntime (a shared library, taken where there is one)",
-    "\nbuilt-in model: EfficientNet-Lite0",
-);
+pub(super) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let engines = ENGINES.iter().map(|info| format!("{} ({})", info.id, info.about));
+    format!(
+        "{}\nengines: {}\nbuilt-in model: EfficientNet-Lite0",
+        env!("CARGO_PKG_VERSION"),
+        engines.collect::<Vec<_>>().join(", ")
+    )
+});
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -81,9 +84,9 @@ Examples:
   gradcam bench resnet50.onnx --json | jq .ratio
       The median ratio; ratio_iqr is the distance of its quartiles.
 
-Inference and explanation are run in turn, and the ratio is taken pair by pair. Measure on a machine that has
-nothing else to do. load: reading the model; differentiate, compile, first run: what the first explanation
-takes; post: the heatmap; peak: the memory of the process after the first explanation.";
+Inference and explanation run in turn, and the ratio is taken pair by pair. Measure on an idle machine. load: reading the \
+model; differentiate, compile, first run: the parts of the first explanation; post: the heatmap; peak: the memory of the \
+process after the first explanation.";
 
 pub(super) const METHODS_EXAMPLES: &str = "\
 Examples:
@@ -129,7 +132,7 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
 }
 
 pub(super) fn engines() -> impl TypedValueParser<Value = EngineChoice> {
-    let named = EngineKind::ALL.map(|engine| (engine.name(), EngineChoice::Named(engine)));
+    let named = ENGINES.iter().map(|info| (info.id, EngineChoice::Named(info.kind)));
     one_of(plain([("auto", EngineChoice::Auto)].into_iter().chain(named)))
 }
 
@@ -176,7 +179,7 @@ pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
     one_of([
         (PossibleValue::new("rgb"), Channels::Rgb),
         (PossibleValue::new("bgr"), Channels::Bgr),
-        (PossibleValue::new("grey").alias("gray"), Channels::Grey),
+        (PossibleValue::new("grey").alias("gray"), Channels::Gray),
     ])
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Deployed, Explainer, Explanation, Summary, Warning,
+    Class, Deployed, Explainer, Explanation, LayerReason, Summary, Warning,
     engine::Provider,
     image::preprocess::{Geometry, Origins, Preprocess, Resize},
 };
@@ -26,6 +26,7 @@ const WIDEST: usize = 44;
 pub(super) struct Report<'a> {
     args: &'a ExplainArgs,
     engine: EngineSetup,
+    layer_reason: Option<LayerReason>,
     model: String,
     digest: Option<String>,
     /// How photos are prepared; none where the model takes no photos.
@@ -51,6 +52,8 @@ struct ExplanationLine<'a> {
     #[serde(flatten)]
     summary: Summary,
     engine_why: &'a str,
+    /// Why these layers; none for a method of the input.
+    layer_why: Option<&'a LayerReason>,
     provider: Option<&'a str>,
     preprocess: Option<&'a PreprocessLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,7 @@ impl<'a> Report<'a> {
         let mut report = Self {
             args,
             engine: engine.clone(),
+            layer_reason: explainer.layer_reason(),
             model,
             digest,
             preprocess,
@@ -115,6 +119,9 @@ impl<'a> Report<'a> {
         text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine.why));
         if let Some(provider) = self.engine.provider {
             text += &line("provider", provider.to_string());
+        }
+        if let (Some(reason), Some((layer, _))) = (self.layer_reason, explainer.layers().next()) {
+            text += &line("layer", format!("{layer}  ({reason})"));
         }
         if let Some(PreprocessLine { values, origins }) = &self.preprocess {
             let rows = [
@@ -182,6 +189,7 @@ impl<'a> Report<'a> {
             model: ModelLine { name: &self.model, sha256: self.digest.as_deref() },
             summary: Summary::of(explanation, self.args.output.top, hints::words),
             engine_why: self.engine.why,
+            layer_why: self.layer_reason.as_ref().filter(|_| explanation.is_of_layers()),
             provider: self.engine.provider.map(Provider::name),
             // A tensor is taken as it is.
             preprocess: self.preprocess.as_ref().filter(|_| item.photo.is_some()),
@@ -355,7 +363,7 @@ fn geometry(geometry: &Geometry) -> String {
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
         Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
     };
-    let crop = geometry.crop.map(|crop| format!(", centre crop {}x{}", crop.width, crop.height));
+    let crop = geometry.crop.map(|crop| format!(", center crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()
 }
 

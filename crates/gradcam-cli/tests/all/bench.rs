@@ -1,11 +1,22 @@
 //! `gradcam bench`: one line for each engine and layer. No time is compared.
 
 use serde_json::Value;
+use testkit::Suite;
 
 use crate::{
     models::{Net, classifier},
     run::{Folder, Ran},
 };
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        one_line_for_each_engine_and_layer,
+        sizes_and_threads_are_passed_on,
+        the_table_has_one_head,
+        mistakes_and_failures,
+    );
+}
 
 fn bench(folder: &Folder, args: &[&str]) -> Ran {
     let library = testkit::onnxruntime();
@@ -25,7 +36,6 @@ fn prepared() -> Folder {
     folder
 }
 
-#[test]
 fn one_line_for_each_engine_and_layer() {
     let folder = prepared();
     let several =
@@ -75,7 +85,6 @@ fn one_line_for_each_engine_and_layer() {
     }
 }
 
-#[test]
 fn sizes_and_threads_are_passed_on() {
     let folder = prepared();
     let args = ["open.onnx", "--size", "20x12", "--threads", "1", "--provider", "cpu", "--json"];
@@ -89,7 +98,6 @@ fn sizes_and_threads_are_passed_on() {
     }
 }
 
-#[test]
 fn the_table_has_one_head() {
     let folder = prepared();
     let ran = bench(&folder, &["m.onnx", "--layer", "act", "--layer", "conv"]);
@@ -101,7 +109,6 @@ fn the_table_has_one_head() {
     assert_eq!((lines[2][1], lines[3][1], lines.len()), ("act", "conv", 4), "{text}");
 }
 
-#[test]
 fn mistakes_and_failures() {
     let folder = prepared();
     folder.write("cut.onnx", &classifier()[..99]);

@@ -4,8 +4,18 @@ use std::fs;
 
 use gradcam::image::Photo;
 use serde_json::Value;
+use testkit::Suite;
 
 use crate::{models::classifier, run::Folder};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        the_engine_and_why,
+        execution_providers,
+        a_library_that_is_no_library_is_an_error_that_names_it,
+    );
+}
 
 /// A folder with a small model and a photo, the library of ONNX Runtime, and a Python environment that
 /// has its package.
@@ -27,7 +37,6 @@ fn prepared() -> (Folder, String, String) {
     (folder, text(&fs::canonicalize(library).expect("a file")), environment)
 }
 
-#[test]
 fn the_engine_and_why() {
     let (folder, library, environment) = prepared();
     let (library, environment) = (library.as_str(), environment.as_str());
@@ -63,7 +72,6 @@ fn the_engine_and_why() {
 }
 
 /// An execution provider is one that is there, or an error that says which are.
-#[test]
 fn execution_providers() {
     let (folder, library, _) = prepared();
     let variables = [("ORT_DYLIB_PATH", library.as_str())];
@@ -91,16 +99,9 @@ fn execution_providers() {
     for phrase in [&format!("no execution provider \"{name}\""), "it has: ", "cpu", &library] {
         assert!(ran.stderr.contains(phrase), "{phrase}: {}", ran.stderr);
     }
-    let ran = explain(&["--provider", "cpu", "--engine", "rten"]);
-    assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.contains("--engine rten has none"), "{}", ran.stderr);
-    let ran = explain(&["--provider", "abacus"]);
-    assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.contains("coreml, cpu, cuda"), "{}", ran.stderr);
 }
 
 /// Whoever names a library does not get another, nor another engine.
-#[test]
 fn a_library_that_is_no_library_is_an_error_that_names_it() {
     let (folder, _, environment) = prepared();
     folder.write("broken.so", "no library");

@@ -6,12 +6,20 @@ use gradcam::{
     onnx_grad::proto::tensor_proto::DataType,
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use testkit::{fixture, input_cases};
+use testkit::{Suite, build::int, fixture, input_cases};
 
-use crate::{
-    models::{Attr, Net},
-    run::Folder,
-};
+use crate::{models::Net, run::Folder};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        photos_fill_the_batch_that_a_model_fixes,
+        layers_and_explain_mean_the_same_layer,
+        lines_and_volumes_are_drawn,
+        gradients_of_a_line_are_drawn,
+        the_output_of_the_scores_is_named,
+    );
+}
 
 fn model(name: &str) -> String {
     fixture(&format!("inputs/{name}.onnx")).display().to_string()
@@ -39,7 +47,6 @@ fn input(folder: &Folder, of: &str, input: &str, file: &str) {
     folder.write(file, bytes);
 }
 
-#[test]
 fn photos_fill_the_batch_that_a_model_fixes() {
     let folder = Folder::new();
     let names = ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"];
@@ -69,7 +76,6 @@ fn photos_fill_the_batch_that_a_model_fixes() {
     }
 }
 
-#[test]
 fn layers_and_explain_mean_the_same_layer() {
     let folder = Folder::new();
     input(&folder, "two_branches", "features", "features.npy");
@@ -83,7 +89,6 @@ fn layers_and_explain_mean_the_same_layer() {
     assert!(explained.contains(r#""layer":"trunk.late""#), "{explained}");
 }
 
-#[test]
 fn lines_and_volumes_are_drawn() {
     let folder = Folder::new();
     input(&folder, "strip", "image", "strip.npy");
@@ -92,7 +97,7 @@ fn lines_and_volumes_are_drawn() {
     let axes = [2, 3, 4];
     let volume = Net::new(&[1, 1, 6, 8, 10]).weight("w", &[1, 4, 1, 1, 1]).weight("fc", &[4, 5]);
     let volume = volume.node("Mul", &["x", "w"], "m", &[]).node("Relu", &["m"], "act", &[]);
-    let keep = [("keepdims", Attr::Int(0))];
+    let keep = [int("keepdims", 0)];
     let volume = volume.ints("axes", &axes).node("ReduceMean", &["act", "axes"], "mean", &keep);
     folder.write(
         "volume.onnx",
@@ -116,7 +121,6 @@ fn lines_and_volumes_are_drawn() {
     }
 }
 
-#[test]
 fn gradients_of_a_line_are_drawn() {
     let folder = Folder::new();
     input(&folder, "strip", "image", "strip.npy");
@@ -136,7 +140,6 @@ fn gradients_of_a_line_are_drawn() {
     assert_eq!((png.width(), png.height()), (64, 16));
 }
 
-#[test]
 fn the_output_of_the_scores_is_named() {
     let folder = Folder::new();
     let net = || Net::new(&[1, 3, 8, 8]).stem();

@@ -1,12 +1,30 @@
 //! The tests of the command line in one program.
 
-#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may panic")]
 
 mod bad_input;
 mod bench;
 mod engines;
 mod inputs;
+mod lists;
 mod models;
 mod results;
 mod run;
 mod several;
+mod transcript;
+
+use std::process::ExitCode;
+
+use testkit::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    bad_input::tests(&mut suite);
+    bench::tests(&mut suite);
+    engines::tests(&mut suite);
+    inputs::tests(&mut suite);
+    lists::tests(&mut suite);
+    results::tests(&mut suite);
+    several::tests(&mut suite);
+    suite.run()
+}

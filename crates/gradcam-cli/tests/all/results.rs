@@ -3,17 +3,38 @@
 use std::{fs, io::Cursor, path::PathBuf};
 
 use gradcam::{
-    METHODS, Model,
+    Model,
     image::{Limits, Photo},
     ndarray::{Array2, Array3, Array4, Axis, Slice, s},
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use serde_json::Value;
+use testkit::Suite;
 
 use crate::{
-    models::{Attr, Net, classifier},
+    models::{Net, classifier},
     run::{Folder, Ran},
 };
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        names_and_counts,
+        found_labels_of_another_length_are_left_out,
+        top_explains_the_best_classes,
+        where_output_goes,
+        raw_maps_are_those_of_the_library_bit_for_bit,
+        a_batch_that_the_model_fixes_runs_at_once,
+        json_lines_hold_what_there_is_to_know,
+        json_files_are_of_one_map,
+        maps_of_the_input,
+        pictures_of_the_input_have_its_size,
+        standard_input_and_output,
+        the_built_in_model_looks_at_the_right_half,
+    );
+    #[cfg(unix)]
+    testkit::tests!(suite, pipes_and_links_are_written_to, a_closed_pipe_is_quiet);
+}
 
 fn asset(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets").join(name);
@@ -21,7 +42,7 @@ fn asset(name: &str) -> String {
 }
 
 /// A folder with a small model, two photos and a tensor of two images.
-fn prepared() -> (Folder, Array4<f32>) {
+pub(crate) fn prepared() -> (Folder, Array4<f32>) {
     let folder = Folder::new();
     folder.write("m.onnx", classifier());
     folder.write("open.onnx", Net::new(&[0, 3, 8, 8]).stem().head("act"));
@@ -40,7 +61,7 @@ fn prepared() -> (Folder, Array4<f32>) {
     (folder, x)
 }
 
-fn done(ran: &Ran) {
+pub(crate) fn done(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.stderr, "");
 }
@@ -49,12 +70,11 @@ fn array(folder: &Folder, name: &str) -> Array2<f32> {
     Array2::read_npy(Cursor::new(folder.read(name))).expect(name)
 }
 
-fn lines(ran: &Ran) -> Vec<Value> {
+pub(crate) fn lines(ran: &Ran) -> Vec<Value> {
     let text = std::str::from_utf8(&ran.stdout).expect("UTF-8");
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-#[test]
 fn names_and_counts() {
     let rows: &[(&[&str], &[&str])] = &[
         (&["a.png", "--target", "3"], &["a.3.png"]),
@@ -100,7 +120,6 @@ fn names_and_counts() {
     }
 }
 
-#[test]
 fn found_labels_of_another_length_are_left_out() {
     let (folder, _) = prepared();
     folder.write("m.labels.txt", "cat\ndog\n");
@@ -114,7 +133,6 @@ fn found_labels_of_another_length_are_left_out() {
     assert!(!said.contains("dog"), "{said}");
 }
 
-#[test]
 fn top_explains_the_best_classes() {
     let (folder, _) = prepared();
     let args = ["explain", "x.npy", "-m", "open.onnx", "--target", "top:3", "-o", "out", "--json"];
@@ -134,7 +152,6 @@ fn top_explains_the_best_classes() {
     assert_eq!(folder.list("all").len(), 5);
 }
 
-#[test]
 fn where_output_goes() {
     let (folder, _) = prepared();
     let run = |args: &[&str]| {
@@ -157,7 +174,6 @@ fn where_output_goes() {
     assert_eq!(folder.read("one.png"), folder.read("a.1.png"));
 }
 
-#[test]
 fn raw_maps_are_those_of_the_library_bit_for_bit() {
     let (folder, x) = prepared();
     let model = Model::open(folder.path("m.onnx")).expect("a model");
@@ -195,7 +211,6 @@ fn raw_maps_are_those_of_the_library_bit_for_bit() {
     );
 }
 
-#[test]
 fn a_batch_that_the_model_fixes_runs_at_once() {
     let (folder, _) = prepared();
     folder.write("two.onnx", Net::new(&[2, 3, 8, 8]).stem().head("act"));
@@ -214,7 +229,6 @@ fn a_batch_that_the_model_fixes_runs_at_once() {
     }
 }
 
-#[test]
 fn json_lines_hold_what_there_is_to_know() {
     let (folder, _) = prepared();
     let args = [
@@ -264,7 +278,6 @@ fn json_lines_hold_what_there_is_to_know() {
     assert_eq!(folder.list("out").len(), 8 * 2 * 3);
 }
 
-#[test]
 fn json_files_are_of_one_map() {
     let (folder, _) = prepared();
     let args = [
@@ -278,7 +291,6 @@ fn json_files_are_of_one_map() {
 }
 
 /// Maps of the network's input: the raw map has its shape, the picture its size, and both its class.
-#[test]
 fn maps_of_the_input() {
     let folder = Folder::new();
     let photo = asset("cat_beside_coffee.png");
@@ -319,7 +331,6 @@ fn maps_of_the_input() {
 }
 
 /// A tensor has no photo, and a photo of another shape is shown as the network saw it.
-#[test]
 fn pictures_of_the_input_have_its_size() {
     let (folder, _) = prepared();
     let args =
@@ -334,7 +345,6 @@ fn pictures_of_the_input_have_its_size() {
     }
 }
 
-#[test]
 fn standard_input_and_output() {
     let (folder, _) = prepared();
     let photo = folder.read("a.png");
@@ -356,90 +366,8 @@ fn standard_input_and_output() {
     assert_eq!((picture.width(), picture.height()), (8, 8), "the heatmap alone");
 }
 
-#[test]
-fn layers_methods_and_the_rest() {
-    let (folder, _) = prepared();
-    let ran = folder.gradcam(&["layers", "m.onnx", "--json"]);
-    done(&ran);
-    let value = &lines(&ran)[0];
-    let layers = value["layers"].as_array().expect("layers");
-    let default: Vec<_> = layers.iter().filter(|layer| layer["default"] == true).collect();
-    assert_eq!(default.len(), 1, "{value}");
-    assert_eq!(default[0]["path"], "act");
-    assert_eq!(default[0]["shape"], serde_json::json!([1, 4, 8, 8]));
-    assert_eq!(default[0]["candidate"], true);
-
-    let ran = folder.gradcam(&["layers"]);
-    done(&ran);
-    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(text.starts_with("efficientnet_lite0 (built in)\n"), "{text}");
-    assert!(text.lines().any(|line| line.starts_with("* bn2 ")), "{text}");
-    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
-
-    let ran = folder.gradcam(&["methods", "--json"]);
-    done(&ran);
-    assert_eq!(lines(&ran)[0].as_array().map(Vec::len), Some(METHODS.len()));
-    let ran = folder.gradcam(&["methods"]);
-    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(METHODS.iter().all(|row| text.contains(row.id) && text.contains(row.paper)));
-
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let ran = folder.gradcam(&["completions", shell]);
-        done(&ran);
-        assert!(String::from_utf8_lossy(&ran.stdout).contains("max-memory"), "{shell}");
-    }
-    for (args, phrase) in [
-        (vec!["man"], ".TH gradcam 1"),
-        (vec!["man", "explain"], "max\\-memory"),
-        (vec!["--help"], "gradcam explain cat.jpg"),
-        (vec!["explain", "--help"], "Exit codes"),
-        (vec!["layers", "--help"], "Examples"),
-        (vec!["--version"], "rten"),
-    ] {
-        let ran = folder.gradcam(&args);
-        done(&ran);
-        assert!(String::from_utf8_lossy(&ran.stdout).contains(phrase), "{args:?}");
-    }
-}
-
-#[test]
-fn layers_are_listed_of_models_that_cannot_be_explained() {
-    let folder = Folder::new();
-    folder.write("flat.onnx", Net::new(&[1, 4]).node("Relu", &["x"], "act", &[]).model("act"));
-    let ran = folder.gradcam(&["layers", "flat.onnx", "--json"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("cannot be explained as it is"), "{}", ran.stderr);
-    let layers = &lines(&ran)[0]["layers"];
-    assert_eq!(layers[0]["path"], "act");
-    assert_eq!(layers[0]["candidate"], false);
-}
-
-/// A stride is that of the windows; the ratio of the sizes is less where windows have no padding.
-#[test]
-fn strides_are_those_of_the_windows() {
-    let folder = Folder::new();
-    let windows = |size: i64, stride: i64| {
-        [("kernel_shape", Attr::Ints(vec![size; 2])), ("strides", Attr::Ints(vec![stride; 2]))]
-    };
-    let net = Net::new(&[1, 3, 28, 28])
-        .stem()
-        .node("MaxPool", &["act"], "half", &windows(2, 2))
-        .node("MaxPool", &["half"], "sixth", &windows(3, 3));
-    folder.write("m.onnx", net.head("sixth"));
-    let ran = folder.gradcam(&["layers", "m.onnx", "--json"]);
-    done(&ran);
-    let value = &lines(&ran)[0];
-    let layers = value["layers"].as_array().expect("layers");
-    let stride = |path: &str| {
-        let layer = layers.iter().find(|layer| layer["path"] == path);
-        layer.unwrap_or_else(|| panic!("{path}: {value}"))["stride"].as_i64()
-    };
-    assert_eq!(["act", "half", "sixth"].map(stride), [Some(1), Some(2), Some(6)]);
-}
-
 /// A result that is written over a pipe or a link goes into it, and does not take its place.
 #[cfg(unix)]
-#[test]
 fn pipes_and_links_are_written_to() {
     use std::{io::Read, os::unix::fs::FileTypeExt, process::Command};
     let (folder, _) = prepared();
@@ -465,7 +393,6 @@ fn pipes_and_links_are_written_to() {
 }
 
 /// The demo: the heat of each class lies on its half of the photo.
-#[test]
 fn the_built_in_model_looks_at_the_right_half() {
     let folder = Folder::new();
     let (over, beside) = (asset("cat_over_coffee.png"), asset("cat_beside_coffee.png"));
@@ -485,13 +412,11 @@ fn the_built_in_model_looks_at_the_right_half() {
         let half = if first { Slice::from(..112) } else { Slice::from(112..) };
         let own = heat.slice_axis(Axis(axis), half).to_owned();
         let (share, sum) = (energy(&own) / energy(&heat), own.sum() / heat.sum());
-        println!("{photo} {class}: energy {share:.3}, sum {sum:.3}");
         assert!(share >= 0.80 && sum >= 0.80, "{photo} {class}: {share} {sum}");
     }
 }
 
 #[cfg(unix)]
-#[test]
 fn a_closed_pipe_is_quiet() {
     use std::process::{Command, Stdio};
     let mut child = Command::new(env!("CARGO_BIN_EXE_gradcam"))

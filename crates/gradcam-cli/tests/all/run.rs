@@ -66,6 +66,8 @@ impl Folder {
             .current_dir(&self.0)
             .env_remove("ORT_DYLIB_PATH")
             .env_remove("VIRTUAL_ENV")
+            // The width of help.
+            .env_remove("COLUMNS")
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

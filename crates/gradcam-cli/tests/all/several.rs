@@ -5,11 +5,24 @@ use std::{fs, io::Cursor};
 use gradcam::{image::Photo, ndarray::Array2};
 use ndarray_npy::ReadNpyExt;
 use serde_json::Value;
+use testkit::Suite;
 
 use crate::{
     models::{Net, classifier},
     run::Folder,
 };
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        results_do_not_depend_on_how_many_are_explained_at_once,
+        a_batch_changes_no_result,
+        a_batch_that_the_model_does_not_take_is_a_mistake,
+        what_fails_for_all_images_stops_the_run,
+    );
+    #[cfg(unix)]
+    testkit::tests!(suite, an_interrupt_leaves_nothing_half_written);
+}
 
 const PHOTOS: usize = 13;
 
@@ -54,7 +67,6 @@ fn said(lines: &[String]) -> Vec<Value> {
     lines.iter().map(value).collect()
 }
 
-#[test]
 fn results_do_not_depend_on_how_many_are_explained_at_once() {
     let (folder, names) = prepared();
     for format in ["png,npy", "json"] {
@@ -83,7 +95,6 @@ fn results_do_not_depend_on_how_many_are_explained_at_once() {
     }
 }
 
-#[test]
 fn a_batch_changes_no_result() {
     let (folder, names) = prepared();
     let base = ["--format", "npy", "--engine", "rten", "-m"];
@@ -117,7 +128,6 @@ fn a_batch_changes_no_result() {
     }
 }
 
-#[test]
 fn a_batch_that_the_model_does_not_take_is_a_mistake() {
     let (folder, _) = prepared();
     for (model, batch, phrase) in
@@ -135,7 +145,6 @@ fn a_batch_that_the_model_does_not_take_is_a_mistake() {
 }
 
 /// What is the same for all images is said once, and nothing else is begun.
-#[test]
 fn what_fails_for_all_images_stops_the_run() {
     let (folder, names) = prepared();
     let net = Net::new(&[1, 3, 8, 8]).stem().ints("four", &[1; 4]);
@@ -149,7 +158,6 @@ fn what_fails_for_all_images_stops_the_run() {
 
 /// An interrupt leaves whole files or none.
 #[cfg(unix)]
-#[test]
 fn an_interrupt_leaves_nothing_half_written() {
     use std::process::{Command, Stdio};
     let (folder, names) = prepared();

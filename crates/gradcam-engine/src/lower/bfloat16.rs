@@ -1,15 +1,15 @@
-//! bfloat16 as float32: ONNX Runtime has hardly an operator for it on a CPU, and float32 holds every number of it.
+//! bfloat16 as float32: ONNX Runtime has few CPU kernels for bfloat16, and float32 represents each of its numbers.
 
 use onnx_grad::proto::{GraphProto, tensor_proto::DataType};
 
 use super::nodes::retype;
 use crate::tensor::type_of;
 
-/// Attributes that name a type of elements.
+/// The attributes that name an element type.
 const TYPES: [&str; 3] = ["dtype", "output_dtype", "to"];
 
-/// Declares values of bfloat16 as float32, and casts to that instead. Tensors are widened when they are read.
-pub(super) fn widen(graph: &mut GraphProto) {
+/// Declares bfloat16 values as float32 and casts to float32 instead. Tensors are widened when they are read.
+pub(crate) fn widen(graph: &mut GraphProto) {
     let values = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
     for value in values {
         if type_of(value).0 == DataType::Bfloat16 {

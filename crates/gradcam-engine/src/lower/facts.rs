@@ -1,4 +1,4 @@
-//! What the message says about its values.
+//! What a model declares about its values.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,25 +9,25 @@ use onnx_grad::{
 
 use crate::tensor::type_of;
 
-/// Element type and dimensions, as far as they are known.
-type Type = (DataType, Option<Vec<Option<usize>>>);
+/// The element type and the dimensions of a value, as far as they are known.
+type TensorType = (DataType, Option<Vec<Option<usize>>>);
 
-/// Types, shapes and constants by name, over the graph and its subgraphs: ONNX forbids a name to
-/// stand for two values where both can be seen.
-pub(super) struct Facts<'a> {
+/// Types, shapes and constants by name, of the graph and its subgraphs. ONNX forbids two values of one name where both
+/// are visible.
+pub(crate) struct Facts<'a> {
     pub(super) opset: i64,
     pub(super) proto: &'a ModelProto,
     pub(super) model: &'a Model,
-    /// Whether products of 8-bit integers would saturate, and are to be written in other words.
+    /// Whether products of 8-bit integers would saturate, so that they must be rewritten.
     pub(super) saturates: bool,
-    types: HashMap<&'a str, Type>,
+    types: HashMap<&'a str, TensorType>,
     constants: HashMap<&'a str, &'a TensorProto>,
     used: HashSet<&'a str>,
-    /// Whether there is a QuantizeLinear.
+    /// Whether the model has a QuantizeLinear.
     pub(super) quantizes: bool,
-    /// What QuantizeLinear nodes make, with their zero point.
+    /// The outputs of QuantizeLinear nodes, with their zero points.
     quantized: HashMap<&'a str, &'a str>,
-    /// What somebody reads that is no DequantizeLinear, or what a graph gives.
+    /// The outputs of graphs, and the values that a node other than DequantizeLinear reads.
     read_as_integers: HashSet<&'a str>,
 }
 
@@ -85,28 +85,28 @@ impl<'a> Facts<'a> {
         self.constants.insert(name, tensor);
     }
 
-    /// The element type of an input; `Undefined` where it is not known.
+    /// The element type of an input; `Undefined` if it is not known.
     pub(super) fn elem(&self, node: &NodeProto, input: usize) -> DataType {
         let fact = node.input.get(input).and_then(|name| self.types.get(name.as_str()));
         fact.map_or(DataType::Undefined, |(elem, _)| *elem)
     }
 
-    /// The rank of an input, where it is known.
+    /// The rank of an input, if it is known.
     pub(super) fn rank(&self, node: &NodeProto, input: usize) -> Option<usize> {
         self.dims(node.input.get(input)?).map(<[_]>::len)
     }
 
-    /// The dimensions of a value, where its rank is known.
+    /// The dimensions of a value, if its rank is known.
     pub(super) fn dims(&self, name: &str) -> Option<&[Option<usize>]> {
         self.types.get(name)?.1.as_deref()
     }
 
-    /// The sizes of an input behind its first two axes, where all of them are known.
+    /// The sizes of the axes of an input after the first two, if all are known.
     pub(super) fn spatial(&self, node: &NodeProto, input: usize) -> Option<Vec<usize>> {
         self.dims(node.input.get(input)?)?.get(2..)?.iter().copied().collect()
     }
 
-    /// The numbers of an input that is a constant of integers or booleans.
+    /// The numbers of an input, if it is a constant of integers or booleans.
     pub(super) fn ints(&self, node: &NodeProto, input: usize) -> Option<Vec<i64>> {
         let tensor = self.constants.get(node.input.get(input)?.as_str())?;
         let bytes = self.model.tensor_bytes(tensor).ok()?;
@@ -123,14 +123,14 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether a value is signed, made by a QuantizeLinear with a zero point and read by DequantizeLinear only.
+    /// Whether a value is the signed output of a QuantizeLinear with a zero point, and only DequantizeLinear nodes read it.
     pub(super) fn is_signed_pair(&self, value: &str) -> bool {
         let zero = self.quantized.get(value).and_then(|zero| self.types.get(zero));
         zero.is_some_and(|(elem, _)| *elem == DataType::Int8)
             && !self.read_as_integers.contains(value)
     }
 
-    /// Whether somebody reads this output of a node.
+    /// Whether a node or the graph uses this output of a node.
     pub(super) fn is_used(&self, node: &NodeProto, output: usize) -> bool {
         let name = node.output.get(output).map_or("", String::as_str);
         !name.is_empty() && self.used.contains(name)

@@ -1,4 +1,4 @@
-//! Operators that move, repeat and interpolate elements.
+//! Rewrite rules of operators that move, repeat and interpolate elements.
 
 use std::cmp::Ordering;
 
@@ -11,11 +11,14 @@ use onnx_grad::{
 
 use super::{
     Refusal,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, set},
 };
 
-/// rten takes the axes that are left out for all axes; the standard for as many as there are starts.
-pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) const REFLECTION: RefusalText = RefusalText::new("it reflects … of … elements");
+
+/// Without axes rten slices all of them; the standard says as many as there are starts.
+pub(crate) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let range = |count: usize| (0..i64::try_from(count).unwrap_or(0)).collect::<Vec<i64>>();
     if let Some(starts) = node.attr_ints("starts") {
         if node.attr_ints("axes").is_none() {
@@ -25,7 +28,7 @@ pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refu
     } else if node.input.get(3).is_none_or(String::is_empty) {
         let count = b.facts.dims(input(&node, 1)?).and_then(|dims| dims.first().copied().flatten());
         let count = count.or_else(|| b.facts.ints(&node, 1).map(|starts| starts.len()));
-        let axes = range(count.ok_or("the number of its starts is not known")?);
+        let axes = range(count.ok_or("the number of its starts is unknown")?);
         let axes = b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes);
         node.input.resize(node.input.len().max(4), String::new());
         node.input[3] = axes;
@@ -34,9 +37,9 @@ pub(super) fn slice(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refu
     Ok(())
 }
 
-/// `axes` are written out: the other axes get no pads. rten reflects beyond the far end of an axis, where
-/// there is nothing.
-pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// rten has no input `axes`, so the rule writes pads for all axes. It refuses reflections beyond the end of an axis, which
+/// rten reads outside of it.
+pub(crate) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.input.get(3).is_none_or(String::is_empty) {
         let pads = node.attr_ints("pads").map(<[i64]>::to_vec).or_else(|| b.facts.ints(&node, 1));
         reflects_within(b, &node, pads.as_deref())?;
@@ -52,7 +55,7 @@ pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
     for (at, axis) in axes.iter().enumerate() {
         let axis = if *axis < 0 { axis + i64::try_from(rank).unwrap_or(0) } else { *axis };
         let axis = usize::try_from(axis).ok().filter(|axis| *axis < rank);
-        let axis = axis.ok_or("its axes are beyond its input")?;
+        let axis = axis.ok_or("its axes exceed the rank of its input")?;
         full[axis] = pads[at];
         full[rank + axis] = pads[axes.len() + at];
     }
@@ -63,7 +66,7 @@ pub(super) fn pad(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
     pad_by_two(b, node, Some(full))
 }
 
-/// rten repeats elements along the last two axes only: any other is padded in the place of the last.
+/// rten repeats elements only along the last two axes. For any other axis the rule swaps it with the last one.
 fn pad_by_two(
     b: &mut Rewrite<'_>,
     mut node: NodeProto,
@@ -110,14 +113,14 @@ fn reflects_within(b: &Rewrite<'_>, node: &NodeProto, pads: Option<&[i64]>) -> R
         let left = size.and_then(|size| i64::try_from(size).ok()).unwrap_or(1);
         let left = left + begin.min(0) + end.min(0);
         if begin.max(end) > (left - 1).max(0) {
-            return Err(format!("it reflects {} of {left} elements", begin.max(end)));
+            return Err(REFLECTION.with(&[&begin.max(end), &left]));
         }
     }
     Ok(())
 }
 
-/// ONNX Runtime takes the axes as 64-bit integers only.
-pub(super) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime takes axes only as 64-bit integers.
+pub(crate) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.elem(&node, 3) == DataType::Int32 {
         node.input[3] = match b.facts.ints(&node, 3) {
             Some(axes) => b.ints(&[i64::try_from(axes.len()).unwrap_or(0)], &axes),
@@ -128,14 +131,14 @@ pub(super) fn wide_axes(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), 
     Ok(())
 }
 
-/// rten has the inverse only: the blocks are axes of their own, which go before or behind the channels.
-pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten has only the inverse. The rule splits the blocks into axes of their own and moves those before or after the channels.
+pub(crate) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let sizes = b.facts.dims(x).and_then(|dims| match *dims {
         [_, Some(channels), Some(height), Some(width)] => Some([channels, height, width]),
         _ => None,
     });
-    let sizes = sizes.ok_or("the size of its input is not known")?;
+    let sizes = sizes.ok_or("the size of its input is unknown")?;
     let [channels, height, width] = sizes.map(|size| i64::try_from(size).unwrap_or(0));
     let block = node.attr_int("blocksize").filter(|block| *block > 0);
     let block = block.ok_or("it has no blocksize")?;
@@ -150,9 +153,9 @@ pub(super) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(),
     Ok(())
 }
 
-/// Resize of opset 10 is what Upsample was before. What rten computes wrongly or not at all is a product
-/// with a matrix for each axis that changes.
-pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Resize of opset 10 equals the earlier Upsample. Forms that rten lacks or computes wrongly become a product with a matrix
+/// per axis that changes.
+pub(crate) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let graph = Graph::new(b.facts.model, &Sizes::new());
     if !resizes(b, &node, graph.as_ref().ok()) {
         return resampled(b, &node, graph);
@@ -166,9 +169,8 @@ pub(super) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
     Ok(())
 }
 
-/// ONNX Runtime interpolates along two axes, some pairs of them only, and takes a policy for axes from the
-/// end for another one.
-pub(super) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime interpolates only along some pairs of axes, and applies a policy to a wrong axis if axes are negative.
+pub(crate) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let interpolates = !matches!(node.attr_str("mode"), None | Some("nearest"));
     let from_end = node.attr_ints("axes").is_some_and(|axes| axes.iter().any(|axis| *axis < 0));
     let policy =
@@ -182,7 +184,7 @@ pub(super) fn resize_of_two_axes(b: &mut Rewrite<'_>, node: NodeProto) -> Result
     Ok(())
 }
 
-/// A product with a matrix for each axis that changes.
+/// Emits a product with a matrix per axis that changes.
 fn resampled(
     b: &mut Rewrite<'_>,
     node: &NodeProto,
@@ -190,12 +192,12 @@ fn resampled(
 ) -> Result<(), Refusal> {
     let graph = graph.map_err(|e| e.to_string())?;
     let of = node.output.first().and_then(|name| graph.find(name));
-    let of = of.and_then(|value| graph.producer(value)).ok_or("its output is not known")?;
+    let of = of.and_then(|value| graph.producer(value)).ok_or("its output is unknown")?;
     let steps = resampling(&graph, of).map_err(|e| e.to_string())?;
-    let rank = b.facts.rank(node, 0).ok_or("the rank of its input is not known")?;
+    let rank = b.facts.rank(node, 0).ok_or("the rank of its input is unknown")?;
     let mut x = input(node, 0)?.to_owned();
     for Resampling { axis, size, out, matrix } in steps {
-        // The axis comes last, where a matrix on the right changes it.
+        // Move the axis to the end, where a matrix on the right acts on it.
         let mut perm: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
         perm.swap(axis, rank - 1);
         let turn = |b: &mut Rewrite<'_>, x: &str| match axis + 1 == rank {
@@ -213,8 +215,8 @@ fn resampled(
     Ok(())
 }
 
-/// Whether rten resizes so: nearest or linear, the last two of at most four axes, and before opset 11
-/// nothing that gets smaller.
+/// Whether rten computes this Resize correctly: nearest or linear, along the last two of at most four axes, and before
+/// opset 11 without shrinking.
 fn resizes(b: &Rewrite<'_>, node: &NodeProto, graph: Option<&Graph>) -> bool {
     let text = |name: &str| node.attr_str(name).unwrap_or_default();
     let set = |name: &str| node.attr_int(name).unwrap_or(0) != 0;

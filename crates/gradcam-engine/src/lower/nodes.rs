@@ -1,4 +1,4 @@
-//! Rewritings that belong to no family.
+//! Rewrite rules outside the families.
 
 use std::{collections::HashMap, iter::successors};
 
@@ -10,18 +10,28 @@ use onnx_grad::attrs::int;
 
 use super::{
     Refusal,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 use crate::tensor::type_of;
 
-/// ONNX Runtime 1.32 has the operator in its tables, and no kernel of it.
-pub(super) fn absent(_: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    Err(format!("ONNX Runtime has no {}", node.op()))
-}
+pub(crate) const TRAINING_OUTPUT: RefusalText =
+    RefusalText::new("its training output is not supported");
+pub(crate) const TRAINING_RANK: RefusalText =
+    RefusalText::new("in training mode the rank of its input must be known");
+pub(crate) const TRAINING_MODE: RefusalText = RefusalText::new("it is in training mode");
+pub(crate) const STATISTICS_OUTPUT: RefusalText =
+    RefusalText::new("its statistics output is not supported");
+pub(crate) const MASK_OUTPUT: RefusalText = RefusalText::new("its mask output is not supported");
+pub(crate) const NO_AXES: RefusalText =
+    RefusalText::new("attribute noop_with_empty_axes is 1, and it has no axes");
+pub(crate) const PARTIAL_INDICES: RefusalText =
+    RefusalText::new("its indices do not cover another axis completely");
+pub(crate) const EVEN_SIZE: RefusalText = RefusalText::new("attribute size is …; it must be odd");
 
-/// rten takes copies away, joins equal constants, and then stumbles over one that is two outputs: the later one
-/// is a copy that it does not know as one.
-pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten removes Identity nodes and merges constants, then fails if one is two outputs. For the later of two such outputs
+/// Expand is a copy that it keeps.
+pub(crate) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let graph = b.facts.model.graph();
     let outputs = graph.output.iter().filter_map(|value| value.name.as_deref());
     let mine = node.output.first().map(String::as_str).unwrap_or_default();
@@ -32,7 +42,7 @@ pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
         let copy = copies.find(|copy| copy.output.first().is_some_and(|output| output == name))?;
         copy.input.first().map(String::as_str)
     };
-    // As many steps as there are nodes, for graphs that go in a circle.
+    // At most one step per node, so that the search ends in cyclic graphs.
     let origin = |name: &str| {
         let steps = successors(copied(name), |name: &&str| copied(name));
         steps.take(graph.node.len()).last().unwrap_or(name).to_owned()
@@ -49,9 +59,9 @@ pub(super) fn identity(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// rten gives the last of equal maxima, the standard the first: the axis is turned round, and
-/// index i of the turned axis is index n − 1 − i. With `select_last_index` rten is right.
-pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// rten returns the last of equal extrema; the standard requires the first unless `select_last_index` is set. The rule
+/// reverses the axis, and index i of the reversed axis is index n − 1 − i.
+pub(crate) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let select_last = node.attr_int("select_last_index").unwrap_or(0) != 0;
     unset(&mut node, "select_last_index");
     if select_last {
@@ -73,25 +83,25 @@ pub(super) fn arg_extreme(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<()
     Ok(())
 }
 
-/// In training mode it was written by its definition, where that fits.
-pub(super) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// A node in training mode that is left after expansion is one to which the definition does not apply.
+pub(crate) fn batch_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("training_mode") == Some(1) {
-        return Err("in training mode the rank of its input must be known".to_owned());
+        return Err(TRAINING_RANK.with(&[]));
     }
-    only_first_output(b, &mut node, "training")?;
+    only_first_output(b, &mut node, TRAINING_OUTPUT)?;
     b.keep(node);
     Ok(())
 }
 
-pub(super) fn layer_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    only_first_output(b, &mut node, "statistics")?;
+pub(crate) fn layer_norm(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, STATISTICS_OUTPUT)?;
     b.keep(node);
     Ok(())
 }
 
-/// rten keeps all floats as float32, so that casts between them do nothing; its booleans are
-/// integers, so that a cast to them is a comparison: 0.5 is true, and 2 is 1.
-pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// rten stores all floats as float32, so casts between them do nothing. Its booleans are integers, so a cast to bool is a
+/// comparison: 0.5 becomes true, and 2 becomes 1.
+pub(crate) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let from = b.facts.elem(&node, 0);
     let to = node.attr_int("to").and_then(|to| DataType::try_from(i32::try_from(to).ok()?).ok());
     match to {
@@ -120,8 +130,8 @@ pub(super) fn cast(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// rten keeps an axis of size 1 where many matrices are multiplied by one vector; the standard drops it.
-pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// In the product of a stack of matrices and a vector, rten keeps an axis of size 1, which the standard drops.
+pub(crate) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     if b.facts.rank(&node, 1) != Some(1) || b.facts.rank(&node, 0).is_none_or(|rank| rank < 3) {
         b.keep(node);
         return Ok(());
@@ -136,15 +146,15 @@ pub(super) fn matmul(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
-/// Where one operand is a single number, rten gives the result the rank of the other, even if the number has
-/// more axes: a quotient, a power, and what its optimiser takes for x + 0 or x · 1.
-pub(super) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    lifted(b, &mut node)?;
+/// If one operand has a single element, rten gives the result the rank of the other operand, even if the single element has
+/// more axes. This affects quotients, powers, and sums and products that its optimizer simplifies as x + 0 or x · 1.
+pub(crate) fn arithmetic(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    add_leading_axes(b, &mut node)?;
     b.keep(node);
     Ok(())
 }
 
-fn lifted(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
+fn add_leading_axes(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
     for (at, other) in [(0, 1), (1, 0)] {
         let (Some(low), Some(high)) = (b.facts.rank(node, at), b.facts.rank(node, other)) else {
             continue;
@@ -159,8 +169,8 @@ fn lifted(b: &mut Rewrite<'_>, node: &mut NodeProto) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// rten reduces all axes where none is given, even if the node says that it then reduces none.
-pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Without axes rten reduces all of them, even if `noop_with_empty_axes` is set.
+pub(crate) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let noop = node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0;
     let given = node.input.get(1).is_some_and(|name| !name.is_empty());
     unset(&mut node, "noop_with_empty_axes");
@@ -173,13 +183,13 @@ pub(super) fn reduce(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
         "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => {
             b.last(&node, "Identity", &[x], vec![]);
         }
-        _ => return Err("attribute noop_with_empty_axes is 1, and it has no axes".to_owned()),
+        _ => return Err(NO_AXES.with(&[])),
     }
     Ok(())
 }
 
-/// rten finds infinities of both signs; those that are not wanted are taken away.
-pub(super) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten detects infinities of both signs. The rule removes the sign that is not requested.
+pub(crate) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let zero = b.float(0.0);
     let mut found = b.node("IsInf", &[x], vec![]);
@@ -193,8 +203,8 @@ pub(super) fn is_inf(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
-/// rten gives 0 the sign 1: [x > 0] − [x < 0] instead.
-pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten returns 1 as the sign of 0. The rule emits [x > 0] − [x < 0].
+pub(crate) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let (x, elem) = (input(&node, 0)?, b.facts.elem(&node, 0));
     if elem != DataType::Undefined && !elem.is_float() {
         b.keep(node);
@@ -209,24 +219,24 @@ pub(super) fn sign(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Nothing is dropped outside training.
-pub(super) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    only_first_output(b, &mut node, "mask")?;
+/// Outside training mode Dropout is the identity.
+pub(crate) fn dropout(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    only_first_output(b, &mut node, MASK_OUTPUT)?;
     let training = match (b.facts.opset, node.input.get(2).filter(|name| !name.is_empty())) {
-        // Before opset 7 a node says of itself that it is not training.
+        // Before opset 7 an attribute says whether the node is in training mode.
         (..7, _) => node.attr_int("is_test").unwrap_or(0) == 0,
         (_, None) => false,
         (_, Some(_)) => b.facts.ints(&node, 2).is_none_or(|mode| mode != [0]),
     };
     if training {
-        return Err("it is in training mode".to_owned());
+        return Err(TRAINING_MODE.with(&[]));
     }
     b.last(&node, "Identity", &[input(&node, 0)?], vec![]);
     Ok(())
 }
 
-/// ONNX Runtime's kernels take indices and depth as 64-bit integers, with floats as values.
-pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// With float values, ONNX Runtime's kernels take indices and depth only as 64-bit integers.
+pub(crate) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     for at in [0, 1] {
         if b.facts.elem(&node, at) == DataType::Int32 {
             let wide = vec![int("to", DataType::Int64 as i64)];
@@ -237,20 +247,11 @@ pub(super) fn one_hot(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// ONNX Runtime 1.32 has no kernels for the versions of opset 22.
-pub(super) fn before_22(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    if b.facts.opset >= 22 {
-        return Err("ONNX Runtime takes it up to opset 21".to_owned());
-    }
-    b.keep(node);
-    Ok(())
-}
-
-/// rten raises floats to floats only.
-pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// rten raises floats only to float powers.
+pub(crate) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let is_int = |elem: DataType| elem != DataType::Undefined && !elem.is_float();
     let mixed = is_int(b.facts.elem(&node, 1)) && !is_int(b.facts.elem(&node, 0));
-    lifted(b, &mut node)?;
+    add_leading_axes(b, &mut node)?;
     if mixed {
         let exponent = b.node("Cast", &[input(&node, 1)?], vec![int("to", DataType::Float as i64)]);
         node.input[1] = exponent;
@@ -259,9 +260,9 @@ pub(super) fn pow(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusa
     Ok(())
 }
 
-/// rten takes the last axis where none is written, the standard axis 1; and it wants a type, which is uint8 where
-/// no zero point has one.
-pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Without an axis rten takes the last one; the standard says axis 1. rten also requires an output type, which is uint8 if
+/// there is no zero point.
+pub(crate) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("axis").is_none() {
         set(&mut node, int("axis", 1));
     }
@@ -273,22 +274,14 @@ pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// ONNX Runtime 1.32 has no kernels for the versions of opset 28.
-pub(super) fn before_28(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
-    if b.facts.opset >= 28 {
-        return Err("ONNX Runtime takes it up to opset 27".to_owned());
-    }
-    b.keep(node);
-    Ok(())
-}
-
-/// rten joins floats and 32-bit integers.
-pub(super) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten concatenates only floats and 32-bit integers.
+pub(crate) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     widened(b, node, DataType::Int32);
     Ok(())
 }
 
-/// A node whose operator rten has for wider types only, in which 8-bit integers are the same numbers.
+/// Emits a node with 8-bit inputs in a wider type if rten has the operator only for that type. Each 8-bit integer is exact
+/// there.
 pub(super) fn widened(b: &mut Rewrite<'_>, node: NodeProto, wide: DataType) {
     let narrow = b.facts.elem(&node, 0);
     if !matches!(narrow, DataType::Int8 | DataType::Uint8) {
@@ -303,23 +296,23 @@ pub(super) fn widened(b: &mut Rewrite<'_>, node: NodeProto, wide: DataType) {
     b.last(&node, "Cast", &[&result], to(narrow));
 }
 
-/// rten puts elements at wrong places where the indices leave out a part of an axis that is not theirs.
-pub(super) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten writes to wrong positions if the indices do not cover the other axes completely.
+pub(crate) fn scatter_elements(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let sizes = b.facts.dims(input(&node, 0)?).zip(b.facts.dims(input(&node, 1)?));
-    let (data, index) = sizes.ok_or("the sizes of its inputs are not known")?;
+    let (data, index) = sizes.ok_or("the sizes of its inputs are unknown")?;
     let axis = node.attr_int("axis").unwrap_or(0);
     let rank = i64::try_from(data.len()).unwrap_or(0);
     let others = (0..rank).zip(data.iter().zip(index));
     let mut others = others.filter(|(place, _)| *place != axis && *place != axis + rank);
     if others.any(|(_, (data, index))| data != index) {
-        return Err("its indices leave out a part of another axis".to_owned());
+        return Err(PARTIAL_INDICES.with(&[]));
     }
     b.keep(node);
     Ok(())
 }
 
-/// rten's e^x overflows from 89 on: max(x, 0) + ln(1 + e^−|x|).
-pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// rten's e^x overflows from x = 89. The rule emits max(x, 0) + ln(1 + e^−|x|).
+pub(crate) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     let x = input(&node, 0)?;
     let size = b.node("Abs", &[x], vec![]);
     let minus = b.node("Neg", &[&size], vec![]);
@@ -329,9 +322,8 @@ pub(super) fn softplus(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// Below opset 13 the axis splits the shape in two, and the normalisation is over all of the second
-/// part.
-pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Below opset 13 the axis splits the shape in two parts, and the normalization is over all axes of the second part.
+pub(crate) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.opset >= 13 {
         b.keep(node);
         return Ok(());
@@ -351,10 +343,10 @@ pub(super) fn softmax(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// ONNX Runtime computes the response with windows of odd sizes only.
-pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime takes only windows of odd size.
+pub(crate) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     match node.attr_int("size") {
-        Some(size) if size % 2 == 0 => Err(format!("attribute size is {size}; it must be odd")),
+        Some(size) if size % 2 == 0 => Err(EVEN_SIZE.with(&[&size])),
         _ => {
             b.keep(node);
             Ok(())
@@ -362,9 +354,9 @@ pub(super) fn odd_size(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refus
     }
 }
 
-/// ONNX Runtime is strict about types. Inputs and outputs of other floats become float32, of other
-/// integers and booleans int64, and are cast inside.
-pub(super) fn plain_types_at_the_border(graph: &mut GraphProto) {
+/// ONNX Runtime requires exact types. Inputs and outputs of other floats become float32, of other integers and booleans
+/// int64; casts inside the graph convert them.
+pub(crate) fn plain_interface_types(graph: &mut GraphProto) {
     let constants: Vec<String> = graph.initializer.iter().map(|t| t.label().to_owned()).collect();
     let cast = |from: &str, to: &str, elem: DataType| NodeProto {
         op_type: Some("Cast".to_owned()),
@@ -389,7 +381,7 @@ pub(super) fn plain_types_at_the_border(graph: &mut GraphProto) {
         let name = value.name.clone().unwrap_or_default();
         let Some(plain) = plain(type_of(value).0) else { continue };
         retype(value, plain);
-        // An input that is given back as it came.
+        // The output is an input.
         if renamed.contains_key(&name) {
             continue;
         }
@@ -405,7 +397,7 @@ pub(super) fn plain_types_at_the_border(graph: &mut GraphProto) {
     graph.node.append(&mut after);
 }
 
-/// The type at the border for a type inside; `None` where they are the same.
+/// The type of an input or output for its type inside the graph; `None` if they are equal.
 fn plain(elem: DataType) -> Option<DataType> {
     match elem {
         DataType::Float | DataType::Int64 | DataType::Undefined | DataType::String => None,

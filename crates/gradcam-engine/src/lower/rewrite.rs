@@ -1,14 +1,14 @@
-//! How a rule writes nodes.
+//! How rules emit nodes.
 
 use onnx_grad::{
     attrs,
     proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
-use super::{Refusal, facts::Facts};
+use super::{Refusal, facts::Facts, refusal::RefusalText};
 
-/// Where a rule writes the nodes that stand for one node of the model.
-pub(super) struct Rewrite<'a> {
+/// Collects the nodes that a rule emits in place of one node of the model.
+pub(crate) struct Rewrite<'a> {
     pub(super) facts: &'a Facts<'a>,
     fresh: &'a mut usize,
     into: &'a mut Vec<NodeProto>,
@@ -23,12 +23,12 @@ impl<'a> Rewrite<'a> {
         Self { facts, fresh, into }
     }
 
-    /// A node as it is.
+    /// Emits a node as it is.
     pub(super) fn keep(&mut self, node: NodeProto) {
         self.into.push(node);
     }
 
-    /// A node that gives the first output of `of`.
+    /// Emits a node that produces the first output of `of`.
     pub(super) fn last(
         &mut self,
         of: &NodeProto,
@@ -40,7 +40,7 @@ impl<'a> Rewrite<'a> {
         self.push(Some(of.label()), op, inputs, output, attributes);
     }
 
-    /// A node in between; gives the name of its output.
+    /// Emits an intermediate node and returns the name of its output.
     pub(super) fn node(
         &mut self,
         op: &str,
@@ -52,23 +52,23 @@ impl<'a> Rewrite<'a> {
         output
     }
 
-    /// A constant of integers.
+    /// Emits a constant of 64-bit integers.
     pub(super) fn ints(&mut self, dims: &[i64], numbers: &[i64]) -> String {
         let raw = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
         self.tensor(dims, DataType::Int64, raw)
     }
 
-    /// A 32-bit integer without axes.
+    /// Emits a scalar constant, a 32-bit integer.
     pub(super) fn int32(&mut self, number: i32) -> String {
         self.tensor(&[], DataType::Int32, number.to_le_bytes().to_vec())
     }
 
-    /// A constant without axes.
+    /// Emits a scalar constant, a float.
     pub(super) fn float(&mut self, number: f32) -> String {
         self.floats(&[], [number])
     }
 
-    /// A constant of floats.
+    /// Emits a constant of floats.
     pub(super) fn floats(
         &mut self,
         dims: &[i64],
@@ -112,26 +112,26 @@ impl<'a> Rewrite<'a> {
     }
 }
 
-/// The name of an input that the standard requires.
+/// The name of a required input.
 pub(super) fn input(node: &NodeProto, at: usize) -> Result<&str, Refusal> {
     let name = node.input.get(at).map(String::as_str).filter(|name| !name.is_empty());
     name.ok_or_else(|| format!("input {at} is missing"))
 }
 
-/// Drops outputs behind the first, which nobody may use.
+/// Drops all outputs but the first, which must be unused.
 pub(super) fn only_first_output(
     b: &Rewrite<'_>,
     node: &mut NodeProto,
-    what: &str,
+    refusal: RefusalText,
 ) -> Result<(), Refusal> {
     if (1..node.output.len()).any(|at| b.facts.is_used(node, at)) {
-        return Err(format!("its {what} output is not supported"));
+        return Err(refusal.with(&[]));
     }
     node.output.truncate(1);
     Ok(())
 }
 
-/// Writes an attribute anew.
+/// Sets an attribute and replaces its earlier value.
 pub(super) fn set(node: &mut NodeProto, attribute: AttributeProto) {
     unset(node, attribute.name.as_deref().unwrap_or_default());
     node.attribute.push(attribute);

@@ -1,8 +1,8 @@
-//! Signed 8-bit operands as unsigned ones, where ONNX Runtime's products of u8 and i8 saturate.
+//! Makes signed 8-bit operands unsigned if ONNX Runtime's products of u8 and i8 saturate.
 //!
-//! ONNX Runtime turns quantised regions into integer kernels. The kernel for u8·u8 adds in 32 bits, so x and its zero
-//! point are moved by 128 together, which changes no difference x − z. The entry `session.x64quantprecision` has ONNX
-//! Runtime do the same for weights, but it fails to load a graph in which two nodes read one weight (1.32), as the
+//! ONNX Runtime fuses quantized regions into integer kernels. The kernel for u8·u8 adds in 32 bits, so the rules add 128
+//! to x and to its zero point, which keeps the difference x − z. With the entry `session.x64quantprecision` ONNX
+//! Runtime does the same for weights, but then 1.32 fails to load a graph in which two nodes read one weight, as the
 //! forward and the backward pass do.
 
 use std::collections::HashMap;
@@ -15,13 +15,12 @@ use onnx_grad::{
 
 use super::{
     Refusal,
-    nodes::before_28,
     rewrite::{Rewrite, input},
 };
-use crate::processor::onnxruntime_saturates;
 
-/// The operators that multiply 8-bit integers, the places of the operands that saturate when they are signed, with those
-/// of the zero points. They are weights, but for ConvInteger, whose kernel has the weights on the left.
+/// The operators that multiply 8-bit integers, with the input positions of operands that saturate if they are signed, and of
+/// their zero points. The operands are the weights; for ConvInteger the images, because its kernel has the weights on the
+/// left.
 const PRODUCTS: &[(&str, &[(usize, usize)])] = &[
     ("ConvInteger", &[(0, 2)]),
     ("DynamicQuantizeLSTM", &[(1, 9), (2, 11)]),
@@ -37,27 +36,29 @@ fn operands_of(op: &str) -> &'static [(usize, usize)] {
     PRODUCTS.iter().find(|(product, _)| *product == op).map_or(&[], |(_, operands)| operands)
 }
 
-/// The value of a QuantizeLinear that only DequantizeLinear nodes read becomes unsigned.
-pub(super) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Makes the output of a QuantizeLinear unsigned if only DequantizeLinear nodes read it.
+pub(crate) fn quantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let output = node.output.first().cloned().unwrap_or_default();
     if b.facts.saturates && b.facts.is_signed_pair(&output) {
         node.input[2] = unsigned(b, input(&node, 2)?);
         node.output[0] = unsigned_name(&output);
     }
-    before_28(b, node)
+    b.keep(node);
+    Ok(())
 }
 
-/// Without a QuantizeLinear in the file its products are of floats.
-pub(super) fn dequantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// A model without QuantizeLinear multiplies floats.
+pub(crate) fn dequantize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if b.facts.saturates && b.facts.quantizes {
         operand(b, &mut node, (0, 2), Some(1))?;
     }
-    before_28(b, node)
+    b.keep(node);
+    Ok(())
 }
 
-/// An operator of [`PRODUCTS`]. A product of two signed operands is exact as it is; most operators have no kernel for one
-/// that is signed on the left alone.
-pub(super) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Rewrites an operator of [`PRODUCTS`]. A product of two signed operands is exact; most operators have no kernel for a
+/// product that is signed only on the left.
+pub(crate) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let signed = b.facts.elem(&node, 0) == DataType::Int8 && node.op() != "ConvInteger";
     if b.facts.saturates && !signed {
         for &places in operands_of(node.op()) {
@@ -68,7 +69,7 @@ pub(super) fn product(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// Makes an operand and its zero point unsigned. Without a zero point there is one of 128 for each scale.
+/// Makes an operand and its zero point unsigned. An operand without a zero point gets one of 128 per scale.
 fn operand(
     b: &mut Rewrite<'_>,
     node: &mut NodeProto,
@@ -99,7 +100,7 @@ fn unsigned_name(value: &str) -> String {
     format!("gradcam.unsigned/{value}")
 }
 
-/// x + 128; ONNX Runtime computes it of constants when it loads the graph.
+/// Emits x + 128. ONNX Runtime folds it for constants when it loads the graph.
 fn unsigned(b: &mut Rewrite<'_>, x: &str) -> String {
     let wide = cast(b, x, DataType::Int32);
     let moved = {
@@ -109,7 +110,7 @@ fn unsigned(b: &mut Rewrite<'_>, x: &str) -> String {
     cast(b, &moved, DataType::Uint8)
 }
 
-/// The zero point 128, for each scale where there are several.
+/// Emits the zero point 128, one per scale.
 fn middle(b: &mut Rewrite<'_>, scales: Option<&str>) -> String {
     let mut zero = b.int32(128);
     if let Some(scales) = scales {
@@ -124,16 +125,13 @@ fn cast(b: &mut Rewrite<'_>, x: &str, to: DataType) -> String {
 }
 
 /// The labels of the nodes of a model whose products of 8-bit integers can saturate in the kernels that ONNX Runtime
-/// takes by default on this processor.
+/// takes by default, on processors where those saturate.
 ///
-/// They have constant weights outside −64…64, since 2·255·64 fits into 16 bits. Depthwise convolutions have a kernel
-/// of their own, which is exact.
+/// Such a node has constant weights outside −64…64, because 2·255·64 fits into 16 bits. Depthwise convolutions have an exact
+/// kernel of their own.
 pub(crate) fn saturating_nodes(model: &Model) -> Vec<String> {
-    if !onnxruntime_saturates() {
-        return Vec::new();
-    }
     let graph = model.graph();
-    let sources = Sources::of(graph);
+    let sources = ValueSources::of(graph);
     let mut large: HashMap<&str, bool> = HashMap::new();
     let is_large = |tensor: &TensorProto| {
         let bytes = model.tensor_bytes(tensor).unwrap_or_default();
@@ -147,13 +145,13 @@ pub(crate) fn saturating_nodes(model: &Model) -> Vec<String> {
     found.map(|node| node.label().to_owned()).collect()
 }
 
-/// Where values come from.
-struct Sources<'a> {
+/// The constants and the DequantizeLinear nodes that produce values.
+struct ValueSources<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
     dequantized: HashMap<&'a str, &'a NodeProto>,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> ValueSources<'a> {
     fn of(graph: &'a GraphProto) -> Self {
         let mut constants: HashMap<&str, &TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.label(), tensor)).collect();
@@ -172,7 +170,7 @@ impl<'a> Sources<'a> {
         Self { constants, dequantized }
     }
 
-    /// The constants of signed 8-bit integers that a node multiplies with 8-bit integers.
+    /// The constant signed 8-bit operands that a node multiplies by 8-bit integers.
     fn weights(&self, node: &NodeProto) -> Vec<&'a TensorProto> {
         let signed = |name: Option<&String>| {
             let tensor = self.constants.get(name?.as_str()).copied();

@@ -1,4 +1,4 @@
-//! Operators that slide a window: convolutions and pools, whose sizes are all written out.
+//! Rewrite rules of operators with a sliding window, convolutions and pools. They write all sizes explicitly.
 
 use onnx_grad::{
     attrs::{int, ints},
@@ -9,10 +9,18 @@ use onnx_grad::{
 use super::{
     Refusal,
     nodes::widened,
+    refusal::RefusalText,
     rewrite::{Rewrite, input, only_first_output, set, unset},
 };
 
-/// What is said of a window that no input is large enough for.
+pub(crate) const SPATIAL_AXES: RefusalText =
+    RefusalText::new("it has … spatial axes; rten takes 1 and 2");
+pub(crate) const PADS: RefusalText =
+    RefusalText::new("attribute pads is …; supported: 0 to 2147483647");
+pub(crate) const INDICES_OUTPUT: RefusalText =
+    RefusalText::new("its Indices output is not supported");
+
+/// The refusal of a window that no input is large enough for.
 const LARGER: &str = "its window is larger than its input";
 
 /// The window of a node.
@@ -24,11 +32,16 @@ fn window(b: &Rewrite<'_>, node: &NodeProto) -> Result<Window, Refusal> {
     };
     let kernel = Window::kernel_of(node).or_else(of_weights);
     let kernel = kernel.ok_or("the size of its kernel is unknown")?;
-    let window = Window::read(node, kernel).map_err(|error| error.to_string())?;
-    if !window.is_bounded() {
-        return Err("its kernel, strides, dilations or pads are beyond 2^31".to_owned());
+    Window::read(node, kernel).map_err(|error| error.to_string())
+}
+
+/// The window of a node whose numbers fit into those of the engines.
+fn bounded(b: &Rewrite<'_>, node: &NodeProto) -> Result<Window, Refusal> {
+    let window = window(b, node)?;
+    match window.is_bounded() {
+        true => Ok(window),
+        false => Err("its kernel, strides, dilations or pads are beyond 2^31".to_owned()),
     }
-    Ok(window)
 }
 
 /// The spatial sizes of what a window goes over, where they are known.
@@ -39,7 +52,7 @@ fn known_sizes(b: &Rewrite<'_>, node: &NodeProto, window: &Window) -> Option<Vec
 
 fn input_sizes(b: &Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<Vec<i64>, Refusal> {
     let sizes = known_sizes(b, node, window);
-    sizes.ok_or_else(|| "auto_pad needs the size of its input, which is unknown".to_owned())
+    sizes.ok_or_else(|| "auto_pad requires the size of its input, which is unknown".to_owned())
 }
 
 /// The pads as an attribute.
@@ -47,19 +60,21 @@ fn pads(window: &Window) -> AttributeProto {
     ints("pads", &[window.begins.as_slice(), &window.ends].concat())
 }
 
-/// Writes the attributes of a convolution or a pool out: kernel, strides, pads.
+/// Writes kernel, strides and pads of a convolution or a pool explicitly.
 fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
-    let mut window = window(b, node)?;
+    // Large pads would overflow in rten, which a release build does not notice.
+    let possible = |pad: &i64| (0..=i32::MAX.into()).contains(pad);
+    let given = window(b, node)?;
+    if !given.begins.iter().chain(&given.ends).all(possible) {
+        let pads = [given.begins.as_slice(), &given.ends].concat();
+        return Err(PADS.with(&[&format!("{pads:?}")]));
+    }
+    let mut window = bounded(b, node)?;
     if window.padding != Padding::Given {
         let sizes = input_sizes(b, node, &window)?;
         window = window.written_out(&sizes).ok_or("its strides are impossible")?;
         // The output has the size ⌈in / stride⌉ already.
         unset(node, "ceil_mode");
-    }
-    let negative = |pad: &i64| *pad < 0;
-    if window.begins.iter().chain(&window.ends).any(negative) {
-        let pads = [window.begins.as_slice(), &window.ends].concat();
-        return Err(format!("attribute pads is {pads:?}; negative pads are not supported"));
     }
     unset(node, "auto_pad");
     set(node, pads(&window));
@@ -71,11 +86,11 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
 fn at_most_2d(window: &Window) -> Result<(), Refusal> {
     match window.kernel.len() {
         1 | 2 => Ok(()),
-        n => Err(format!("it has {n} spatial axes; rten takes 1 and 2")),
+        n => Err(SPATIAL_AXES.with(&[&n])),
     }
 }
 
-pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
     if window.kernel.len() == 3 && flat(b, &node, &window)? {
         return Ok(());
@@ -86,8 +101,8 @@ pub(super) fn conv(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// Writes a convolution of three axes whose window has size 1 along one of them as one of two: the positions on
-/// that axis join the images. Whether it is such a one, of sizes that are known.
+/// Rewrites a convolution with three axes whose window has size 1 along one of them as a convolution with two: that axis is
+/// merged into the batch. Returns whether the node is of that form and its sizes are known.
 fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, Refusal> {
     let plain = |&axis: &usize| {
         let still = [window.kernel[axis], window.strides[axis]] == [1, 1];
@@ -135,9 +150,9 @@ fn flat(b: &mut Rewrite<'_>, node: &NodeProto, window: &Window) -> Result<bool, 
     Ok(true)
 }
 
-pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+pub(crate) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let window = write_out(b, &mut node)?;
-    only_first_output(b, &mut node, "Indices")?;
+    only_first_output(b, &mut node, INDICES_OUTPUT)?;
     if window.kernel.len() > 2 || window.dilations.iter().any(|d| *d != 1) {
         let y = sliced(b, &node, &window, input(&node, 0)?)?;
         b.last(&node, "Identity", &[&y], vec![]);
@@ -148,8 +163,8 @@ pub(super) fn pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refus
     Ok(())
 }
 
-/// rten's windows have no gaps and at most two axes: along each axis the taps are slices, of which the largest
-/// or the sum is taken; a mean divides by the taps inside, or with count_include_pad inside the pads.
+/// rten's windows have no dilations and at most two axes. The rule takes a slice per tap along each axis, and their maximum
+/// or sum. A mean divides by the number of taps inside the input, or with count_include_pad inside the padded input.
 fn sliced(
     b: &mut Rewrite<'_>,
     node: &NodeProto,
@@ -209,9 +224,9 @@ fn sliced(
     Ok(x)
 }
 
-/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, where rten has such a
-/// pool.
-pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// Σ|x|^p over a window is the mean of the padded window times the number of its taps, if rten has an AveragePool of that
+/// form.
+pub(crate) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
     let window = write_out(b, &mut node)?;
     let powers = power.raise(b, input(&node, 0)?);
@@ -231,10 +246,10 @@ pub(super) fn lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Re
     Ok(())
 }
 
-/// The same over all of space.
-pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// LpPool over all spatial axes.
+pub(crate) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let power = Power::of(&mut node);
-    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is not known")?;
+    let rank = b.facts.rank(&node, 0).ok_or("the rank of its input is unknown")?;
     let axes: Vec<i64> = (2..i64::try_from(rank).unwrap_or(2)).collect();
     let powers = power.raise(b, input(&node, 0)?);
     let sum = if b.facts.opset < 13 {
@@ -247,8 +262,8 @@ pub(super) fn global_lp_pool(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     Ok(())
 }
 
-/// ONNX Runtime's kernel ends before opset 22.
-pub(super) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime has a kernel below opset 22 only.
+pub(crate) fn new_global_lp_pool(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
     if b.facts.opset >= 22 {
         return global_lp_pool(b, node);
     }
@@ -274,24 +289,24 @@ impl Power {
         b.node("Pow", &[&size, &exponent], vec![])
     }
 
-    /// The p-th root, as the output of the node.
+    /// Emits the p-th root as the output of the node.
     fn root(&self, b: &mut Rewrite<'_>, node: &NodeProto, sum: &str) {
         let exponent = b.float(1.0 / self.0);
         b.last(node, "Pow", &[sum, &exponent], vec![]);
     }
 }
 
-/// A transposed convolution, whose pads follow from the size of its output where that is given:
+/// If the size of the output is given, the pads of a transposed convolution follow from it:
 /// total = stride · (in − 1) + output padding + extent − out.
-pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
-    let mut window = window(b, &node)?;
+pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+    let mut window = bounded(b, &node)?;
     at_most_2d(&window)?;
     let wanted = node.attr_ints("output_shape").filter(|shape| !shape.is_empty());
     let wanted = wanted.map(<[_]>::to_vec);
     if wanted.is_some() || window.padding != Padding::Given {
         let sizes = input_sizes(b, &node, &window)?;
         let wanted: Vec<i64> = match wanted {
-            // Old exporters write the batch and the channels too.
+            // Old exporters include the batch and the channels.
             Some(shape) => shape[shape.len().saturating_sub(sizes.len())..].to_vec(),
             None => sizes.iter().zip(&window.strides).map(|(n, s)| n.saturating_mul(*s)).collect(),
         };
@@ -301,7 +316,7 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
             let pads = wanted
                 .get(axis)
                 .and_then(|&out| window.transposed_pads(axis, size, extra, out))
-                .ok_or("its output is larger than its input and kernel give")?;
+                .ok_or("its output is larger than its input and kernel allow")?;
             (window.begins[axis], window.ends[axis]) = pads;
         }
         unset(&mut node, "output_shape");
@@ -315,10 +330,10 @@ pub(super) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     Ok(())
 }
 
-/// ONNX Runtime refuses `SAME` together with dilations, and with strides beyond the window: the pads are
-/// written out. It gives up where the standard's shapes before opset 19 count a last window that starts in
-/// the end padding, which nobody computes: without a further window, `ceil_mode` says nothing.
-pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
+/// ONNX Runtime refuses `SAME` with dilations and with strides larger than the window, so the rule writes explicit pads. It
+/// also fails on models whose shapes, by the standard before opset 19, count a last window that starts in the end padding
+/// and is not computed. If rounding up adds no window, the rule removes `ceil_mode`.
+pub(crate) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     if node.attr_int("ceil_mode") == Some(1) && !without_idle_padding(b, &mut node) {
         unset(&mut node, "ceil_mode");
     }
@@ -334,10 +349,10 @@ pub(super) fn odd_same(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), R
     Ok(())
 }
 
-/// Takes end padding away that no window reaches, along axes where rounding up adds no window; whether it adds
-/// one along another.
+/// Removes end padding that no window reaches, along axes where rounding up adds no window. Returns whether it adds a window
+/// along another axis.
 fn without_idle_padding(b: &Rewrite<'_>, node: &mut NodeProto) -> bool {
-    let Ok(mut window) = window(b, node) else { return true };
+    let Ok(mut window) = bounded(b, node) else { return true };
     let Some(sizes) = known_sizes(b, node, &window) else { return true };
     let mut adds = false;
     for (axis, &size) in sizes.iter().enumerate() {

@@ -1,13 +1,13 @@
-//! Keeps the threads of a pool on cores of their own.
+//! Binds the threads of a pool to cores.
 //!
-//! Threads of rten sleep between runs, and Linux may wake them all on one core: measured on a virtual machine of two, MobileNetV2
-//! then takes as long as with one thread for the first 70 ms, 19 ms instead of 11 for the first run. ONNX Runtime keeps its
-//! threads on cores too.
+//! Threads of rten sleep between runs, and Linux may wake all of them on one core. Measured on a virtual machine with two
+//! cores, MobileNetV2 is then as slow as with one thread for the first 70 ms: the first run takes 19 ms instead of 11. ONNX
+//! Runtime binds its threads too.
 
 use rten::ThreadPool;
 
-/// Keeps each thread of a pool on a core of its own where the pool has one for every core that this process may use. A smaller
-/// pool shares the machine with others, and the system knows better where there is room. Elsewhere than on Linux, nothing.
+/// Binds each thread of a pool to a core of its own if the pool has a thread for every core that this process may use. A
+/// smaller pool shares the machine with others, so the system decides. Has no effect on systems other than Linux.
 pub(super) fn spread(pool: &ThreadPool) {
     #[cfg(target_os = "linux")]
     pool.run(|| {
@@ -21,7 +21,7 @@ pub(super) fn spread(pool: &ThreadPool) {
         rayon::broadcast(|thread| {
             let mut own = CpuSet::new();
             own.set(cores[thread.index()]);
-            // A system that refuses leaves the thread where it was, which is only slower.
+            // If the system refuses, the thread is not bound, which is only slower.
             let _ = sched_setaffinity(None, &own);
         });
     });

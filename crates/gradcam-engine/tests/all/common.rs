@@ -3,6 +3,7 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use gradcam_engine::{Engine, EngineKind, EngineOptions, engine, library_places};
@@ -17,9 +18,12 @@ pub(crate) fn engine_with(kind: EngineKind, threads: usize) -> Box<dyn Engine> {
     engine(kind, &options).unwrap()
 }
 
-/// Both engines with one thread.
-pub(crate) fn engines() -> Vec<Box<dyn Engine>> {
-    EngineKind::ALL.into_iter().map(|kind| engine_with(kind, 1)).collect()
+/// An engine with one thread for each caller, the same one for all tests.
+pub(crate) fn shared(kind: EngineKind) -> &'static dyn Engine {
+    static ENGINES: LazyLock<[Box<dyn Engine>; EngineKind::ALL.len()]> =
+        LazyLock::new(|| EngineKind::ALL.map(|kind| engine_with(kind, 1)));
+    let place = EngineKind::ALL.iter().position(|one| *one == kind).unwrap();
+    &*ENGINES[place]
 }
 
 /// Where the library of ONNX Runtime is.

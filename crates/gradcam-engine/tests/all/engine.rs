@@ -3,26 +3,45 @@
 mod cases;
 mod nodes;
 
+use std::{env, fs, path::Path, sync::LazyLock};
+
 use cases::Case;
+
 use gradcam_engine::{Engine, EngineKind, Tensor, TensorView};
 use ndarray::{Array4, ArrayD};
 use onnx_grad::Model;
 use prost::Message;
+use testkit::Suite;
 
-use crate::common::{demo_model, engine_with, engines, wave};
+use crate::common::{demo_model, engine_with, shared, wave};
+
+static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(suite, engines_agree_on_the_demo_model, the_number_of_threads_changes_nothing,);
+    if let Some(folder) = env::var_os("GRADCAM_WRITE_CASES") {
+        suite.test("engine::cases::written", move || write_cases(folder.as_ref()));
+        return;
+    }
+    for case in &*CASES {
+        for kind in EngineKind::ALL {
+            let name = format!("engine::cases::{}::{kind}", case.name);
+            suite.test(name, move || gives_the_numbers_of_the_reference(case, kind));
+        }
+    }
+}
 
 fn demo_input(batch: usize) -> ArrayD<f32> {
     let at = |(n, c, h, w): (usize, usize, usize, usize)| wave(((n * 3 + c) * 224 + h) * 224 + w);
     Array4::from_shape_fn((batch, 3, 224, 224), at).into_dyn()
 }
 
-#[test]
 fn engines_agree_on_the_demo_model() {
     let file = Model::open(demo_model()).unwrap();
-    let memory = Model::from_bytes(std::fs::read(demo_model()).unwrap()).unwrap();
+    let memory = Model::from_bytes(fs::read(demo_model()).unwrap()).unwrap();
     let x = demo_input(1);
     let mut all = Vec::new();
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         for model in [&file, &memory] {
             let session = engine.compile(model).unwrap();
             let outputs = session.run(&[("input", TensorView::from(&x))], &["logits"]).unwrap();
@@ -39,7 +58,6 @@ fn engines_agree_on_the_demo_model() {
     }
 }
 
-#[test]
 fn the_number_of_threads_changes_nothing() {
     let model = Model::open(demo_model()).unwrap();
     let x = demo_input(2);
@@ -52,45 +70,37 @@ fn the_number_of_threads_changes_nothing() {
     }
 }
 
-/// Runs all cases on all engines against the reference evaluator; `expected.py` says how the numbers
-/// are made anew.
-#[test]
-fn cases_give_the_numbers_of_the_reference() {
-    let all = cases::all();
-    if let Some(folder) = std::env::var_os("GRADCAM_WRITE_CASES") {
-        std::fs::create_dir_all(&folder).unwrap();
-        for case in &all {
-            let message = case.reference.as_ref().unwrap_or(&case.model).encode_to_vec();
-            let file = format!("{}.onnx", case.name);
-            std::fs::write(std::path::Path::new(&folder).join(file), message).unwrap();
+/// The numbers of the reference evaluator; `expected.py` says how they are made anew.
+fn expected(case: &Case) -> Option<(Vec<usize>, Vec<f64>)> {
+    let line = include_str!("engine/expected.txt").lines().find_map(|line| {
+        let (name, rest) = line.split_once(" : ")?;
+        (name == case.name).then_some(rest)
+    });
+    let (shape, numbers) = line?.split_once(" : ")?;
+    let shape = shape.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    Some((shape, numbers.split_whitespace().map(|n| n.parse().unwrap()).collect()))
+}
+
+fn gives_the_numbers_of_the_reference(case: &Case, kind: EngineKind) {
+    let (shape, numbers) = expected(case).expect("no expected numbers; see expected.py");
+    let outcome = run_case(shared(kind), case).and_then(|y| compare(&y, &shape, &numbers));
+    let excluded = case.excluded.iter().find(|(name, _)| *name == kind.name());
+    match (excluded, outcome) {
+        (None, Ok(())) => {}
+        (None, Err(why)) => panic!("{why}"),
+        (Some(_), Ok(())) => panic!("is excluded but passes"),
+        (Some((_, reason)), Err(why)) => {
+            assert!(why.contains(reason), "fails, not with {reason:?}: {why}");
         }
-        return;
     }
-    let expected = include_str!("engine/expected.txt");
-    let mut failed = Vec::new();
-    for (engine, case) in engines().iter().flat_map(|e| all.iter().map(move |c| (e, c))) {
-        let line = expected.lines().find_map(|line| {
-            let (name, rest) = line.split_once(" : ")?;
-            (name == case.name).then_some(rest)
-        });
-        let Some((shape, numbers)) = line.and_then(|line| line.split_once(" : ")) else {
-            failed.push(format!("{}: no expected numbers; see expected.py", case.name));
-            continue;
-        };
-        let shape: Vec<usize> = shape.split_whitespace().map(|n| n.parse().unwrap()).collect();
-        let numbers: Vec<f64> = numbers.split_whitespace().map(|n| n.parse().unwrap()).collect();
-        let outcome = run_case(&**engine, case).and_then(|y| compare(&y, &shape, &numbers));
-        let excluded = case.excluded.iter().find(|(name, _)| *name == engine.name());
-        let wrong = match (excluded, outcome) {
-            (None, Ok(())) => None,
-            (None, Err(why)) => Some(why),
-            (Some(_), Ok(())) => Some("is excluded but passes".to_owned()),
-            (Some((_, reason)), Err(why)) if why.contains(reason) => None,
-            (Some((_, reason)), Err(why)) => Some(format!("fails, not with {reason:?}: {why}")),
-        };
-        failed.extend(wrong.map(|why| format!("{}, {}: {why}", engine.name(), case.name)));
+}
+
+fn write_cases(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for case in &*CASES {
+        let message = case.reference.as_ref().unwrap_or(&case.model).encode_to_vec();
+        fs::write(folder.join(format!("{}.onnx", case.name)), message).unwrap();
     }
-    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
 fn run_case(engine: &dyn Engine, case: &Case) -> Result<Tensor, String> {

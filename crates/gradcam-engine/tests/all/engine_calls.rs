@@ -12,9 +12,30 @@ use onnx_grad::{
     proto::{ModelProto, tensor_proto::DataType},
 };
 use prost::Message;
-use testkit::build::{self, int, ints, model, node, text, weights};
+use testkit::{
+    Suite,
+    build::{self, int, ints, model, node, text, weights},
+};
 
-use crate::{common, common::engines};
+use crate::common::{self, shared};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        outputs_come_in_the_order_in_which_they_are_asked_for,
+        inputs_and_constants_can_be_outputs,
+        inputs_of_any_strides_are_read_in_order,
+        wrong_calls_are_errors_that_say_what_is_right,
+        rten_says_when_an_integer_is_too_large_for_it,
+        a_failing_node_is_named,
+        callers_do_not_see_each_other,
+        all_nodes_that_cannot_run_are_listed,
+        impossible_windows_are_errors,
+        a_wrong_engine_name_gives_the_names,
+        execution_providers_are_those_of_the_library,
+        places_begin_with_what_the_user_says,
+    );
+}
 
 fn read(proto: &ModelProto) -> Model {
     Model::from_bytes(proto.encode_to_vec()).unwrap()
@@ -40,9 +61,8 @@ fn rows(at: [i64; 2]) -> ArrayD<i64> {
     Array::from_vec(at.to_vec()).into_dyn()
 }
 
-#[test]
 fn outputs_come_in_the_order_in_which_they_are_asked_for() {
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&two_inputs()).unwrap();
         let (x, at) = (x(2), rows([1, 0]));
         let inputs = [("rows", TensorView::I64(at.view())), ("x", TensorView::from(&x))];
@@ -56,7 +76,6 @@ fn outputs_come_in_the_order_in_which_they_are_asked_for() {
     }
 }
 
-#[test]
 fn inputs_and_constants_can_be_outputs() {
     let inputs: [(&str, DataType, &[i64]); 2] =
         [("x", DataType::Float, &[2, 3]), ("h", DataType::Float16, &[1])];
@@ -65,7 +84,7 @@ fn inputs_and_constants_can_be_outputs() {
     let mut proto = model(13, &inputs, &outputs, vec![weights("w", &[2])], nodes);
     proto.graph.as_mut().unwrap().output[1] = build::value("h", DataType::Float16, None);
     let (x, h) = (x(2), Array::from_elem(1, 0.5f32).into_dyn());
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&read(&proto)).unwrap();
         let inputs = [("x", TensorView::from(&x)), ("h", TensorView::from(&h))];
         let outputs = session.run(&inputs, &["x", "h", "w"]).unwrap();
@@ -74,11 +93,10 @@ fn inputs_and_constants_can_be_outputs() {
     }
 }
 
-#[test]
 fn inputs_of_any_strides_are_read_in_order() {
     let column_major = Array::from_shape_vec((2, 3).f(), vec![0., 3., 1., 4., 2., 5.]).unwrap();
     let at = rows([0, 1]);
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&two_inputs()).unwrap();
         let inputs = [("x", TensorView::from(&column_major)), ("rows", TensorView::I64(at.view()))];
         let outputs = session.run(&inputs, &["z"]).unwrap();
@@ -86,7 +104,6 @@ fn inputs_of_any_strides_are_read_in_order() {
     }
 }
 
-#[test]
 fn wrong_calls_are_errors_that_say_what_is_right() {
     let (good, wide, at) = (x(2), Array::<f32, _>::zeros((2, 4)).into_dyn(), rows([1, 0]));
     let integers = Array::<i64, _>::zeros((2, 3)).into_dyn();
@@ -107,12 +124,12 @@ fn wrong_calls_are_errors_that_say_what_is_right() {
         (
             vec![("x", TensorView::from(&wide)), ("rows", rows.clone())],
             &["y"],
-            "input \"x\" has the shape [2, 4], the model takes [?, 3]",
+            "input \"x\" has the shape [2, 4]; the model takes [?, 3]",
         ),
         (
             vec![("x", TensorView::I64(integers.view())), ("rows", rows.clone())],
             &["y"],
-            "input \"x\" is given integers, the model takes float",
+            "input \"x\" is given integers; the model takes float",
         ),
         (
             vec![("x", x.clone()), ("rows", rows.clone())],
@@ -120,7 +137,7 @@ fn wrong_calls_are_errors_that_say_what_is_right() {
             "the model has no output \"w\"; its outputs are: \"y\", \"z\"",
         ),
     ];
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&two_inputs()).unwrap();
         for (inputs, outputs, message) in &calls {
             let error = session.run(inputs, outputs).unwrap_err();
@@ -131,7 +148,6 @@ fn wrong_calls_are_errors_that_say_what_is_right() {
     }
 }
 
-#[test]
 fn rten_says_when_an_integer_is_too_large_for_it() {
     let engine = engine(EngineKind::Rten, &EngineOptions::default()).unwrap();
     let session = engine.compile(&two_inputs()).unwrap();
@@ -144,10 +160,9 @@ fn rten_says_when_an_integer_is_too_large_for_it() {
     );
 }
 
-#[test]
 fn a_failing_node_is_named() {
     let (x, at) = (x(2), rows([1, 5]));
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&two_inputs()).unwrap();
         let inputs = [("x", TensorView::from(&x)), ("rows", TensorView::I64(at.view()))];
         let error = session.run(&inputs, &["z"]).unwrap_err();
@@ -160,7 +175,6 @@ fn a_failing_node_is_named() {
     }
 }
 
-#[test]
 fn callers_do_not_see_each_other() {
     let image = |caller: usize| Array::from_elem((1, 1, 16, 16), caller as f32).into_dyn();
     let conv = node("Conv", &["x", "w"], &["y"], vec![text("auto_pad", "SAME_UPPER")]);
@@ -171,7 +185,7 @@ fn callers_do_not_see_each_other() {
         vec![weights("w", &[8, 1, 5, 5])],
         vec![conv],
     ));
-    for engine in engines() {
+    for engine in EngineKind::ALL.map(shared) {
         let session = engine.compile(&model).unwrap();
         let run = |session: &dyn Session, caller| {
             let x = image(caller);
@@ -191,7 +205,6 @@ fn callers_do_not_see_each_other() {
     }
 }
 
-#[test]
 fn all_nodes_that_cannot_run_are_listed() {
     let mut custom = node("Sharpen", &["d"], &["y"], vec![]);
     custom.domain = Some("org.example".to_owned());
@@ -205,7 +218,7 @@ fn all_nodes_that_cannot_run_are_listed() {
     let inputs: [(&str, DataType, &[i64]); 1] = [("x", DataType::Float, &[1, 4, 6, 6])];
     let mut proto = model(12, &inputs, &[("y", DataType::Float)], vec![], nodes);
     let message = |proto: &ModelProto, at: usize| {
-        let error = engines()[at].compile(&read(proto)).map(|_| ()).unwrap_err();
+        let error = shared(EngineKind::ALL[at]).compile(&read(proto)).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), EngineErrorKind::Unsupported);
         assert_eq!(error.node(), Some("LRN.a"));
         error.to_string()
@@ -217,24 +230,23 @@ fn all_nodes_that_cannot_run_are_listed() {
          \n  \"LpNormalization.b\" (LpNormalization, opset 12): attribute p is 3; rten takes 1|2\
          \n  \"Relu.c\" (Relu, opset 12): rten has no attribute slope\
          \n  \"Sharpen.y\" (Sharpen, opset 12): operators of the domain org.example are unknown to \
-         it; only the standard ONNX operators run here"
+         it; only operators of the ONNX standard run here"
     );
     assert_eq!(
         message(&proto, 1),
         "ONNX Runtime cannot run 2 nodes of this model:\
          \n  \"LRN.a\" (LRN, opset 12): attribute size is 0; it must be odd\
          \n  \"Sharpen.y\" (Sharpen, opset 12): operators of the domain org.example are unknown to \
-         it; only the standard ONNX operators run here"
+         it; only operators of the ONNX standard run here"
     );
     proto.opset_import[0].version = Some(29);
-    let error = engines()[1].compile(&read(&proto)).map(|_| ()).unwrap_err();
+    let error = shared(EngineKind::OnnxRuntime).compile(&read(&proto)).map(|_| ()).unwrap_err();
     assert!(
-        error.to_string().starts_with("the model uses opset 29, ONNX Runtime knows"),
+        error.to_string().starts_with("the model uses opset 29; ONNX Runtime supports"),
         "{error}"
     );
 }
 
-#[test]
 fn impossible_windows_are_errors() {
     let same = || text("auto_pad", "SAME_LOWER");
     let windows = [
@@ -248,7 +260,9 @@ fn impossible_windows_are_errors() {
         vec![],
     ];
     let x = Array::<f32, _>::zeros((1, 1, 4, 4)).into_dyn();
-    for (engine, attributes) in engines().iter().flat_map(|e| windows.iter().map(move |w| (e, w))) {
+    for (engine, attributes) in
+        EngineKind::ALL.map(shared).iter().flat_map(|e| windows.iter().map(move |w| (e, w)))
+    {
         let pool = node("MaxPool", &["x"], &["y"], attributes.clone());
         let inputs: [(&str, DataType, &[i64]); 1] = [("x", DataType::Float, &[1, 1, 4, 4])];
         let proto = model(13, &inputs, &[("y", DataType::Float)], vec![], vec![pool]);
@@ -258,7 +272,6 @@ fn impossible_windows_are_errors() {
     }
 }
 
-#[test]
 fn a_wrong_engine_name_gives_the_names() {
     let error = "tensorrt".parse::<EngineKind>().unwrap_err();
     assert_eq!(error.to_string(), "no engine named \"tensorrt\"; there are: rten, onnxruntime");
@@ -267,7 +280,6 @@ fn a_wrong_engine_name_gives_the_names() {
     }
 }
 
-#[test]
 fn execution_providers_are_those_of_the_library() {
     let names = Provider::ALL.map(Provider::name);
     assert!(names.is_sorted(), "they are listed by name");
@@ -289,7 +301,6 @@ fn execution_providers_are_those_of_the_library() {
     assert!(error.to_string().contains("rten has no execution provider \"cpu\""), "{error}");
 }
 
-#[test]
 fn places_begin_with_what_the_user_says() {
     let places = library_places(Some("/opt/ort/lib.so".as_ref()), Some(Path::new("/venv")));
     assert_eq!(places, [Path::new("/opt/ort/lib.so")], "no other library in its stead");

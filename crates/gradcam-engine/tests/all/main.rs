@@ -14,3 +14,17 @@ mod engine_calls;
 mod operators;
 mod overrides;
 mod rules;
+
+use std::process::ExitCode;
+
+use testkit::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    engine::tests(&mut suite);
+    engine_calls::tests(&mut suite);
+    operators::tests(&mut suite);
+    overrides::tests(&mut suite);
+    rules::tests(&mut suite);
+    suite.run()
+}

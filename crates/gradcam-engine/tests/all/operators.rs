@@ -5,9 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{LazyLock, OnceLock},
 };
 
-use gradcam_engine::Engine;
+use gradcam_engine::EngineKind;
 use ndarray::ArrayD;
 use onnx_grad::{
     Gradient, Model, OLDEST_OPSET, Options, gradient,
@@ -15,20 +16,52 @@ use onnx_grad::{
     rules,
 };
 use prost::Message as _;
-use testkit::{Case, OperatorCase, largest_error, operator_cases};
+use testkit::{Case, OperatorCase, OperatorCases, Suite, largest_error, operator_cases};
 
 use crate::{
     case::{Outcome, array, feeds, outcome, pushed},
     common,
 };
 
-/// A case on an engine, which may not panic.
-fn run(one: &OperatorCase, engine: &dyn Engine) -> Outcome {
-    let run = || match Model::from_bytes(one.case.variants[0].model.as_slice()) {
-        Ok(model) => outcome(&one.case, &model, engine),
-        Err(error) => Outcome::Failed(error.to_string()),
-    };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Outcome::Failed("panics".to_owned()))
+static DRAWN: LazyLock<OperatorCases> = LazyLock::new(operator_cases);
+
+static DOCUMENTED: LazyLock<Documented> = LazyLock::new(Documented::read);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    let each = || (0..DRAWN.cases.len()).flat_map(|at| EngineKind::ALL.map(|kind| (at, kind)));
+    for (at, kind) in each() {
+        let name = &DRAWN.cases[at].case.name;
+        suite.test(format!("operators::{name}::{kind}"), move || is_right_or_refused(at, kind));
+    }
+    for (at, kind) in each() {
+        for input in deep(&DRAWN.cases[at]) {
+            let name = format!("operators::sums::{}::{input}::{kind}", DRAWN.cases[at].case.name);
+            suite.test(name, move || pushed_sum_equals_the_sum_of_the_gradient(at, input, kind));
+        }
+    }
+    testkit::tests!(
+        suite,
+        most_drawn_uses_are_right_somewhere,
+        what_is_said_to_be_refused_has_a_case,
+        the_table_and_the_drawn_cases_are_complete,
+        a_model_of_all_operators_has_the_gradients_of_each,
+    );
+}
+
+/// How a case ends on an engine, where it may not panic. It runs once, whatever asks.
+fn ended(at: usize, kind: EngineKind) -> &'static Outcome {
+    type OfEngines = [OnceLock<Outcome>; EngineKind::ALL.len()];
+    static ENDED: LazyLock<Vec<OfEngines>> =
+        LazyLock::new(|| DRAWN.cases.iter().map(|_| OfEngines::default()).collect());
+    let place = EngineKind::ALL.iter().position(|one| *one == kind).unwrap();
+    ENDED[at][place].get_or_init(|| {
+        let case = &DRAWN.cases[at].case;
+        let run = || match Model::from_bytes(case.variants[0].model.as_slice()) {
+            Ok(model) => outcome(case, &model, common::shared(kind)),
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Outcome::Failed("panics".to_owned()))
+    })
 }
 
 /// The text of docs/operators.md, where refusals must have a row.
@@ -94,95 +127,80 @@ fn reasons(text: &str) -> Vec<(String, String)> {
     text.lines().filter_map(reason).collect()
 }
 
-#[test]
-fn drawn_uses_of_every_operator_are_right_or_refused_by_name() {
-    let (drawn, documented) = (operator_cases().cases, Documented::read());
-    assert!(drawn.len() >= 2_000, "only {} cases", drawn.len());
-    let engines = common::engines();
-    let mut failures = Vec::new();
-    let mut met: BTreeSet<(&str, String, String)> = BTreeSet::new();
-    let mut right: Vec<usize> = vec![0; engines.len()];
-    let mut agreed = 0;
-    for one in &drawn {
-        let mut agrees = false;
-        for (engine, right) in engines.iter().zip(&mut right) {
-            let at = format!("{} on {}", one.case.name, engine.name());
-            match run(one, engine.as_ref()) {
-                Outcome::Ran(error) if error > one.bound => {
-                    failures.push(format!("{at}: error {error:.1e}"));
-                }
-                Outcome::Ran(_) => {
-                    agrees = true;
-                    *right += 1;
-                }
-                Outcome::Failed(why) => failures.push(format!("{at}: {why}")),
-                Outcome::Refused(by, text) => {
-                    let reasons = reasons(&text);
-                    if reasons.is_empty() {
-                        failures.push(format!("{at}: refused without a reason: {text}"));
-                    }
-                    for (op, reason) in reasons {
-                        match documented.form(by, &op, &reason) {
-                            Some(form) => drop(met.insert((by, op, form.to_owned()))),
-                            None => {
-                                failures.push(format!("{at}: not in the table: {op}: {reason}"))
-                            }
-                        }
-                    }
-                }
+fn is_right_or_refused(at: usize, kind: EngineKind) {
+    match ended(at, kind) {
+        Outcome::Ran(error) => {
+            assert!(*error <= DRAWN.cases[at].bound, "error {error:.1e}");
+        }
+        Outcome::Failed(why) => panic!("{why}"),
+        Outcome::Refused(by, text) => {
+            let reasons = reasons(text);
+            assert!(!reasons.is_empty(), "refused without a reason: {text}");
+            for (op, reason) in reasons {
+                let form = DOCUMENTED.form(by, &op, &reason);
+                assert!(form.is_some(), "not in the table: {op}: {reason}");
             }
         }
-        agreed += usize::from(agrees);
     }
-    for (engine, right) in engines.iter().zip(&right) {
-        println!("{}: {right} of {} are right", engine.name(), drawn.len());
-    }
-    println!("{agreed} are right somewhere, the others are refused by name");
-    // What the table says is refused must be what the rules say.
-    for (op, row) in &documented.rows {
-        let missing =
-            row[0].iter().filter(|form| !met.contains(&(COLUMNS[0], op.clone(), (*form).clone())));
-        failures.extend(
-            missing
-                .filter(|_| drawn.iter().any(|one| one.case.op == *op))
-                .map(|form| format!("{op}: no case is refused with: {form}")),
-        );
-    }
-    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
-    assert!(agreed * 10 >= drawn.len() * 9, "{agreed} of {}", drawn.len());
 }
 
-/// Sums over space that are pushed towards the output equal the sums of the gradients.
-#[test]
-fn pushed_sums_of_drawn_uses_equal_the_sum_of_the_gradient() {
-    let mut failures = Vec::new();
-    let mut count = 0;
-    for engine in common::engines() {
-        for one in &operator_cases().cases {
-            let deep = one.case.wrt.iter().filter(|name| one.case.inputs[*name].shape.len() > 2);
-            let deep: Vec<&String> = deep.collect();
-            if deep.is_empty() || !matches!(run(one, engine.as_ref()), Outcome::Ran(_)) {
-                continue;
-            }
-            for name in deep {
-                count += 1;
-                let at = format!("{} for {name} on {}", one.case.name, engine.name());
-                match pushed(&one.case, name, engine.as_ref()) {
-                    Ok(error) if error > one.bound => failures.push(format!("{at}: {error:.1e}")),
-                    Err(text) => failures.push(format!("{at}: {text}")),
-                    Ok(_) => {}
-                }
-            }
+fn most_drawn_uses_are_right_somewhere() {
+    let drawn = DRAWN.cases.len();
+    assert!(drawn >= 2_000, "only {drawn} cases");
+    let ran = |at, kind| matches!(ended(at, kind), Outcome::Ran(_));
+    let right = (0..drawn).filter(|&at| {
+        EngineKind::ALL.iter().any(|&kind| match ended(at, kind) {
+            Outcome::Ran(error) => *error <= DRAWN.cases[at].bound,
+            _ => false,
+        })
+    });
+    let right = right.count();
+    assert!(right * 10 >= drawn * 9, "{right} of {drawn}");
+    let each = (0..drawn).flat_map(|at| EngineKind::ALL.map(|kind| (at, kind)));
+    let sums = each.filter(|&(at, kind)| ran(at, kind));
+    let sums: usize = sums.map(|(at, _)| deep(&DRAWN.cases[at]).count()).sum();
+    assert!(sums > 1_000, "only {sums} sums");
+}
+
+/// What the table says is refused must be what the rules say.
+fn what_is_said_to_be_refused_has_a_case() {
+    let mut met: BTreeSet<(&str, String, &str)> = BTreeSet::new();
+    for (at, kind) in (0..DRAWN.cases.len()).flat_map(|at| EngineKind::ALL.map(|kind| (at, kind))) {
+        let Outcome::Refused(by, text) = ended(at, kind) else { continue };
+        for (op, reason) in reasons(text) {
+            let form = DOCUMENTED.form(by, &op, &reason);
+            met.extend(form.map(|form| (*by, op, form)));
         }
     }
-    assert!(count > 1_000, "only {count} sums");
-    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+    let drawn: BTreeSet<&str> = DRAWN.cases.iter().map(|one| one.case.op.as_str()).collect();
+    let rows = DOCUMENTED.rows.iter().filter(|(op, _)| drawn.contains(op.as_str()));
+    let missing: Vec<String> = rows
+        .flat_map(|(op, [refused, ..])| refused.iter().map(move |form| (op, form)))
+        .filter(|(op, form)| !met.contains(&(COLUMNS[0], (*op).clone(), form.as_str())))
+        .map(|(op, form)| format!("{op}: no case is refused with: {form}"))
+        .collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// The inputs that have space.
+fn deep(one: &OperatorCase) -> impl Iterator<Item = &str> {
+    let names = one.case.wrt.iter().filter(|name| one.case.inputs[*name].shape.len() > 2);
+    names.map(String::as_str)
+}
+
+/// A sum over space that is pushed towards the output equals the sum of the gradient, of what is not refused.
+fn pushed_sum_equals_the_sum_of_the_gradient(at: usize, input: &str, kind: EngineKind) {
+    if matches!(ended(at, kind), Outcome::Ran(_)) {
+        let one = &DRAWN.cases[at];
+        let error =
+            pushed(&one.case, input, common::shared(kind)).unwrap_or_else(|e| panic!("{e}"));
+        assert!(error <= one.bound, "error {error:.1e}");
+    }
 }
 
 /// The table of rules has every operator of the standard, and the drawn cases every operator with a derivative.
-#[test]
 fn the_table_and_the_drawn_cases_are_complete() {
-    let drawn = operator_cases();
+    let drawn = &*DRAWN;
     let table: BTreeMap<&str, (i64, i64)> = rules().map(|rule| (rule.op, rule.opsets)).collect();
     for (op, since, _) in &drawn.standard {
         let first = table.get(op.as_str()).map(|opsets| opsets.0);
@@ -259,18 +277,18 @@ fn own(case: &Case, name: &str) -> String {
 }
 
 /// One model with every operator is differentiated at once, and each input gets the gradient that it has alone.
-#[test]
 fn a_model_of_all_operators_has_the_gradients_of_each() {
-    let drawn = operator_cases().cases;
     let mut operators = BTreeSet::new();
-    let of_opset = drawn.iter().filter(|one| one.case.variants[0].opsets.0 == TOGETHER);
-    let all: Vec<&OperatorCase> = of_opset.filter(|one| operators.insert(&one.case.op)).collect();
+    let of_opset =
+        (0..DRAWN.cases.len()).filter(|&at| DRAWN.cases[at].case.variants[0].opsets.0 == TOGETHER);
+    let all: Vec<usize> =
+        of_opset.filter(|&at| operators.insert(&DRAWN.cases[at].case.op)).collect();
     assert!(all.len() > 145, "only {} operators", all.len());
-    for engine in common::engines() {
+    for kind in EngineKind::ALL {
         // What the engine refuses alone is no part of the model that it runs.
-        let runs = |one: &&OperatorCase| matches!(run(one, engine.as_ref()), Outcome::Ran(_));
-        let cases: Vec<&OperatorCase> = all.iter().copied().filter(runs).collect();
-        assert!(cases.len() > 125, "{} runs {} operators", engine.name(), cases.len());
+        let runs = all.iter().filter(|&&at| matches!(ended(at, kind), Outcome::Ran(_)));
+        let cases: Vec<&OperatorCase> = runs.map(|&at| &DRAWN.cases[at]).collect();
+        assert!(cases.len() > 125, "{kind} runs {} operators", cases.len());
         let wrt: Vec<(&OperatorCase, &String, String)> = cases
             .iter()
             .flat_map(|one| one.case.wrt.iter().map(|name| (*one, name, own(&one.case, name))))
@@ -278,7 +296,7 @@ fn a_model_of_all_operators_has_the_gradients_of_each() {
         let names: Vec<&str> = wrt.iter().map(|(.., own)| own.as_str()).collect();
         let model = gradient(&joined(&cases), "y", &names, &Options::default());
         let model = model.unwrap_or_else(|e| panic!("{e}"));
-        let session = engine.compile(&model).unwrap_or_else(|e| panic!("{e}"));
+        let session = common::shared(kind).compile(&model).unwrap_or_else(|e| panic!("{e}"));
         let values: BTreeMap<&str, ArrayD<f32>> = wrt
             .iter()
             .map(|(one, name, own)| (own.as_str(), array(&one.case.inputs[*name])))
@@ -290,7 +308,7 @@ fn a_model_of_all_operators_has_the_gradients_of_each() {
         for ((one, name, own), found) in wrt.iter().zip(found) {
             let got = found.into_f32().map(|a| a.iter().copied().collect::<Vec<f32>>());
             let error = largest_error(&got.unwrap_or_default(), &one.case.grads[*name].data);
-            assert!(error <= one.bound, "{own} on {}: error {error:.1e}", engine.name());
+            assert!(error <= one.bound, "{own} on {kind}: error {error:.1e}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rule overrides, on networks that are worked out by hand.
 
-use gradcam_engine::{Engine, Tensor, TensorView};
+use gradcam_engine::{Engine, EngineKind, Tensor, TensorView};
 use ndarray::{ArrayD, IxDyn};
 use onnx_grad::{
     GUIDED_BACKPROP, Graph, Model, Override, Sizes, Want,
@@ -10,13 +10,28 @@ use onnx_grad::{
     prune,
 };
 use prost::Message;
-use testkit::build::{self, f32s, float, node};
+use testkit::{
+    Suite,
+    build::{self, f32s, float, node},
+};
 
-use crate::common;
+use crate::common::shared;
 
 /// The derivative, and guided backpropagation.
 const PLAIN: &[Override] = &[];
 const GUIDED: &[Override] = GUIDED_BACKPROP;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for kind in EngineKind::ALL {
+        for row in rows() {
+            suite.test(format!("overrides::{}::{kind}", row.0), move || passes(row, kind));
+        }
+        for op in ["Sigmoid", "LeakyRelu", "HardSwish", "Tanh"] {
+            let name = format!("overrides::{op}_keeps_its_derivative::{kind}");
+            suite.test(name, move || keeps_its_derivative(op, kind));
+        }
+    }
+}
 
 /// x [1, 1, 2, 2] → the given nodes → y, with the constants `w`, `v` of x's shape and scalars.
 fn model(opset: i64, nodes: Vec<NodeProto>, w: [f32; 4], v: [f32; 4]) -> Model {
@@ -168,35 +183,22 @@ fn rows() -> Vec<Row> {
 
 /// Each pass by itself, and the sum over space, which must be taken behind the rectifier: what is
 /// overridden in one call is not in the next.
-#[test]
-fn what_guided_backpropagation_passes() {
-    for engine in common::engines() {
-        for Row(name, model, x, derivative, guided) in rows() {
-            let at = |want, overrides| at_x(engine.as_ref(), &model, x, want, overrides);
-            for (overrides, wanted) in [(GUIDED, guided), (PLAIN, derivative), (GUIDED, guided)] {
-                let label =
-                    format!("{name} on {}, overridden: {}", engine.name(), !overrides.is_empty());
-                assert_eq!(at(Want::Full, overrides), wanted, "{label}");
-                let sum: f32 = wanted.iter().sum();
-                assert_eq!(at(Want::SpatialSum, overrides), [sum], "{label}");
-            }
-        }
+fn passes(Row(_, model, x, derivative, guided): Row, kind: EngineKind) {
+    let at = |want, overrides| at_x(shared(kind), &model, x, want, overrides);
+    for (overrides, wanted) in [(GUIDED, guided), (PLAIN, derivative), (GUIDED, guided)] {
+        let label = if overrides.is_empty() { "the derivative" } else { "guided backpropagation" };
+        assert_eq!(at(Want::Full, overrides), wanted, "{label}");
+        let sum: f32 = wanted.iter().sum();
+        assert_eq!(at(Want::SpatialSum, overrides), [sum], "{label}");
     }
 }
 
-/// Other activations keep their derivative.
-#[test]
-fn other_activations_keep_their_derivative() {
-    let w = [2.0, -3.0, 5.0, -4.0];
-    for op in ["Sigmoid", "LeakyRelu", "HardSwish", "Tanh"] {
-        let model = weighed(17, node(op, &["x"], &["f"], vec![]), w);
-        let x = [1.0, 2.0, 0.5, -0.5];
-        for engine in common::engines() {
-            let at = |overrides| at_x(engine.as_ref(), &model, x, Want::Full, overrides);
-            assert_eq!(at(GUIDED), at(PLAIN), "{op} on {}", engine.name());
-            assert!(at(PLAIN)[1] < 0.0, "{op}");
-        }
-    }
+fn keeps_its_derivative(op: &str, kind: EngineKind) {
+    let model = weighed(17, node(op, &["x"], &["f"], vec![]), [2.0, -3.0, 5.0, -4.0]);
+    let x = [1.0, 2.0, 0.5, -0.5];
+    let at = |overrides| at_x(shared(kind), &model, x, Want::Full, overrides);
+    assert_eq!(at(GUIDED), at(PLAIN));
+    assert!(at(PLAIN)[1] < 0.0);
 }
 
 /// 1 − x² loses half of its digits where |x| is almost 1; (1 − x)·(1 + x) does not.

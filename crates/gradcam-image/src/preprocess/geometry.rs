@@ -1,25 +1,25 @@
-//! Sizes and offsets: how a photo is resized and cropped, and where the result lies in the photo.
+//! The sizes and offsets of resize and crop, and the position of the result in the photo.
 
 use serde::Serialize;
 
-/// The size to which a photo is resized before the crop. Sizes are [width, height] in pixels.
+/// The resize of a photo before the crop. Sizes are [width, height] in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
-    /// Not at all.
+    /// No resize.
     None,
-    /// To exactly this size; the aspect ratio is lost ("squash").
+    /// Exactly this size; the aspect ratio is lost ("squash").
     Exact {
         /// New width.
         width: u32,
         /// New height.
         height: u32,
     },
-    /// The short side to `size`, the long side to `size · long / short` cut to an integer (torchvision).
+    /// The short side becomes `size`, the long side `size · long / short` truncated to an integer (torchvision).
     ShortSide {
         /// New length of the short side.
         size: u32,
-        /// Where set, both sides shrink until the long one is at most this (`longest_edge`, `max_size`).
+        /// If set, both sides shrink until the long side is at most this (`longest_edge`, `max_size`).
         longest: Option<u32>,
     },
     /// The smallest size of the same aspect ratio that covers this one, rounded to even (timm).
@@ -38,25 +38,25 @@ pub enum Resize {
     },
 }
 
-/// How half pixels of a centre crop are rounded.
+/// How the offset of a center crop is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rounding {
+pub enum CropRounding {
     /// Half to even: torchvision's and timm's `CenterCrop`.
     Even,
     /// Down: Hugging Face image processors.
     Down,
 }
 
-/// A centre crop; where the photo is smaller it is padded.
+/// A center crop. A smaller photo is padded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Crop {
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// What happens to half pixels of the offset.
-    pub rounding: Rounding,
+    /// The rounding of half pixels of the offset.
+    pub rounding: CropRounding,
 }
 
 /// Resize, then crop or pad.
@@ -64,40 +64,44 @@ pub struct Crop {
 pub struct Geometry {
     /// The resize.
     pub resize: Resize,
-    /// The centre crop, if there is one.
+    /// The center crop, if there is one.
     pub crop: Option<Crop>,
-    /// Red, green and blue of the padding.
+    /// The red, green and blue of the padding.
     pub fill: [u8; 3],
 }
 
 impl Geometry {
-    /// To exactly `width` × `height`.
+    /// Resizes to exactly `width` × `height`.
     pub fn squash(width: u32, height: u32) -> Self {
         Self { resize: Resize::Exact { width, height }, crop: None, fill: [0; 3] }
     }
 
-    /// The centre, of which `share` (0.875 for most ImageNet models) of the short side is kept.
+    /// Keeps the center, `share` of the short side (0.875 for most ImageNet models).
     pub fn center(width: u32, height: u32, share: f64) -> Self {
-        // torchvision and timm both cut the quotient to an integer: 224 / 0.875 = 256, 240 / 0.9 = 266.
+        // torchvision and timm truncate the quotient to an integer: 224 / 0.875 = 256, 240 / 0.9 = 266.
         let larger = |side: u32| (f64::from(side) / share) as u32;
         let resize = if width == height {
             Resize::ShortSide { size: larger(width), longest: None }
         } else {
             Resize::Outside { width: larger(width), height: larger(height) }
         };
-        Self { resize, crop: Some(Crop { width, height, rounding: Rounding::Even }), fill: [0; 3] }
+        Self {
+            resize,
+            crop: Some(Crop { width, height, rounding: CropRounding::Even }),
+            fill: [0; 3],
+        }
     }
 
-    /// The whole photo, with borders of the colour `fill`.
+    /// Keeps the whole photo and adds borders of the color `fill`.
     pub fn pad(width: u32, height: u32, fill: [u8; 3]) -> Self {
         Self {
             resize: Resize::Inside { width, height },
-            crop: Some(Crop { width, height, rounding: Rounding::Even }),
+            crop: Some(Crop { width, height, rounding: CropRounding::Even }),
             fill,
         }
     }
 
-    /// Size of the result where it does not depend on the photo, [width, height].
+    /// The size of the result, [width, height], if it does not depend on the photo.
     pub fn output(&self) -> Option<(u32, u32)> {
         match (self.crop, self.resize) {
             (Some(crop), _) => Some((crop.width, crop.height)),
@@ -106,7 +110,7 @@ impl Geometry {
         }
     }
 
-    /// The same rule for another size of the result: everything scales with it.
+    /// The geometry scaled to another size of the result.
     pub(super) fn scaled_to(&self, width: u32, height: u32) -> Self {
         let Some((old_width, old_height)) = self.output() else {
             return *self;
@@ -137,7 +141,7 @@ impl Geometry {
         Self { resize, crop, fill: self.fill }
     }
 
-    /// Size of a photo after the resize, [width, height].
+    /// The size of a photo after the resize, [width, height].
     pub(super) fn resized(&self, width: u32, height: u32) -> (u32, u32) {
         match self.resize {
             Resize::None => (width, height),
@@ -154,13 +158,13 @@ impl Geometry {
         }
     }
 
-    /// Where the network's input lies in a photo of `width` × `height`, and its left and top edge in pixels
-    /// of the resized photo; they are negative where it is padded.
+    /// The position of the network's input in a photo of `width` × `height`, and its left and top edge in pixels
+    /// of the resized photo, which are negative if it is padded.
     pub(super) fn placement(&self, width: u32, height: u32) -> (Placement, i64, i64) {
         let (new_width, new_height) = self.resized(width, height);
         let (network_width, network_height) =
             self.crop.map_or((new_width, new_height), |crop| (crop.width, crop.height));
-        let rounding = self.crop.map_or(Rounding::Even, |crop| crop.rounding);
+        let rounding = self.crop.map_or(CropRounding::Even, |crop| crop.rounding);
         let left = offset(new_width, network_width, rounding);
         let top = offset(new_height, network_height, rounding);
         let across = f64::from(width) / f64::from(new_width.max(1));
@@ -193,23 +197,23 @@ fn scaled(width: u32, height: u32, ratio: f64) -> (u32, u32) {
     (side(width), side(height))
 }
 
-/// First pixel of a centred window of `window` pixels in `size` pixels, as torchvision's `center_crop`.
-fn offset(size: u32, window: u32, rounding: Rounding) -> i64 {
+/// The first pixel of a centered window of `window` pixels in `size` pixels, as torchvision's `center_crop`.
+fn offset(size: u32, window: u32, rounding: CropRounding) -> i64 {
     let (size, window) = (i64::from(size), i64::from(window));
     match rounding {
         _ if window > size => -((window - size) / 2),
-        Rounding::Down => (size - window) / 2,
-        Rounding::Even => ((size - window) as f64 / 2.0).round_ties_even() as i64,
+        CropRounding::Down => (size - window) / 2,
+        CropRounding::Even => ((size - window) as f64 / 2.0).round_ties_even() as i64,
     }
 }
 
-/// The part of a photo that a network saw: a rectangle in pixels of the upright photo, whose corner (0, 0) is
-/// the photo's top left corner. It sticks out of the photo where the input was padded.
+/// The part of a photo that a network saw: a rectangle in pixels of the upright photo, whose origin is the photo's top left
+/// corner. It extends beyond the photo if the input was padded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Placement {
-    /// Left edge.
+    /// The left edge.
     pub x: f64,
-    /// Top edge.
+    /// The top edge.
     pub y: f64,
     /// Width.
     pub width: f64,
@@ -222,7 +226,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The network saw exactly the photo of `width` × `height`, pixel by pixel.
+    /// The placement of a network whose input is the photo of `width` × `height` itself.
     pub fn identity(width: u32, height: u32) -> Self {
         Self::whole((width, height), (width, height))
     }
@@ -239,8 +243,7 @@ impl Placement {
         }
     }
 
-    /// The point of the network's input that shows the point (`x`, `y`) of the photo, both in pixels with
-    /// pixel i from i to i + 1.
+    /// Maps the point (`x`, `y`) of the photo to the network's input, both in pixels with pixel i from i to i + 1.
     pub fn to_network(&self, x: f64, y: f64) -> (f64, f64) {
         (
             (x - self.x) * (f64::from(self.network_width) / self.width),

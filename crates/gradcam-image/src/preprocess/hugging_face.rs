@@ -1,13 +1,13 @@
-//! Hugging Face `preprocessor_config.json` and `config.json`; the same keys serve `gradcam.preprocess`.
+//! Hugging Face `preprocessor_config.json` and `config.json`. `gradcam.preprocess` has the same keys.
 //!
-//! A processor saves only what its user changed, so missing keys come from the defaults of its class.
+//! A processor saves only the values that its user changed, so missing keys have the defaults of its class.
 //! <https://huggingface.co/docs/transformers/main_classes/image_processor>
 
 use serde_json::Value;
 
-use super::json::{self, Fields};
-use super::origin::Partial;
-use super::{Channels, Crop, Geometry, Layout, Resize, Rounding, labels};
+use super::json::{self, JsonFields};
+use super::origin::SourceSettings;
+use super::{Channels, Crop, CropRounding, Geometry, Layout, Resize, labels};
 use crate::{Filter, ImageError};
 
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
@@ -16,17 +16,17 @@ const CLIP: ([f32; 3], [f32; 3]) =
     ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
 const RAW: ([f32; 3], [f32; 3]) = ([0.0; 3], [1.0; 3]);
 
-/// `size` of a class; it also decides what an integer `size` means (`default_to_square`).
+/// The default `size` of a class. It also decides what an integer `size` means (`default_to_square`).
 #[derive(Clone, Copy)]
-enum Size {
+enum DefaultSize {
     Square(u32),
     Short(u32),
 }
 
 /// The defaults of one class of image processors.
-struct Class {
+struct ProcessorClass {
     name: &'static str,
-    size: Size,
+    size: DefaultSize,
     filter: Filter,
     crop: Option<u32>,
     mean_std: ([f32; 3], [f32; 3]),
@@ -34,37 +34,37 @@ struct Class {
 
 const fn class(
     name: &'static str,
-    size: Size,
+    size: DefaultSize,
     filter: Filter,
     crop: Option<u32>,
     mean_std: ([f32; 3], [f32; 3]),
-) -> Class {
-    Class { name, size, filter, crop, mean_std }
+) -> ProcessorClass {
+    ProcessorClass { name, size, filter, crop, mean_std }
 }
 
-/// By name without the endings `ImageProcessor`, `ImageProcessorFast`, `ImageProcessorPil` and `FeatureExtractor`.
+/// The known classes, by name without the endings `ImageProcessor`, `ImageProcessorFast`, `ImageProcessorPil` and `FeatureExtractor`.
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
-    class("Beit", Size::Square(256), Filter::Bicubic, Some(224), HALF),
-    class("Bit", Size::Short(224), Filter::Bicubic, Some(224), CLIP),
-    class("Blip", Size::Square(384), Filter::Bicubic, None, CLIP),
-    class("CLIP", Size::Short(224), Filter::Bicubic, Some(224), CLIP),
-    class("ChineseCLIP", Size::Short(224), Filter::Bicubic, Some(224), CLIP),
-    class("ConvNext", Size::Short(384), Filter::Bilinear, None, HALF),
-    class("DPT", Size::Square(384), Filter::Bicubic, None, HALF),
-    class("DeiT", Size::Square(256), Filter::Bicubic, Some(224), HALF),
-    class("EfficientNet", Size::Square(346), Filter::Nearest, None, HALF),
-    class("Levit", Size::Short(224), Filter::Bicubic, Some(224), IMAGENET),
-    class("MobileNetV1", Size::Short(256), Filter::Bilinear, Some(224), HALF),
-    class("MobileNetV2", Size::Short(256), Filter::Bilinear, Some(224), HALF),
-    class("MobileViT", Size::Short(224), Filter::Bilinear, Some(256), RAW),
-    class("PoolFormer", Size::Short(224), Filter::Bicubic, Some(224), IMAGENET),
-    class("Segformer", Size::Square(512), Filter::Bilinear, None, IMAGENET),
-    class("Siglip", Size::Square(224), Filter::Bicubic, None, HALF),
-    class("ViT", Size::Square(224), Filter::Bilinear, None, HALF),
+const CLASSES: &[ProcessorClass] = &[
+    class("Beit", DefaultSize::Square(256), Filter::Bicubic, Some(224), HALF),
+    class("Bit", DefaultSize::Short(224), Filter::Bicubic, Some(224), CLIP),
+    class("Blip", DefaultSize::Square(384), Filter::Bicubic, None, CLIP),
+    class("CLIP", DefaultSize::Short(224), Filter::Bicubic, Some(224), CLIP),
+    class("ChineseCLIP", DefaultSize::Short(224), Filter::Bicubic, Some(224), CLIP),
+    class("ConvNext", DefaultSize::Short(384), Filter::Bilinear, None, HALF),
+    class("DPT", DefaultSize::Square(384), Filter::Bicubic, None, HALF),
+    class("DeiT", DefaultSize::Square(256), Filter::Bicubic, Some(224), HALF),
+    class("EfficientNet", DefaultSize::Square(346), Filter::Nearest, None, HALF),
+    class("Levit", DefaultSize::Short(224), Filter::Bicubic, Some(224), IMAGENET),
+    class("MobileNetV1", DefaultSize::Short(256), Filter::Bilinear, Some(224), HALF),
+    class("MobileNetV2", DefaultSize::Short(256), Filter::Bilinear, Some(224), HALF),
+    class("MobileViT", DefaultSize::Short(224), Filter::Bilinear, Some(256), RAW),
+    class("PoolFormer", DefaultSize::Short(224), Filter::Bicubic, Some(224), IMAGENET),
+    class("Segformer", DefaultSize::Square(512), Filter::Bilinear, None, IMAGENET),
+    class("Siglip", DefaultSize::Square(224), Filter::Bicubic, None, HALF),
+    class("ViT", DefaultSize::Square(224), Filter::Bilinear, None, HALF),
 ];
 
-fn class_of(fields: Fields<'_>) -> Result<Option<&'static Class>, ImageError> {
+fn class_of(fields: JsonFields<'_>) -> Result<Option<&'static ProcessorClass>, ImageError> {
     let Some(name) =
         fields.text("image_processor_type")?.or(fields.text("feature_extractor_type")?)
     else {
@@ -77,8 +77,8 @@ fn class_of(fields: Fields<'_>) -> Result<Option<&'static Class>, ImageError> {
     Ok(CLASSES.iter().find(|class| class.name == short))
 }
 
-/// What the keys say, completed by the defaults of the class where it is known.
-pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
+/// The settings of the keys, completed by the defaults of the class if it is known.
+pub(super) fn preprocess(fields: JsonFields<'_>) -> Result<SourceSettings, ImageError> {
     let class = class_of(fields)?;
     let name = class.map_or("", |class| class.name);
     let rescale = if fields.bool("do_rescale")? == Some(false) {
@@ -87,7 +87,7 @@ pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
         fields.positive("rescale_factor", 1e6)?.unwrap_or(1.0 / 255.0)
     };
     let normalize = fields.bool("do_normalize")?.unwrap_or(name != "MobileViT");
-    let default = |pick: fn(&Class) -> [f32; 3]| class.map(|class| pick(class).to_vec());
+    let default = |pick: fn(&ProcessorClass) -> [f32; 3]| class.map(|class| pick(class).to_vec());
     let (mut mean, mut std) = if normalize {
         (
             fields.per_channel("image_mean", false)?.or_else(|| default(|class| class.mean_std.0)),
@@ -97,7 +97,7 @@ pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
         (Some(vec![0.0]), Some(vec![1.0]))
     };
     if name == "EfficientNet" {
-        // Its two oddities: values are centred before the factor, and divided by `image_std` a second time.
+        // This class centers values before the factor, and divides by `image_std` twice.
         if fields.bool("rescale_offset")?.unwrap_or(false) {
             let offset = (127.5 * rescale) as f32;
             mean.iter_mut().flatten().for_each(|mean| *mean += offset);
@@ -111,7 +111,7 @@ pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
         None => flip.then_some(Channels::Bgr),
         Some("RGB") => Some(Channels::Rgb),
         Some("BGR") => Some(Channels::Bgr),
-        Some("grey" | "gray" | "L") => Some(Channels::Grey),
+        Some("grey" | "gray" | "L") => Some(Channels::Gray),
         Some(_) => return Err(fields.wrong("channel_order", "RGB, BGR or grey")),
     };
     let layout = match fields.text("data_format")? {
@@ -120,7 +120,7 @@ pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
         Some("channels_last") => Some(Layout::Nhwc),
         Some(_) => return Err(fields.wrong("data_format", "channels_first or channels_last")),
     };
-    Ok(Partial {
+    Ok(SourceSettings {
         geometry: geometry(fields, class)?,
         filter: filter(fields)?.or(Some(class.map_or(Filter::Bilinear, |class| class.filter))),
         rescale: Some(rescale),
@@ -131,7 +131,7 @@ pub(super) fn preprocess(fields: Fields<'_>) -> Result<Partial, ImageError> {
     })
 }
 
-fn filter(fields: Fields<'_>) -> Result<Option<Filter>, ImageError> {
+fn filter(fields: JsonFields<'_>) -> Result<Option<Filter>, ImageError> {
     let expected = "0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box or 5 hamming";
     let Some(value) = fields.get("resample") else {
         return Ok(None);
@@ -150,8 +150,8 @@ fn filter(fields: Fields<'_>) -> Result<Option<Filter>, ImageError> {
 }
 
 fn geometry(
-    fields: Fields<'_>,
-    class: Option<&'static Class>,
+    fields: JsonFields<'_>,
+    class: Option<&'static ProcessorClass>,
 ) -> Result<Option<Geometry>, ImageError> {
     let name = class.map_or("", |class| class.name);
     let crop_given = fields.get("crop_size").is_some();
@@ -169,13 +169,13 @@ fn geometry(
             return Err(json::metadata(message));
         }
     };
-    let crop = |(width, height)| Crop { width, height, rounding: Rounding::Down };
+    let crop = |(width, height)| Crop { width, height, rounding: CropRounding::Down };
     let square = fields
         .bool("default_to_square")?
-        .unwrap_or_else(|| !class.is_some_and(|class| matches!(class.size, Size::Short(_))));
+        .unwrap_or_else(|| !class.is_some_and(|class| matches!(class.size, DefaultSize::Short(_))));
     let given = size(fields, "size", square)?.or(class.map(|class| match class.size {
-        Size::Square(side) => Resize::Exact { width: side, height: side },
-        Size::Short(size) => Resize::ShortSide { size, longest: None },
+        DefaultSize::Square(side) => Resize::Exact { width: side, height: side },
+        DefaultSize::Short(size) => Resize::ShortSide { size, longest: None },
     }));
     let resize = match (fields.bool("do_resize")?, given) {
         (Some(false), _) => Resize::None,
@@ -208,8 +208,8 @@ fn geometry(
     }))
 }
 
-/// `size` or `crop_size`: pixels, or an object of height and width, or of shortest and longest edge.
-fn size(fields: Fields<'_>, key: &str, square: bool) -> Result<Option<Resize>, ImageError> {
+/// Reads `size` or `crop_size`: pixels, or an object of height and width, or of shortest and longest edge.
+fn size(fields: JsonFields<'_>, key: &str, square: bool) -> Result<Option<Resize>, ImageError> {
     let Some(value) = fields.get(key) else {
         return Ok(None);
     };
@@ -223,7 +223,7 @@ fn size(fields: Fields<'_>, key: &str, square: bool) -> Result<Option<Resize>, I
             _ => return Err(fields.wrong(key, "pixels, or height and width, or shortest_edge")),
         }));
     };
-    let inner = Fields { place: &place, map };
+    let inner = JsonFields { place: &place, map };
     let (height, width) = (inner.side("height")?, inner.side("width")?);
     let (short, longest) = (inner.side("shortest_edge")?, inner.side("longest_edge")?);
     match (height, width, short) {
@@ -233,8 +233,8 @@ fn size(fields: Fields<'_>, key: &str, square: bool) -> Result<Option<Resize>, I
     }
 }
 
-/// `id2label` of `config.json`; the placeholders `LABEL_0`, `LABEL_1`, … are no labels.
-pub(super) fn labels(config: Fields<'_>) -> Result<Option<Vec<String>>, ImageError> {
+/// The labels `id2label` of `config.json`. The placeholders `LABEL_0`, `LABEL_1`, … do not count.
+pub(super) fn labels(config: JsonFields<'_>) -> Result<Option<Vec<String>>, ImageError> {
     let Some(id2label) = config.get("id2label") else {
         return Ok(None);
     };

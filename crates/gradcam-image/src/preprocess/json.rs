@@ -1,10 +1,10 @@
-//! Reading JSON that other people wrote: every complaint names the file, the key and what was expected.
+//! Reads JSON files of other programs. Every error names the file, the key and the expected value.
 
 use serde_json::{Map, Value};
 
 use crate::{ImageError, ImageErrorKind};
 
-/// Largest side in pixels that a configuration may ask for.
+/// The largest side in pixels that a configuration may request.
 pub(super) const MAX_SIDE: u32 = 1 << 14;
 
 /// The JSON object in `text`.
@@ -25,7 +25,7 @@ pub(super) fn metadata(message: String) -> ImageError {
     ImageError::new(ImageErrorKind::Metadata, message)
 }
 
-/// A JSON value short enough for a message.
+/// A JSON value as text, shortened for messages.
 pub(super) fn brief(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= 60 {
@@ -34,19 +34,19 @@ pub(super) fn brief(value: &Value) -> String {
     text.chars().take(57).chain("...".chars()).collect()
 }
 
-/// A JSON object and the place it came from. A `null` counts as missing.
+/// A JSON object and its location. A `null` counts as missing.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(super) struct JsonFields<'a> {
     pub(super) place: &'a str,
     pub(super) map: &'a Map<String, Value>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> JsonFields<'a> {
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// The error of a key with a wrong value.
+    /// The error for a wrong value of a key.
     pub(super) fn wrong(self, key: &str, expected: &str) -> ImageError {
         let got = self.get(key).map_or_else(|| "missing".to_owned(), brief);
         metadata(format!("{}: {key} is {got}; expected {expected}", self.place))
@@ -69,9 +69,9 @@ impl<'a> Fields<'a> {
         self.read(key, "a string", Value::as_str)
     }
 
-    pub(super) fn object(self, key: &str) -> Result<Option<Fields<'a>>, ImageError> {
+    pub(super) fn object(self, key: &str) -> Result<Option<JsonFields<'a>>, ImageError> {
         let map = self.read(key, "an object", Value::as_object)?;
-        Ok(map.map(|map| Fields { place: self.place, map }))
+        Ok(map.map(|map| JsonFields { place: self.place, map }))
     }
 
     /// A number above 0 and at most `max`.
@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// One finite number per channel, or one for all of them.
+    /// One finite number per channel, or one for all channels.
     pub(super) fn per_channel(
         self,
         key: &str,
@@ -115,7 +115,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A length in pixels within bounds; whole numbers only, though they may be written as `224.0`.
+/// A length in pixels within the limits. It must be a whole number, but may be written as `224.0`.
 pub(super) fn side(value: &Value) -> Option<u32> {
     let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
     (1.0..=f64::from(MAX_SIDE)).contains(&number).then_some(number as u32)

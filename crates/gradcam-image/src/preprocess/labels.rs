@@ -1,4 +1,4 @@
-//! Names of classes, from the forms in which people write them down.
+//! Reads names of classes in their common forms.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::json;
 use crate::{ImageError, files};
 
-/// Most bytes of a file of labels or of JSON beside a model.
+/// The maximum length in bytes of a file of labels or of JSON beside a model.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-/// Labels from a list, or from a dict of index to label (`{"0": "tench", …}`, keys as strings).
+/// Reads labels from a list, or from a dict of index to label (`{"0": "tench", …}`, keys as strings).
 pub(super) fn from_value(place: &str, value: &Value) -> Result<Vec<String>, ImageError> {
     let text = |index: usize, value: &Value| {
         value.as_str().map(str::to_owned).ok_or_else(|| {
@@ -40,7 +40,7 @@ pub(super) fn from_value(place: &str, value: &Value) -> Result<Vec<String>, Imag
     }
 }
 
-/// Labels from a file: JSON by its extension, else one label per line.
+/// Reads labels from a file: JSON by its extension, otherwise one label per line.
 pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
     let place = path.display().to_string();
     let bytes = files::read(path, MAX_BYTES)?;
@@ -50,7 +50,7 @@ pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
     from_lines(&place, &bytes)
 }
 
-/// One label per line, in the order of the classes; WordNet ids before a label are left out.
+/// Reads one label per line, in the order of the classes. WordNet ids before a label are removed.
 pub(super) fn from_lines(place: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         json::metadata(format!("{place}: not UTF-8 text: {error}")).caused_by(error)
@@ -62,7 +62,7 @@ pub(super) fn from_lines(place: &str, bytes: &[u8]) -> Result<Vec<String>, Image
     Ok(text.lines().map(|line| without_synset(line.trim()).to_owned()).collect())
 }
 
-/// `n01440764 tench, Tinca tinca` without its WordNet id; an id alone stays.
+/// Removes the WordNet id of `n01440764 tench, Tinca tinca`; an id without a label stays.
 fn without_synset(line: &str) -> &str {
     match line.split_once(char::is_whitespace) {
         Some((id, label)) if is_synset(id) => label.trim_start(),

@@ -1,16 +1,16 @@
-//! Python literals, as `str()` writes them into ONNX metadata: `{0: 'tench', 1: "jack-o'-lantern"}`, `[224, 224]`.
+//! Reads Python literals, as `str()` writes them into ONNX metadata: `{0: 'tench', 1: "jack-o'-lantern"}`, `[224, 224]`.
 //!
 //! The subset of `ast.literal_eval` that such metadata uses: dict, list, tuple, string, number, True, False, None.
 //! <https://docs.python.org/3/library/ast.html#ast.literal_eval>
 
 use serde_json::{Map, Value};
 
-/// Deepest nesting that is read, so that hostile metadata cannot exhaust the stack.
+/// The maximum nesting depth, so that hostile metadata cannot exhaust the stack.
 const MAX_DEPTH: usize = 32;
 
-/// The literal as JSON; keys of dicts become strings, tuples become arrays.
+/// Converts a literal to JSON. Keys of dicts become strings, tuples become arrays.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = LiteralParser { text, at: 0 };
     let value = parser.value(0)?;
     parser.skip_space();
     if parser.at < text.len() {
@@ -19,12 +19,12 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-struct Parser<'a> {
+struct LiteralParser<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> LiteralParser<'a> {
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -45,7 +45,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Steps over `wanted`, if it comes next.
+    /// Consumes `wanted` if it comes next.
     fn take(&mut self, wanted: char) -> bool {
         self.skip_space();
         let there = self.peek() == Some(wanted);

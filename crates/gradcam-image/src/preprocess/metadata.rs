@@ -1,33 +1,33 @@
-//! Metadata inside the ONNX file: our own `gradcam.*`, ultralytics' keys, and `Image.*` of the ONNX specification.
+//! Metadata in the ONNX file: `gradcam.*`, the keys of ultralytics, and `Image.*` of the ONNX specification.
 
-use super::json::{self, Fields};
-use super::origin::Partial;
+use super::json::{self, JsonFields};
+use super::origin::SourceSettings;
 use super::{Channels, Geometry, hugging_face, labels, literal};
 use crate::{Filter, ImageError};
 
 /// The model's `metadata_props`.
 #[derive(Clone, Copy)]
-pub(super) struct Props<'a>(pub(super) &'a [(String, String)]);
+pub(super) struct MetadataProps<'a>(pub(super) &'a [(String, String)]);
 
-impl<'a> Props<'a> {
+impl<'a> MetadataProps<'a> {
     fn get(self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// A key of the ONNX specification, whose case does not matter.
+    /// Looks up a key of the ONNX specification, which ignores case.
     fn get_any_case(self, key: &str) -> Option<&'a str> {
         let found = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
         found.map(|(_, value)| value.as_str())
     }
 
     /// `gradcam.preprocess`: a JSON object with the keys of Hugging Face, and `channel_order` and `data_format`.
-    pub(super) fn gradcam(self) -> Result<Option<Partial>, ImageError> {
+    pub(super) fn gradcam(self) -> Result<Option<SourceSettings>, ImageError> {
         let Some(text) = self.get("gradcam.preprocess") else {
             return Ok(None);
         };
         let place = "metadata gradcam.preprocess";
         let map = json::object(place, text.as_bytes())?;
-        hugging_face::preprocess(Fields { place, map: &map }).map(Some)
+        hugging_face::preprocess(JsonFields { place, map: &map }).map(Some)
     }
 
     /// `gradcam.labels`: a JSON array of strings.
@@ -37,14 +37,14 @@ impl<'a> Props<'a> {
         value.map(|value| labels::from_value(place, &value?)).transpose()
     }
 
-    /// What ultralytics' exporter writes: `task`, `names` and `imgsz`, as Python literals.
+    /// The keys of ultralytics' exporter: `task`, `names` and `imgsz`, as Python literals.
     ///
-    /// Classification takes a centre crop of the resized photo in 0..1. The other tasks take a letterbox with
-    /// grey borders, which ultralytics resizes with OpenCV (no antialiasing) and we with Pillow's filter.
+    /// Classification takes a center crop of the resized photo in 0..1. The other tasks take a letterbox with
+    /// gray borders. Ultralytics resizes it with OpenCV without antialiasing; here Pillow's filter is used.
     pub(super) fn ultralytics(
         self,
         size: Option<(u32, u32)>,
-    ) -> Result<Option<Partial>, ImageError> {
+    ) -> Result<Option<SourceSettings>, ImageError> {
         let (Some(task), Some(_)) = (self.get("task"), self.get("names")) else {
             return Ok(None);
         };
@@ -56,7 +56,7 @@ impl<'a> Props<'a> {
             "classify" => Geometry::center(width, height, 1.0),
             _ => Geometry::pad(width, height, [114; 3]),
         });
-        Ok(Some(Partial {
+        Ok(Some(SourceSettings {
             geometry,
             filter: Some(Filter::Bilinear),
             rescale: Some(1.0 / 255.0),
@@ -100,7 +100,7 @@ impl<'a> Props<'a> {
 
     /// `Image.BitmapPixelFormat` and `Image.NominalPixelRange`.
     /// <https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md>
-    pub(super) fn onnx_image(self) -> Result<Option<Partial>, ImageError> {
+    pub(super) fn onnx_image(self) -> Result<Option<SourceSettings>, ImageError> {
         let format = self.get_any_case("Image.BitmapPixelFormat");
         let range = self.get_any_case("Image.NominalPixelRange");
         let unknown = |key: &str, value: &str, known: &str| {
@@ -108,7 +108,7 @@ impl<'a> Props<'a> {
         };
         let channels = match format.map(str::to_ascii_lowercase).as_deref() {
             None => None,
-            Some("gray8") => Some(Channels::Grey),
+            Some("gray8") => Some(Channels::Gray),
             Some("rgb8") => Some(Channels::Rgb),
             Some("bgr8") => Some(Channels::Bgr),
             Some(other) => {
@@ -128,12 +128,12 @@ impl<'a> Props<'a> {
                 return Err(unknown("Image.NominalPixelRange", other, known));
             }
         };
-        Ok((channels.is_some() || scale.is_some()).then(|| Partial {
+        Ok((channels.is_some() || scale.is_some()).then(|| SourceSettings {
             rescale: scale.map(|(rescale, _, _)| rescale),
             mean: scale.map(|(_, mean, _)| vec![mean]),
             std: scale.map(|(_, _, std)| vec![std]),
             channels,
-            ..Partial::default()
+            ..SourceSettings::default()
         }))
     }
 }

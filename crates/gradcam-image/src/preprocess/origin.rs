@@ -1,4 +1,4 @@
-//! The sources of preprocessing values, and the values that one source gives.
+//! The sources of preprocessing settings, and the settings of one source.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::{Channels, Geometry, Layout};
 use crate::Filter;
 
-/// Where a value came from.
+/// The source of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub enum Origin {
-    /// Given by the caller.
+pub enum SettingOrigin {
+    /// The caller.
     #[serde(rename = "flag")]
     Flag,
     /// `gradcam.preprocess` or `gradcam.labels` in the model's metadata.
@@ -26,7 +26,7 @@ pub enum Origin {
     /// timm's `config.json`.
     #[serde(rename = "timm config.json")]
     TimmConfig,
-    /// What ultralytics writes into the model's metadata.
+    /// The metadata that ultralytics writes into the model.
     #[serde(rename = "ultralytics metadata")]
     Ultralytics,
     /// `Image.*` in the model's metadata.
@@ -44,16 +44,16 @@ pub enum Origin {
     /// The shape of the model's input.
     #[serde(rename = "model input shape")]
     ModelShape,
-    /// The type of the model's input: integers are pixels as they are.
+    /// The type of the model's input: integers are pixel values.
     #[serde(rename = "model input type")]
     ModelType,
-    /// Nothing said anything: what most ImageNet models take.
+    /// The defaults of most ImageNet models, because no source has the setting.
     #[serde(rename = "imagenet default")]
     ImagenetDefault,
 }
 
 /// As in JSON.
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -63,21 +63,21 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "each is the origin of the value of its name")]
 pub struct Origins {
-    pub channels: Origin,
-    pub filter: Origin,
-    pub geometry: Origin,
+    pub channels: SettingOrigin,
+    pub filter: SettingOrigin,
+    pub geometry: SettingOrigin,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Origin>,
-    pub layout: Origin,
-    pub mean: Origin,
-    pub rescale: Origin,
-    pub size: Origin,
-    pub std: Origin,
+    pub labels: Option<SettingOrigin>,
+    pub layout: SettingOrigin,
+    pub mean: SettingOrigin,
+    pub rescale: SettingOrigin,
+    pub size: SettingOrigin,
+    pub std: SettingOrigin,
 }
 
 /// What one source says.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
+pub(super) struct SourceSettings {
     pub(super) geometry: Option<Geometry>,
     pub(super) filter: Option<Filter>,
     pub(super) rescale: Option<f64>,

@@ -1,91 +1,91 @@
-//! How a model wants its photos prepared, from everything that may say so, with the origin of every value.
+//! Determines the preprocessing that a model expects, from all sources, with the origin of every value.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::json::MAX_SIDE;
-use super::metadata::Props;
-use super::origin::{Origin, Origins, Partial};
-use super::sources::{Shape, Sidecars};
+use super::metadata::MetadataProps;
+use super::origin::{Origins, SettingOrigin, SourceSettings};
+use super::sources::{InputShape, Sidecars};
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
-use crate::{Filter, ImageError, ImageErrorKind};
+use crate::{Filter, ImageError, ImageErrorKind, ImageHint};
 
-/// What the network's input holds.
+/// The element type of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// Floats.
     Floats,
-    /// Integers: pixel values 0 to 255 as they are, where nothing says otherwise.
+    /// Integers: pixel values 0 to 255, unless a source says otherwise.
     Integers,
 }
 
-/// How a photo of another shape fits the network's input.
+/// How a photo with another aspect ratio fits the network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// Short side to the size (or to [`Overrides::short_side`]), then a centre crop.
+    /// Resize the short side to the size (or to [`Overrides::short_side`]), then crop the center.
     Crop,
-    /// Both sides to the size; the aspect ratio is lost.
+    /// Resize both sides to the size; the aspect ratio is lost.
     Squash,
-    /// Long side to the size, with black borders.
+    /// Resize the long side to the size and add black borders.
     Pad,
 }
 
-/// What the caller decides. Everything that is `None` is looked for.
+/// The values that the caller sets. For `None` the other sources decide.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    /// Size of the network's input, [width, height], for models whose input shape leaves it open.
+    /// The size of the network's input, [width, height], for models with an open input shape.
     pub size: Option<(u32, u32)>,
     /// How the photo fits that size.
     pub fit: Option<Fit>,
-    /// Length of the short side before a centre crop; implies [`Fit::Crop`].
+    /// The length of the short side before a center crop; implies [`Fit::Crop`].
     pub short_side: Option<u32>,
-    /// Filter of the resize.
+    /// The filter of the resize.
     pub filter: Option<Filter>,
-    /// Factor of the 8-bit values.
+    /// The factor of the 8-bit values.
     pub rescale: Option<f64>,
-    /// Mean per channel (or one for all), subtracted after the factor.
+    /// The mean per channel (or one for all), subtracted after the factor.
     pub mean: Option<Vec<f32>>,
-    /// Standard deviation per channel (or one for all).
+    /// The standard deviation per channel (or one for all).
     pub std: Option<Vec<f32>>,
-    /// Order of the axes.
+    /// The order of the axes.
     pub layout: Option<Layout>,
-    /// Number and order of the channels.
+    /// The number and order of the channels.
     pub channels: Option<Channels>,
-    /// The caller knows that the ImageNet defaults are right, so they are not reported as guessed.
+    /// The ImageNet defaults are right, so they are not reported as guessed.
     pub imagenet: bool,
     /// A file of labels: one per line, or JSON (a list, or an object of index to label).
     pub labels: Option<PathBuf>,
 }
 
-/// How to prepare photos for a model, and where each value came from. Serialises to JSON.
+/// The preprocessing of photos for a model, and the origin of each value. Serializes to JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Resolved {
+pub struct PreprocessChoice {
     /// The values.
     pub preprocess: Preprocess,
-    /// Names of the classes in the order of the model's output, where something says them.
+    /// The names of the classes in the order of the model's output, if a source has them.
     pub labels: Option<Vec<String>>,
-    /// Where each value came from.
+    /// The origin of each value.
     pub origins: Origins,
-    /// The values that were guessed because nothing says them, in words; none where all were said.
+    /// The guessed values in words, where no source has them.
     pub guess: Option<String>,
 }
 
-/// Finds out how a model wants its photos prepared.
+/// Determines the preprocessing that a model expects.
 ///
-/// The first of these that says something about a value wins: `overrides`; `gradcam.preprocess` and
+/// For each value the first of these sources that has it decides: `overrides`; `gradcam.preprocess` and
 /// `gradcam.labels` in `metadata` (the model's `metadata_props`); Hugging Face `preprocessor_config.json` and
 /// `config.json`, and timm's `config.json`, beside the model or, for `onnx/model.onnx`, one folder up;
 /// ultralytics' metadata; ONNX `Image.*` metadata; for labels `<model>.labels.txt`, `labels.txt`, `synset.txt`
-/// beside the model; else what most ImageNet models take, and [`Resolved::guess`] says so.
+/// beside the model; otherwise the defaults of most ImageNet models, which [`PreprocessChoice::guess`] lists.
 ///
-/// `input_shape` has the sizes of the model's image input, `None` where they are open; `numbers` is what it holds.
+/// `input_shape` has the sizes of the model's image input, `None` for open ones; `numbers` is its element type.
 ///
 /// # Errors
 ///
-/// [`ImageErrorKind::Metadata`] for malformed metadata or files, naming file and key (nothing is skipped in
-/// silence), [`ImageErrorKind::Read`] for unreadable files, [`ImageErrorKind::Invalid`] for values that
+/// [`ImageErrorKind::Metadata`] for malformed metadata or files, naming file and key (nothing is skipped
+/// silently), [`ImageErrorKind::Read`] for unreadable files, [`ImageErrorKind::Invalid`] for values that
 /// contradict the input shape.
 pub fn resolve(
     overrides: &Overrides,
@@ -93,39 +93,43 @@ pub fn resolve(
     model_path: Option<&Path>,
     input_shape: &[Option<i64>],
     numbers: Numbers,
-) -> Result<Resolved, ImageError> {
-    let shape = Shape::read(input_shape, overrides.layout)?;
-    let props = Props(metadata);
+) -> Result<PreprocessChoice, ImageError> {
+    let shape = InputShape::read(input_shape, overrides.layout)?;
+    let props = MetadataProps(metadata);
     let sidecars = Sidecars::read(model_path)?;
     let size = shape.size.or(overrides.size);
 
-    let mut sources = vec![(Origin::Flag, flags(overrides))];
-    let mut add = |origin, partial: Option<Partial>| sources.extend(partial.map(|p| (origin, p)));
-    add(Origin::GradcamMetadata, props.gradcam()?);
-    add(Origin::PreprocessorConfig, sidecars.hugging_face()?);
-    add(Origin::TimmConfig, sidecars.timm(size)?);
-    add(Origin::Ultralytics, props.ultralytics(size)?);
-    add(Origin::OnnxImage, props.onnx_image()?);
-    let from_shape =
-        Partial { layout: shape.layout, channels: shape.channels, ..Partial::default() };
-    add(Origin::ModelShape, Some(from_shape));
-    let raw = || Partial {
+    let mut sources = vec![(SettingOrigin::Flag, flags(overrides))];
+    let mut add =
+        |origin, partial: Option<SourceSettings>| sources.extend(partial.map(|p| (origin, p)));
+    add(SettingOrigin::GradcamMetadata, props.gradcam()?);
+    add(SettingOrigin::PreprocessorConfig, sidecars.hugging_face()?);
+    add(SettingOrigin::TimmConfig, sidecars.timm(size)?);
+    add(SettingOrigin::Ultralytics, props.ultralytics(size)?);
+    add(SettingOrigin::OnnxImage, props.onnx_image()?);
+    let from_shape = SourceSettings {
+        layout: shape.layout,
+        channels: shape.channels,
+        ..SourceSettings::default()
+    };
+    add(SettingOrigin::ModelShape, Some(from_shape));
+    let raw = || SourceSettings {
         rescale: Some(1.0),
         mean: Some(vec![0.0]),
         std: Some(vec![1.0]),
-        ..Partial::default()
+        ..SourceSettings::default()
     };
-    add(Origin::ModelType, (numbers == Numbers::Integers).then(raw));
+    add(SettingOrigin::ModelType, (numbers == Numbers::Integers).then(raw));
     let channels = first(&sources, |p| p.channels).map_or(Channels::Rgb, |(_, channels)| channels);
     add_default(&mut sources, channels, size);
 
     let (geometry_origin, geometry) = pick("geometry", &sources, |p| p.geometry)?;
     let geometry = fit(geometry, overrides, shape.size);
     let flagged = overrides.fit.is_some() || overrides.short_side.is_some();
-    let geometry_origin = if flagged { Origin::Flag } else { geometry_origin };
+    let geometry_origin = if flagged { SettingOrigin::Flag } else { geometry_origin };
     let size_origin = match (shape.size, overrides.size) {
-        (Some(_), _) => Origin::ModelShape,
-        (None, Some(_)) => Origin::Flag,
+        (Some(_), _) => SettingOrigin::ModelShape,
+        (None, Some(_)) => SettingOrigin::Flag,
         (None, None) => geometry_origin,
     };
     let count = channels.count();
@@ -153,12 +157,12 @@ pub fn resolve(
     };
     let labels = labels.map(|(_, labels)| labels);
     let guess = if overrides.imagenet { None } else { guess(&preprocess, &origins) };
-    Ok(Resolved { preprocess, labels, origins, guess })
+    Ok(PreprocessChoice { preprocess, labels, origins, guess })
 }
 
-fn flags(overrides: &Overrides) -> Partial {
-    Partial {
-        geometry: None, // needs the size, see `fit`
+fn flags(overrides: &Overrides) -> SourceSettings {
+    SourceSettings {
+        geometry: None, // `fit` adds it, because it depends on the size.
         filter: overrides.filter,
         rescale: overrides.rescale,
         mean: overrides.mean.clone(),
@@ -168,16 +172,20 @@ fn flags(overrides: &Overrides) -> Partial {
     }
 }
 
-/// The last source: ImageNet's centre crop, mean and standard deviation; grey networks take the whole
+/// Adds the last source: ImageNet's center crop, mean and standard deviation. Gray networks take the whole
 /// short side in 0..1, as MNIST models do.
-fn add_default(sources: &mut Vec<(Origin, Partial)>, channels: Channels, size: Option<(u32, u32)>) {
+fn add_default(
+    sources: &mut Vec<(SettingOrigin, SourceSettings)>,
+    channels: Channels,
+    size: Option<(u32, u32)>,
+) {
     let (width, height) = size.unwrap_or((224, 224));
     let (share, mean, std) = match channels {
         Channels::Rgb => (0.875, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
         Channels::Bgr => (0.875, vec![0.406, 0.456, 0.485], vec![0.225, 0.224, 0.229]),
-        Channels::Grey => (1.0, vec![0.0], vec![1.0]),
+        Channels::Gray => (1.0, vec![0.0], vec![1.0]),
     };
-    let default = Partial {
+    let default = SourceSettings {
         geometry: Some(Geometry::center(width, height, share)),
         filter: Some(Filter::Bilinear),
         rescale: Some(1.0 / 255.0),
@@ -186,27 +194,27 @@ fn add_default(sources: &mut Vec<(Origin, Partial)>, channels: Channels, size: O
         layout: Some(Layout::Nchw),
         channels: Some(channels),
     };
-    sources.push((Origin::ImagenetDefault, default));
+    sources.push((SettingOrigin::ImagenetDefault, default));
 }
 
 fn first<T>(
-    sources: &[(Origin, Partial)],
-    get: impl Fn(&Partial) -> Option<T>,
-) -> Option<(Origin, T)> {
+    sources: &[(SettingOrigin, SourceSettings)],
+    get: impl Fn(&SourceSettings) -> Option<T>,
+) -> Option<(SettingOrigin, T)> {
     sources.iter().find_map(|(origin, partial)| get(partial).map(|value| (*origin, value)))
 }
 
-/// The value of the first source that says it.
+/// The value of the first source that has it.
 fn pick<T>(
     name: &str,
-    sources: &[(Origin, Partial)],
-    get: impl Fn(&Partial) -> Option<T>,
-) -> Result<(Origin, T), ImageError> {
+    sources: &[(SettingOrigin, SourceSettings)],
+    get: impl Fn(&SourceSettings) -> Option<T>,
+) -> Result<(SettingOrigin, T), ImageError> {
     first(sources, get)
-        .ok_or_else(|| ImageError::new(ImageErrorKind::Invalid, format!("nothing says {name}")))
+        .ok_or_else(|| ImageError::new(ImageErrorKind::Invalid, format!("no source has {name}")))
 }
 
-/// The geometry with what the caller and the model's own size change about it.
+/// The geometry, adapted to the caller's values and the model's size.
 fn fit(geometry: Geometry, overrides: &Overrides, fixed: Option<(u32, u32)>) -> Geometry {
     let output = geometry.output();
     let size = fixed.or(overrides.size);
@@ -225,9 +233,9 @@ fn fit(geometry: Geometry, overrides: &Overrides, fixed: Option<(u32, u32)>) -> 
         return geometry;
     };
     match (output, geometry.resize) {
-        // A caller's size for a model of open size: everything scales with it.
+        // The caller sets the size of a model of open size; the geometry scales with it.
         (Some(_), _) if fixed.is_none() => geometry.scaled_to(width, height),
-        (Some(_), _) => geometry, // a contradiction, reported by `check`
+        (Some(_), _) => geometry, // `check` reports the contradiction.
         (None, Resize::None) => Geometry::squash(width, height),
         (None, _) => {
             let crop = Geometry::center(width, height, 1.0).crop;
@@ -236,12 +244,12 @@ fn fit(geometry: Geometry, overrides: &Overrides, fixed: Option<(u32, u32)>) -> 
     }
 }
 
-/// Refuses what contradicts the model's input shape or itself.
+/// Refuses values that contradict each other or the model's input shape.
 fn check(
     preprocess: &Preprocess,
-    shape: &Shape,
+    shape: &InputShape,
     overrides: &Overrides,
-    geometry_origin: Origin,
+    geometry_origin: SettingOrigin,
 ) -> Result<(), ImageError> {
     let invalid = |message: String| Err(ImageError::new(ImageErrorKind::Invalid, message));
     if let Some((w, h)) = overrides.size.filter(|(w, h)| *w.min(h) == 0 || *w.max(h) > MAX_SIDE) {
@@ -254,9 +262,11 @@ fn check(
             ));
         }
         if let Some((w, h)) = preprocess.geometry.output().filter(|size| *size != (width, height)) {
-            return invalid(format!(
-                "{geometry_origin} prepares {w}x{h} pixels, but the model takes {width}x{height}; say how photos fit with --fit"
-            ));
+            let message = format!(
+                "{geometry_origin} prepares {w}x{h} pixels, but the model takes {width}x{height}"
+            );
+            let error = ImageError::new(ImageErrorKind::Invalid, message);
+            return Err(error.with_hint(ImageHint::Fit));
         }
     }
     let count = preprocess.channels.count();
@@ -289,7 +299,7 @@ fn check(
     Ok(())
 }
 
-/// The values that nothing says, in words.
+/// The values that no source has, in words.
 fn guess(preprocess: &Preprocess, origins: &Origins) -> Option<String> {
     let values = [
         (
@@ -300,7 +310,8 @@ fn guess(preprocess: &Preprocess, origins: &Origins) -> Option<String> {
         (origins.mean, format!("mean {:?}", preprocess.mean)),
         (origins.std, format!("std {:?}", preprocess.std)),
     ];
-    let guessed = values.into_iter().filter(|(origin, _)| *origin == Origin::ImagenetDefault);
+    let guessed =
+        values.into_iter().filter(|(origin, _)| *origin == SettingOrigin::ImagenetDefault);
     let guessed: Vec<String> = guessed.map(|(_, text)| text).collect();
     (!guessed.is_empty()).then(|| guessed.join(", "))
 }
@@ -313,6 +324,6 @@ fn geometry_text(geometry: &Geometry, filter: &str) -> String {
     };
     let crop = geometry
         .crop
-        .map_or_else(String::new, |crop| format!(", centre crop {}x{}", crop.width, crop.height));
+        .map_or_else(String::new, |crop| format!(", center crop {}x{}", crop.width, crop.height));
     format!("{resize} ({filter}){crop}")
 }

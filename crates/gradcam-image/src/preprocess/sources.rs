@@ -1,26 +1,26 @@
-//! What may say how photos are prepared: the model's input shape, and the files beside the model.
+//! Sources of preprocessing outside the metadata: the model's input shape, and the files beside the model.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::json::{self, Fields};
-use super::metadata::Props;
-use super::origin::{Origin, Partial};
+use super::json::{self, JsonFields};
+use super::metadata::MetadataProps;
+use super::origin::{SettingOrigin, SourceSettings};
 use super::{Channels, Layout, hugging_face, labels, timm};
 use crate::{ImageError, ImageErrorKind, files};
 
-/// What the shape of the model's input says.
-pub(super) struct Shape {
+/// The settings that follow from the shape of the model's input.
+pub(super) struct InputShape {
     pub(super) layout: Option<Layout>,
     pub(super) channels: Option<Channels>,
-    /// [width, height] where both are fixed.
+    /// [width, height] if both are fixed.
     pub(super) size: Option<(u32, u32)>,
 }
 
-impl Shape {
-    /// NCHW unless the last axis alone can be the channels, or the caller says otherwise.
+impl InputShape {
+    /// Reads the layout, NCHW unless only the last axis can be the channels or the caller sets it.
     pub(super) fn read(shape: &[Option<i64>], layout: Option<Layout>) -> Result<Self, ImageError> {
         let text = || {
             let sides: Vec<String> = shape
@@ -51,7 +51,7 @@ impl Shape {
         };
         let channels = match channels {
             None => None,
-            Some(1) => Some(Channels::Grey),
+            Some(1) => Some(Channels::Gray),
             Some(3) => Some(Channels::Rgb),
             Some(_) => return Err(invalid("photos have 1 or 3 channels")),
         };
@@ -67,10 +67,10 @@ impl Shape {
     }
 }
 
-/// Where a JSON object was found, for messages, and the object.
+/// The location of a JSON object, for messages, and the object.
 type JsonFile = (String, Map<String, Value>);
 
-/// The JSON files beside a model that are about photos and labels.
+/// The JSON files beside a model with settings for photos and labels.
 #[derive(Default)]
 pub(super) struct Sidecars {
     model: Option<PathBuf>,
@@ -79,7 +79,7 @@ pub(super) struct Sidecars {
 }
 
 impl Sidecars {
-    /// Reads them from the model's folder or, for `onnx/model.onnx` (optimum's layout), the folder above.
+    /// Reads the files from the model's folder or, for `onnx/model.onnx` (optimum's layout), from its parent.
     pub(super) fn read(model: Option<&Path>) -> Result<Self, ImageError> {
         let Some(model) = model else {
             return Ok(Self::default());
@@ -102,7 +102,7 @@ impl Sidecars {
         };
         let mut processor = read("preprocessor_config.json")?;
         if processor.is_none() {
-            // Newer processors nest the same keys in another file.
+            // Newer processors have the same keys in an object of another file.
             processor = match read("processor_config.json")? {
                 Some((place, mut map)) => match map.remove("image_processor") {
                     Some(Value::Object(inner)) => {
@@ -116,16 +116,16 @@ impl Sidecars {
         Ok(Self { model: Some(model.to_owned()), processor, config: read("config.json")? })
     }
 
-    fn config(&self) -> Option<Fields<'_>> {
-        self.config.as_ref().map(|(place, map)| Fields { place, map })
+    fn config(&self) -> Option<JsonFields<'_>> {
+        self.config.as_ref().map(|(place, map)| JsonFields { place, map })
     }
 
-    /// `preprocessor_config.json`, unless it only points to timm's file.
-    pub(super) fn hugging_face(&self) -> Result<Option<Partial>, ImageError> {
+    /// The settings of `preprocessor_config.json`, unless it only refers to timm's file.
+    pub(super) fn hugging_face(&self) -> Result<Option<SourceSettings>, ImageError> {
         let Some((place, map)) = &self.processor else {
             return Ok(None);
         };
-        let fields = Fields { place, map };
+        let fields = JsonFields { place, map };
         if fields.text("image_processor_type")?.is_some_and(|name| name.starts_with("TimmWrapper"))
         {
             return Ok(None);
@@ -133,35 +133,38 @@ impl Sidecars {
         hugging_face::preprocess(fields).map(Some)
     }
 
-    /// timm's `config.json`.
-    pub(super) fn timm(&self, size: Option<(u32, u32)>) -> Result<Option<Partial>, ImageError> {
+    /// The settings of timm's `config.json`.
+    pub(super) fn timm(
+        &self,
+        size: Option<(u32, u32)>,
+    ) -> Result<Option<SourceSettings>, ImageError> {
         let config = self.config().filter(|config| timm::is_timm(*config));
         config.map(|config| timm::preprocess(config, size)).transpose()
     }
 
-    /// Labels of `config.json`, whoever wrote it.
-    fn config_labels(&self) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+    /// The labels of `config.json`, from Hugging Face or timm.
+    fn config_labels(&self) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
         let Some(config) = self.config() else {
             return Ok(None);
         };
         if let Some(labels) = hugging_face::labels(config)? {
-            return Ok(Some((Origin::HuggingFaceConfig, labels)));
+            return Ok(Some((SettingOrigin::HuggingFaceConfig, labels)));
         }
         if !timm::is_timm(config) {
             return Ok(None);
         }
-        Ok(timm::labels(config)?.map(|labels| (Origin::TimmConfig, labels)))
+        Ok(timm::labels(config)?.map(|labels| (SettingOrigin::TimmConfig, labels)))
     }
 
-    /// Labels of text files beside the model.
-    fn text_labels(&self) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+    /// The labels of text files beside the model.
+    fn text_labels(&self) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
         let Some(model) = &self.model else {
             return Ok(None);
         };
         for (origin, path) in [
-            (Origin::ModelLabelsTxt, model.with_extension("labels.txt")),
-            (Origin::LabelsTxt, model.with_file_name("labels.txt")),
-            (Origin::SynsetTxt, model.with_file_name("synset.txt")),
+            (SettingOrigin::ModelLabelsTxt, model.with_extension("labels.txt")),
+            (SettingOrigin::LabelsTxt, model.with_file_name("labels.txt")),
+            (SettingOrigin::SynsetTxt, model.with_file_name("synset.txt")),
         ] {
             if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
                 let labels = labels::from_lines(&path.display().to_string(), &bytes)?;
@@ -171,23 +174,23 @@ impl Sidecars {
         Ok(None)
     }
 
-    /// The labels of the first source that has any.
+    /// The labels of the first source that has some.
     pub(super) fn labels(
         &self,
         given: Option<&Path>,
-        props: Props<'_>,
-    ) -> Result<Option<(Origin, Vec<String>)>, ImageError> {
+        props: MetadataProps<'_>,
+    ) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
         if let Some(path) = given {
-            return Ok(Some((Origin::Flag, labels::from_file(path)?)));
+            return Ok(Some((SettingOrigin::Flag, labels::from_file(path)?)));
         }
         if let Some(labels) = props.gradcam_labels()? {
-            return Ok(Some((Origin::GradcamMetadata, labels)));
+            return Ok(Some((SettingOrigin::GradcamMetadata, labels)));
         }
         if let Some(found) = self.config_labels()? {
             return Ok(Some(found));
         }
         if let Some(labels) = props.ultralytics_labels()? {
-            return Ok(Some((Origin::Ultralytics, labels)));
+            return Ok(Some((SettingOrigin::Ultralytics, labels)));
         }
         self.text_labels()
     }

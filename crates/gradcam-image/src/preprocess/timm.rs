@@ -5,27 +5,27 @@
 
 use serde_json::Value;
 
-use super::json::Fields;
-use super::origin::Partial;
+use super::json::JsonFields;
+use super::origin::SourceSettings;
 use super::{Channels, Geometry, Resize, labels};
 use crate::{Filter, ImageError};
 
-/// Whether a `config.json` is timm's.
-pub(super) fn is_timm(root: Fields<'_>) -> bool {
+/// Whether a `config.json` has the form of timm.
+pub(super) fn is_timm(root: JsonFields<'_>) -> bool {
     root.get("pretrained_cfg").is_some()
         || (root.get("architecture").is_some() && root.get("input_size").is_some())
 }
 
-/// The evaluation transform; `size` is the model's [width, height] where its input shape says so.
+/// The evaluation transform. `size` is the model's [width, height] if its input shape has it.
 pub(super) fn preprocess(
-    root: Fields<'_>,
+    root: JsonFields<'_>,
     size: Option<(u32, u32)>,
-) -> Result<Partial, ImageError> {
+) -> Result<SourceSettings, ImageError> {
     let config = root.object("pretrained_cfg")?.unwrap_or(root);
     let chw = |key| config.sides(key, 3).map(|sides| sides.map(|chw| (chw[2], chw[1])));
     let (train, test) = (chw("input_size")?, chw("test_input_size")?);
     let mut share = config.positive("crop_pct", 1.0)?.unwrap_or(0.875);
-    // A model that was exported at its larger test size is also cropped as in the test.
+    // A model that was exported at its test size has the crop of the test too.
     if size.is_some() && size == test && size != train {
         share = config.positive("test_crop_pct", 1.0)?.unwrap_or(share);
     }
@@ -46,7 +46,7 @@ pub(super) fn preprocess(
                     let levels: Vec<u8> = mean.iter().flatten().map(level).collect();
                     let fill = match levels[..] {
                         [red, green, blue] => [red, green, blue],
-                        [grey] => [grey; 3],
+                        [gray] => [gray; 3],
                         _ => [0; 3],
                     };
                     Geometry {
@@ -60,7 +60,7 @@ pub(super) fn preprocess(
         }
     };
     let filter = match config.text("interpolation")? {
-        // timm draws "random" for training only and evaluates with bilinear.
+        // timm uses "random" only for training and evaluates with bilinear.
         Some("random") => Some(Filter::Bilinear),
         Some(name) => Some(name.parse().map_err(|_| {
             config.wrong("interpolation", "nearest, bilinear, bicubic, lanczos, box or hamming")
@@ -68,11 +68,11 @@ pub(super) fn preprocess(
         None => Some(Filter::Bicubic),
     };
     let channels = config.sides("input_size", 3)?.and_then(|chw| match chw[0] {
-        1 => Some(Channels::Grey),
+        1 => Some(Channels::Gray),
         3 => Some(Channels::Rgb),
         _ => None,
     });
-    Ok(Partial {
+    Ok(SourceSettings {
         geometry,
         filter,
         rescale: Some(1.0 / 255.0),
@@ -83,8 +83,8 @@ pub(super) fn preprocess(
     })
 }
 
-/// `label_names` (a list or a dict of index to name), described by `label_descriptions` where there are any.
-pub(super) fn labels(root: Fields<'_>) -> Result<Option<Vec<String>>, ImageError> {
+/// The labels `label_names` (a list or a dict of index to name), replaced by their `label_descriptions` if there are any.
+pub(super) fn labels(root: JsonFields<'_>) -> Result<Option<Vec<String>>, ImageError> {
     let config = root.object("pretrained_cfg")?.unwrap_or(root);
     let get = |key| root.get(key).or_else(|| config.get(key));
     let Some(names) = get("label_names").or_else(|| get("labels")) else {

@@ -2,7 +2,7 @@
 //!
 //! The references are made by `tools/make_image_references.py`.
 
-use gradcam_image::preprocess::{Crop, Geometry, Layout, Resize, Rounding};
+use gradcam_image::preprocess::{Crop, CropRounding, Geometry, Layout, Resize};
 use gradcam_image::{
     Colormap, Filter, Limits, OverlayKind, OverlayStyle, Photo, Placement, Preprocess, heatmap,
     overlay, resize, resize_map,
@@ -142,7 +142,7 @@ fn pipelines() -> Vec<(&'static str, Preprocess)> {
     let half = Preprocess { mean: vec![0.5; 3], std: vec![0.5; 3], ..imagenet.clone() };
     let crop = |short, side| Geometry {
         resize: Resize::ShortSide { size: short, longest: None },
-        crop: Some(Crop { width: side, height: side, rounding: Rounding::Even }),
+        crop: Some(Crop { width: side, height: side, rounding: CropRounding::Even }),
         fill: [0; 3],
     };
     vec![
@@ -167,7 +167,7 @@ fn pipelines() -> Vec<(&'static str, Preprocess)> {
             "hugging face 25 of 32",
             Preprocess {
                 geometry: Geometry {
-                    crop: Some(Crop { width: 25, height: 25, rounding: Rounding::Down }),
+                    crop: Some(Crop { width: 25, height: 25, rounding: CropRounding::Down }),
                     ..crop(32, 25)
                 },
                 ..half
@@ -190,7 +190,7 @@ fn pipelines() -> Vec<(&'static str, Preprocess)> {
                 geometry: crop(28, 28),
                 mean: vec![0.0],
                 std: vec![1.0],
-                channels: Channels::Grey,
+                channels: Channels::Gray,
                 ..imagenet.clone()
             },
         ),
@@ -355,7 +355,7 @@ fn impossible_requests_are_refused() {
     let strip = synthetic(1, 60_000);
     let huge = Preprocess { geometry: Geometry::center(256, 256, 1.0), ..pipelines()[0].1.clone() };
     let input = |width, height| {
-        let crop = Some(Crop { width, height, rounding: Rounding::Even });
+        let crop = Some(Crop { width, height, rounding: CropRounding::Even });
         let geometry = Geometry { resize: Resize::None, crop, fill: [0; 3] };
         Preprocess { geometry, ..huge.clone() }.apply(&photo).unwrap_err().to_string()
     };
@@ -372,7 +372,7 @@ fn impossible_requests_are_refused() {
         (drawn(&heat, f64::NAN), "alpha is NaN; it must be between 0 and 1"),
         (
             resize(&photo, 0, 5, Filter::Box).unwrap_err().to_string(),
-            "a picture of 0x5 pixels has nothing to look at",
+            "a picture of 0x5 pixels is empty",
         ),
         (
             huge.apply(&strip).unwrap_err().to_string(),

@@ -1,9 +1,11 @@
-//! Where preprocessing and labels come from, and what is said when they are malformed or guessed.
+//! Where preprocessing and labels come from, and what is said when they are guessed.
+
+mod refused;
 
 use std::path::{Path, PathBuf};
 
-use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, Origin};
-use gradcam_image::{Filter, ImageErrorKind, Overrides, Resolved, resolve};
+use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, SettingOrigin};
+use gradcam_image::{Filter, Overrides, PreprocessChoice, resolve};
 use serde_json::{Value, json};
 
 const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
@@ -30,7 +32,7 @@ fn props(props: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// What a photo of 500 × 400 becomes, in one line: resize, filter, crop, fill, numbers, layout, channels.
-fn summary(resolved: &Resolved) -> String {
+fn summary(resolved: &PreprocessChoice) -> String {
     let p = &resolved.preprocess;
     let geometry = serde_json::to_value(p.geometry).unwrap();
     let resize = geometry["resize"].to_string().replace('"', "");
@@ -46,7 +48,7 @@ fn summary(resolved: &Resolved) -> String {
     )
 }
 
-fn with_files(name: &str, files: &[(&str, &str)], shape: &[Option<i64>]) -> Resolved {
+fn with_files(name: &str, files: &[(&str, &str)], shape: &[Option<i64>]) -> PreprocessChoice {
     let model = folder(name, files).join("model.onnx");
     resolve(&Overrides::default(), &[], Some(&model), shape, Numbers::Floats).unwrap()
 }
@@ -64,7 +66,7 @@ fn nothing_known_is_guessed_and_said() {
         ),
         (
             [Some(1), Some(1), Some(28), Some(28)],
-            "{short_side:{longest:null,size:28}} bilinear crop 28x28 Even fill 0 x 1/255 - [0.0] / [1.0] Nchw Grey",
+            "{short_side:{longest:null,size:28}} bilinear crop 28x28 Even fill 0 x 1/255 - [0.0] / [1.0] Nchw Gray",
         ),
         (
             [None; 4],
@@ -79,12 +81,12 @@ fn nothing_known_is_guessed_and_said() {
     let guessed = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Floats).unwrap();
     let guess = guessed.guess.unwrap();
     for part in
-        ["short side to 256 (bilinear filter), centre crop 224x224", "mean [0.485, 0.456, 0.406]"]
+        ["short side to 256 (bilinear filter), center crop 224x224", "mean [0.485, 0.456, 0.406]"]
     {
         assert!(guess.contains(part), "{guess}");
     }
     let known = Overrides { imagenet: true, ..Overrides::default() };
-    assert!(!resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guess.is_some());
+    assert!(resolve(&known, &[], None, &NCHW, Numbers::Floats).unwrap().guess.is_none());
 }
 
 #[test]
@@ -134,12 +136,12 @@ fn hugging_face_classes_and_forms() {
     ] {
         let resolved = with_files(&format!("hf {name}"), &[("preprocessor_config.json", &json.to_string())], &OPEN);
         assert_eq!(summary(&resolved), expected, "{name}");
-        assert!(!resolved.guess.is_some(), "{name}");
-        assert_eq!(resolved.origins.mean, Origin::PreprocessorConfig, "{name}");
+        assert!(resolved.guess.is_none(), "{name}");
+        assert_eq!(resolved.origins.mean, SettingOrigin::PreprocessorConfig, "{name}");
     }
     let unknown = r#"{"image_processor_type": "NewImageProcessor", "size": 224}"#;
     let unknown = with_files("hf unknown class", &[("preprocessor_config.json", unknown)], &OPEN);
-    assert_eq!(unknown.origins.mean, Origin::ImagenetDefault);
+    assert_eq!(unknown.origins.mean, SettingOrigin::ImagenetDefault);
     assert!(unknown.guess.is_some());
 }
 
@@ -160,8 +162,8 @@ fn files_are_found_beside_the_model_and_one_folder_up() {
         let model = folder(&format!("found {name}"), &files).join(model);
         let resolved =
             resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap();
-        assert_eq!(resolved.origins.geometry, Origin::PreprocessorConfig, "{name}");
-        assert_eq!(resolved.origins.labels, Some(Origin::HuggingFaceConfig), "{name}");
+        assert_eq!(resolved.origins.geometry, SettingOrigin::PreprocessorConfig, "{name}");
+        assert_eq!(resolved.origins.labels, Some(SettingOrigin::HuggingFaceConfig), "{name}");
         let labels = resolved.labels.unwrap();
         assert_eq!(
             (labels.len(), labels[1].as_str(), labels[10].as_str()),
@@ -224,8 +226,8 @@ fn timm_config() {
         let resolved =
             with_files(&format!("timm {name}"), &[("config.json", &json.to_string())], &shape);
         assert_eq!(summary(&resolved), format!("{expected}{mean}"), "{name}");
-        assert_eq!(resolved.origins.mean, Origin::TimmConfig, "{name}");
-        assert!(!resolved.guess.is_some(), "{name}");
+        assert_eq!(resolved.origins.mean, SettingOrigin::TimmConfig, "{name}");
+        assert!(resolved.guess.is_none(), "{name}");
         assert_eq!(resolved.labels.is_some(), name == "flat");
     }
     let described = json!({"architecture": "x", "pretrained_cfg": {"input_size": [3, 8, 8]},
@@ -242,21 +244,21 @@ fn metadata_of_the_model() {
     let imagenet_geometry =
         "{short_side:{longest:null,size:256}} bilinear crop 224x224 Even fill 0";
     for (name, metadata, origin, expected) in [
-        ("gradcam", vec![("gradcam.preprocess", lite0)], Origin::GradcamMetadata,
+        ("gradcam", vec![("gradcam.preprocess", lite0)], SettingOrigin::GradcamMetadata,
             "{short_side:{longest:null,size:256}} bicubic crop 224x224 Down fill 0 x 1 - [127.0, 127.0, 127.0] / [128.0, 128.0, 128.0] Nchw Rgb".to_owned()),
-        ("ultralytics classify", vec![("task", "classify"), ("names", "{0: 'tench'}"), ("imgsz", "[64, 64]")], Origin::Ultralytics,
+        ("ultralytics classify", vec![("task", "classify"), ("names", "{0: 'tench'}"), ("imgsz", "[64, 64]")], SettingOrigin::Ultralytics,
             format!("{{short_side:{{longest:null,size:64}}}} bilinear crop 64x64 Even fill 0 x 1/255 - {zero_one} Nchw Rgb")),
-        ("ultralytics detect", vec![("task", "detect"), ("names", "{0: 'tench'}"), ("imgsz", "[480, 640]")], Origin::Ultralytics,
+        ("ultralytics detect", vec![("task", "detect"), ("names", "{0: 'tench'}"), ("imgsz", "[480, 640]")], SettingOrigin::Ultralytics,
             format!("{{inside:{{height:480,width:640}}}} bilinear crop 640x480 Even fill 114 x 1/255 - {zero_one} Nchw Rgb")),
-        ("Image bgr 0..255", vec![("image.bitmappixelformat", "BGR8"), ("Image.NominalPixelRange", "NominalRange_0_255")], Origin::OnnxImage,
+        ("Image bgr 0..255", vec![("image.bitmappixelformat", "BGR8"), ("Image.NominalPixelRange", "NominalRange_0_255")], SettingOrigin::OnnxImage,
             format!("{imagenet_geometry} x 1 - {zero_one} Nchw Bgr")),
-        ("Image -1..1", vec![("Image.NominalPixelRange", "Normalized_1_1")], Origin::OnnxImage,
+        ("Image -1..1", vec![("Image.NominalPixelRange", "Normalized_1_1")], SettingOrigin::OnnxImage,
             format!("{imagenet_geometry} x 1/255 - [0.5, 0.5, 0.5] / [0.5, 0.5, 0.5] Nchw Rgb")),
     ] {
         let resolved = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats).unwrap();
         assert_eq!(summary(&resolved), expected, "{name}");
         assert_eq!(resolved.origins.mean, origin, "{name}");
-        assert_eq!(resolved.guess.is_some(), origin == Origin::OnnxImage, "{name}: only the geometry is guessed");
+        assert_eq!(resolved.guess.is_some(), origin == SettingOrigin::OnnxImage, "{name}: only the geometry is guessed");
     }
 }
 
@@ -310,13 +312,13 @@ fn the_first_source_wins() {
         ));
     }
     let expected = [
-        (9.0, "from the flag", Some(Origin::Flag)),
-        (1.0, "from gradcam.labels", Some(Origin::GradcamMetadata)),
-        (0.5, "from config.json", Some(Origin::HuggingFaceConfig)),
-        (0.0, "from names", Some(Origin::Ultralytics)),
-        (0.485, "from model.labels.txt", Some(Origin::ModelLabelsTxt)),
-        (0.485, "from labels.txt", Some(Origin::LabelsTxt)),
-        (0.485, "from synset.txt", Some(Origin::SynsetTxt)),
+        (9.0, "from the flag", Some(SettingOrigin::Flag)),
+        (1.0, "from gradcam.labels", Some(SettingOrigin::GradcamMetadata)),
+        (0.5, "from config.json", Some(SettingOrigin::HuggingFaceConfig)),
+        (0.0, "from names", Some(SettingOrigin::Ultralytics)),
+        (0.485, "from model.labels.txt", Some(SettingOrigin::ModelLabelsTxt)),
+        (0.485, "from labels.txt", Some(SettingOrigin::LabelsTxt)),
+        (0.485, "from synset.txt", Some(SettingOrigin::SynsetTxt)),
     ];
     assert_eq!(seen, expected.map(|(mean, label, origin)| (mean, label.to_owned(), origin)));
 }
@@ -379,174 +381,12 @@ fn flags_shape_the_geometry() {
 }
 
 #[test]
-fn malformed_metadata_is_refused_by_file_and_key() {
-    let processor = |text: &'static str| ("preprocessor_config.json", text);
-    for (file, message) in [
-        (processor("{"), "not JSON: EOF while parsing an object at line 1 column 1"),
-        (processor("[1]"), "[1]; expected a JSON object"),
-        (processor(r#"{"image_mean": "a"}"#), r#"image_mean is "a"; expected 1 or 3 numbers"#),
-        (processor(r#"{"image_mean": [1, 2]}"#), "image_mean is [1,2]; expected 1 or 3 numbers"),
-        (
-            processor(r#"{"image_std": [1, 0, 1]}"#),
-            "image_std is [1,0,1]; expected 1 or 3 numbers that are not 0",
-        ),
-        (
-            processor(r#"{"resample": 9}"#),
-            "resample is 9; expected 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box or 5 hamming",
-        ),
-        (
-            processor(r#"{"size": -5}"#),
-            "size is -5; expected pixels, or height and width, or shortest_edge",
-        ),
-        (
-            processor(r#"{"size": {"height": 1e9, "width": 5}}"#),
-            "size: height is 1000000000.0; expected pixels between 1 and 16384",
-        ),
-        (
-            processor(r#"{"size": {"max_height": 9, "max_width": 9}}"#),
-            r#"size is {"max_height":9,"max_width":9}; expected height and width, or shortest_edge, or pixels"#,
-        ),
-        (
-            processor(r#"{"do_center_crop": true}"#),
-            "do_center_crop is true, but crop_size is missing",
-        ),
-        (processor(r#"{"do_rescale": "yes"}"#), r#"do_rescale is "yes"; expected true or false"#),
-        (
-            processor(r#"{"channel_order": "GBR"}"#),
-            r#"channel_order is "GBR"; expected RGB, BGR or grey"#,
-        ),
-        (
-            ("config.json", r#"{"id2label": {"0": "a", "2": "b"}}"#),
-            "id2label: 2 labels, but none for class 1; expected every class from 0",
-        ),
-        (
-            ("config.json", r#"{"id2label": ["a", 5]}"#),
-            "id2label: the label of class 1 is 5; expected a string",
-        ),
-        (
-            ("config.json", r#"{"pretrained_cfg": {"input_size": [3, 224]}}"#),
-            "input_size is [3,224]; expected a list of 3 numbers of pixels between 1 and 16384",
-        ),
-        (
-            ("config.json", r#"{"pretrained_cfg": {"input_size": [3, 8, 8], "crop_mode": "x"}}"#),
-            r#"crop_mode is "x"; expected center, squash or border"#,
-        ),
-        (
-            ("config.json", r#"{"pretrained_cfg": {"interpolation": "x"}}"#),
-            r#"interpolation is "x"; expected nearest, bilinear, bicubic, lanczos, box or hamming"#,
-        ),
-        (("labels.txt", ""), "no labels; expected one per line"),
-    ] {
-        let model = folder("malformed", &[file]).join("model.onnx");
-        let error =
-            resolve(&Overrides::default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
-        let path = model.with_file_name(file.0);
-        assert_eq!(error.to_string(), format!("{}: {message}", path.display()));
-        assert_eq!(error.kind(), ImageErrorKind::Metadata, "{message}");
-    }
-    for (metadata, message) in [
-        (
-            vec![("gradcam.preprocess", "{")],
-            "metadata gradcam.preprocess: not JSON: EOF while parsing an object at line 1 column 1",
-        ),
-        (
-            vec![("gradcam.labels", "7")],
-            "metadata gradcam.labels: 7; expected a list of labels or an object of index to label",
-        ),
-        (
-            vec![("task", "classify"), ("names", "{0: tench}")],
-            "metadata names: not a Python literal: expected a literal at byte 4, found 't'",
-        ),
-        (
-            vec![("task", "classify"), ("names", "{}"), ("imgsz", "[1, 2, 3]")],
-            "metadata imgsz: \"[1, 2, 3]\": not two sizes; expected [height, width]",
-        ),
-        (
-            vec![("Image.BitmapPixelFormat", "Rgba8")],
-            "metadata Image.BitmapPixelFormat is \"rgba8\"; supported: Gray8, Rgb8, Bgr8",
-        ),
-    ] {
-        let error = resolve(&Overrides::default(), &props(&metadata), None, &OPEN, Numbers::Floats)
-            .unwrap_err();
-        assert_eq!(error.to_string(), message);
-    }
-}
-
-#[test]
-fn contradictions_are_refused() {
-    let default = Overrides::default;
-    let five = [Some(1), Some(3), Some(8), Some(8), Some(8)];
-    let (rgba, flat) = ([None, Some(4), Some(8), Some(8)], [None, Some(3), Some(0), Some(8)]);
-    for (overrides, shape, message) in [
-        (
-            default(),
-            &five[..],
-            "the model's input has shape [1, 3, 8, 8, 8]; photos need [N, C, H, W] or [N, H, W, C]. If the model decodes or crops pictures itself, use the model inside it",
-        ),
-        (default(), &rgba, "the model's input has shape [?, 4, 8, 8]; photos have 1 or 3 channels"),
-        (
-            default(),
-            &flat,
-            "the model's input has shape [?, 3, 0, 8]; its height and width must be positive",
-        ),
-        (
-            Overrides { size: Some((256, 256)), ..default() },
-            &NCHW,
-            "size 256x256 was asked for, but the model takes 224x224 only",
-        ),
-        (
-            Overrides { size: Some((0, 9)), ..default() },
-            &OPEN,
-            "size is 0x9; expected sides between 1 and 16384",
-        ),
-        (
-            Overrides { channels: Some(Channels::Grey), ..default() },
-            &NCHW,
-            "1 channel was asked for, but the model takes 3",
-        ),
-        (
-            Overrides { mean: Some(vec![1.0, 2.0]), ..default() },
-            &NCHW,
-            "mean has 2 values, but the model takes 3 channels",
-        ),
-        (
-            Overrides { mean: Some(vec![]), ..default() },
-            &NCHW,
-            "mean has 0 values, but the model takes 3 channels",
-        ),
-        (
-            Overrides { std: Some(vec![0.0]), ..default() },
-            &NCHW,
-            "std is [0.0, 0.0, 0.0]; expected finite numbers, and std not 0",
-        ),
-        (
-            Overrides { rescale: Some(0.0), ..default() },
-            &NCHW,
-            "rescale is 0; expected a number that is not 0",
-        ),
-    ] {
-        let error = resolve(&overrides, &[], None, shape, Numbers::Floats).unwrap_err();
-        assert_eq!((error.kind(), error.to_string().as_str()), (ImageErrorKind::Invalid, message));
-    }
-    let files = [(
-        "preprocessor_config.json",
-        r#"{"image_processor_type": "ViTImageProcessor", "size": 384}"#,
-    )];
-    let model = folder("contradiction", &files).join("model.onnx");
-    let error = resolve(&default(), &[], Some(&model), &NCHW, Numbers::Floats).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "preprocessor_config.json prepares 384x384 pixels, but the model takes 224x224; say how photos fit with --fit"
-    );
-}
-
-#[test]
 fn integers_are_pixels_as_they_are() {
     let resolved = resolve(&Overrides::default(), &[], None, &NCHW, Numbers::Integers).unwrap();
     assert_eq!(resolved.preprocess.rescale, 1.0);
     assert_eq!(resolved.preprocess.mean, [0.0; 3]);
     assert_eq!(resolved.preprocess.std, [1.0; 3]);
-    assert_eq!(resolved.origins.mean, Origin::ModelType);
+    assert_eq!(resolved.origins.mean, SettingOrigin::ModelType);
     let mean = Overrides { mean: Some(vec![128.0]), ..Overrides::default() };
     let resolved = resolve(&mean, &[], None, &NCHW, Numbers::Integers).unwrap();
     assert_eq!(resolved.preprocess.mean, [128.0; 3]);

@@ -10,11 +10,11 @@ use crate::{
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
     image::{
-        self, ImageErrorKind, Overrides, Resolved,
-        preprocess::{Numbers, Origin},
+        self, ImageErrorKind, Overrides, PreprocessChoice,
+        preprocess::{Numbers, SettingOrigin},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
-    layer::{Grid, LayerInfo, Layers},
+    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
     memory,
     method::Method,
     program::{Cache, Runtime},
@@ -216,9 +216,12 @@ impl ExplainerBuilder {
             refuse_layers(*method, &self.layers)?;
             input.check_gradient(*method)?;
         }
-        let chosen = match self.methods.iter().all(|method| of_input(&method)) {
-            true => Vec::new(),
-            false => chosen_layers(&graph, &layers, &self.layers, &mut warnings)?,
+        let (chosen, layer_reason) = match self.methods.iter().all(|method| of_input(&method)) {
+            true => (Vec::new(), None),
+            false => {
+                let (chosen, reason) = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
+                (chosen, Some(reason))
+            }
         };
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
@@ -233,6 +236,7 @@ impl ExplainerBuilder {
         let limit = self.max_memory.unwrap_or_else(memory::default_limit);
         let setup = Setup {
             layers: chosen,
+            layer_reason,
             image: [(input.name.clone(), input.name.clone())],
             plain,
             list: layers.list(&graph, input.rows_of(&graph)),
@@ -301,17 +305,17 @@ impl ExplainerBuilder {
     }
 }
 
-type Resolution = (Result<Resolved, String>, Option<Labels>);
+type Resolution = (Result<PreprocessChoice, String>, Option<Labels>);
 
 /// The labels of the classes, and where they come from.
 #[derive(Debug)]
 struct Labels {
     names: Vec<String>,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 impl Labels {
-    fn of_resolved(resolved: &Resolved) -> Option<Self> {
+    fn of_resolved(resolved: &PreprocessChoice) -> Option<Self> {
         let origin = resolved.origins.labels?;
         Some(Self { names: resolved.labels.clone()?, origin })
     }
@@ -324,7 +328,7 @@ impl Labels {
             return Ok((Some(self.names), None));
         }
         match self.origin {
-            Origin::Flag => bail!(
+            SettingOrigin::Flag => bail!(
                 Target,
                 "the file of labels has {count} labels, but the model has {classes} classes; give one line, or one JSON \
                  entry, for each class"
@@ -347,17 +351,19 @@ fn refuse_layers(method: Method, names: &[String]) -> Result<()> {
     }
 }
 
-/// The layers that are explained: module path and value name. A module keeps the path that the user wrote.
+/// The layers that are explained, module path and value name, and why these. A module keeps the path that the user wrote.
 fn chosen_layers(
     graph: &Graph,
     layers: &Layers,
     names: &[String],
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<(String, String)>> {
+) -> Result<(Vec<(String, String)>, LayerReason)> {
     let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
     if names.is_empty() {
         return match layers.default() {
-            Some(value) => Ok(vec![named(layers.path_of(graph, value), value)]),
+            Some(DefaultLayer { value, reason }) => {
+                Ok((vec![named(layers.path_of(graph, value), value)], reason))
+            }
             None => bail!(
                 Layer, NameLayer;
                 "the model has no feature map with spatial extent that its whole output passes through"
@@ -388,7 +394,7 @@ fn chosen_layers(
             warnings.extend(layers.folded_norm(graph, name, value));
         }
     }
-    Ok(chosen)
+    Ok((chosen, LayerReason::NAMED))
 }
 
 /// The warning for a file whose scores depend on the processor where it is deployed.

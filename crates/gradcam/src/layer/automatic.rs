@@ -1,5 +1,4 @@
-//! The layer that is taken where none is named: the last value with spatial extent that everything
-//! the output knows of the image passes through.
+//! The layer that is explained where the user names none: strategies in a fixed order, the first that finds one decides.
 
 use std::collections::HashSet;
 
@@ -8,7 +7,7 @@ use onnx_grad::{
     op::{self, Kind, Traits},
 };
 
-use super::{attention, quantised, view::Views};
+use super::{LayerReason, attention, quantised, view::Views};
 
 /// Whether a value behind the operator shows what the one before it does.
 fn shows_the_same(traits: &Traits) -> bool {
@@ -77,47 +76,103 @@ fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<
     found
 }
 
-/// The last dominating value with spatial extent, after its activation and before pooling; in a transformer
-/// what the last attention reads.
-///
-/// In a detector, whose scores [N, K, A] are joined of those at several scales, it is the last one that the scores
-/// at every scale come from.
-///
-/// Stepped over are a local pooling at the very end (VGG), a convolution that makes the class scores
-/// before a global pooling (SqueezeNet), and in dense heads the resizes and the class-scoring
-/// convolution.
-///
-/// What depends on other inputs than the image alone does not count.
-pub(super) fn last_feature_map(
+/// A way to choose the layer where the user names none: its name, why the layer that it finds is a good one, and how it
+/// looks for it.
+struct Strategy {
+    reason: LayerReason,
+    find: fn(&Search<'_>) -> Option<ValueId>,
+}
+
+/// The strategies, in order. The first that finds a layer decides.
+const STRATEGIES: &[Strategy] = &[
+    Strategy {
+        reason: LayerReason {
+            strategy: "last-attention",
+            why: "the last attention reads it; behind it, the tokens of the picture may not reach the score",
+        },
+        find: |search| {
+            let read = attention::last_read(search.graph, &search.active)
+                .filter(|value| search.views.of(search.graph, *value).is_some())?;
+            Some(quantised::shown(search.graph, read).0)
+        },
+    },
+    Strategy {
+        reason: LayerReason {
+            strategy: "shared-by-scales",
+            why: "it is the last feature map that the scores at all scales are computed from",
+        },
+        find: |search| shared(search.graph, search.views, search.output),
+    },
+    Strategy {
+        reason: LayerReason {
+            strategy: "before-class-scores",
+            why: "the convolution behind it makes the class scores, and only pooling follows",
+        },
+        find: |search| search.before_class_scores().map(|value| search.before_copies(value)),
+    },
+    Strategy {
+        reason: LayerReason {
+            strategy: "last-feature-map",
+            why: "it is the last feature map that the whole output passes through, before its pooling",
+        },
+        find: |search| search.last_feature_map().map(|value| search.before_copies(value)),
+    },
+];
+
+/// The graph in which a strategy looks for a layer.
+struct Search<'a> {
+    graph: &'a Graph,
+    views: &'a Views,
+    output: ValueId,
+    /// The values between the images and the output.
+    active: HashSet<ValueId>,
+    /// Those that everything passes through, in order.
+    dominators: Vec<ValueId>,
+}
+
+/// The layer that is explained where the user names none, and the strategy that found it. Values that depend on other
+/// inputs than the images alone do not count.
+pub(super) fn default_layer(
     graph: &Graph,
     views: &Views,
     images: &[ValueId],
     output: ValueId,
-) -> Option<ValueId> {
+) -> Option<(ValueId, LayerReason)> {
     let active = active(graph, images, output);
-    let tokens = attention::last_read(graph, &active);
-    if let Some(tokens) = tokens.filter(|value| views.of(graph, *value).is_some()) {
-        return Some(quantised::shown(graph, tokens).0);
-    }
-    if let Some(shared) = shared(graph, views, output) {
-        return Some(shared);
-    }
     let dominators = dominators(graph, output, &active);
-    let last = dominators.iter().rposition(|value| views.of(graph, *value).is_some())?;
-    let mut value = dominators[last];
-    // Is the path from the scoring convolution on made of nothing that mixes channels?
-    let tail = &dominators[last + 1..];
-    let plain = |v: &ValueId| {
-        graph.producer(*v).is_some_and(|id| follows_scores(op::traits(graph.node(id))))
-    };
-    if tail.iter().all(plain)
-        && let Some(conv) = scoring_convolution(graph, views, value)
-    {
-        value = conv;
+    let search = Search { graph, views, output, active, dominators };
+    STRATEGIES.iter().find_map(|strategy| Some(((strategy.find)(&search)?, strategy.reason)))
+}
+
+impl Search<'_> {
+    /// The place of the last dominator with spatial extent.
+    fn last_with_space(&self) -> Option<usize> {
+        self.dominators.iter().rposition(|value| self.views.of(self.graph, *value).is_some())
     }
-    let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
-    let value = back_through(graph, views, value, copies);
-    Some(quantised::shown(graph, value).0)
+
+    /// The last dominator with spatial extent.
+    fn last_feature_map(&self) -> Option<ValueId> {
+        Some(self.dominators[self.last_with_space()?])
+    }
+
+    /// The input of the convolution that makes the class scores of a classifier without a linear layer (SqueezeNet) or of a
+    /// dense head: nothing behind its output mixes channels.
+    fn before_class_scores(&self) -> Option<ValueId> {
+        let last = self.last_with_space()?;
+        let plain = |value: &ValueId| {
+            let producer = self.graph.producer(*value);
+            producer.is_some_and(|id| follows_scores(op::traits(self.graph.node(id))))
+        };
+        let is_plain = self.dominators[last + 1..].iter().all(plain);
+        scoring_convolution(self.graph, self.views, self.dominators[last]).filter(|_| is_plain)
+    }
+
+    /// The value before the copies, poolings (VGG) and resizes that make a value, as floats.
+    fn before_copies(&self, value: ValueId) -> ValueId {
+        let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
+        let value = back_through(self.graph, self.views, value, copies);
+        quantised::shown(self.graph, value).0
+    }
 }
 
 /// The last feature map that all parts come from which a detector's scores are joined of.
@@ -202,8 +257,8 @@ mod tests {
     fn taken(graph: &Graph) -> Option<&str> {
         let value = |name: &str| graph.value(name).unwrap();
         let views = Views::new(graph, Grid::default());
-        let found = last_feature_map(graph, &views, &[value("x")], value("y"));
-        found.map(|value| graph.name(value))
+        let found = default_layer(graph, &views, &[value("x")], value("y"));
+        found.map(|(value, _)| graph.name(value))
     }
 
     /// Both branches of an `If` read the feature map from outside, and it has no other reader.

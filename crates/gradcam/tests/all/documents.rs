@@ -3,14 +3,14 @@
 
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
-use gradcam::engine::{EngineKind, REFUSED_FORMS, support};
+use gradcam::engine::{ENGINES, EngineInfo, REFUSED_FORMS, support};
 use onnx_grad::Gradient;
+use testkit::Suite;
 
 type Document = (&'static str, fn() -> String);
 
 const DOCUMENTS: &[Document] = &[("docs/operators.md", operators)];
 
-#[test]
 fn generated_documents_are_up_to_date() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (path, text) in DOCUMENTS {
@@ -24,11 +24,15 @@ fn generated_documents_are_up_to_date() {
     }
 }
 
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(suite, generated_documents_are_up_to_date,);
+}
+
 /// The operators: gradients from the table of rules, engines from the tables that compile graphs.
 fn operators() -> String {
     let mut text = format!(
-        "<!-- Written by `cargo xtask docs` from the tables in crates/onnx-grad/src/grad/table.rs \
-         and crates/gradcam-engine/src/lower/tables.rs. -->\n\
+        "<!-- Written by `cargo xtask docs` from the table in crates/onnx-grad/src/grad/table.rs \
+         and those of the engines in crates/gradcam-engine/src/. -->\n\
          # Operators\n\
          \n\
          Every operator of the ONNX standard, for models of opset {} to {}.\n\
@@ -48,7 +52,9 @@ fn operators() -> String {
     for form in onnx_grad::REFUSED_FORMS.iter().chain(REFUSED_FORMS) {
         let _ = writeln!(text, "- {form}");
     }
-    text += "\n| operator | opsets | gradient | rten | ONNX Runtime |\n|---|---|---|---|---|\n";
+    let engines: String = ENGINES.iter().map(|info| format!(" {} |", info.name())).collect();
+    let lines = "---|".repeat(3 + ENGINES.len());
+    let _ = writeln!(text, "\n| operator | opsets | gradient |{engines}\n|{lines}");
     for rule in onnx_grad::rules() {
         let (op, (from, to)) = (rule.op, rule.opsets);
         let link = match op {
@@ -64,16 +70,17 @@ fn operators() -> String {
         };
         let refuses: Vec<String> = rule.refuses.iter().map(|&form| form.to_owned()).collect();
         let gradient = cell(&gradient, &refuses);
-        let [rten, runtime] = [EngineKind::Rten, EngineKind::OnnxRuntime].map(|kind| {
-            let support = support(kind, op);
+        let engine = |info: &EngineInfo| {
+            let support = support(info.kind, op);
             let how = match (support.runs, support.rewritten) {
                 (false, _) => "no",
                 (true, true) => "rewritten",
                 (true, false) => "as it is",
             };
-            cell(how, if support.runs { &support.refuses } else { &[] })
-        });
-        let _ = writeln!(text, "| {link} | {from}–{to} | {gradient} | {rten} | {runtime} |");
+            format!(" {} |", cell(how, if support.runs { &support.refuses } else { &[] }))
+        };
+        let engines: String = ENGINES.iter().map(engine).collect();
+        let _ = writeln!(text, "| {link} | {from}–{to} | {gradient} |{engines}");
     }
     text += "\nOperators of the domain `com.microsoft` that are rewritten in words of the standard, for \
              gradients and for both engines: ";

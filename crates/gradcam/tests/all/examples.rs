@@ -11,14 +11,23 @@ mod hooks;
 
 use ndarray::{Array2, Array4};
 use ndarray_npy::{read_npy, write_npy};
+use testkit::Suite;
 
-#[test]
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        the_map_of_hooks_is_that_of_grad_cam,
+        hooks_writes_the_map_of_a_class,
+        scores_fall_by_what_the_ablated_channel_gave,
+        clipped_gradients_have_lower_peaks,
+    );
+}
+
 fn the_map_of_hooks_is_that_of_grad_cam() {
     let difference = hooks::difference().expect("a map");
     assert!(difference <= 1e-5, "{difference:.1e}");
 }
 
-#[test]
 fn hooks_writes_the_map_of_a_class() {
     let folder = std::env::temp_dir().join(format!("gradcam-hooks-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -50,7 +59,6 @@ fn hooks_writes_the_map_of_a_class() {
     std::fs::remove_dir_all(folder).expect("the folder");
 }
 
-#[test]
 fn scores_fall_by_what_the_ablated_channel_gave() {
     let (whole, label, ablations) = ablate::ablations().expect("scores");
     assert_eq!(label, "espresso");
@@ -62,7 +70,6 @@ fn scores_fall_by_what_the_ablated_channel_gave() {
     }
 }
 
-#[test]
 fn clipped_gradients_have_lower_peaks() {
     let (plain, clipped) = clip_gradients::gradients(0.1).expect("gradients");
     assert_eq!(plain.shape(), [1, 3, 224, 224]);

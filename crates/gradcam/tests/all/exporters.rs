@@ -1,7 +1,7 @@
 //! Layers by the names that their framework shows, in files of other exporters than torch's: each gives the map of
 //! float64 autograd at that layer, on every engine, or an answer that says why not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use gradcam::{Explainer, Explanation, LayerInfo, Model, Result, Target, engine::EngineKind};
 use ndarray::ArrayD;
@@ -11,13 +11,35 @@ use onnx_grad::{
     proto::{GraphProto, tensor_proto::DataType},
 };
 use prost::Message;
-use testkit::{Exported, exported, fixture, largest_error};
+use testkit::{Exported, Suite, exported, fixture, largest_error};
 
 use crate::common;
 use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for file in files() {
+        let of = Arc::new(exported(file.reference));
+        for layer in of.maps.keys() {
+            for kind in EngineKind::ALL {
+                let (of, layer) = (of.clone(), layer.clone());
+                let name = format!("exporters::{}::{layer}::{kind}", file.name);
+                suite.test(name, move || check(&file, &of, &layer, kind));
+            }
+        }
+    }
+    testkit::tests!(
+        suite,
+        the_tree_of_a_keras_model_is_its_summary,
+        a_layer_in_a_model_in_a_keras_model_goes_by_its_own_name,
+        the_default_layers_of_yolo,
+        a_detectors_classes_are_explained_at_their_highest_anchors,
+        inputs_that_nothing_reads_are_not_asked_for,
+        files_that_were_optimised_for_one_machine_are_refused,
+    );
+}
 
 fn model(file: &str) -> Model {
     Model::open(fixture(&format!("exporters/{file}.onnx"))).expect("a fixture")
@@ -36,35 +58,71 @@ fn explain(
     Ok(explainer.explain_one_each(x.view(), &[Target::Class(of.class)])?.remove(0))
 }
 
-/// Compares scores and maps at every layer of the reference. `folded` layers show the norm behind them, with a
-/// warning; `absent` ones are refused.
-fn check(file: &str, of: &Exported, folded: &[(&str, &str)], absent: &[&str]) {
+/// A file whose layers are compared with a reference.
+#[derive(Clone, Copy)]
+struct File {
+    name: &'static str,
+    reference: &'static str,
+    /// Layers that show the norm behind them, with a warning.
+    folded: &'static [(&'static str, &'static str)],
+    /// Layers that are refused.
+    absent: &'static [&'static str],
+}
+
+const KERAS_FOLDED: &[(&str, &str)] = &[
+    ("conv2d_1", "batch_normalization"),
+    ("separable_conv2d", "batch_normalization_1"),
+    ("cell_1/conv2d_4", "cell_1/batch_normalization_2"),
+    ("cell_1/separable_conv2d_1", "cell_1/batch_normalization_3"),
+];
+
+/// The norms have left no node of their own, in the convolutions that ONNX Runtime put an activation into neither.
+const TORCH_FOLDED: &[(&str, &str)] = &[
+    ("conv1", "bn1"),
+    ("bn1", "bn1"),
+    ("layer1.0.conv1", "layer1.0.bn1"),
+    ("layer1.0.bn1", "layer1.0.bn1"),
+    ("layer1.1.conv2", "layer1.1.bn2"),
+    ("layer1.1.bn2", "layer1.1.bn2"),
+];
+
+fn files() -> Vec<File> {
+    let mut files = Vec::new();
+    for name in KERAS {
+        let absent = &["zero_padding2d", "dropout"];
+        files.push(File { name, reference: "keras", folded: KERAS_FOLDED, absent });
+    }
+    for name in ["torch_script", "torch_onnxsim", "torch_extended"] {
+        files.push(File { name, reference: "torch", folded: TORCH_FOLDED, absent: &[] });
+    }
+    for (name, reference) in YOLO {
+        files.push(File { name, reference, folded: &[], absent: &[] });
+    }
+    files
+}
+
+/// Compares scores and maps at a layer, of every method of the reference.
+fn check(file: &File, of: &Exported, layer: &str, kind: EngineKind) {
+    let norm = file.folded.iter().find(|(conv, _)| *conv == layer).map(|(_, norm)| *norm);
     let mut failures = Vec::new();
-    for kind in EngineKind::ALL {
-        for layer in of.maps.keys().map(String::as_str) {
-            let norm = folded.iter().find(|(conv, _)| *conv == layer).map(|(_, norm)| *norm);
-            for (method, want) in &of.maps[norm.unwrap_or(layer)] {
-                let what = format!("{method} at {layer} of {file} on {kind}");
-                let got = match explain(file, of, kind, method, layer) {
-                    Ok(got) if !absent.contains(&layer) => got,
-                    Err(error) if absent.contains(&layer) => {
-                        let refused = format!("no layer named \"{layer}\"");
-                        assert!(error.to_string().contains(&refused), "{what}: {error}");
-                        continue;
-                    }
-                    other => {
-                        failures.push(format!("{what}: {other:?}"));
-                        continue;
-                    }
-                };
-                let warned = got.warnings.iter().any(|warning| warning.id() == "folded-norm");
-                let map: Vec<f32> = got.layers[0].map.iter().copied().collect();
-                let errors =
-                    [largest_error(&got.scores, &of.scores.data), largest_error(&map, &want.data)];
-                if warned != norm.is_some() || errors.iter().any(|error| *error > BOUND) {
-                    failures.push(format!("{what}: scores and map {errors:?}, warned: {warned}"));
-                }
+    for (method, want) in &of.maps[norm.unwrap_or(layer)] {
+        let got = match explain(file.name, of, kind, method, layer) {
+            Ok(got) if !file.absent.contains(&layer) => got,
+            Err(error) if file.absent.contains(&layer) => {
+                let refused = format!("no layer named \"{layer}\"");
+                assert!(error.to_string().contains(&refused), "{method}: {error}");
+                continue;
             }
+            other => {
+                failures.push(format!("{method}: {other:?}"));
+                continue;
+            }
+        };
+        let warned = got.warnings.iter().any(|warning| warning.id() == "folded-norm");
+        let map: Vec<f32> = got.layers[0].map.iter().copied().collect();
+        let errors = [largest_error(&got.scores, &of.scores.data), largest_error(&map, &want.data)];
+        if warned != norm.is_some() || errors.iter().any(|error| *error > BOUND) {
+            failures.push(format!("{method}: scores and map {errors:?}, warned: {warned}"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -76,20 +134,14 @@ fn tree(file: &str) -> Vec<LayerInfo> {
 
 const KERAS: [&str; 4] = ["keras", "tf2onnx", "keras_onnxsim", "keras_extended"];
 
-#[test]
-fn keras_layers_have_the_maps_of_tensorflow() {
-    let folded = [
-        ("conv2d_1", "batch_normalization"),
-        ("separable_conv2d", "batch_normalization_1"),
-        ("cell_1/conv2d_4", "cell_1/batch_normalization_2"),
-        ("cell_1/separable_conv2d_1", "cell_1/batch_normalization_3"),
-    ];
-    for file in KERAS {
-        check(file, &exported("keras"), &folded, &["zero_padding2d", "dropout"]);
-    }
-}
+/// Files, and the networks that they are of.
+const YOLO: [(&str, &str); 4] = [
+    ("yolo_cls", "yolo_cls"),
+    ("yolo_cls_simplified", "yolo_cls"),
+    ("yolo_detect", "yolo_detect"),
+    ("yolo_detect_simplified", "yolo_detect"),
+];
 
-#[test]
 fn the_tree_of_a_keras_model_is_its_summary() {
     for file in KERAS {
         let tree = tree(file);
@@ -126,7 +178,6 @@ fn the_tree_of_a_keras_model_is_its_summary() {
 }
 
 /// `conv2d_1` is the scope of the layer `conv2d`.
-#[test]
 fn a_layer_in_a_model_in_a_keras_model_goes_by_its_own_name() {
     for file in KERAS {
         let explainer = Explainer::builder(model(file)).layer("activation_1").build();
@@ -137,29 +188,7 @@ fn a_layer_in_a_model_in_a_keras_model_goes_by_its_own_name() {
     }
 }
 
-/// Also of the convolutions that ONNX Runtime put an activation into.
-#[test]
-fn optimised_files_have_the_maps_of_torch() {
-    let convolutions =
-        [("conv1", "bn1"), ("layer1.0.conv1", "layer1.0.bn1"), ("layer1.1.conv2", "layer1.1.bn2")];
-    // The norms have left no node of their own.
-    let folded = [convolutions, convolutions.map(|(_, norm)| (norm, norm))].concat();
-    for file in ["torch_script", "torch_onnxsim", "torch_extended"] {
-        check(file, &exported("torch"), &folded, &[]);
-    }
-}
-
-#[test]
-fn yolo_layers_have_the_maps_of_torch() {
-    for network in ["yolo_cls", "yolo_detect"] {
-        for file in [network.to_owned(), format!("{network}_simplified")] {
-            check(&file, &exported(network), &[], &[]);
-        }
-    }
-}
-
 /// A classifier's is the map before its pooling, a detector's the last one that boxes of every scale come from.
-#[test]
 fn the_default_layers_of_yolo() {
     let rows = [("yolo_cls", "model.5.conv"), ("yolo_detect", "model.8.cv2")];
     for (network, layer) in rows {
@@ -178,7 +207,6 @@ fn the_default_layers_of_yolo() {
 }
 
 /// Its class is that of the highest score at any anchor; a difference is of two anchors.
-#[test]
 fn a_detectors_classes_are_explained_at_their_highest_anchors() {
     let of = exported("yolo_detect");
     for kind in EngineKind::ALL {
@@ -209,7 +237,6 @@ fn changed(file: &str, change: impl FnOnce(&mut GraphProto)) -> Model {
 }
 
 /// The constants that Keras's export leaves behind as inputs of EfficientNet.
-#[test]
 fn inputs_that_nothing_reads_are_not_asked_for() {
     let float = Fact::new(DataType::Float, [Dim::Fixed(3)]);
     let left_behind = changed("torch_script", |graph| graph.input.push(declare("Sub/y:0", &float)));
@@ -218,7 +245,6 @@ fn inputs_that_nothing_reads_are_not_asked_for() {
     explainer.explain_one_each(x.view(), &[Target::Class(0)]).expect("a map");
 }
 
-#[test]
 fn files_that_were_optimised_for_one_machine_are_refused() {
     let blocked = changed("torch_script", |graph| {
         graph.node[0].domain = Some("com.microsoft.nchwc".to_owned());

@@ -13,13 +13,31 @@ use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, array};
 use onnx_grad::proto::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
 use testkit::build::{self, f32s, int, node};
-use testkit::{GUIDED_NETWORKS, guided, largest_error};
+use testkit::{GUIDED_NETWORKS, Suite, guided, largest_error};
 
 use crate::common;
 use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for name in GUIDED_NETWORKS {
+        for kind in EngineKind::ALL {
+            suite.test(format!("guided::{name}::{kind}"), move || {
+                equals_pytorch_grad_cam_in_a_batch_with_a_target_each(name, kind);
+            });
+        }
+    }
+    testkit::tests!(
+        suite,
+        every_kind_of_target,
+        a_model_without_relu_is_said_to_have_the_plain_gradient,
+        maps_have_their_channels_first,
+        a_layer_is_refused_and_limits_hold,
+        pictures_of_gradients,
+    );
+}
 
 fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
     match kind {
@@ -36,50 +54,44 @@ fn map3(explanation: &Explanation) -> ArrayView3<'_, f32> {
     explanation.layers[0].map.view().into_dimensionality().expect("[C, H, W]")
 }
 
-#[test]
-fn networks_equal_pytorch_grad_cam_in_a_batch_with_a_target_each() {
-    for name in GUIDED_NETWORKS {
-        let (model, known) = guided(name);
-        let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
-        let targets: Vec<Target> = known.classes.iter().map(|&k| Target::Class(k)).collect();
-        for kind in EngineKind::ALL {
-            let mut maps: Vec<Vec<Vec<f64>>> = Vec::new();
-            for (method, want) in &known.methods {
-                let explainer = on(kind, of(&model, method)).build().expect("an explainer");
-                let explanations = explainer.explain_one_each(x.view(), &targets).expect("maps");
-                maps.push(Vec::new());
-                for (item, explanation) in explanations.iter().enumerate() {
-                    let label = format!("{name} {method} item {item} on {kind}");
-                    let map = map3(explanation);
-                    assert_eq!(map.shape(), &known.input[1..], "{label}");
-                    let largest = want.largest[item];
-                    let entries = map.iter().step_by(known.step).zip(&want.entries[item]);
-                    let off = entries.fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs()));
-                    let top = map.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
-                    let error = off.max((top - largest).abs()) / largest;
-                    println!("{label}: {error:.1e}");
-                    assert_eq!(map.iter().step_by(known.step).len(), want.entries[item].len());
-                    assert!(error <= BOUND, "{label}: {error:.1e}");
-                    assert!(explanation.warnings.is_empty(), "{label}: {:?}", explanation.warnings);
-                    // Levels are cut to integers, so one that lies on a step may be the next.
-                    let picture = gradient_picture(map, Channels::Rgb).expect("a picture");
-                    let levels: Vec<u8> = (0..3)
-                        .flat_map(|channel| picture.rgb().iter().skip(channel).step_by(3).copied())
-                        .collect();
-                    let levels = levels.iter().step_by(known.step).zip(&want.picture[item]);
-                    assert!(levels.clone().all(|(got, want)| got.abs_diff(*want) <= 1), "{label}");
-                    let unlike = levels.clone().filter(|(got, want)| got != want).count();
-                    assert!(100 * unlike <= levels.len(), "{label}: {unlike} levels differ");
-                    maps.last_mut().expect("maps").push(map.iter().map(|&v| v.into()).collect());
-                }
-            }
-            let [guided, plain] = maps.as_slice() else { unreachable!("two methods") };
-            for (guided, plain) in guided.iter().zip(plain) {
-                let guided: Vec<f32> = guided.iter().map(|&v| v as f32).collect();
-                let apart = largest_error(&guided, plain);
-                assert!(apart >= 1e-2, "{name} on {kind}: the two methods give one map");
-            }
+fn equals_pytorch_grad_cam_in_a_batch_with_a_target_each(name: &str, kind: EngineKind) {
+    let (model, known) = guided(name);
+    let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
+    let targets: Vec<Target> = known.classes.iter().map(|&k| Target::Class(k)).collect();
+    let mut maps: Vec<Vec<Vec<f64>>> = Vec::new();
+    for (method, want) in &known.methods {
+        let explainer = on(kind, of(&model, method)).build().expect("an explainer");
+        let explanations = explainer.explain_one_each(x.view(), &targets).expect("maps");
+        maps.push(Vec::new());
+        for (item, explanation) in explanations.iter().enumerate() {
+            let label = format!("{name} {method} item {item} on {kind}");
+            let map = map3(explanation);
+            assert_eq!(map.shape(), &known.input[1..], "{label}");
+            let largest = want.largest[item];
+            let entries = map.iter().step_by(known.step).zip(&want.entries[item]);
+            let off = entries.fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs()));
+            let top = map.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
+            let error = off.max((top - largest).abs()) / largest;
+            assert_eq!(map.iter().step_by(known.step).len(), want.entries[item].len());
+            assert!(error <= BOUND, "{label}: {error:.1e}");
+            assert!(explanation.warnings.is_empty(), "{label}: {:?}", explanation.warnings);
+            // Levels are cut to integers, so one that lies on a step may be the next.
+            let picture = gradient_picture(map, Channels::Rgb).expect("a picture");
+            let levels: Vec<u8> = (0..3)
+                .flat_map(|channel| picture.rgb().iter().skip(channel).step_by(3).copied())
+                .collect();
+            let levels = levels.iter().step_by(known.step).zip(&want.picture[item]);
+            assert!(levels.clone().all(|(got, want)| got.abs_diff(*want) <= 1), "{label}");
+            let unlike = levels.clone().filter(|(got, want)| got != want).count();
+            assert!(100 * unlike <= levels.len(), "{label}: {unlike} levels differ");
+            maps.last_mut().expect("maps").push(map.iter().map(|&v| v.into()).collect());
         }
+    }
+    let [guided, plain] = maps.as_slice() else { unreachable!("two methods") };
+    for (guided, plain) in guided.iter().zip(plain) {
+        let guided: Vec<f32> = guided.iter().map(|&v| v as f32).collect();
+        let apart = largest_error(&guided, plain);
+        assert!(apart >= 1e-2, "{name} on {kind}: the two methods give one map");
     }
 }
 
@@ -112,7 +124,6 @@ fn ids(explanation: &Explanation) -> Vec<&str> {
 }
 
 /// At x = [1, 2, −3, 4] the third unit is not active.
-#[test]
 fn every_kind_of_target() {
     let (one, two) = ([2.0, -3.0, 5.0, 1.0], [1.0, 1.0, 1.0, -6.0]);
     let classes = linear("Relu", &[one, two].concat());
@@ -154,7 +165,6 @@ fn every_kind_of_target() {
     }
 }
 
-#[test]
 fn a_model_without_relu_is_said_to_have_the_plain_gradient() {
     let model = linear("Sigmoid", &[2.0, -3.0, 5.0, 1.0]);
     let of = |method| explained(&model, EngineKind::default(), method, Target::Class(1));
@@ -165,7 +175,6 @@ fn a_model_without_relu_is_said_to_have_the_plain_gradient() {
 }
 
 /// An input [N, H, W, C] gives the map [C, H, W] of the same network behind a Transpose.
-#[test]
 fn maps_have_their_channels_first() {
     let body = |from: &str| {
         vec![
@@ -205,7 +214,6 @@ fn maps_have_their_channels_first() {
     }
 }
 
-#[test]
 fn a_layer_is_refused_and_limits_hold() {
     let model = linear("Relu", &[2.0, -3.0, 5.0, 1.0]);
     for row in METHODS.iter().filter(|row| row.is_of_input()) {
@@ -224,7 +232,6 @@ fn a_layer_is_refused_and_limits_hold() {
 }
 
 /// Pictures by hand. The gradient's mean is 0 and its deviation 2, so 0.1·g/2 + 0.5 is what is seen.
-#[test]
 fn pictures_of_gradients() {
     let gradient: Array3<f32> = array![[[2.0, -2.0]], [[-2.0, 2.0]], [[2.0, -2.0]]];
     let (bright, dark) = (152, 102); // 255·0.6 and 255·0.4, a little nearer to the middle, cut
@@ -242,7 +249,7 @@ fn pictures_of_gradients() {
     assert!(rgb(&blue, Channels::Bgr).expect("BGR")[2] > 127);
     let grey = gradient.index_axis(Axis(0), 0).insert_axis(Axis(0)).to_owned();
     assert_eq!(
-        rgb(&grey, Channels::Grey).expect("grey"),
+        rgb(&grey, Channels::Gray).expect("grey"),
         [bright, bright, bright, dark, dark, dark]
     );
     let two = rgb(&Array3::zeros((2, 3, 4)), Channels::Rgb).expect_err("two channels").to_string();

@@ -4,17 +4,39 @@ mod by_hand;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
 };
 
 use gradcam::{ErrorKind, HookHandle, Model, Network, engine::EngineKind};
 use ndarray::{ArrayD, Axis};
-use testkit::{HookCase, HookCases, Replace, Sample, hook_cases, largest_error};
+use testkit::{HookCase, HookCases, Replace, Sample, Suite, hook_cases, largest_error};
 
 use crate::common;
 
 /// Of the largest entry; float32 against float64.
 const BOUND: f64 = 1e-5;
+
+static TORCH: LazyLock<(Model, HookCases)> = LazyLock::new(hook_cases);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    by_hand::tests(suite);
+    for case in &TORCH.1.cases {
+        for kind in EngineKind::ALL {
+            let name = format!("hooks::torch::{}::{kind}", case.name);
+            suite.test(name, move || hooks_see_and_replace_what_torchs_do(case, kind));
+        }
+    }
+    for name in ["mobilenet_v2", "squeezenet1_1"] {
+        suite.test(format!("hooks::at_every_module::{name}"), move || hooks_at_every_module(name));
+    }
+    testkit::tests!(
+        suite,
+        ten_layers_in_order_there_and_back,
+        modules_are_listed_as_torch_lists_them,
+        after_a_hook_that_fails_the_network_goes_on,
+        plans_of_ever_new_shapes_and_hooks_do_not_pile_up,
+    );
+}
 
 /// A network goes to another thread with its hooks.
 const _: fn() = || {
@@ -149,15 +171,9 @@ fn wrong_call(
     compare(&format!("{what} of {layer}, not called"), &ArrayD::zeros(vec![0]), sample);
 }
 
-#[test]
-fn hooks_see_and_replace_what_torchs_do() {
-    let (model, known) = hook_cases();
-    let mut wrong = Vec::new();
-    for kind in EngineKind::ALL {
-        for case in &known.cases {
-            wrong.extend(check(kind, &model, &known, case));
-        }
-    }
+fn hooks_see_and_replace_what_torchs_do(case: &HookCase, kind: EngineKind) {
+    let (model, known) = &*TORCH;
+    let wrong = check(kind, model, known, case);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -175,10 +191,9 @@ const TEN: [&str; 10] = [
     "fc",
 ];
 
-#[test]
 fn ten_layers_in_order_there_and_back() {
-    let (model, known) = hook_cases();
-    let mut network = network(EngineKind::Rten, &model);
+    let (model, known) = &*TORCH;
+    let mut network = network(EngineKind::Rten, model);
     let order = Shared::<Vec<String>>::default();
     // The order of registration is another one.
     let handles: Vec<HookHandle> = [7, 2, 9, 0, 5, 3, 8, 1, 6, 4]
@@ -194,11 +209,11 @@ fn ten_layers_in_order_there_and_back() {
             [there.expect(layer), back.expect(layer)]
         })
         .collect();
-    let x = images(&known, 1);
+    let x = images(known, 1);
     let scores = network.forward(&x).expect("scores");
     assert_eq!(*order.get(), TEN);
     order.get().clear();
-    network.backward(&one_hot(&known, &scores)).expect("a backward pass");
+    network.backward(&one_hot(known, &scores)).expect("a backward pass");
     assert_eq!(*order.get(), TEN.iter().rev().copied().collect::<Vec<_>>());
     order.get().clear();
     for handle in &handles[2..] {
@@ -209,40 +224,36 @@ fn ten_layers_in_order_there_and_back() {
 }
 
 /// Cuts at every module, each with taps at its inputs, leave the numbers as they are.
-#[test]
-fn hooks_at_every_module() {
-    for name in ["mobilenet_v2", "squeezenet1_1"] {
-        let (model, known) = testkit::network(name);
-        let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
-        let mut network = network(EngineKind::Rten, &model);
-        let seen = Seen::default();
-        let paths: Vec<String> = network.modules().map(str::to_owned).collect();
-        for path in &paths {
-            watch(&mut network, path, &seen);
-            watch_inputs(&mut network, path, &seen);
-        }
-        let scores = network.forward(&x).expect("scores");
-        let mut seed = ArrayD::zeros(scores.shape());
-        for (image, &class) in known.classes.iter().enumerate() {
-            seed[[image, class]] = 1.0;
-        }
-        network.backward(&seed).expect("a backward pass");
-        let seen = seen.get();
-        assert_eq!(seen.len(), 3 * paths.len(), "each hook of {name} is called");
-        for (layer, reference) in &known.layers {
-            let at = |what| &seen[&(what, layer.clone())];
-            let map = (at("grad_outputs") * at("outputs")).sum_axis(Axis(1));
-            let map: Vec<f32> = map.iter().copied().collect();
-            let error = largest_error(&map, &reference.hirescam.data);
-            assert!(error <= 1e-4, "{name}, HiResCAM at {layer}: {error:.1e}");
-        }
+fn hooks_at_every_module(name: &str) {
+    let (model, known) = testkit::network(name);
+    let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
+    let mut network = network(EngineKind::Rten, &model);
+    let seen = Seen::default();
+    let paths: Vec<String> = network.modules().map(str::to_owned).collect();
+    for path in &paths {
+        watch(&mut network, path, &seen);
+        watch_inputs(&mut network, path, &seen);
+    }
+    let scores = network.forward(&x).expect("scores");
+    let mut seed = ArrayD::zeros(scores.shape());
+    for (image, &class) in known.classes.iter().enumerate() {
+        seed[[image, class]] = 1.0;
+    }
+    network.backward(&seed).expect("a backward pass");
+    let seen = seen.get();
+    assert_eq!(seen.len(), 3 * paths.len(), "each hook of {name} is called");
+    for (layer, reference) in &known.layers {
+        let at = |what| &seen[&(what, layer.clone())];
+        let map = (at("grad_outputs") * at("outputs")).sum_axis(Axis(1));
+        let map: Vec<f32> = map.iter().copied().collect();
+        let error = largest_error(&map, &reference.hirescam.data);
+        assert!(error <= 1e-4, "{name}, HiResCAM at {layer}: {error:.1e}");
     }
 }
 
-#[test]
 fn modules_are_listed_as_torch_lists_them() {
-    let (model, _) = hook_cases();
-    let network = network(EngineKind::Rten, &model);
+    let (model, _) = &*TORCH;
+    let network = network(EngineKind::Rten, model);
     let paths: Vec<&str> = network.modules().take(9).collect();
     let want = [
         "conv1",
@@ -270,12 +281,11 @@ impl std::fmt::Display for Tired {
 
 impl std::error::Error for Tired {}
 
-#[test]
 fn after_a_hook_that_fails_the_network_goes_on() {
-    let (model, known) = hook_cases();
+    let (model, known) = &*TORCH;
     let plain = known.case("plain");
     for kind in EngineKind::ALL {
-        let mut network = network(kind, &model);
+        let mut network = network(kind, model);
         let seen = Seen::default();
         watch(&mut network, "layer1.0", &seen);
         let fails = Shared::<bool>::default();
@@ -283,12 +293,12 @@ fn after_a_hook_that_fails_the_network_goes_on() {
         let answer = |fails: bool| if fails { Err(Tired) } else { Ok(()) };
         network.register_forward_hook("layer3.1", move |_| answer(*forward.get())).unwrap();
         network.register_backward_hook("layer3.1", move |_| answer(*backward.get())).unwrap();
-        let x = images(&known, 1);
+        let x = images(known, 1);
         *fails.get() = true;
         let there = network.forward(&x).expect_err("the hook fails");
         *fails.get() = false;
         let scores = network.forward(&x).expect("scores");
-        let seed = one_hot(&known, &scores);
+        let seed = one_hot(known, &scores);
         *fails.get() = true;
         let back = network.backward(&seed).expect_err("the hook fails");
         *fails.get() = false;
@@ -306,16 +316,15 @@ fn after_a_hook_that_fails_the_network_goes_on() {
     }
 }
 
-#[test]
 fn plans_of_ever_new_shapes_and_hooks_do_not_pile_up() {
-    let (model, known) = hook_cases();
-    let mut network = network(EngineKind::Rten, &model);
+    let (model, known) = &*TORCH;
+    let mut network = network(EngineKind::Rten, model);
     for width in 0..12 {
         let layer = TEN[width % TEN.len()];
         let hook = network.register_backward_hook(layer, |_| ()).expect(layer);
         let x = ArrayD::<f32>::zeros(vec![1, 3, 32, 32 + 8 * width]);
         let scores = network.forward(&x).expect("scores");
-        network.backward(&one_hot(&known, &scores)).expect("a backward pass");
+        network.backward(&one_hot(known, &scores)).expect("a backward pass");
         hook.remove();
     }
     assert!(format!("{network:?}").contains("plans: 8,"), "{network:?}");

@@ -1,6 +1,6 @@
 //! Networks that take more than one float photo, against float64 PyTorch, on every engine.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, sync::LazyLock};
 
 use gradcam::{
     Explainer, ExplainerBuilder, Model, Target,
@@ -13,7 +13,7 @@ use onnx_grad::{
     proto::{ModelProto, tensor_proto::DataType},
 };
 use prost::Message;
-use testkit::{InputCase, InputValue, fixture, input_cases, largest_error};
+use testkit::{InputCase, InputValue, Suite, fixture, input_cases, largest_error};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -21,6 +21,28 @@ use crate::one_each::OneEach;
 /// What an engine refuses, and what it says. A network that runs all the same is an error.
 const REFUSED: &[(EngineKind, &str, &str)] =
     &[(EngineKind::Rten, "volume", "it has 3 spatial axes; rten takes 1 and 2")];
+
+static CASES: LazyLock<BTreeMap<String, InputCase>> = LazyLock::new(input_cases);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for (name, case) in &*CASES {
+        for kind in EngineKind::ALL {
+            suite.test(format!("inputs::maps::{name}::{kind}"), move || {
+                maps_equal_float64_pytorch(name, case, kind);
+            });
+        }
+        suite.test(format!("inputs::default_layer::{name}"), move || {
+            the_default_layer_is_that_of_the_image(name, case);
+        });
+    }
+    testkit::tests!(
+        suite,
+        a_value_without_a_batch_is_used_for_each_image,
+        an_input_gets_another_value,
+        any_number_of_images_for_a_fixed_batch,
+        types_that_an_engine_lacks_are_refused_by_name,
+    );
+}
 
 fn open(name: &str) -> Model {
     Model::open(fixture(&format!("inputs/{name}.onnx"))).expect(name)
@@ -95,44 +117,31 @@ fn wrong(name: &str, case: &InputCase, kind: EngineKind) -> gradcam::Result<Vec<
     Ok(wrong)
 }
 
-#[test]
-fn maps_equal_float64_pytorch() {
-    let mut all = Vec::new();
-    for (name, case) in input_cases() {
-        for kind in EngineKind::ALL {
-            let refused = REFUSED.iter().find(|(engine, of, _)| *engine == kind && *of == name);
-            match (wrong(&name, &case, kind), refused) {
-                (Ok(wrong), None) => {
-                    all.extend(wrong.iter().map(|wrong| format!("{name} on {kind}, {wrong}")));
-                }
-                (Err(error), Some((.., phrase))) if error.to_string().contains(phrase) => {}
-                (Ok(_), Some(_)) => all.push(format!("{name} runs on {kind}")),
-                (Err(error), _) => all.push(format!("{name} on {kind}: {error}")),
-            }
-        }
-    }
-    assert!(all.is_empty(), "{}", all.join("\n"));
-}
-
-#[test]
-fn the_default_layer_is_that_of_the_image() {
-    for (name, case) in input_cases() {
-        let given = case.inputs.iter().filter(|(name, _)| *name != "image");
-        let builder = given.fold(Explainer::builder(open(&name)), |builder, (name, value)| {
-            builder.input(name, tensor(value))
-        });
-        let listed = builder.layer_list().expect("a list");
-        let explainer = builder.build().expect(&name);
-        let (default, _) = explainer.layers().next().expect("a layer");
-        assert!(default.contains("late"), "{name}: {default}");
-        let listed = listed.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
-        assert_eq!(listed, Some(default), "{name}");
+fn maps_equal_float64_pytorch(name: &str, case: &InputCase, kind: EngineKind) {
+    let refused = REFUSED.iter().find(|(engine, of, _)| *engine == kind && *of == name);
+    match (wrong(name, case, kind), refused) {
+        (Ok(wrong), None) => assert!(wrong.is_empty(), "{}", wrong.join("\n")),
+        (Err(error), Some((.., phrase))) if error.to_string().contains(phrase) => {}
+        (Ok(_), Some(_)) => panic!("it runs, but is excluded"),
+        (Err(error), _) => panic!("{error}"),
     }
 }
 
-#[test]
+fn the_default_layer_is_that_of_the_image(name: &str, case: &InputCase) {
+    let given = case.inputs.iter().filter(|(name, _)| *name != "image");
+    let builder = given.fold(Explainer::builder(open(name)), |builder, (name, value)| {
+        builder.input(name, tensor(value))
+    });
+    let listed = builder.layer_list().expect("a list");
+    let explainer = builder.build().expect("an explainer");
+    let (default, _) = explainer.layers().next().expect("a layer");
+    assert!(default.contains("late"), "{default}");
+    let listed = listed.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
+    assert_eq!(listed, Some(default));
+}
+
 fn a_value_without_a_batch_is_used_for_each_image() {
-    let case = &input_cases()["two_branches"];
+    let case = &CASES["two_branches"];
     let image = floats(&case.inputs["image"]);
     let features = floats(&case.inputs["features"]);
     let row = features.index_axis(Axis(0), 0).to_owned();
@@ -150,9 +159,8 @@ fn a_value_without_a_batch_is_used_for_each_image() {
     }
 }
 
-#[test]
 fn an_input_gets_another_value() {
-    let case = &input_cases()["two_branches"];
+    let case = &CASES["two_branches"];
     let image = floats(&case.inputs["image"]);
     let features = floats(&case.inputs["features"]);
     let row = |at: usize| features.index_axis(Axis(0), at).to_owned();
@@ -178,9 +186,8 @@ fn an_input_gets_another_value() {
     }
 }
 
-#[test]
 fn any_number_of_images_for_a_fixed_batch() {
-    let case = &input_cases()["photo_uint8"];
+    let case = &CASES["photo_uint8"];
     let image = floats(&case.inputs["image"]);
     // Six images for a model of four, each for its own class.
     let order = [0, 1, 2, 3, 0, 2];
@@ -205,7 +212,6 @@ fn any_number_of_images_for_a_fixed_batch() {
     }
 }
 
-#[test]
 fn types_that_an_engine_lacks_are_refused_by_name() {
     for elem in [DataType::Uint16, DataType::Int16, DataType::Uint32, DataType::Uint64] {
         let bytes = fs::read(fixture("inputs/photo_int32.onnx")).expect("a fixture");
@@ -214,7 +220,7 @@ fn types_that_an_engine_lacks_are_refused_by_name() {
         let batch = [Dim::Batch(1), Dim::Fixed(3), Dim::Fixed(12), Dim::Fixed(18)];
         graph.input = vec![declare("image", &Fact::new(elem, batch))];
         let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
-        let case = &input_cases()["photo_int32"];
+        let case = &CASES["photo_int32"];
         let image = floats(&case.inputs["image"]);
         let map = |kind| {
             let explainer = on(kind, Explainer::builder(model.clone())).build()?;

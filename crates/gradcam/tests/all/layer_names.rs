@@ -2,7 +2,18 @@
 
 use gradcam::{Explainer, Model, Result};
 use ndarray::ArrayD;
-use testkit::fixture;
+use testkit::{Suite, fixture};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for (layer, script, export, warnings) in ROWS {
+        for (exporter, wanted) in [("torch_script", script), ("torch_export", export)] {
+            suite.test(format!("layer_names::{layer}::{exporter}"), move || {
+                check(exporter, layer, wanted, warnings);
+            });
+        }
+    }
+    testkit::tests!(suite, norms_inside_convolutions, trees_and_defaults_of_both_exporters,);
+}
 
 use crate::one_each::OneEach;
 
@@ -22,39 +33,36 @@ fn explained(exporter: &str, layer: &str) -> Result<(String, Vec<&'static str>)>
     Ok((format!("{} {nth}", node.op()), warnings.filter(|id| *id == "folded-norm").collect()))
 }
 
-#[test]
-fn modules_of_both_exporters() {
-    const FOLDED: &[&str] = &["folded-norm"];
-    let rows: &[(&str, Option<&str>, &str, &[&str])] = &[
-        // Layer; operator in torch's older exporter and in the newer one, warnings of both.
-        ("conv1", Some("Conv 0"), "Conv 0", FOLDED),
-        ("act", Some("Mul 0"), "Mul 0", &[]),
-        ("layer1.0.conv1", Some("Conv 1"), "Conv 1", FOLDED),
-        ("layer1.0.conv2", Some("Conv 2"), "Conv 2", FOLDED),
-        ("layer1.0", Some("Relu 1"), "Relu 1", &[]),
-        ("layer1", Some("Relu 3"), "Relu 3", &[]),
-        ("layer1.1", Some("Relu 3"), "Relu 3", &[]),
-        ("drop", None, "", &[]),
-    ];
-    for (layer, script, export, warnings) in rows {
-        let export = Some(*export).filter(|op| !op.is_empty());
-        for (exporter, wanted) in [("torch_script", script), ("torch_export", &export)] {
-            match (explained(exporter, layer), wanted) {
-                (Ok((op, warned)), Some(wanted)) => {
-                    assert_eq!((op.as_str(), warned.as_slice()), (*wanted, *warnings), "{layer}");
-                }
-                (Err(error), None) => {
-                    let message = error.to_string();
-                    assert!(message.contains(&format!("no layer named \"{layer}\"")), "{message}");
-                }
-                (got, wanted) => assert_eq!(format!("{got:?}"), format!("{wanted:?}"), "{layer}"),
-            }
+const FOLDED: &[&str] = &["folded-norm"];
+
+/// Layer; operator in torch's older exporter and in the newer one; warnings of both.
+type Row = (&'static str, Option<&'static str>, Option<&'static str>, &'static [&'static str]);
+
+const ROWS: [Row; 8] = [
+    ("conv1", Some("Conv 0"), Some("Conv 0"), FOLDED),
+    ("act", Some("Mul 0"), Some("Mul 0"), &[]),
+    ("layer1.0.conv1", Some("Conv 1"), Some("Conv 1"), FOLDED),
+    ("layer1.0.conv2", Some("Conv 2"), Some("Conv 2"), FOLDED),
+    ("layer1.0", Some("Relu 1"), Some("Relu 1"), &[]),
+    ("layer1", Some("Relu 3"), Some("Relu 3"), &[]),
+    ("layer1.1", Some("Relu 3"), Some("Relu 3"), &[]),
+    ("drop", None, None, &[]),
+];
+
+fn check(exporter: &str, layer: &str, wanted: Option<&str>, warnings: &[&str]) {
+    match (explained(exporter, layer), wanted) {
+        (Ok((op, warned)), Some(wanted)) => {
+            assert_eq!((op.as_str(), warned.as_slice()), (wanted, warnings));
         }
+        (Err(error), None) => {
+            let message = error.to_string();
+            assert!(message.contains(&format!("no layer named \"{layer}\"")), "{message}");
+        }
+        (got, wanted) => assert_eq!(format!("{got:?}"), format!("{wanted:?}")),
     }
 }
 
 /// A norm that left nothing in the older exporter's file is the output of its convolution, and that is said.
-#[test]
 fn norms_inside_convolutions() {
     for (norm, conv) in [("bn1", "Conv 0"), ("layer1.0.bn2", "Conv 2")] {
         let script = explained("torch_script", norm).expect("its convolution");
@@ -64,7 +72,6 @@ fn norms_inside_convolutions() {
     }
 }
 
-#[test]
 fn trees_and_defaults_of_both_exporters() {
     for exporter in ["torch_script", "torch_export"] {
         let model = Model::open(fixture(&format!("exporters/{exporter}.onnx"))).expect("a model");

@@ -6,10 +6,11 @@ use gradcam::{Explainer, LayerInfo, Model};
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
 use testkit::{
-    NETWORKS,
+    NETWORKS, Suite,
     build::{constant, f32s, i64s, int, ints, model, node, weights},
-    network,
 };
+
+use crate::last::network;
 
 /// Network, layer, its value, and why it is the right one.
 const DEFAULTS: [(&str, &str, &str, &str); 15] = [
@@ -95,20 +96,43 @@ const DEFAULTS: [(&str, &str, &str, &str); 15] = [
     ),
 ];
 
-#[test]
-fn the_automatic_layer() {
+fn the_automatic_layer(name: &'static str, path: &str, value: &str, why: &str) {
+    let explainer = Explainer::builder(network(name).0.clone()).build().expect("an explainer");
+    assert_eq!(explainer.layers().next(), Some((path, value)), "{why}");
+    let listed = explainer.layer_list().iter().filter(|layer| layer.default);
+    assert_eq!(listed.map(|layer| layer.path.as_str()).collect::<Vec<_>>(), [path]);
+}
+
+fn every_network_has_its_automatic_layer_in_the_table() {
     assert!(DEFAULTS.iter().map(|row| row.0).eq(NETWORKS));
-    for (name, path, value, why) in DEFAULTS {
-        let explainer = Explainer::builder(network(name).0).build().expect("an explainer");
-        assert_eq!(explainer.layers().next(), Some((path, value)), "{name}: {why}");
-        let listed = explainer.layer_list().iter().filter(|layer| layer.default);
-        assert_eq!(listed.map(|layer| layer.path.as_str()).collect::<Vec<_>>(), [path], "{name}");
-    }
+}
+
+fn the_automatic_layer_of_the_built_in_model() {
     let demo =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets/efficientnet_lite0.onnx");
     let explainer = Explainer::builder(Model::open(demo).expect("the model")).build();
     let explainer = explainer.expect("an explainer");
     assert_eq!(explainer.layers().next(), Some(("bn2", "/bn2/act/Clip_output_0")));
+}
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for (name, path, value, why) in DEFAULTS {
+        suite.test(format!("layers::default::{name}"), move || {
+            the_automatic_layer(name, path, value, why);
+        });
+        for (_, parent, want) in TREES.into_iter().filter(|row| row.0 == name) {
+            let module = if parent.is_empty() { "root" } else { parent };
+            suite.test(format!("layers::tree::{name}::{module}"), move || {
+                the_tree_is_that_of_torch(name, parent, want);
+            });
+        }
+    }
+    testkit::tests!(
+        suite,
+        every_network_has_its_automatic_layer_in_the_table,
+        the_automatic_layer_of_the_built_in_model,
+        the_default_layer_of_dynamically_quantized_models,
+    );
 }
 
 /// The modules directly below `parent` (the root where it is empty), in order.
@@ -122,42 +146,40 @@ fn children(list: &[LayerInfo], parent: &str) -> Vec<String> {
     direct.filter(|name| !name.starts_with('/')).collect()
 }
 
-/// What `print(model)` shows in torch, without what an export leaves nothing of: folded norms, dropout.
-#[test]
-fn the_tree_is_that_of_torch() {
-    let table: [(&str, &str, &str); 15] = [
-        ("convnext_tiny", "", "features avgpool classifier"),
-        ("convnext_tiny", "features", "0 1 2 3 4 5 6 7"),
-        (
-            "densenet121",
-            "features",
-            "conv0 relu0 pool0 denseblock1 transition1 denseblock2 transition2 denseblock3 transition3 denseblock4 norm5",
-        ),
-        ("densenet121", "features.transition1", "norm relu conv pool"),
-        ("efficientnet_b0", "features", "0 1 2 3 4 5 6 7 8"),
-        (
-            "googlenet",
-            "",
-            "conv1 maxpool1 conv2 conv3 maxpool2 inception3a inception3b maxpool3 inception4a inception4b inception4c inception4d inception4e maxpool4 inception5a inception5b avgpool fc",
-        ),
-        ("googlenet", "inception3a", "branch1 branch2 branch3 branch4"),
-        ("mobilenet_v2", "features.2", "conv"),
-        ("r3d_18", "", "stem layer1 layer2 layer3 layer4 avgpool fc"),
-        ("regnet_y_400mf", "trunk_output", "block1 block2 block3 block4"),
-        ("resnet18", "", "conv1 relu maxpool layer1 layer2 layer3 layer4 avgpool fc"),
-        ("resnet50", "layer1", "0 1 2"),
-        ("shufflenet_v2_x1_0", "", "conv1 maxpool stage2 stage3 stage4 conv5 fc"),
-        (
-            "squeezenet1_1",
-            "features.3",
-            "squeeze squeeze_activation expand1x1 expand1x1_activation expand3x3 expand3x3_activation",
-        ),
-        ("vgg11_bn", "classifier", "0 1 3 4 6"),
-    ];
-    for (name, parent, want) in table {
-        let explainer = Explainer::builder(network(name).0).build().expect("an explainer");
-        assert_eq!(children(explainer.layer_list(), parent).join(" "), want, "{name} {parent}");
-    }
+/// Network, module, and what `print(model)` shows below it in torch, without what an export leaves nothing of: folded norms, dropout.
+const TREES: [(&str, &str, &str); 15] = [
+    ("convnext_tiny", "", "features avgpool classifier"),
+    ("convnext_tiny", "features", "0 1 2 3 4 5 6 7"),
+    (
+        "densenet121",
+        "features",
+        "conv0 relu0 pool0 denseblock1 transition1 denseblock2 transition2 denseblock3 transition3 denseblock4 norm5",
+    ),
+    ("densenet121", "features.transition1", "norm relu conv pool"),
+    ("efficientnet_b0", "features", "0 1 2 3 4 5 6 7 8"),
+    (
+        "googlenet",
+        "",
+        "conv1 maxpool1 conv2 conv3 maxpool2 inception3a inception3b maxpool3 inception4a inception4b inception4c inception4d inception4e maxpool4 inception5a inception5b avgpool fc",
+    ),
+    ("googlenet", "inception3a", "branch1 branch2 branch3 branch4"),
+    ("mobilenet_v2", "features.2", "conv"),
+    ("r3d_18", "", "stem layer1 layer2 layer3 layer4 avgpool fc"),
+    ("regnet_y_400mf", "trunk_output", "block1 block2 block3 block4"),
+    ("resnet18", "", "conv1 relu maxpool layer1 layer2 layer3 layer4 avgpool fc"),
+    ("resnet50", "layer1", "0 1 2"),
+    ("shufflenet_v2_x1_0", "", "conv1 maxpool stage2 stage3 stage4 conv5 fc"),
+    (
+        "squeezenet1_1",
+        "features.3",
+        "squeeze squeeze_activation expand1x1 expand1x1_activation expand3x3 expand3x3_activation",
+    ),
+    ("vgg11_bn", "classifier", "0 1 3 4 6"),
+];
+
+fn the_tree_is_that_of_torch(name: &'static str, parent: &str, want: &str) {
+    let explainer = Explainer::builder(network(name).0.clone()).build().expect("an explainer");
+    assert_eq!(children(explainer.layer_list(), parent).join(" "), want);
 }
 
 /// The nodes of a product in a file of ONNX Runtime's dynamic quantization; the weights, or what stands for them, have a
@@ -198,7 +220,6 @@ fn default_of(nodes: Vec<NodeProto>, mut constants: Vec<TensorProto>) -> String 
     explainer.layers().next().expect("a layer").1.to_owned()
 }
 
-#[test]
 fn the_default_layer_of_dynamically_quantized_models() {
     let mut nodes = dynamic("ConvInteger", "x", "w.conv", "c");
     nodes.push(node("Relu", &["c"], &["a"], vec![]));

@@ -4,10 +4,22 @@ use gradcam::{Explainer, Explanation, Grid, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
-use testkit::build::{f32s, i64s, int, ints, model, node, text, weights};
+use testkit::{
+    Suite,
+    build::{f32s, i64s, int, ints, model, node, text, weights},
+};
 
 use crate::common;
 use crate::one_each::OneEach;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        a_map_does_not_depend_on_the_layout,
+        merged_patches_are_channels_and_shuffled_channels_are_positions,
+        a_grid_that_the_graph_does_not_tell_is_given,
+    );
+}
 
 const F32: DataType = DataType::Float;
 
@@ -53,7 +65,6 @@ fn explained(
     builder.build()?.explain_one_each(x.view(), &[Target::Class(1), Target::Class(4)])
 }
 
-#[test]
 fn a_map_does_not_depend_on_the_layout() {
     let (to_windows, s1) = reshape("nhwc", "split", &[2, 2, 4, 3, 4, 4]);
     let (to_rows, s2) = reshape("dealt", "windows", &[12, 16, 4]);
@@ -111,7 +122,6 @@ fn a_map_does_not_depend_on_the_layout() {
     }
 }
 
-#[test]
 fn merged_patches_are_channels_and_shuffled_channels_are_positions() {
     let (apart, s1) = reshape("nhwc", "apart", &[2, 4, 2, 6, 2, 4]);
     let (merge, s2) = reshape("patches", "merged", &[2, 4, 6, 16]);
@@ -141,7 +151,6 @@ fn merged_patches_are_channels_and_shuffled_channels_are_positions() {
     }
 }
 
-#[test]
 fn a_grid_that_the_graph_does_not_tell_is_given() {
     let (flat, s1) = reshape("a", "flat.a", &[2, 4, 96]);
     let (to_map, s2) = reshape("tokens", "b", &[2, 96, 4]);
@@ -158,7 +167,10 @@ fn a_grid_that_the_graph_does_not_tell_is_given() {
     };
     // 96 is no square.
     let message = with(None, None).expect_err("no grid");
-    assert!(message.contains("[2, 96, 4]") && message.contains("--grid"), "{message}");
+    assert!(
+        message.contains("[2, 96, 4]") && message.contains("ExplainerBuilder::grid"),
+        "{message}"
+    );
     assert_eq!(with(Some((8, 12)), None), Ok(1));
     assert_eq!(with(Some((5, 19)), Some(1)), Ok(1));
     assert!(with(Some((10, 10)), None).is_err());

@@ -1,16 +1,23 @@
 //! The tests of the crate in one program, which links the engines once.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests may panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic"
+)]
 
 mod bad_models;
 #[path = "../../../gradcam-engine/tests/all/common.rs"]
 mod common;
 mod documents;
 mod examples;
+mod explain;
 mod exporters;
 mod guided;
 mod hooks;
 mod inputs;
+mod last;
 mod layer_names;
 mod layers;
 mod layouts;
@@ -23,3 +30,31 @@ mod quantized;
 mod several;
 mod targets;
 mod zoo;
+
+use std::process::ExitCode;
+
+use testkit::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    bad_models::tests(&mut suite);
+    documents::tests(&mut suite);
+    examples::tests(&mut suite);
+    explain::tests(&mut suite);
+    exporters::tests(&mut suite);
+    guided::tests(&mut suite);
+    hooks::tests(&mut suite);
+    inputs::tests(&mut suite);
+    layer_names::tests(&mut suite);
+    layers::tests(&mut suite);
+    layouts::tests(&mut suite);
+    methods::tests(&mut suite);
+    networks::tests(&mut suite);
+    parity::tests(&mut suite);
+    processors::tests(&mut suite);
+    quantized::tests(&mut suite);
+    several::tests(&mut suite);
+    targets::tests(&mut suite);
+    zoo::tests(&mut suite);
+    suite.run()
+}

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ops::ControlFlow,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -18,10 +18,33 @@ use ndarray::{Array4, ArrayD, Axis};
 use onnx_grad::proto::tensor_proto::DataType;
 use prost::Message;
 use testkit::build::{self, f32s, int, node};
-use testkit::{NETWORKS, fixture, largest_error, method_cases, network, zoo};
+use testkit::{MethodCase, NETWORKS, Suite, fixture, largest_error, method_cases, zoo};
 
-use crate::common;
 use crate::one_each::OneEach;
+use crate::{common, last::network};
+
+static CASES: LazyLock<Vec<MethodCase>> = LazyLock::new(method_cases);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for case in &*CASES {
+        for kind in EngineKind::ALL {
+            let MethodCase { network, layer, image, .. } = case;
+            suite.test(format!("methods::{network}::{layer}::image_{image}::{kind}"), move || {
+                maps_equal_float64_pytorch(case, kind);
+            });
+        }
+    }
+    testkit::tests!(
+        suite,
+        all_methods_have_cases,
+        references_differ_somewhere,
+        several_methods_give_what_each_gives_alone,
+        grad_cam_plus_plus_by_hand,
+        eigen_cam_by_hand,
+        progress_is_told_and_may_end_the_work,
+        ablation_cam_by_hand_in_front_of_a_convolution,
+    );
+}
 
 /// How far a raw map may be from float64, of its largest entry: ten times the error that torch's float32 may have there.
 fn bound(method: &str) -> f64 {
@@ -41,10 +64,10 @@ fn subject(name: &str) -> (Model, ArrayD<f32>) {
         });
         return (Model::open(common::demo_model()).expect("the built-in model"), x.into_dyn());
     }
-    if NETWORKS.contains(&name) {
-        let (model, known) = network(name);
+    if let Some(name) = NETWORKS.into_iter().find(|known| *known == name) {
+        let (model, known) = &*network(name);
         let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
-        return (model, x);
+        return (model.clone(), x);
     }
     let known = zoo().into_iter().find(|model| model.name == name).expect("a model");
     let x = ArrayD::from_shape_vec(known.input.clone(), known.image()).expect("an image");
@@ -60,58 +83,38 @@ fn method(id: &str) -> Method {
     id.parse().expect("a method of the table")
 }
 
-fn maps_equal_float64_pytorch(kind: EngineKind) {
+fn maps_equal_float64_pytorch(case: &MethodCase, kind: EngineKind) {
+    let (model, batch) = subject(&case.network);
+    let x = batch.select(Axis(0), &[case.image]);
+    let ids = case.maps.keys();
+    let builder = builder(&model, kind).layer(&case.layer).methods(ids.map(|id| method(id)));
+    let explainer = builder.build().expect("an explainer");
+    let target = [Target::Class(case.class)];
+    let explained = explainer.explain_one_each(x.view(), &target).expect("explanations");
+    assert_eq!(explained.len(), case.maps.len());
     let mut failures = Vec::new();
-    let mut methods = BTreeSet::new();
-    let mut last: Option<(String, Model, ArrayD<f32>)> = None;
-    for case in method_cases() {
-        let same = last.take().filter(|(network, ..)| *network == case.network);
-        let (network, model, batch) = same.unwrap_or_else(|| {
-            let (model, batch) = subject(&case.network);
-            (case.network.clone(), model, batch)
-        });
-        let x = batch.select(Axis(0), &[case.image]);
-        let ids = case.maps.keys();
-        let builder = builder(&model, kind).layer(&case.layer).methods(ids.map(|id| method(id)));
-        let explainer = builder.build().expect("an explainer");
-        let target = [Target::Class(case.class)];
-        let explained = explainer.explain_one_each(x.view(), &target).expect("explanations");
-        assert_eq!(explained.len(), case.maps.len());
-        for explanation in &explained {
-            let (layer, want) = (&explanation.layers[0], &case.maps[explanation.method]);
-            let at = format!(
-                "{} {} image {}, {} on {kind}",
-                case.network, case.layer, case.image, explanation.method
-            );
-            assert_eq!(layer.value, case.value, "{at}");
-            assert_eq!(layer.map.shape(), &want.shape[1..], "{at}");
-            let got: Vec<f32> = layer.map.iter().copied().collect();
-            let error = largest_error(&got, &want.data);
-            if error > bound(explanation.method) {
-                failures.push(format!("{at}: {error:.1e}"));
-            }
-            methods.insert(explanation.method);
+    for explanation in &explained {
+        let (layer, want) = (&explanation.layers[0], &case.maps[explanation.method]);
+        assert_eq!(layer.value, case.value);
+        assert_eq!(layer.map.shape(), &want.shape[1..], "{}", explanation.method);
+        let got: Vec<f32> = layer.map.iter().copied().collect();
+        let error = largest_error(&got, &want.data);
+        if error > bound(explanation.method) {
+            failures.push(format!("{}: {error:.1e}", explanation.method));
         }
-        last = Some((network, model, batch));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn all_methods_have_cases() {
+    let methods: BTreeSet<&str> =
+        CASES.iter().flat_map(|case| case.maps.keys()).map(String::as_str).collect();
     assert_eq!(methods, BTreeSet::from(["ablationcam", "eigencam", "gradcam++", "scorecam"]));
 }
 
-#[test]
-fn maps_of_rten_equal_float64_pytorch() {
-    maps_equal_float64_pytorch(EngineKind::Rten);
-}
-
-#[test]
-fn maps_of_onnxruntime_equal_float64_pytorch() {
-    maps_equal_float64_pytorch(EngineKind::OnnxRuntime);
-}
-
 /// A reference that two methods share would not tell which one was computed.
-#[test]
 fn references_differ_somewhere() {
-    let cases = method_cases();
+    let cases = &*CASES;
     let methods = ["ablationcam", "eigencam", "gradcam++", "scorecam"];
     for (place, one) in methods.iter().enumerate() {
         for other in &methods[place + 1..] {
@@ -131,9 +134,8 @@ fn references_differ_somewhere() {
 }
 
 /// Methods of one explainer share a run; each gives what it gives alone, whatever it shares the run with.
-#[test]
 fn several_methods_give_what_each_gives_alone() {
-    let case = method_cases().into_iter().find(|case| case.network == "resnet18").expect("a case");
+    let case = CASES.iter().find(|case| case.network == "resnet18").expect("a case");
     let (model, batch) = subject(&case.network);
     let x = batch.select(Axis(0), &[case.image]);
     let ids = ["gradcam", "hirescam", "guided-backprop", "ablationcam", "gradcam++", "saliency"];
@@ -158,7 +160,6 @@ fn several_methods_give_what_each_gives_alone() {
 }
 
 /// g is the row of the class in the Gemm, A the input: w_0 = 2·0.5·0.25/(0.5 + 4·0.125 + 1e-6), and so on.
-#[test]
 fn grad_cam_plus_plus_by_hand() {
     let row = [0.5, 0.0, 0.0, 0.5, -1.0, 1.0, 0.0, 2.0];
     let weights = [row, [0.0; 8]].concat();
@@ -187,7 +188,6 @@ fn grad_cam_plus_plus_by_hand() {
 }
 
 /// EigenCAM of channels along one direction: the projection is the channel itself, its larger side positive.
-#[test]
 fn eigen_cam_by_hand() {
     let pool = node("GlobalAveragePool", &["a"], &["p"], vec![]);
     let nodes = vec![
@@ -214,9 +214,8 @@ fn eigen_cam_by_hand() {
 }
 
 /// Progress is told after each batch of runs, the last one with all of them; whoever is told may end it.
-#[test]
 fn progress_is_told_and_may_end_the_work() {
-    let case = method_cases().into_iter().find(|case| case.network == "resnet18").expect("a case");
+    let case = CASES.iter().find(|case| case.network == "resnet18").expect("a case");
     let (model, batch) = subject(&case.network);
     let x = batch.select(Axis(0), &[case.image]);
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -245,7 +244,6 @@ fn progress_is_told_and_may_end_the_work() {
 
 /// Where the layer is read by the affine step itself, the channels meet in the layer: y = mean of 2·A_0 − A_1, so that
 /// w = (y − y_k)/y with y_0 = −mean A_1 and y_1 = 2·mean A_0.
-#[test]
 fn ablation_cam_by_hand_in_front_of_a_convolution() {
     let nodes = vec![
         node("Relu", &["x"], &["a"], vec![]),

@@ -1,5 +1,7 @@
 //! Maps of whole networks against float64 PyTorch, on every engine.
 
+use std::sync::LazyLock;
+
 use gradcam::{
     Explainer, ExplainerBuilder, Explanation, Method, Model, Target, TargetSpec,
     engine::EngineKind,
@@ -7,13 +9,35 @@ use gradcam::{
     image::{Limits, Photo},
 };
 use ndarray::Array4;
-use testkit::{LayerReference, fixture, largest_error, lite0};
+use testkit::{LayerReference, Lite0, Suite, fixture, largest_error, lite0};
 
 use crate::common;
 use crate::one_each::OneEach;
 
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
+
+static CASES: LazyLock<Vec<Lite0>> = LazyLock::new(lite0);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for case in &*CASES {
+        let name = format!("networks::built_in::{}::class_{}", case.photo, case.class);
+        for method in methods() {
+            for kind in EngineKind::ALL {
+                suite.test(format!("{name}::{method}::{kind}"), move || {
+                    equals_float64_pytorch_at_three_layers(case, method, kind);
+                });
+            }
+        }
+        suite.test(format!("{name}::heatmap"), || heatmap_equals_that_of_pytorch_grad_cam(case));
+    }
+    testkit::tests!(
+        suite,
+        weights_at_the_last_layer_are_the_classifiers_row,
+        layers_by_every_kind_of_name,
+        targets_of_a_batch,
+    );
+}
 
 fn on(kind: EngineKind, builder: ExplainerBuilder) -> ExplainerBuilder {
     match kind {
@@ -52,57 +76,43 @@ fn lite0_input(photo: &str) -> Array4<f32> {
     })
 }
 
-#[test]
-fn the_built_in_model_equals_float64_pytorch_at_three_layers() {
+fn equals_float64_pytorch_at_three_layers(case: &Lite0, method: Method, kind: EngineKind) {
     let model = Model::open(common::demo_model()).expect("the built-in model");
-    for kind in EngineKind::ALL {
-        for method in methods() {
-            for case in lite0() {
-                let layers: Vec<&String> = case.layers.keys().collect();
-                let builder = Explainer::builder(model.clone()).layers(layers.iter().copied());
-                let explainer = on(kind, builder).method(method).build().expect("an explainer");
-                let x = lite0_input(&case.photo);
-                let target = [Target::Class(case.class)];
-                let explanation =
-                    &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
-                assert!(largest_error(&explanation.scores, &case.logits.data) <= BOUND, "logits");
-                for (place, layer) in layers.iter().enumerate() {
-                    let reference = &case.layers[*layer];
-                    let at = format!("{method} at {layer} for {} on {kind}", case.class);
-                    let error = error_of(explanation, place, reference, 0);
-                    assert!(error <= BOUND, "{at}: {error:.1e}");
-                    assert_eq!(explanation.layers[place].value, reference.value, "{at}");
-                    assert_eq!(explanation.layers[place].layer, **layer, "{at}");
-                    let weights = reference.weights.as_ref().expect("weights");
-                    let error = largest_error(&explanation.layers[place].weights, &weights.data);
-                    assert!(error <= BOUND, "weights of {at}: {error:.1e}");
-                }
-            }
-        }
+    let layers: Vec<&String> = case.layers.keys().collect();
+    let builder = Explainer::builder(model).layers(layers.iter().copied());
+    let explainer = on(kind, builder).method(method).build().expect("an explainer");
+    let x = lite0_input(&case.photo);
+    let target = [Target::Class(case.class)];
+    let explanation = &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
+    assert!(largest_error(&explanation.scores, &case.logits.data) <= BOUND, "logits");
+    for (place, layer) in layers.iter().enumerate() {
+        let reference = &case.layers[*layer];
+        let error = error_of(explanation, place, reference, 0);
+        assert!(error <= BOUND, "{layer}: {error:.1e}");
+        assert_eq!(explanation.layers[place].value, reference.value, "{layer}");
+        assert_eq!(explanation.layers[place].layer, **layer);
+        let weights = reference.weights.as_ref().expect("weights");
+        let error = largest_error(&explanation.layers[place].weights, &weights.data);
+        assert!(error <= BOUND, "weights of {layer}: {error:.1e}");
     }
 }
 
-#[test]
-fn heatmaps_equal_those_of_pytorch_grad_cam() {
+fn heatmap_equals_that_of_pytorch_grad_cam(case: &Lite0) {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let explainer = Explainer::builder(model).layer("bn2").build().expect("an explainer");
-    for case in lite0() {
-        let x = lite0_input(&case.photo);
-        let target = [Target::Class(case.class)];
-        let explanation =
-            &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
-        let heatmap = explanation.heatmap(0).expect("a heatmap");
-        for (row, want) in &case.heatmap_rows {
-            let got = heatmap.row(*row).to_vec();
-            let off = got.iter().zip(want).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs()));
-            assert!(off <= BOUND, "{} {} row {row}: {off}", case.photo, case.class);
-        }
+    let x = lite0_input(&case.photo);
+    let target = [Target::Class(case.class)];
+    let explanation = &explainer.explain_one_each(x.view().into_dyn(), &target).expect("maps")[0];
+    let heatmap = explanation.heatmap(0).expect("a heatmap");
+    for (row, want) in &case.heatmap_rows {
+        let got = heatmap.row(*row).to_vec();
+        let off = got.iter().zip(want).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs()));
+        assert!(off <= BOUND, "row {row}: {off}");
     }
 }
 
 /// At the last feature map before global pooling and one linear layer, Grad-CAM is known in closed form:
 /// the classifier's row over the number of positions.
-#[test]
 fn weights_at_the_last_layer_are_the_classifiers_row() {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let graph = model.graph();
@@ -134,7 +144,6 @@ fn weights_at_the_last_layer_are_the_classifiers_row() {
     }
 }
 
-#[test]
 fn layers_by_every_kind_of_name() {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let value = "/blocks/blocks.4/blocks.4.2/Add_output_0";
@@ -156,7 +165,6 @@ fn layers_by_every_kind_of_name() {
     }
 }
 
-#[test]
 fn targets_of_a_batch() {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let explainer = Explainer::builder(model.clone()).build().expect("an explainer");

@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask cpu Haswell processors` runs these tests as a processor whose kernels saturate.
 
+use std::sync::LazyLock;
+
 use gradcam::{
     Explainer, ExplainerBuilder, Model, Target,
     engine::{self, EngineKind, Session, Tensor, TensorView},
@@ -10,10 +12,26 @@ use ndarray::ArrayD;
 use onnx_grad::proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
 use testkit::build::{constant, int, ints, model, node};
-use testkit::{fixture, quantized};
+use testkit::{QuantizedCases, Suite, fixture, quantized};
 
 use crate::common;
 use crate::one_each::OneEach;
+
+static QUANTIZED: LazyLock<QuantizedCases> = LazyLock::new(quantized);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for kind in EngineKind::ALL {
+        for case in cases() {
+            let name = format!("processors::{}::{}::{kind}", case.op, case.name);
+            suite.test(name, move || sums_of_products_are_exact(&case, kind));
+        }
+    }
+    for name in QUANTIZED.models.keys() {
+        suite.test(format!("processors::deployed::{name}"), move || {
+            what_a_program_gets_that_runs_the_file_is_said(name, &QUANTIZED);
+        });
+    }
+}
 
 /// Integers of 8 bits with a shape.
 #[derive(Clone, Debug)]
@@ -225,39 +243,24 @@ fn run(case: &Case, compile: &dyn Fn(&Model) -> engine::Result<Box<dyn Session>>
     }
 }
 
-#[test]
-fn sums_of_products_are_exact() {
-    let mut failures = Vec::new();
-    for engine in common::engines() {
-        for case in cases() {
-            let got = run(&case, &|model| engine.compile(model));
-            if got != case.want {
-                let place = got.iter().zip(&case.want).find(|(got, want)| got != want);
-                failures.push(format!(
-                    "{} of {} on {}: {place:?}",
-                    case.name,
-                    case.op,
-                    engine.name()
-                ));
-            }
-        }
+fn sums_of_products_are_exact(case: &Case, kind: EngineKind) {
+    let got = run(case, &|model| common::shared(kind).compile(model));
+    if got != case.want {
+        let place = got.iter().zip(&case.want).find(|(got, want)| got != want);
+        panic!("the first that differs: {place:?}");
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// Whether products saturate in ONNX Runtime as a program runs it that knows nothing of it.
 fn saturates() -> bool {
     let case = cases().remove(0);
-    let engine = common::engine_with(EngineKind::OnnxRuntime, 1);
+    let engine = common::shared(EngineKind::OnnxRuntime);
     run(&case, &|model| engine.compile_as_deployed(model)) != case.want
 }
 
-#[test]
-fn what_a_program_gets_that_runs_the_file_is_said() {
-    let cases = quantized();
-    let path = |name: &str| fixture(&format!("quantized/{name}.onnx"));
-    let builder = |name: &str, kind| {
-        let model = Model::open(path(name)).expect("a fixture");
+fn what_a_program_gets_that_runs_the_file_is_said(name: &str, cases: &QuantizedCases) {
+    let builder = |kind| {
+        let model = Model::open(fixture(&format!("quantized/{name}.onnx"))).expect("a fixture");
         Explainer::builder(model)
             .engine(kind)
             .library_places(common::library())
@@ -274,20 +277,17 @@ fn what_a_program_gets_that_runs_the_file_is_said() {
             explanation.warnings.iter().any(|warning| warning.id() == "saturating-kernels");
         (warned, explanation.deployed)
     };
-    for name in cases.models.keys() {
-        // Signed weights beyond ±64, which are all but those of asymmetric uint8.
-        let can = name.contains("int8") && !name.ends_with("_uint8") && saturates();
-        let (warned, deployed) = explained(builder(name, EngineKind::OnnxRuntime));
-        assert_eq!(warned, can, "{name}");
-        assert_eq!(deployed.is_some(), can, "{name}");
-        let error = deployed.map_or(0.0, |deployed| deployed.error);
-        // Most files keep some of their numbers, this one does not.
-        if can && name == "qdq_int8_symmetric" {
-            assert!(error > 0.01, "{name}: {error}");
-        }
-        let exact =
-            builder(name, EngineKind::OnnxRuntime).session_config("session.x64quantprecision", "1");
-        assert!(!explained(exact).0, "{name} with the entry");
-        assert_eq!(explained(builder(name, EngineKind::Rten)), (false, None), "{name} on rten");
+    // Signed weights beyond ±64, which are all but those of asymmetric uint8.
+    let can = name.contains("int8") && !name.ends_with("_uint8") && saturates();
+    let (warned, deployed) = explained(builder(EngineKind::OnnxRuntime));
+    assert_eq!(warned, can);
+    assert_eq!(deployed.is_some(), can);
+    let error = deployed.map_or(0.0, |deployed| deployed.error);
+    // Most files keep some of their numbers, this one does not.
+    if can && name == "qdq_int8_symmetric" {
+        assert!(error > 0.01, "{error}");
     }
+    let exact = builder(EngineKind::OnnxRuntime).session_config("session.x64quantprecision", "1");
+    assert!(!explained(exact).0, "with the entry");
+    assert_eq!(explained(builder(EngineKind::Rten)), (false, None), "on rten");
 }

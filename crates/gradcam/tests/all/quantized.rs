@@ -1,11 +1,13 @@
 //! Quantised files against float64 PyTorch that differentiates straight through, on every engine.
 
+use std::sync::LazyLock;
+
 use gradcam::{Explainer, ExplainerBuilder, Explanation, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
 use onnx_grad::{ErrorKind, Options, gradient, proto::tensor_proto::DataType};
 use prost::Message;
 use testkit::build::{f32s, int, model, node};
-use testkit::{QuantizedCases, Tensor, fixture, largest_error, quantized};
+use testkit::{Quantized, QuantizedCases, Suite, Tensor, fixture, largest_error, quantized};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -13,12 +15,33 @@ use crate::one_each::OneEach;
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
 
+static CASES: LazyLock<QuantizedCases> = LazyLock::new(quantized);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for (name, case) in &CASES.models {
+        for kind in EngineKind::ALL {
+            suite.test(format!("quantized::maps::{name}::{kind}"), move || {
+                maps_and_gradients_pass_straight_through(name, case, kind);
+            });
+        }
+        suite.test(format!("quantized::layers::{name}"), move || {
+            a_layer_is_what_its_dequantizelinear_gives(name);
+        });
+    }
+    testkit::tests!(
+        suite,
+        the_name_of_a_value_that_is_only_quantised_means_it_dequantised,
+        scales_of_blocks_and_types_of_few_bits_are_refused_by_name,
+    );
+}
+
 fn builder(name: &str) -> ExplainerBuilder {
     let path = fixture(&format!("quantized/{name}.onnx"));
     Explainer::builder(Model::open(path).expect("a fixture"))
 }
 
-fn explained(cases: &QuantizedCases, kind: EngineKind, of: ExplainerBuilder) -> Vec<Explanation> {
+fn explained(kind: EngineKind, of: ExplainerBuilder) -> Vec<Explanation> {
+    let cases = &*CASES;
     let explainer = of.engine(kind).library_places(common::library()).build();
     let x = ArrayD::from_shape_vec(cases.input.shape.as_slice(), cases.input.to_f32());
     let targets: Vec<Target> = cases.classes.iter().map(|&class| Target::Class(class)).collect();
@@ -32,58 +55,46 @@ fn too_far(got: impl Iterator<Item = f32>, want: &Tensor) -> Option<f64> {
     (error > BOUND).then_some(error)
 }
 
-#[test]
-fn maps_and_gradients_pass_straight_through() {
-    let cases = quantized();
-    let mut failures = Vec::new();
-    for kind in EngineKind::ALL {
-        for (name, case) in &cases.models {
-            let layers = case.maps.keys().map(String::as_str);
-            let maps = explained(&cases, kind, builder(name).layers(layers));
-            let scores = maps.iter().flat_map(|explanation| explanation.scores.iter().copied());
-            let mut errors = vec![("scores", too_far(scores, &case.scores))];
-            for (place, (layer, want)) in case.maps.iter().enumerate() {
-                let of_layer = maps.iter().flat_map(|e| e.layers[place].map.iter().copied());
-                errors.push((layer, too_far(of_layer, want)));
-            }
-            let method = "saliency".parse().expect("a method");
-            let gradients = explained(&cases, kind, builder(name).method(method));
-            let of_image = gradients.iter().flat_map(|e| e.layers[0].map.iter().copied());
-            errors.push(("image", too_far(of_image, &case.image)));
-            for (what, error) in errors {
-                failures.extend(error.map(|e| format!("{what} of {name} on {kind}: {e:.1e}")));
-            }
-        }
+fn maps_and_gradients_pass_straight_through(name: &str, case: &Quantized, kind: EngineKind) {
+    let layers = case.maps.keys().map(String::as_str);
+    let maps = explained(kind, builder(name).layers(layers));
+    let scores = maps.iter().flat_map(|explanation| explanation.scores.iter().copied());
+    let mut errors = vec![("scores", too_far(scores, &case.scores))];
+    for (place, (layer, want)) in case.maps.iter().enumerate() {
+        let of_layer = maps.iter().flat_map(|e| e.layers[place].map.iter().copied());
+        errors.push((layer, too_far(of_layer, want)));
     }
+    let method = "saliency".parse().expect("a method");
+    let gradients = explained(kind, builder(name).method(method));
+    let of_image = gradients.iter().flat_map(|e| e.layers[0].map.iter().copied());
+    errors.push(("image", too_far(of_image, &case.image)));
+    let failures = errors.iter().filter_map(|(of, error)| Some(format!("{of}: {:.1e}", (*error)?)));
+    let failures: Vec<String> = failures.collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-#[test]
-fn a_layer_is_what_its_dequantizelinear_gives() {
-    for name in quantized().models.keys() {
-        let explainer = builder(name).build().expect("an explainer");
-        let layers = explainer.layer_list();
-        let default: Vec<_> = layers.iter().filter(|layer| layer.default).collect();
-        assert_eq!(default.len(), 1, "{name}");
-        let block = layers.iter().find(|layer| layer.path == "block").expect("a block");
-        assert_eq!(default[0].value, block.value, "{name}");
-        for layer in ["stem", "pool", "block"] {
-            let layer = layers.iter().find(|known| known.path == layer).expect("a layer");
-            assert!(layer.candidate, "{} of {name}", layer.path);
-            // Files of quantised operators have no floats before they are read; symmetric ones keep activations.
-            let graph = explainer.model().graph();
-            let made = graph.node.iter().find(|node| node.output[0] == layer.value);
-            if let Some(node) = made.filter(|_| !name.ends_with("symmetric")) {
-                assert_eq!(node.op(), "DequantizeLinear", "{} of {name}", layer.path);
-            }
+fn a_layer_is_what_its_dequantizelinear_gives(name: &str) {
+    let explainer = builder(name).build().expect("an explainer");
+    let layers = explainer.layer_list();
+    let default: Vec<_> = layers.iter().filter(|layer| layer.default).collect();
+    assert_eq!(default.len(), 1);
+    let block = layers.iter().find(|layer| layer.path == "block").expect("a block");
+    assert_eq!(default[0].value, block.value);
+    for layer in ["stem", "pool", "block"] {
+        let layer = layers.iter().find(|known| known.path == layer).expect("a layer");
+        assert!(layer.candidate, "{}", layer.path);
+        // Files of quantised operators have no floats before they are read; symmetric ones keep activations.
+        let graph = explainer.model().graph();
+        let made = graph.node.iter().find(|node| node.output[0] == layer.value);
+        if let Some(node) = made.filter(|_| !name.ends_with("symmetric")) {
+            assert_eq!(node.op(), "DequantizeLinear", "{}", layer.path);
         }
-        let invented: Vec<_> = layers.iter().filter(|l| l.path.contains("uant")).collect();
-        assert!(invented.is_empty(), "{name}: {invented:?}");
     }
+    let invented: Vec<_> = layers.iter().filter(|l| l.path.contains("uant")).collect();
+    assert!(invented.is_empty(), "{invented:?}");
 }
 
 /// The value that a removed activation left its name to is not activated; its name means what is.
-#[test]
 fn the_name_of_a_value_that_is_only_quantised_means_it_dequantised() {
     let by_value = |layer: &str| {
         let explainer = builder("qdq_uint8").layer(layer).build().expect("an explainer");
@@ -97,7 +108,6 @@ fn the_name_of_a_value_that_is_only_quantised_means_it_dequantised() {
     assert_ne!(found, conv.output[0]);
 }
 
-#[test]
 fn scales_of_blocks_and_types_of_few_bits_are_refused_by_name() {
     let refused = |scale: &[i64], axis: i64, block: i64, elem: DataType| {
         let with = vec![int("axis", axis), int("block_size", block)];

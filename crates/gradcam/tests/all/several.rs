@@ -13,9 +13,20 @@ use onnx_grad::{
     },
 };
 use prost::Message;
+use testkit::Suite;
 
 use crate::common;
 use crate::one_each::OneEach;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        several_targets_are_one_run,
+        the_best_classes_come_in_order,
+        equal_scores_are_ranked_by_number,
+        callers_get_what_one_caller_gets,
+    );
+}
 
 fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
@@ -115,7 +126,6 @@ fn assert_same(got: &Explanation, want: &Explanation, what: &str) {
 }
 
 /// What is asked for at once is what one would get one by one, and each image has classes of its own.
-#[test]
 fn several_targets_are_one_run() {
     let specs = [
         TargetSpec::One(Target::Class(2)),
@@ -158,7 +168,6 @@ fn several_targets_are_one_run() {
 }
 
 /// More classes than one graph has gradients for, more than there are, and the two of a binary model.
-#[test]
 fn the_best_classes_come_in_order() {
     for (classes, count) in [(40, 37), (3, 9), (1, 2)] {
         let model = model(Dim::Batch(1), classes, false);
@@ -179,7 +188,6 @@ fn the_best_classes_come_in_order() {
 }
 
 /// Equal scores: the class with the smaller number comes first.
-#[test]
 fn equal_scores_are_ranked_by_number() {
     let mut proto = model(Dim::Batch(1), 4, false).proto().clone();
     let graph = proto.graph.as_mut().expect("a graph");
@@ -198,7 +206,6 @@ fn equal_scores_are_ranked_by_number() {
 }
 
 /// Whoever else calls, the bytes are the same.
-#[test]
 fn callers_get_what_one_caller_gets() {
     let model = model(Dim::Batch(1), 4, false);
     let x = images(8);

@@ -11,9 +11,25 @@ use onnx_grad::{
     },
 };
 use prost::Message;
+use testkit::Suite;
 
 use crate::common;
 use crate::one_each::OneEach;
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        each_method_on_a_map_of_two_by_two,
+        a_binary_models_classes_are_the_logit_and_its_negative,
+        the_first_of_equal_scores_is_explained,
+        the_logits_under_a_last_softmax_or_sigmoid_are_explained,
+        a_segmentation_is_explained_where_the_class_wins,
+        the_default_layer_lies_before_a_transposed_convolution_that_makes_the_scores,
+        a_class_without_pixels_is_explained_everywhere_with_a_warning,
+        warnings_say_what_a_map_hides,
+        an_unknown_method_lists_those_there_are,
+    );
+}
 
 fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
@@ -88,7 +104,6 @@ fn map(explanation: &Explanation) -> ArrayD<f32> {
 
 /// One map for each method, worked out by hand. The gradient of class 0 is its weights:
 /// g = [[[1, −1], [2, 2]], [[−3, 1], [0, 0]]], a = [[[1, 2], [0, 3]], [[4, 0], [2, 2]]].
-#[test]
 fn each_method_on_a_map_of_two_by_two() {
     let model =
         linear(&[1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
@@ -106,7 +121,6 @@ fn each_method_on_a_map_of_two_by_two() {
     }
 }
 
-#[test]
 fn a_binary_models_classes_are_the_logit_and_its_negative() {
     let weights = [1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0];
     let reshaped = |tail: Vec<i64>| {
@@ -142,7 +156,6 @@ fn a_binary_models_classes_are_the_logit_and_its_negative() {
 }
 
 /// Two classes with the same weights: the first of equal scores is the arg-max.
-#[test]
 fn the_first_of_equal_scores_is_explained() {
     let row = [1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 5.0, 5.0];
     let model = linear(&[[0.0; 8], row, row, [0.0; 8]].concat());
@@ -151,7 +164,6 @@ fn the_first_of_equal_scores_is_explained() {
     }
 }
 
-#[test]
 fn the_logits_under_a_last_softmax_or_sigmoid_are_explained() {
     let weights: Vec<f32> = (0u8..24).map(|i| f32::from(i % 7) - 3.0).collect();
     let plain = linear(&weights);
@@ -176,7 +188,6 @@ fn the_logits_under_a_last_softmax_or_sigmoid_are_explained() {
 }
 
 /// Scores [N, 2, 2, 2] by a 1×1 convolution: class k is the sum of its scores where it is the largest.
-#[test]
 fn a_segmentation_is_explained_where_the_class_wins() {
     let nodes = vec![node(
         "Conv",
@@ -197,7 +208,6 @@ fn a_segmentation_is_explained_where_the_class_wins() {
     }
 }
 
-#[test]
 fn the_default_layer_lies_before_a_transposed_convolution_that_makes_the_scores() {
     let weights = constant("w", &[2, 3, 2, 2], &[0.5; 24]);
     let strides = vec![attrs::ints("strides", &[2, 2])];
@@ -208,7 +218,6 @@ fn the_default_layer_lies_before_a_transposed_convolution_that_makes_the_scores(
     assert_eq!(values, ["a"]);
 }
 
-#[test]
 fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
     let nodes = vec![node(
         "Conv",
@@ -230,7 +239,6 @@ fn a_class_without_pixels_is_explained_everywhere_with_a_warning() {
     }
 }
 
-#[test]
 fn warnings_say_what_a_map_hides() {
     let ids = |weights: &[f32]| -> Vec<&'static str> {
         let explanation = explain(&linear(weights), EngineKind::Rten, "gradcam", Target::Class(0));
@@ -241,7 +249,6 @@ fn warnings_say_what_a_map_hides() {
     assert!(ids(&[[1.0; 8], [2.0; 8]].concat()).is_empty());
 }
 
-#[test]
 fn an_unknown_method_lists_those_there_are() {
     let message = "gradcamm".parse::<Method>().expect_err("no method").to_string();
     assert!(message.contains("gradcam, hirescam, gradcam++, layercam"), "{message}");

@@ -1,9 +1,11 @@
 //! Small members of the families of image models, as both of torch's exporters write them: the default layer,
 //! and raw maps there and at an early module against float64 PyTorch.
 
+use std::sync::LazyLock;
+
 use gradcam::{Explainer, Method, Model, Target, engine::EngineKind};
 use ndarray::ArrayD;
-use testkit::{ZooModel, largest_error, zoo};
+use testkit::{Suite, ZooModel, largest_error, zoo};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -11,8 +13,21 @@ use crate::one_each::OneEach;
 /// Ten times what torch's own float32 is from its float64, which the generator checks.
 const BOUND: f64 = 1e-4;
 
-fn check(model: &ZooModel, kind: EngineKind) {
-    let name = &model.name;
+static MODELS: LazyLock<Vec<ZooModel>> = LazyLock::new(zoo);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for model in &*MODELS {
+        for kind in EngineKind::ALL {
+            let name = format!("zoo::{}::{kind}", model.name);
+            suite.test(name, move || equals_float64_pytorch(model, kind));
+        }
+        let name = format!("zoo::{}::default_layer", model.name);
+        suite.test(name, move || the_default_layer(model));
+    }
+    testkit::tests!(suite, every_family_has_a_model,);
+}
+
+fn equals_float64_pytorch(model: &ZooModel, kind: EngineKind) {
     let file = Model::open(model.path()).expect("a model");
     let x = ArrayD::from_shape_vec(model.input.clone(), model.image()).expect("an image");
     let layers: Vec<&String> = model.layers.keys().collect();
@@ -28,36 +43,21 @@ fn check(model: &ZooModel, kind: EngineKind) {
         for (place, layer) in layers.iter().copied().enumerate() {
             let got = &explanation.layers[place].map;
             let want = &model.layers[layer][method];
-            assert_eq!(got.shape(), &want.shape[1..], "{name} {layer}");
+            assert_eq!(got.shape(), &want.shape[1..], "{layer}");
             let got: Vec<f32> = got.iter().copied().collect();
             let error = largest_error(&got, &want.data);
-            assert!(error <= BOUND, "{name} {layer} {method} on {kind}: {error:.1e}");
+            assert!(error <= BOUND, "{layer} {method}: {error:.1e}");
         }
     }
 }
 
-fn every_family_equals_float64_pytorch(kind: EngineKind) {
-    let models = zoo();
-    assert!(models.len() >= 30, "{} models", models.len());
-    models.iter().for_each(|model| check(model, kind));
+fn the_default_layer(model: &ZooModel) {
+    let file = Model::open(model.path()).expect("a model");
+    let explainer = Explainer::builder(file).build().expect("an explainer");
+    let default = explainer.layers().next().map(|(path, _)| path.to_owned());
+    assert_eq!(default.as_deref(), Some(&*model.default), "{}", model.why);
 }
 
-#[test]
-fn every_family_equals_float64_pytorch_on_rten() {
-    every_family_equals_float64_pytorch(EngineKind::Rten);
-}
-
-#[test]
-fn every_family_equals_float64_pytorch_on_onnxruntime() {
-    every_family_equals_float64_pytorch(EngineKind::OnnxRuntime);
-}
-
-#[test]
-fn the_default_layer_of_every_family() {
-    for model in zoo() {
-        let file = Model::open(model.path()).expect("a model");
-        let explainer = Explainer::builder(file).build().expect("an explainer");
-        let default = explainer.layers().next().map(|(path, _)| path.to_owned());
-        assert_eq!(default.as_deref(), Some(&*model.default), "{}: {}", model.name, model.why);
-    }
+fn every_family_has_a_model() {
+    assert!(MODELS.len() >= 30, "{} models", MODELS.len());
 }

@@ -13,11 +13,11 @@ fn not_on(mut case: Case, excluded: &'static [(&'static str, &'static str)]) -> 
     case
 }
 
-pub(crate) fn normalised() -> Vec<Case> {
+pub(crate) fn normalized() -> Vec<Case> {
     let soft = |op, opset, attributes| {
         one(opset, &[2, 3, 4], vec![], node(op, &["x"], &["y"], attributes))
     };
-    // The evaluator normalises one axis at every opset; the standard says this.
+    // The evaluator normalizes one axis at every opset; the standard says this.
     let flat = |name, op, axis, old| {
         let nodes = vec![
             node("Flatten", &["x"], &["flat"], vec![int("axis", axis)]),

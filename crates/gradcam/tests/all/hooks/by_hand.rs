@@ -11,8 +11,25 @@ use onnx_grad::{
         GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, tensor_proto::DataType,
     },
 };
+use testkit::Suite;
 
 use super::{Shared, network};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    testkit::tests!(
+        suite,
+        inputs_and_their_gradients_are_the_layers_own,
+        layers_of_one_output_are_called_from_the_inside_out,
+        the_scores_are_a_layers_output_like_any_other,
+        a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient,
+        a_backward_pass_is_that_of_the_forward_pass_before_it,
+        a_hook_may_remove_itself_and_is_dropped,
+        wrong_answers_stop_the_pass_and_not_the_network,
+        what_cannot_have_hooks_says_why,
+        nothing_before_the_first_backward_hook_is_differentiated,
+        inputs_that_do_not_fit_are_refused,
+    );
+}
 
 /// A node, as operator, name, inputs and outputs.
 type Node = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
@@ -82,7 +99,6 @@ fn all(receiver: &Receiver<ArrayD<f32>>) -> Vec<ArrayD<f32>> {
     receiver.try_iter().collect()
 }
 
-#[test]
 fn inputs_and_their_gradients_are_the_layers_own() {
     for kind in EngineKind::ALL {
         let mut network = network(kind, &residual());
@@ -123,7 +139,6 @@ fn inputs_and_their_gradients_are_the_layers_own() {
     }
 }
 
-#[test]
 fn layers_of_one_output_are_called_from_the_inside_out() {
     let mut network = network(EngineKind::Rten, &residual());
     let order = Shared::<Vec<String>>::default();
@@ -143,7 +158,6 @@ fn layers_of_one_output_are_called_from_the_inside_out() {
     assert_eq!(*order.get(), ["block", "/block/Add", "block.neg", "scale"]);
 }
 
-#[test]
 fn the_scores_are_a_layers_output_like_any_other() {
     let mut network = network(EngineKind::Rten, &residual());
     network.register_forward_hook("block", |_| row([7.0, 8.0])).expect("a block");
@@ -159,7 +173,6 @@ fn the_scores_are_a_layers_output_like_any_other() {
     assert_eq!(all(&gradients), [row([2.0, 0.0])]);
 }
 
-#[test]
 fn a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient() {
     let mut network = network(EngineKind::Rten, &residual());
     let (store, seen) = stored();
@@ -175,7 +188,6 @@ fn a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient() {
     assert_eq!(all(&seen), [row([2.0, 0.0])]);
 }
 
-#[test]
 fn a_backward_pass_is_that_of_the_forward_pass_before_it() {
     let mut network = network(EngineKind::Rten, &residual());
     let missing = network.backward(&row([1.0, 1.0])).expect_err("no forward pass");
@@ -205,7 +217,6 @@ fn a_backward_pass_is_that_of_the_forward_pass_before_it() {
     assert!(wrong.contains("[2]") && wrong.contains("[1, 2]"), "{wrong}");
 }
 
-#[test]
 fn a_hook_may_remove_itself_and_is_dropped() {
     let mut network = network(EngineKind::Rten, &residual());
     let own = Shared::<Option<HookHandle>>::default();
@@ -232,7 +243,6 @@ fn a_hook_may_remove_itself_and_is_dropped() {
     assert_eq!(std::sync::Arc::strong_count(&alive), 1, "the closure is dropped");
 }
 
-#[test]
 fn wrong_answers_stop_the_pass_and_not_the_network() {
     let mut network = network(EngineKind::Rten, &residual());
     let (x, good) = (row([1.0, 1.0]), row([0.0, 0.0]));
@@ -253,7 +263,6 @@ fn wrong_answers_stop_the_pass_and_not_the_network() {
     }
 }
 
-#[test]
 fn what_cannot_have_hooks_says_why() {
     let several = model(&[
         ("Split", "/cut/Split", &["x"], &["s", "t"]),
@@ -296,7 +305,6 @@ fn what_cannot_have_hooks_says_why() {
     assert_eq!(paths, ["cut", "constant", "join", "sum"], "modules whose output is read");
 }
 
-#[test]
 fn nothing_before_the_first_backward_hook_is_differentiated() {
     let model = model(&[
         ("ReverseSequence", "/first/ReverseSequence", &["x", "ones"], &["a"]),
@@ -316,7 +324,6 @@ fn nothing_before_the_first_backward_hook_is_differentiated() {
     assert!(error.to_string().contains("\"/first/ReverseSequence\""), "{error}");
 }
 
-#[test]
 fn inputs_that_do_not_fit_are_refused() {
     let mut network = network(EngineKind::Rten, &residual());
     for (shape, message) in [(vec![2, 2], "fixed to 1"), (vec![1, 3], "takes [1, 2]")] {

@@ -11,11 +11,11 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto as T, helper, numpy_helper
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-TYPES = {"f": T.FLOAT, "d": T.DOUBLE, "h": T.FLOAT16, "i": T.INT64, "j": T.INT32, "c": T.INT8,
-         "u": T.UINT8, "b": T.BOOL}
+TYPES = {"f": T.FLOAT, "d": T.DOUBLE, "h": T.FLOAT16, "i": T.INT64, "j": T.INT32, "c": T.INT8, "u": T.UINT8, "b": T.BOOL}
 LETTERS = {helper.tensor_dtype_to_np_dtype(t): letter for letter, t in TYPES.items()}
 
 
@@ -52,12 +52,11 @@ def run(row):
     op, opset = op.split("@")
     inputs = [text.strip() for text in parts[1].split(";") if text.strip()]
     names = ["" if text == "-" else f"x{k}" for k, text in enumerate(inputs)]
-    feed = {name: tensor(text) for name, text in zip(names, inputs) if name}
+    feed = {name: tensor(text) for name, text in zip(names, inputs, strict=True) if name}
     wanted = [f"y{k}" for k in range(outputs)]
     pairs = (text.split("=", 1) for text in attributes)
     node = helper.make_node(op, names, wanted, **{k: attribute(v) for k, v in pairs})
-    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-             for n, a in feed.items()]
+    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feed.items()]
     graph = helper.make_graph([node], "g", infos, [onnx.ValueInfoProto(name=n) for n in wanted])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", int(opset))])
     model.ir_version = 10
@@ -82,11 +81,8 @@ def run(row):
 
 onnxruntime.set_default_logger_severity(4)
 for line in sys.stdin:
-    line = line.split("=>")[0].strip()
-    if line and not line.startswith("#"):
-        try:
-            line = run(line)
-        except Exception as wrong:
-            print("FAILED", line, str(wrong)[:300], file=sys.stderr)
-            continue
-    print(line)
+    row = line.split("=>")[0].strip()
+    try:
+        print(run(row) if row and not row.startswith("#") else row)
+    except Exception as wrong:
+        print("FAILED", row, str(wrong)[:300], file=sys.stderr)
