@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::proto::NodeProto;
+use crate::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
 /// The maximum size: products of two sizes fit 64 bits, and single sizes the 32 bits of engines.
 const LARGEST: i64 = (1 << 31) - 1;
@@ -50,6 +50,8 @@ pub struct Window {
 pub enum WindowError {
     /// A list with the wrong number of entries.
     Length(&'static str, Vec<i64>, usize),
+    /// An attribute that is a list of integers has another type.
+    Type(&'static str),
     /// A kernel, stride or dilation is below 1.
     NotPositive,
     /// An unknown `auto_pad`.
@@ -62,6 +64,7 @@ impl fmt::Display for WindowError {
             Self::Length(name, list, count) => {
                 write!(f, "its {name} are {list:?}, there must be {count}")
             }
+            Self::Type(name) => write!(f, "its {name} are no list of integers"),
             Self::NotPositive => {
                 write!(f, "its kernel, strides and dilations must be at least 1")
             }
@@ -87,6 +90,12 @@ impl Window {
     /// If the attributes are invalid.
     pub fn read(node: &NodeProto, kernel: Vec<i64>) -> Result<Self, WindowError> {
         let axes = kernel.len();
+        for name in ["kernel_shape", "strides", "dilations", "pads"] {
+            let is_list = |a: &AttributeProto| a.r#type == Some(AttributeType::Ints as i32);
+            if node.attr(name).is_some_and(|a| a.ints.is_empty() && !is_list(a)) {
+                return Err(WindowError::Type(name));
+            }
+        }
         let list = |name: &'static str, default: i64, count: usize| match node.attr_ints(name) {
             None | Some([]) => Ok(vec![default; count]),
             Some(list) if list.len() == count => Ok(list.to_vec()),
@@ -209,9 +218,9 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attrs::{int, ints, text};
+    use crate::attrs::{float, int, ints, text};
 
-    fn window(attribute: Vec<crate::proto::AttributeProto>, kernel: i64) -> Window {
+    fn window(attribute: Vec<AttributeProto>, kernel: i64) -> Window {
         let node = NodeProto { attribute, ..NodeProto::default() };
         Window::read(&node, vec![kernel]).expect("a window")
     }
@@ -273,6 +282,9 @@ mod tests {
         assert_eq!(error(ints("strides", &[1])), "its strides are [1], there must be 2");
         assert_eq!(error(ints("pads", &[1, 1])), "its pads are [1, 1], there must be 4");
         assert!(error(ints("dilations", &[0, 1])).ends_with("at least 1"));
+        for name in ["kernel_shape", "pads", "strides", "dilations"] {
+            assert_eq!(error(float(name, 1.0)), format!("its {name} are no list of integers"));
+        }
         assert!(error(text("auto_pad", "SAME")).contains("SAME_UPPER"));
         let node = NodeProto { attribute: vec![ints("strides", &[])], ..NodeProto::default() };
         assert_eq!(Window::read(&node, vec![3]).map(|window| window.strides), Ok(vec![1]));
