@@ -1,13 +1,13 @@
-//! Models that nobody has seen, differentiated: with respect to inputs and to values in the middle,
-//! with an open batch and with a bound one. The result is a sound graph or an error, and the user's
-//! nodes stay what they were.
+//! Differentiates generated models with respect to inputs and intermediate values, with an open and
+//! with a bound batch size. The result must be a valid graph or an error, and the model's nodes
+//! must not change.
 
 #![no_main]
 
 use gradcam_fuzz::mutate;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use onnx_grad::{
-    DeclaredDim, Dim, Graph, Input, Model, Sizes, Want, builder::Builder, differentiate,
+    DeclaredDim, Dim, GradientForm, Graph, Input, Model, Sizes, builder::Builder, differentiate,
     graph::ValueId, inputs, proto::NodeProto, prune, verify, verify_graph,
 };
 
@@ -24,14 +24,14 @@ fuzz_target!(|bytes: &[u8]| {
         let middle = middle.and_then(|id| *graph.node_outputs(id).first()?);
         let wanted = graph.inputs().iter().copied().take(2).chain(middle);
         for value in wanted.collect::<Vec<_>>() {
-            for want in [Want::Full, Want::SpatialSum] {
+            for want in [GradientForm::Full, GradientForm::SpatialSum] {
                 check(&graph, value, want, sound);
             }
         }
     }
 });
 
-/// Sizes for what the model leaves open: the batch on the first axis, 8 on the others.
+/// Sizes for open dims: the batch size for the first axis, 8 for the others.
 fn bound(model: &Model, batch: Dim) -> Sizes {
     let size = |(axis, dim): (usize, &DeclaredDim)| match dim {
         DeclaredDim::Size(size) => Dim::Fixed(*size),
@@ -44,7 +44,7 @@ fn bound(model: &Model, batch: Dim) -> Sizes {
     inputs(model).into_iter().map(bind).collect()
 }
 
-fn check(graph: &Graph, value: ValueId, want: Want, sound: bool) {
+fn check(graph: &Graph, value: ValueId, want: GradientForm, sound: bool) {
     let mut graph = graph.clone();
     let Some(&target) = graph.outputs().first() else { return };
     let before: Vec<NodeProto> = graph.nodes().map(|(_, node)| node.clone()).collect();
@@ -53,13 +53,13 @@ fn check(graph: &Graph, value: ValueId, want: Want, sound: bool) {
         .scalar(target, 1.0)
         .and_then(|seed| differentiate(&mut b, &[(target, seed)], &[(value, want)], &[]));
     let after = graph.nodes().map(|(_, node)| node);
-    // Compared as text, because a number in an attribute may be NaN.
+    // Compares text, because a number in an attribute can be NaN.
     let same = before.iter().zip(after).all(|(a, b)| format!("{a:?}") == format!("{b:?}"));
     assert!(same, "a node of the model was changed");
     let Ok(gradients) = made else { return };
     verify_graph(&graph).expect("the tables of a graph are those of its nodes");
     let gradient = gradients[0];
-    if want == Want::Full {
+    if want == GradientForm::Full {
         let (of, is) = (&graph.fact(value).shape, &graph.fact(gradient).shape);
         assert_eq!(of, is, "the gradient of \"{}\"", graph.name(value));
     }

@@ -1,5 +1,6 @@
-//! Bytes as a picture, and then the way of the command line: upright, resized, cropped, normalised, and
-//! a map drawn over it. The last bytes choose the flags; decoders do not look behind a picture's end.
+//! Decodes bytes as an image and processes it like the command line: orientation, resize, crop,
+//! normalization and an overlay. The last bytes select the flags; decoders do not read past the end
+//! of an image.
 
 #![no_main]
 
@@ -13,7 +14,7 @@ use gradcam::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// Small, so that thousands of pictures are looked at while one large one would be.
+/// Small, for a high rate of executions.
 const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 1 << 20 };
 
 fn of<T: Copy>(byte: u8, from: &[T]) -> T {
@@ -21,7 +22,7 @@ fn of<T: Copy>(byte: u8, from: &[T]) -> T {
 }
 
 fuzz_target!(
-    // A panic in a decoder is caught and becomes an error; the fuzzer's own hook would end the process.
+    // The decoder wrapper converts panics into errors; the fuzzer's panic hook would abort first.
     init: std::panic::set_hook(Box::new(|info| eprintln!("{info}"))),
     |bytes: &[u8]| {
         let Ok(photo) = Photo::decode(bytes, &LIMITS) else { return };

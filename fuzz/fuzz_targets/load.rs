@@ -1,5 +1,5 @@
-//! Bytes as a model: whatever they are, reading ends with a model or an error; a file gives what bytes
-//! give; and what was read is written again without loss.
+//! Reads bytes as a model. The result must be a model or an error, equal for a file and for bytes,
+//! and writing a model must be lossless.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     fs::write(&*FILE, bytes).expect("a temporary file");
     let opened = Model::open(&*FILE);
     let Ok(model) = model else {
-        // A file may have its weights in files beside it, among them itself.
+        // The external data of a file can be the file itself.
         return;
     };
     let saved = model.to_bytes().expect("a small model can be written");

@@ -1,5 +1,5 @@
-//! Text as what may say how photos are prepared: metadata of the model and the files beside it. The
-//! first byte, a digit, chooses which.
+//! Reads text as the sources of preprocessing: metadata of the model, and neighboring files. The
+//! first byte, a digit, selects the source.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf, sync::LazyLock};
 use gradcam::image::{Overrides, Photo, preprocess::Numbers, resolve};
 use libfuzzer_sys::fuzz_target;
 
-/// Metadata keys, each with what else must be there; then file names.
+/// Metadata keys with the entries that they require; then file names.
 const KEYS: &[&str] =
     &["gradcam.preprocess", "gradcam.labels", "names", "imgsz", "Image.NominalPixelRange"];
 const FILES: &[&str] = &[
@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
             continue;
         };
         let photo = Photo::from_rgb8(5, 4, vec![7; 60]).expect("a photo");
-        // A large size that somebody asks for is not a fault, only slow.
+        // A large requested size is slow but not an error.
         let output = resolved.preprocess.geometry.output().unwrap_or((1 << 16, 1 << 16));
         if u64::from(output.0) * u64::from(output.1) <= 1 << 16 {
             let _ = resolved.preprocess.apply(&photo);

@@ -1,5 +1,5 @@
-//! Changes of ONNX models for the fuzzer. Flipped bytes seldom give a message, and still more seldom
-//! a graph; these keep the message whole and make the graph odd, as odd as users' graphs are.
+//! Mutates ONNX models for the fuzzer. Flipped bytes rarely form a valid message or graph. These
+//! mutations keep the message valid and create unusual graphs, as in users' models.
 
 use libfuzzer_sys::fuzzer_mutate;
 use onnx_grad::{
@@ -14,7 +14,7 @@ use onnx_grad::{
 use prost::Message;
 use testkit::splitmix64;
 
-/// Sizes, axes and counts as they are, and at the ends of what a message can say.
+/// Common sizes, axes and counts, and the extremes of the message's types.
 const INTS: &[i64] = &[
     0,
     1,
@@ -45,7 +45,7 @@ const INTS: &[i64] = &[
 const FLOATS: &[f32] =
     &[0.0, 1.0, -1.0, 0.5, 1e-5, 6.0, 1e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
 
-/// Operators beside those that have a gradient rule.
+/// Operators other than those with a gradient rule.
 const OPS: &[&str] = &[
     "ArgMax",
     "Compress",
@@ -113,8 +113,8 @@ const ATTRIBUTES: &[&str] = &[
     "value_ints",
 ];
 
-/// Changes a model that `data` holds in its first `size` bytes; gives the new size. What is no model,
-/// and now and then a model too, has bytes changed instead.
+/// Mutates a model in the first `size` bytes of `data` and returns the new size. If the bytes are
+/// not a model, and sometimes otherwise, mutates bytes instead.
 pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let mut dice = Dice { seed: seed.into(), thrown: 0 };
     if !dice.one_in(8)
@@ -133,14 +133,14 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
     fuzzer_mutate(data, size, max_size)
 }
 
-/// Choices that a seed makes, so that a run can be repeated.
+/// Reproducible choices from a seed.
 struct Dice {
     seed: u64,
     thrown: u64,
 }
 
 impl Dice {
-    /// A number below `count`; 0 where that is 0.
+    /// A number below `count`; 0 if `count` is 0.
     fn below(&mut self, count: usize) -> usize {
         self.thrown += 1;
         (splitmix64(self.seed, self.thrown) >> 32) as usize % count.max(1)
@@ -164,7 +164,7 @@ fn edit(model: &mut ModelProto, dice: &mut Dice) {
     let kind = dice.below(16);
     if kind == 0 {
         if let Some(import) = dice.any(&mut model.opset_import) {
-            // Numbers around those that exist.
+            // Numbers close to existing ones.
             import.version = Some(dice.below(30) as i64);
         }
         return;
@@ -317,7 +317,7 @@ fn edit_tensor(tensor: &mut TensorProto, dice: &mut Dice) {
             }
         }
     }
-    // As many bytes as the shape says, mostly: else nothing but that fault would ever be seen.
+    // Usually as many bytes as the shape requires; otherwise this fault would hide all others.
     let bits = i64::try_from(tensor.elem().bits()).unwrap_or(0);
     let bits = tensor.dims.iter().try_fold(bits, |bits, dim| bits.checked_mul(*dim));
     if let Some(bits @ 0..=65_536) = bits.filter(|_| !dice.one_in(8)) {
@@ -352,7 +352,7 @@ fn edit_declared(info: &mut ValueInfoProto, dice: &mut Dice) {
     }
 }
 
-/// A new list of numbers, read by some node: as a shape, as axes, as pads.
+/// A new list of numbers that some node reads as a shape, axes or pads.
 fn add_list(graph: &mut GraphProto, dice: &mut Dice) {
     let numbers: Vec<i64> = (0..dice.below(6)).map(|_| dice.of(INTS)).collect();
     let name = format!("list{}", dice.below(1000));
@@ -368,7 +368,7 @@ fn add_list(graph: &mut GraphProto, dice: &mut Dice) {
     }
 }
 
-/// Makes a node a call of a function that has nothing but this node.
+/// Replaces a node by a call of a function that contains only this node.
 fn into_function(model: &mut ModelProto, dice: &mut Dice) {
     let imports = model.opset_import.clone();
     let name = format!("F{}", dice.below(20));
@@ -397,7 +397,7 @@ fn into_function(model: &mut ModelProto, dice: &mut Dice) {
     }
 }
 
-/// Makes a node the branch of an `If`.
+/// Moves a node into a branch of an `If`.
 fn into_branch(graph: &mut GraphProto, dice: &mut Dice) {
     let condition = names(graph);
     let condition = condition.get(dice.below(condition.len())).cloned().unwrap_or_default();

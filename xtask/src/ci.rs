@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check, in the order of their cost.
+//! `cargo xtask ci`: all checks, cheapest first.
 
 use std::{
     process::Command,
@@ -13,9 +13,9 @@ use crate::{
     tidy, tools,
 };
 
-type Step = (&'static str, fn() -> Result<()>);
+type CheckStep = (&'static str, fn() -> Result<()>);
 
-const STEPS: &[Step] = &[
+const STEPS: &[CheckStep] = &[
     ("format", || run(&mut cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::check),
     ("tools", tools::install),
@@ -33,10 +33,10 @@ const STEPS: &[Step] = &[
     ("dependencies", dependencies::check),
 ];
 
-/// With it this program is tested whole.
+/// With this feature, xtask is tested completely.
 const MODELS: &str = "xtask/models";
 
-/// Runs the steps and stops at the first that fails.
+/// Runs the steps and stops at the first failure.
 pub(crate) fn ci() -> Result<()> {
     let start = Instant::now();
     let mut times = Vec::new();
@@ -60,15 +60,14 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Lints and format of the generators of fixtures and documents, by `ruff.toml`.
+/// Lints and formats the Python generators according to `ruff.toml`.
 fn python() -> Result<()> {
     let ruff = tools::ruff()?;
     run(Command::new(&ruff).args(["check", "--no-cache"]))?;
     run(Command::new(&ruff).args(["format", "--check", "--no-cache"]))
 }
 
-/// Dead code and missing imports show when a feature is switched on alone; so does a crate
-/// without any.
+/// Checks each crate with each feature alone and without features, to find dead code and missing imports.
 fn features() -> Result<()> {
     for member in members()? {
         let base = ["clippy", "--package", &member.name, "--no-default-features"];
@@ -83,7 +82,7 @@ fn features() -> Result<()> {
     Ok(())
 }
 
-/// They are a workspace of their own. libFuzzer itself takes a C++ compiler and is not needed to check them.
+/// The fuzz targets are a separate workspace. Checking them does not need libFuzzer, which needs a C++ compiler.
 fn fuzz_targets() -> Result<()> {
     let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
     run(&mut cargo(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;

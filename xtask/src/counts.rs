@@ -1,5 +1,5 @@
-//! `cargo xtask counts`: what getting ready for an explanation costs in instructions, so that a regression
-//! shows on a machine that is busy. rten, one thread, each model at its default layer.
+//! `cargo xtask counts`: counts the instructions for setup, to detect regressions independent of machine load. It
+//! uses rten, one thread, and each model's default layer.
 
 use std::{
     collections::BTreeMap,
@@ -19,25 +19,25 @@ use crate::{
 
 const BASELINE: &str = "crates/bench/instructions.json";
 
-/// How much above the baseline, in percent, is an error. Seeds of hash maps differ from run to run, which
-/// moves a median of [`RUNS`] by less than half a percent.
+/// The maximum increase over the baseline in percent. Hash seeds vary the median of [`RUNS`] runs by less than half a
+/// percent.
 const BOUND: u64 = 2;
 
-/// Runs whose median counts.
+/// The number of runs for each median.
 const RUNS: usize = 3;
 
-/// Instructions by stage, by model.
+/// Instructions by model and stage.
 type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// The file of what was counted before.
+/// The baseline file.
 #[derive(Deserialize, Serialize)]
 struct Baseline {
-    /// What compiled and counted: others give other counts.
+    /// The compiler and counter versions; other versions give other counts.
     tools: String,
     counts: Counts,
 }
 
-/// An error that lists the counts which are too far above the baseline.
+/// Fails with all counts that exceed the baseline by too much.
 pub(crate) fn compare() -> Result<()> {
     let text = fs::read_to_string(BASELINE).with_context(|| format!("cannot read {BASELINE}"))?;
     let old: Baseline = serde_json::from_str(&text).with_context(|| BASELINE.to_owned())?;
@@ -58,14 +58,14 @@ pub(crate) fn compare() -> Result<()> {
     Ok(())
 }
 
-/// Makes the counts of this tree the baseline.
+/// Writes the counts of this tree as the baseline.
 pub(crate) fn write() -> Result<()> {
     fs::write(BASELINE, serde_json::to_string_pretty(&count()?)? + "\n")?;
     println!("wrote {BASELINE}");
     Ok(())
 }
 
-/// A line for each count that is too far above the old one, or that has no old one.
+/// A line for each count that exceeds the baseline by too much or is not in it.
 fn above(old: &Counts, new: &Counts) -> Vec<String> {
     let mut lines = Vec::new();
     for (model, stages) in new {
@@ -103,7 +103,7 @@ fn count() -> Result<Baseline> {
     Ok(Baseline { tools: format!("{rustc}, {valgrind}"), counts })
 }
 
-/// The built-in model with its weights in float16, a transformer, and a network of many nodes.
+/// The built-in model with float16 weights, a transformer and a network with many nodes.
 fn models() -> Result<[(&'static str, PathBuf); 3]> {
     let dense = PathBuf::from("target/counts/densenet121.onnx");
     fs::create_dir_all("target/counts")?;
@@ -115,7 +115,7 @@ fn models() -> Result<[(&'static str, PathBuf); 3]> {
     ])
 }
 
-/// The median of what a process executes, all its threads together, that loads the model like that.
+/// The median instruction count of a process that loads the model, over all threads.
 fn instructions(model: &Path, how: &str) -> Result<u64> {
     let mut counts = (0..RUNS).map(|_| once(model, how)).collect::<Result<Vec<u64>>>()?;
     counts.sort_unstable();

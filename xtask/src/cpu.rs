@@ -1,6 +1,6 @@
-//! `cargo xtask cpu`: tests as another processor, which QEMU's user mode plays.
+//! `cargo xtask cpu`: runs tests on another processor, emulated by QEMU's user mode.
 //!
-//! Kernels differ by instruction set, so what passes here may fail elsewhere: products of 8-bit integers saturate on
+//! Kernels depend on the instruction set, so results vary between processors. Products of 8-bit integers saturate on
 //! processors with AVX2 and without VNNI, such as Haswell, and are exact on older ones, such as Nehalem.
 
 use std::{path::Path, process::Command};
@@ -14,14 +14,14 @@ use crate::{
 
 const QEMU: &str = "qemu-x86_64";
 
-/// Where kernels saturate, as a processor without what QEMU has not, which it would say of every process.
+/// A processor whose kernels saturate, without the features that QEMU lacks and would warn about in every process.
 const HASWELL: &str = "Haswell-noTSX,-invpcid,-pcid,-x2apic,-tsc-deadline";
 
 /// The tests of engines, rules and quantized models.
 const OF_ENGINES: &[&str] = &["lib", "engine", "engine_calls", "processors", "quantized", "rules"];
 
-/// Runs tests as a processor that QEMU knows by `name`: `lib` is those inside the crates, other words before `--` are
-/// modules of the tests beside them. Without words it is all that are no examples in documentation.
+/// Runs tests on the QEMU processor `name`. `lib` selects the tests inside the crates; other words before `--` select
+/// modules of the integration tests. Without words it runs all tests except documentation tests.
 pub(crate) fn test(name: &str, words: &[&str]) -> Result<()> {
     ensure!(is_there(), "this needs {QEMU}, which Debian and Ubuntu have in the package qemu-user");
     let (parts, args) = match words.iter().position(|word| *word == "--") {
@@ -32,7 +32,7 @@ pub(crate) fn test(name: &str, words: &[&str]) -> Result<()> {
     commands(name, parts, args)?.iter_mut().try_for_each(run)
 }
 
-/// A command for each part, because test programs take one name to look for.
+/// One command for each part, because a test program accepts one filter.
 fn commands(name: &str, parts: &[&str], args: &[&str]) -> Result<Vec<Command>> {
     if parts.is_empty() {
         return Ok(vec![command(name, &["--tests"], None, args)?]);
@@ -47,21 +47,21 @@ fn of_part(name: &str, part: &str, args: &[&str]) -> Result<Command> {
     let is_of = |member: &Member| {
         Path::new(&format!("crates/{}/tests/all/{part}.rs", member.name)).exists()
     };
-    // A name that no test has would pass.
+    // A filter that matches no test would succeed.
     ensure!(members()?.iter().any(is_of), "no crate has tests/all/{part}.rs");
     command(name, &["--test", "all"], Some(format!("{part}::")), args)
 }
 
 fn command(name: &str, targets: &[&str], filter: Option<String>, args: &[&str]) -> Result<Command> {
     let mut command = compile(["test", "--workspace", "--features", "xtask/models"]);
-    // Programs that are built for this machine, whatever its target is called.
+    // Programs built for this machine, for any target name.
     command.arg(format!("--config=target.'cfg(all())'.runner=['{QEMU}', '-cpu', '{name}']"));
     command.args(targets).arg("--").args(filter).args(args);
     command.env("ORT_DYLIB_PATH", tools::onnxruntime_library()?);
     Ok(command)
 }
 
-/// Runs the tests of engines as a Haswell, rules at their newest opsets, or says why they are not run.
+/// Runs the engine tests on a Haswell, with rules at their newest opsets, or prints why they are skipped.
 pub(crate) fn as_haswell() -> Result<()> {
     if computes_as_haswell() {
         println!(
@@ -82,7 +82,7 @@ pub(crate) fn as_haswell() -> Result<()> {
     Ok(())
 }
 
-/// Whether the engines take the kernels here that they take on a Haswell.
+/// Whether the engines use the same kernels here as on a Haswell.
 #[cfg(target_arch = "x86_64")]
 fn computes_as_haswell() -> bool {
     use std::arch::is_x86_feature_detected as has;

@@ -1,6 +1,6 @@
-//! Which crates may be in the tree: with permissive licences, from the one registry, named with a version.
+//! Checks the dependencies: permissive licenses, one registry, explicit versions.
 //!
-//! Advisories are not checked, because they change without a commit.
+//! Advisories are not checked, because they change independent of commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use spdx::{Expression, ParseMode};
 
 use crate::run::{cargo, show};
 
-/// The licences that crates may have. One that no crate has any more is taken off the list.
+/// The accepted licenses. Remove a license that no crate uses.
 const ALLOWED: &[&str] = &[
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -21,7 +21,7 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
-/// What cargo says of the tree.
+/// The output of `cargo metadata`.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -32,7 +32,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// `None` for a crate of this workspace.
+    /// `None` for a crate in this workspace.
     source: Option<String>,
     dependencies: Vec<Dependency>,
 }
@@ -44,7 +44,7 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// An error that lists every crate that may not be in the tree, with all features, and why.
+/// Fails with each rejected crate and the reason, with all features enabled.
 pub(crate) fn check() -> Result<()> {
     let mut command = cargo(["metadata", "--format-version", "1", "--all-features", "--locked"]);
     println!("$ {}", show(&command));
@@ -60,7 +60,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// A line for each thing that may not be.
+/// A line for each violation.
 fn wrong(packages: &[Package]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut used = BTreeSet::new();
@@ -93,7 +93,7 @@ fn wrong(packages: &[Package]) -> Vec<String> {
     lines
 }
 
-/// Whether a licence expression can be met by what is allowed; notes what it took.
+/// Whether the accepted licenses satisfy a license expression; records the licenses used.
 fn permissive(license: &str, used: &mut BTreeSet<&'static str>) -> Result<(), String> {
     let expression = Expression::parse_mode(license, ParseMode::LAX)
         .map_err(|error| format!("its licence \"{license}\" is none: {}", error.reason))?;
@@ -110,7 +110,7 @@ fn permissive(license: &str, used: &mut BTreeSet<&'static str>) -> Result<(), St
     }
 }
 
-/// Crates of which there are several versions, which cost time to compile.
+/// Crates with several versions, which increase compile time.
 fn several(packages: &[Package]) -> BTreeMap<&str, Vec<&str>> {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in packages {

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: runs the targets of `fuzz/`, from a corpus of everything that the repository has.
+//! `cargo xtask fuzz`: runs the targets of `fuzz/` with a corpus from the repository's files.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{run::run, tools};
 
 const TARGETS: &[&str] = &["load", "differentiate", "image", "preprocess"];
 
-/// Folders with pictures.
+/// Folders with images.
 const PICTURES: &[&str] = &[
     "crates/gradcam-cli/assets",
     "crates/gradcam-image/tests/data/bad",
@@ -28,10 +28,10 @@ const PICTURES: &[&str] = &[
     "crates/testkit/fixtures/networks",
 ];
 
-/// What the target `image` reads behind a picture: bytes that choose the flags.
+/// The bytes after an image that select the flags in the target `image`.
 const FLAGS: [u8; 8] = [45, 1, 30, 1, 8, 200, 0x33, 5];
 
-/// Runs one target, or all, each for the given seconds or ten minutes; an error with the first finding.
+/// Runs one target, or all, for the given seconds each (default ten minutes); fails with the first finding.
 pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
     let known = TARGETS.join(", ");
     let (targets, seconds) = match args {
@@ -49,7 +49,7 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
     let cargo_fuzz = tools::cargo_fuzz()?;
     for target in targets {
         let corpus = corpus(target)?;
-        // There is no unsafe code that a sanitizer would watch, and without one stable Rust will do.
+        // There is no unsafe code to sanitize, and stable Rust supports fuzzing without a sanitizer.
         run(Command::new(&cargo_fuzz)
             .args(["fuzz", "run", "--sanitizer", "none", "--target-dir", "target/fuzz", target])
             .arg(corpus)
@@ -59,7 +59,7 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the seeds of a target where the fuzzer adds what it finds; gives the folder.
+/// Writes the seeds of a target to the folder where the fuzzer adds its findings; returns the folder.
 fn corpus(target: &str) -> Result<PathBuf> {
     let folder = Path::new("target/fuzz/corpus").join(target);
     fs::create_dir_all(&folder)?;
@@ -78,7 +78,7 @@ fn corpus(target: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Every model of the fixtures: rules, and networks without their weights.
+/// All models of the fixtures: rules, and networks without weights.
 fn models(folder: &Path) -> Result<()> {
     for case in rule_cases() {
         for variant in case.variants {
@@ -93,7 +93,7 @@ fn models(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A network whose weights are not in the repository, as a whole model: they are inputs.
+/// A network without weights as a complete model: its weights become inputs.
 fn weights_as_inputs(model: &Model) -> Vec<u8> {
     let mut proto = model.proto().clone();
     let graph = proto.graph.get_or_insert_default();
@@ -109,7 +109,7 @@ fn weights_as_inputs(model: &Model) -> Vec<u8> {
     proto.encode_to_vec()
 }
 
-/// Copies what a folder has of files that are wanted, each with these bytes behind it.
+/// Copies the selected files of a folder, with a suffix of bytes.
 fn copy(from: &Path, to: &Path, behind: &[u8], wanted: impl Fn(&Path) -> bool) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();

@@ -3,10 +3,10 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its user")]
 
 mod ci;
-mod circles;
 #[cfg(feature = "models")]
 mod counts;
 mod cpu;
+mod cycles;
 mod dependencies;
 #[cfg(feature = "models")]
 mod fuzz;

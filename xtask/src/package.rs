@@ -1,4 +1,4 @@
-//! The packages that are published: small enough, complete, and compiled from what is in them.
+//! Checks the published packages: their size and contents, and that they compile.
 
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::run::{cargo, compile, members, run};
 
-/// The registry refuses larger packages.
+/// The registry's size limit.
 const MAX_BYTES: u64 = 10 * 1024 * 1024;
 
 const FOLDER: &str = "target/package";
 
-/// Packages what is published and compiles it from the packages, together, so that crates find each other although no
-/// registry has them. `cargo package` would compile everything once more to do so.
+/// Packages the published crates and compiles them together from their packages, so they find each other without a
+/// registry. The verification of `cargo package` would compile everything again.
 pub(crate) fn check() -> Result<()> {
     let mut published = members()?;
     published.retain(|member| member.published);

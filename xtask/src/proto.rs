@@ -1,14 +1,14 @@
-//! `cargo xtask proto`: the Rust types of the ONNX messages.
+//! `cargo xtask proto`: generates the Rust types of the ONNX messages.
 
 use anyhow::Result;
 
-/// Starts this program again with the feature that the generator needs.
+/// Restarts this program with the feature of the generator.
 #[cfg(not(feature = "proto"))]
 pub(crate) fn generate() -> Result<()> {
     crate::run::again("proto", &["proto"])
 }
 
-/// Writes crates/onnx-grad/src/proto/onnx.rs from the definition in the Python package of ONNX.
+/// Writes crates/onnx-grad/src/proto/onnx.rs from the definition in the onnx Python package.
 #[cfg(feature = "proto")]
 pub(crate) fn generate() -> Result<()> {
     use anyhow::Context;

@@ -1,4 +1,4 @@
-//! Starting other programs, and the list of the workspace's crates.
+//! Runs other programs and lists the workspace's crates.
 
 use std::{
     env, fs,
@@ -8,20 +8,20 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// The folder of the workspace. Every path of this program is relative to it.
+/// The workspace folder. All paths in this program are relative to it.
 pub(crate) fn root() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")
 }
 
-/// The cargo that started this program.
+/// The cargo that runs this program.
 pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
     command
 }
 
-/// A command of cargo that compiles, as all checks do: dependencies as in a release build, our crates quickly and with
-/// assertions. Commands that compile otherwise would compile everything again.
+/// A cargo command with the profile of all checks: release dependencies, and workspace crates with fast compilation
+/// and assertions. Another profile would recompile everything.
 pub(crate) fn compile<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut args = args.into_iter();
     let mut command = cargo(args.next());
@@ -29,14 +29,14 @@ pub(crate) fn compile<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-/// Starts this program again with one of its features.
+/// Restarts this program with one of its features.
 #[cfg(not(all(feature = "models", feature = "proto")))]
 pub(crate) fn again(feature: &str, args: &[&str]) -> Result<()> {
     let start = ["run", "--quiet", "--package", "xtask", "--features", feature, "--"];
     run(compile(start).args(args))
 }
 
-/// Prints the command line, runs it and waits; an error unless it succeeds.
+/// Prints a command and runs it; fails if the command fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     println!("$ {shown}");
@@ -45,7 +45,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The command as one would type it, with the variables that it is given.
+/// The command line, including environment variables.
 pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words: Vec<String> = command
@@ -66,7 +66,7 @@ fn quote(word: String) -> String {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) published: bool,
-    /// Its features except `default`.
+    /// The features except `default`.
     pub(crate) features: Vec<String>,
 }
 
@@ -79,8 +79,8 @@ pub(crate) fn members() -> Result<Vec<Member>> {
     folders.iter().map(|folder| member(&fs::read_to_string(folder.join("Cargo.toml"))?)).collect()
 }
 
-/// Reads the three things that are needed from a manifest. Cargo has checked it before, so
-/// that a line-wise reading is enough.
+/// Reads the three required fields of a manifest. Cargo has validated the manifest, so a line-based parser is
+/// sufficient.
 fn member(manifest: &str) -> Result<Member> {
     let section = |wanted: &str| -> Vec<(&str, &str)> {
         let lines = manifest.lines().skip_while(|line| line.trim() != wanted).skip(1);

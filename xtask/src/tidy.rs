@@ -1,4 +1,4 @@
-//! Rules about the files of the repository that neither rustfmt nor clippy knows.
+//! Rules for repository files that rustfmt and clippy do not check.
 
 use std::{
     fs,
@@ -7,26 +7,26 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::circles;
+use crate::cycles;
 
 const MAX_LINES: usize = 500;
 const MAX_BYTES: u64 = 1_000_000;
 
-/// Files that may be larger, with forward slashes.
+/// Files that may exceed the limit, with forward slashes.
 const LARGE: &[&str] = &["crates/gradcam-cli/assets/efficientnet_lite0.onnx"];
 const GENERATED: &[&str] = &["crates/onnx-grad/src/proto/onnx.rs"];
 
-/// Files of these kinds have no tabs and no space at the end of a line.
+/// Extensions of files that must not have tabs or trailing spaces.
 const TEXT: &[&str] = &["css", "html", "js", "md", "py", "pyi", "rs", "sh", "toml", "yml"];
 
-/// Lints are silenced with an `expect`, so these would slip through.
+/// Lints are disabled with `expect`; these forms would bypass that rule.
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("#[", "ignore"), "a test that does not run is deleted or repaired"),
     (concat!("todo", "!("), "unfinished code stays on its branch"),
     (concat!("unimplemented", "!("), "unfinished code stays on its branch"),
 ];
 
-/// Looks at every file below the root; all that is wrong is reported at once.
+/// Checks every file below the root and reports all faults together.
 pub(crate) fn check() -> Result<()> {
     let mut files = Vec::new();
     walk(Path::new("."), &mut files)?;
@@ -52,7 +52,7 @@ pub(crate) fn check() -> Result<()> {
             Err(error) => faults.push(format!("{name}: {error}")),
         }
     }
-    faults.extend(circles::faults(&sources));
+    faults.extend(cycles::faults(&sources));
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
         return Ok(());
@@ -60,7 +60,7 @@ pub(crate) fn check() -> Result<()> {
     bail!("untidy:\n{}", faults.join("\n"))
 }
 
-/// Every file except what tools make: build folders, caches, Python environments, dot folders.
+/// Every file except generated ones: build folders, caches, Python environments, dot folders.
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -68,7 +68,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let name = name.to_string_lossy();
         let made = name.starts_with('.') && ![".cargo", ".ci"].contains(&name.as_ref())
             || ["__pycache__", "node_modules"].contains(&name.as_ref())
-            // Cargo says so in the folders that it builds in.
+            // Cargo marks its build folders with this file.
             || path.join("CACHEDIR.TAG").exists()
             || path.join("pyvenv.cfg").exists();
         if kind.is_file() {
@@ -81,7 +81,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with one text.
+/// The faults of one text.
 fn faults_of(name: &str, extension: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {

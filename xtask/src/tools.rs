@@ -1,4 +1,4 @@
-//! What the checks need and cargo does not bring, installed under `target/` once.
+//! Installs the tools that cargo does not provide, once, below `target/`.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ const CARGO_FUZZ: &str = "0.13.1";
 const ONNXRUNTIME: &str = "1.32.0";
 const RUFF: &str = "0.17.6";
 
-/// Installs ONNX Runtime and ruff where they are not there yet.
+/// Installs ONNX Runtime and ruff if they are missing.
 pub(crate) fn install() -> Result<()> {
     if onnxruntime_library().is_err() {
         python_package("onnxruntime", ONNXRUNTIME)?;
@@ -30,7 +30,7 @@ pub(crate) fn install() -> Result<()> {
     Ok(())
 }
 
-/// The program in the Python package of ruff.
+/// The program in ruff's Python package.
 pub(crate) fn ruff() -> Result<PathBuf> {
     let folder = python_folder("ruff", RUFF)?.with_file_name("bin");
     let program = folder.join(format!("ruff{}", std::env::consts::EXE_SUFFIX));
@@ -38,14 +38,14 @@ pub(crate) fn ruff() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// cargo-fuzz, which only `cargo xtask fuzz` needs, installed where that version is not there yet.
+/// cargo-fuzz, required only by `cargo xtask fuzz`, installed if that version is missing.
 #[cfg(feature = "models")]
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     let program =
         Path::new("target/tools/bin").join(format!("cargo-fuzz{}", std::env::consts::EXE_SUFFIX));
     let shown = version(&mut Command::new(&program));
     if shown.as_deref() != Some(&format!("cargo-fuzz {CARGO_FUZZ}")) {
-        // It takes seconds even without optimisation, an optimised build takes minutes.
+        // It runs for seconds without optimization; an optimized build takes minutes.
         run(cargo(["install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked", "--debug"])
             .args(["--force", "--root", "target/tools"])
             .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
@@ -53,7 +53,7 @@ pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The shared library in the Python package of ONNX Runtime.
+/// The shared library in ONNX Runtime's Python package.
 pub(crate) fn onnxruntime_library() -> Result<PathBuf> {
     let package = python_folder("onnxruntime", ONNXRUNTIME)?;
     for entry in fs::read_dir(package.join("capi"))? {
@@ -66,7 +66,7 @@ pub(crate) fn onnxruntime_library() -> Result<PathBuf> {
     bail!("no library of ONNX Runtime in {}", package.join("capi").display())
 }
 
-/// The folder `NAME` of a Python package that `python_package` installed at that version.
+/// The folder `NAME` of a Python package that `python_package` installed in that version.
 pub(crate) fn python_folder(name: &str, version: &str) -> Result<PathBuf> {
     let folder = Path::new("target").join(name);
     let info = folder.join(format!("{name}-{version}.dist-info"));
@@ -74,8 +74,8 @@ pub(crate) fn python_folder(name: &str, version: &str) -> Result<PathBuf> {
     Ok(folder.join(name))
 }
 
-/// Installs a Python package without its dependencies into `target/NAME`. No interpreter of the
-/// user is changed, and so pip allows it on systems that manage their Python packages themselves.
+/// Installs a Python package without its dependencies into `target/NAME`. It does not change the
+/// user's interpreter, so pip permits it on systems with managed Python packages.
 pub(crate) fn python_package(name: &str, version: &str) -> Result<()> {
     let folder = format!("target/{name}");
     if Path::new(&folder).exists() {
@@ -87,7 +87,7 @@ pub(crate) fn python_package(name: &str, version: &str) -> Result<()> {
         .arg(format!("{name}=={version}")))
 }
 
-/// A Python with pip: the one of the user, or else one in `target/venv`.
+/// A Python with pip: the user's, or one in `target/venv`.
 fn python() -> Result<PathBuf> {
     let has_pip = |python: &Path| version_of_pip(python).is_some();
     let names = [Path::new("python3"), Path::new("python")];
@@ -108,7 +108,7 @@ fn version_of_pip(python: &Path) -> Option<String> {
     version(Command::new(python).args(["-m", "pip"]))
 }
 
-/// What a program answers to `--version`; `None` where it does not run.
+/// The output of `--version`; `None` if the program does not run.
 pub(crate) fn version(command: &mut Command) -> Option<String> {
     let output = command.arg("--version").stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

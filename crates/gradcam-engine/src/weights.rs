@@ -62,13 +62,14 @@ where
 {
     const BLOCK: usize = 1024;
     let (numbers, _) = bytes.as_chunks::<2>();
-    let mut wide = Vec::with_capacity(4 * numbers.len());
+    let mut wide = vec![0; 4 * numbers.len()];
     let (mut halves, mut floats) = ([T::default(); BLOCK], [0f32; BLOCK]);
-    for block in numbers.chunks(BLOCK) {
+    for (block, wide) in numbers.chunks(BLOCK).zip(wide.chunks_mut(4 * BLOCK)) {
         let (halves, floats) = (&mut halves[..block.len()], &mut floats[..block.len()]);
         halves.iter_mut().zip(block).for_each(|(half, bytes)| *half = read(*bytes));
         halves.convert_to_f32_slice(floats);
-        wide.extend(floats.iter().flat_map(|float| float.to_le_bytes()));
+        let (wide, _) = wide.as_chunks_mut::<4>();
+        wide.iter_mut().zip(floats).for_each(|(wide, float)| *wide = float.to_le_bytes());
     }
     wide
 }

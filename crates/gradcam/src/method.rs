@@ -7,7 +7,7 @@ mod spectral;
 
 use std::{fmt, str::FromStr};
 
-use onnx_grad::{GUIDED_BACKPROP, Override, Want, builder::Builder, graph::ValueId};
+use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph::ValueId};
 
 pub(crate) use passes::{Change, ChannelMap, Passes};
 
@@ -41,7 +41,7 @@ pub(crate) struct PassesRecipe {
 #[derive(Debug)]
 pub(crate) struct GraphRecipe {
     /// What it wants of the gradient.
-    pub(crate) want: Want,
+    pub(crate) want: GradientForm,
     /// The rules that replace derivatives.
     pub(crate) overrides: &'static [Override],
     /// Emits weights and map from the activation A [N, K, …] and its gradient, or the gradient's sum over space, [N, K].
@@ -101,7 +101,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Selvaraju et al. 2017, arXiv:1610.02391",
         site: Site::Layer,
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::SpatialSum,
+            want: GradientForm::SpatialSum,
             overrides: &[],
             emit: gradient::grad_cam,
         }),
@@ -113,7 +113,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Draelos and Carin 2020, arXiv:2011.08891",
         site: Site::Layer,
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::Full,
+            want: GradientForm::Full,
             overrides: &[],
             emit: gradient::hires_cam,
         }),
@@ -125,7 +125,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Chattopadhyay et al. 2018, arXiv:1710.11063",
         site: Site::Layer,
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::Full,
+            want: GradientForm::Full,
             overrides: &[],
             emit: gradient::grad_cam_plus_plus,
         }),
@@ -137,7 +137,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         site: Site::Layer,
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::Full,
+            want: GradientForm::Full,
             overrides: &[],
             emit: gradient::layer_cam,
         }),
@@ -173,7 +173,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Simonyan et al. 2013, arXiv:1312.6034",
         site: Site::Input(PictureStyle::Magnitude),
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::Full,
+            want: GradientForm::Full,
             overrides: &[],
             emit: gradient::at_input,
         }),
@@ -185,7 +185,7 @@ pub const METHODS: &[MethodInfo] = &[
         paper: "Springenberg et al. 2014, arXiv:1412.6806",
         site: Site::Input(PictureStyle::Colors),
         recipe: Recipe::Graph(GraphRecipe {
-            want: Want::Full,
+            want: GradientForm::Full,
             overrides: GUIDED_BACKPROP,
             emit: gradient::at_input,
         }),

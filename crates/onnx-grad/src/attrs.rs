@@ -1,4 +1,4 @@
-//! Attributes: written with these constructors, read through a reader that remembers what was read.
+//! Constructors of attributes, and a reader that records which attributes a rule reads.
 
 use std::{cell::RefCell, collections::HashSet};
 
@@ -40,15 +40,15 @@ pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
     AttributeProto { t: Some(value), ..attribute(name, AttributeType::Tensor) }
 }
 
-/// Reads the attributes of a node and remembers which were asked for, so that an attribute nobody
-/// looked at makes the node unsupported instead of wrong.
+/// Reads the attributes of a node and records which ones were read. The node is unsupported if a
+/// rule leaves an attribute unread.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct AttributeReader {
     attributes: Vec<AttributeProto>,
     read: RefCell<HashSet<String>>,
 }
 
-impl Reader {
+impl AttributeReader {
     pub(crate) fn new(node: &NodeProto) -> Self {
         Self { attributes: node.attribute.clone(), read: RefCell::default() }
     }
@@ -58,12 +58,12 @@ impl Reader {
         self.attributes.iter().find(|a| a.name.as_deref() == Some(name))
     }
 
-    /// Marks attributes as understood that cannot change the derivative.
+    /// Marks attributes that cannot change the derivative as read.
     pub(crate) fn ignore(&self, names: &[&str]) {
         self.read.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
     }
 
-    /// All attributes, for a node of the same operator.
+    /// Copies all attributes for a node of the same operator.
     pub(crate) fn all(&self) -> Vec<AttributeProto> {
         let names = self.attributes.iter().filter_map(|a| a.name.clone());
         self.read.borrow_mut().extend(names);
@@ -94,7 +94,7 @@ impl Reader {
         self.float(name).unwrap_or(default)
     }
 
-    /// A list of floats, empty where it is left out.
+    /// A list of floats; empty if it is absent.
     pub(crate) fn floats(&self, name: &str) -> &[f32] {
         self.get(name).map_or(&[], |a| a.floats.as_slice())
     }
@@ -103,7 +103,7 @@ impl Reader {
         std::str::from_utf8(self.get(name)?.s.as_deref()?).ok()
     }
 
-    /// The attributes that the node has and nobody asked for.
+    /// The attributes of the node that were not read.
     pub(crate) fn unread(&self) -> Vec<&AttributeProto> {
         let read = self.read.borrow();
         let unread = |a: &&AttributeProto| !read.contains(a.name.as_deref().unwrap_or_default());
@@ -111,7 +111,7 @@ impl Reader {
     }
 }
 
-/// An attribute's value as text, for messages.
+/// The value of an attribute as text, for messages.
 pub(crate) fn show(attribute: &AttributeProto) -> String {
     match attribute.r#type.and_then(|t| AttributeType::try_from(t).ok()) {
         Some(AttributeType::Int) => attribute.i.unwrap_or_default().to_string(),

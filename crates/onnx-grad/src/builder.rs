@@ -1,9 +1,9 @@
-//! Appends nodes to a graph. The methods are the dialect that gradient rules and explanation methods
-//! are written in: opset-18 forms, which `spell` writes at the model's own opset.
+//! Appends nodes to a graph. Gradient rules and explanation methods use the builder's methods,
+//! which follow opset 18; `spell` writes each operation for the model's own opset.
 //!
-//! Nothing is emitted that is known before: products with 1, sums over axes of size 1, reshapes to
-//! the same shape. Shapes are those of the facts; a method that needs one that is unknown fails with
-//! the name of the value.
+//! The builder omits operations without effect: products with 1, sums over axes of size 1, reshapes
+//! to the same shape. It takes shapes from the facts; a method that needs an unknown shape fails
+//! with the name of the value.
 
 mod arithmetic;
 mod layout;
@@ -26,20 +26,21 @@ pub struct Builder<'g> {
     graph: &'g mut Graph,
     scope: String,
     counter: usize,
-    /// What the constants take that were appended.
+    /// The total size of the appended constants, in bytes.
     bytes: usize,
 }
 
-/// A model of some hundred bytes can ask for graphs without end: a window a million wide has a million
-/// taps. The nodes of a graph, the numbers of one constant, and the bytes of all.
+/// A small model can require an unlimited graph: a pooling window of width 1,000,000 has 1,000,000
+/// taps. These limits apply to the nodes of a graph, the elements of one constant and the bytes of
+/// all constants.
 const NODE_LIMIT: usize = 1 << 18;
 pub(crate) const CONSTANT_LIMIT: i64 = 1 << 24;
 const BYTES_LIMIT: usize = 1 << 28;
 
-/// How many numbers a constant of that shape has, asked before it is made.
+/// The number of elements of a constant of that shape, checked before the constant is created.
 ///
 /// # Errors
-/// `TooLarge` where they are too many to be written into a model.
+/// `TooLarge` if a model cannot hold that many elements.
 pub(crate) fn constant_size(shape: &[i64]) -> Result<usize> {
     let sizes = shape.iter().map(|&size| size.max(0));
     let count = sizes.clone().try_fold(1i64, i64::checked_mul).filter(|n| *n <= CONSTANT_LIMIT);
@@ -60,12 +61,12 @@ impl<'g> Builder<'g> {
         self.graph
     }
 
-    /// Names what follows after another scope, such as the node that is being differentiated.
+    /// Sets the scope of the following names, such as the node that is being differentiated.
     pub fn set_scope(&mut self, scope: &str) {
         scope.clone_into(&mut self.scope);
     }
 
-    /// What is known of a value.
+    /// The facts of a value.
     pub fn fact(&self, value: ValueId) -> &Fact {
         self.graph.fact(value)
     }
@@ -73,7 +74,7 @@ impl<'g> Builder<'g> {
     /// The shape of a value.
     ///
     /// # Errors
-    /// `Shape` where it is not known.
+    /// `Shape` if it is unknown.
     pub fn shape(&self, value: ValueId) -> Result<Vec<Dim>> {
         let Some(shape) = &self.fact(value).shape else {
             bail!(Shape, "the shape of \"{}\" is not known", self.graph.name(value));
@@ -84,15 +85,16 @@ impl<'g> Builder<'g> {
     /// The number of axes of a value.
     ///
     /// # Errors
-    /// `Shape` where it is not known.
+    /// `Shape` if it is unknown.
     pub fn rank(&self, value: ValueId) -> Result<usize> {
         Ok(self.shape(value)?.len())
     }
 
-    /// The size of one axis in numbers.
+    /// The size of one axis as a number.
     ///
     /// # Errors
-    /// `Shape` where it is not known, does not exist or depends on the open batch size.
+    /// `Shape` if the axis does not exist, or its size is unknown or depends on the open batch
+    /// size.
     pub fn size(&self, value: ValueId, axis: usize) -> Result<i64> {
         match self.shape(value)?.get(axis) {
             Some(Dim::Fixed(size)) => Ok(*size),
@@ -128,7 +130,7 @@ impl<'g> Builder<'g> {
         floats.is_some_and(|floats| floats.iter().all(|&float| float == number))
     }
 
-    /// The integers `from..to`, as places along an axis are written.
+    /// The integers `from..to`, such as the indices along an axis.
     pub(crate) fn places(&self, from: i64, to: i64) -> Result<Vec<i64>> {
         constant_size(&[to.saturating_sub(from)])?;
         Ok((from..to).collect())
@@ -155,7 +157,7 @@ impl<'g> Builder<'g> {
         self.constant(DataType::Int64, dims, bytes)
     }
 
-    /// A one-dimensional int64 constant, as axes and shapes are given.
+    /// A one-dimensional int64 constant, the form of axes and shapes.
     pub fn list(&mut self, numbers: &[i64]) -> Result<ValueId> {
         let Ok(len) = i64::try_from(numbers.len()) else {
             bail!(TooLarge, "a list of {} numbers", numbers.len());
@@ -185,13 +187,13 @@ impl<'g> Builder<'g> {
         self.floats(like, &[], &[number])
     }
 
-    /// A float32 zero, for cotangents of nodes that are refused anyway.
+    /// A float32 zero, the cotangent of nodes that are refused in any case.
     pub(crate) fn raw_zero(&mut self) -> Result<ValueId> {
         self.constant(DataType::Float, &[], 0f32.to_le_bytes().to_vec())
     }
 }
 
-/// An axis or a count as ONNX writes it.
+/// An axis or a count as the int64 that ONNX uses.
 pub(crate) fn index(number: usize) -> Result<i64> {
     let too_large = |e| Error::new(ErrorKind::TooLarge, format!("{number} is no axis")).because(e);
     i64::try_from(number).map_err(too_large)

@@ -1,8 +1,8 @@
-//! Names that are like one that does not exist.
+//! Suggests existing names similar to an unknown one.
 
 use std::collections::HashSet;
 
-/// `; closest: "a", "b"`, or nothing where no name is like the wanted one.
+/// `; closest: "a", "b"`, or nothing if no name is similar.
 pub fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     let close = closest(wanted, names);
     match close.is_empty() {
@@ -14,7 +14,7 @@ pub fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Up to three names, the most alike first, the earlier first among equals.
+/// Up to three names, the most similar first; ties keep their order.
 fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let limit = wanted.chars().count() / 3 + 1;
     let mut seen = HashSet::new();
@@ -30,10 +30,10 @@ fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a st
     rated.into_iter().map(|(_, name)| name).take(3).collect()
 }
 
-/// The number of letters to insert, drop or replace, case ignored; `None` beyond the limit.
+/// The edit distance (insertions, deletions, replacements), ignoring case; `None` above the limit.
 fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    // A file may have names of any length, which are not compared letter by letter.
+    // Names can have any length, so skip those whose lengths differ too much.
     if a.chars().count().abs_diff(b.chars().count()) > limit {
         return None;
     }

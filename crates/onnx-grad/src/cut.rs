@@ -7,19 +7,20 @@ use crate::{
     graph::{Graph, NodeId, Origin, Sizes, ValueId},
     model::Model,
     proto::tensor_proto::DataType,
-    prune::Part,
+    prune::GraphPart,
 };
 
-/// The part of a model that computes `outputs` from `inputs`, which may be any values of its graph.
+/// Extracts the part of a model that computes `outputs` from `inputs`. Both can be any values of
+/// its graph.
 ///
-/// The inputs of the cut are exactly `inputs`, in that order, with the types and shapes that they
-/// have in the model; a value that is given is not computed, even where another output of its node
-/// is needed. What is known before anything runs, such as the shapes of fixed sizes, is a constant
-/// of the cut and asks for no input.
+/// The inputs of the cut are exactly `inputs`, in that order, with their types and shapes in the
+/// model. The cut does not compute its inputs, even if it needs another output of their node.
+/// Values that are known statically, such as shapes of fixed sizes, become constants of the cut and
+/// need no input.
 ///
 /// # Errors
-/// `UnknownValue`; `NotConnected` where an output needs inputs of the model that are not given;
-/// `Shape` where the type or shape of a value in `inputs` is not known.
+/// `UnknownValue`; `NotConnected` if an output depends on model inputs that are not in `inputs`;
+/// `Shape` if the type or shape of a value in `inputs` is unknown.
 ///
 /// # Example
 /// ```no_run
@@ -42,10 +43,10 @@ pub fn extract(model: &Model, inputs: &[&str], outputs: &[&str], sizes: &Sizes) 
     extract_values(&graph, &find(inputs)?, &find(outputs)?)
 }
 
-/// As [`extract`], of a graph whose facts are known.
+/// Like [`extract`], for a graph with known facts.
 ///
 /// # Errors
-/// As [`extract`].
+/// Those of [`extract`].
 pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Model> {
     let open = |id: &&ValueId| {
         let fact = graph.fact(**id);
@@ -57,7 +58,7 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
     }
     let given: HashSet<ValueId> = inputs.iter().copied().collect();
     for &output in outputs {
-        let part = Part::find(graph, &[output], &|value| given.contains(&value));
+        let part = GraphPart::find(graph, &[output], &|value| given.contains(&value));
         let missing: Vec<String> = graph
             .inputs()
             .iter()
@@ -76,15 +77,15 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
             return Err(Error::new(ErrorKind::NotConnected, message));
         }
     }
-    Part::find(graph, outputs, &|value| given.contains(&value)).model(graph, inputs, outputs)
+    GraphPart::find(graph, outputs, &|value| given.contains(&value)).model(graph, inputs, outputs)
 }
 
-/// The interface of a cut behind a node in topological order: every value that exists then and that
-/// the rest of the graph reads to compute `outputs`, or that is an output itself. What does not depend
-/// on an input is not among them ([`varying`]). In the order in which the values come to be.
+/// The interface of a cut after a node in topological order: every value that exists at that point
+/// and that the rest of the graph reads to compute `outputs`, or that is an output itself. Values
+/// that do not depend on an input are not part of it ([`varying`]). The order is that of creation.
 ///
-/// So `extract_values(graph, &live_values(graph, node, outputs), outputs)` is what remains to be
-/// done when `node` is done, inside of residual branches too.
+/// `extract_values(graph, &live_values(graph, node, outputs), outputs)` is therefore the remaining
+/// computation after `node`, inside residual branches too.
 pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<ValueId> {
     let exists = |value: ValueId| match graph.origin(value) {
         Origin::Input => true,
@@ -93,16 +94,16 @@ pub fn live_values(graph: &Graph, after: NodeId, outputs: &[ValueId]) -> Vec<Val
     };
     let varying = varying(graph);
     let lives = |value| exists(value) && (varying.contains(&value) || outputs.contains(&value));
-    let part = Part::find(graph, outputs, &lives);
+    let part = GraphPart::find(graph, outputs, &lives);
     let mut live: Vec<ValueId> = part.needed.into_iter().filter(|&value| lives(value)).collect();
     live.sort_unstable();
     live
 }
 
-/// The values that depend on an input: everything that is computed from one, except what is known
-/// before anything runs, such as shapes of fixed sizes.
+/// The values that depend on an input, except those that are known statically, such as shapes of
+/// fixed sizes.
 pub fn varying(graph: &Graph) -> HashSet<ValueId> {
-    graph.downstream(graph.inputs().iter().copied(), |value| !Part::is_known(graph, value))
+    graph.downstream(graph.inputs().iter().copied(), |value| !GraphPart::is_known(graph, value))
 }
 
 #[cfg(test)]

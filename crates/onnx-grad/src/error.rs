@@ -1,31 +1,31 @@
-//! The one error type of this crate.
+//! The error type of the crate.
 
 use std::fmt;
 
-/// What went wrong, for callers that react to it; the message says the rest.
+/// The category of an error, for callers that handle it; the message has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file could not be read or written.
     Io,
-    /// The bytes are no ONNX model.
+    /// The bytes are not an ONNX model.
     NotAModel,
-    /// The model is read, but breaks the ONNX standard: a value without a producer, a tensor with
-    /// too few bytes, an external path that leaves the model's folder.
+    /// The model is readable but breaks the ONNX standard: a value without a producer, a tensor
+    /// with too few bytes, an external path outside the model's folder.
     InvalidModel,
-    /// No value or node has that name.
+    /// No value or node has the name.
     UnknownValue,
     /// An operator, an opset or an attribute on the path has no gradient rule.
     Unsupported,
-    /// The value that is differentiated with respect to does not reach the target.
+    /// The target does not depend on the value with respect to which it is differentiated.
     NotConnected,
-    /// A shape is unknown or does not fit.
+    /// A shape is unknown or does not match.
     Shape,
-    /// A size that the model asks for is beyond what can be computed.
+    /// A size that the model requires exceeds the limits of this crate.
     TooLarge,
 }
 
-/// An error with its kind, the node it is about where there is one, and its source.
+/// An error with its kind, its source and, if it concerns a node, the node's name.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -34,7 +34,7 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The result of everything in this crate that can fail.
+/// The result of fallible functions in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -55,12 +55,12 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The name of the node that the error is about, if it is about one.
+    /// The name of the node that the error concerns, if any.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
     }

@@ -1,8 +1,8 @@
-//! Facts: what is known of a value before anything runs, its element type, its shape and, for shape
-//! arithmetic, its numbers.
+//! Facts: the statically known properties of a value. They are its element type, its shape and, for
+//! shape arithmetic, its numbers.
 //!
-//! Input sizes are bound first, so that almost every shape is numbers. The batch may stay open: then
-//! it is the one symbol `N`, and a dim is a number or a multiple of `N`.
+//! Input sizes are bound first, so almost every dim is a number. The batch size can stay open: it
+//! is then the only symbol, `N`, and a dim is a number or a multiple of `N`.
 
 mod constant;
 mod infer;
@@ -15,17 +15,17 @@ use crate::proto::{
     TypeProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto, type_proto,
 };
 
-/// One dimension: a number, or a multiple of the batch size that is still open.
+/// One dimension: a number, or a multiple of the open batch size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dim {
     /// A known size.
     Fixed(i64),
-    /// This many times the batch size. Never 0.
+    /// This multiple of the batch size; never 0.
     Batch(i64),
 }
 
 impl Dim {
-    /// The size, if it is known.
+    /// The size, if it is a number.
     pub fn fixed(self) -> Option<i64> {
         match self {
             Self::Fixed(size) => Some(size),
@@ -33,7 +33,7 @@ impl Dim {
         }
     }
 
-    /// The product of two dims; `None` on overflow and where it would be quadratic in the batch.
+    /// The product of two dims; `None` on overflow or if it is quadratic in the batch size.
     pub fn times(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::Fixed(a), Self::Fixed(b)) => a.checked_mul(b).map(Self::Fixed),
@@ -45,7 +45,7 @@ impl Dim {
         }
     }
 
-    /// The sum of two dims; `None` on overflow and where a number meets the batch.
+    /// The sum of two dims; `None` on overflow or for a number plus a multiple of the batch size.
     pub fn plus(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::Fixed(a), Self::Fixed(b)) => a.checked_add(b).map(Self::Fixed),
@@ -58,7 +58,7 @@ impl Dim {
         }
     }
 
-    /// Whether this can be the size of an axis: not negative.
+    /// Whether the dim is a valid axis size: not negative.
     pub fn is_size(self) -> bool {
         match self {
             Self::Fixed(size) => size >= 0,
@@ -66,7 +66,7 @@ impl Dim {
         }
     }
 
-    /// The order of two dims where it is the same for every batch of at least 1.
+    /// The order of two dims, if it is the same for every batch size of at least 1.
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Fixed(a), Self::Fixed(b)) | (Self::Batch(a), Self::Batch(b)) => Some(a.cmp(&b)),
@@ -77,7 +77,8 @@ impl Dim {
         }
     }
 
-    /// The exact quotient of two dims; `None` where it is not whole or not linear in the batch.
+    /// The exact quotient of two dims; `None` if it is not an integer or not linear in the batch
+    /// size.
     pub fn divided_by(self, other: Self) -> Option<Self> {
         let whole = |a: i64, b: i64| match a.checked_rem(b) {
             Some(0) => a.checked_div(b),
@@ -108,17 +109,17 @@ impl fmt::Display for Dim {
     }
 }
 
-/// The numbers of a small constant, or of a value computed from shapes. Booleans are 0 and 1.
+/// The numbers of a small constant or of a value computed from shapes. Booleans are 0 and 1.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Integers and booleans; they may carry the batch size.
+pub enum ConstantValue {
+    /// Integers and booleans; they can contain the batch size.
     Ints(Vec<Dim>),
     /// Floats.
     Floats(Vec<f64>),
 }
 
-impl Value {
-    /// How many numbers there are.
+impl ConstantValue {
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::Ints(ints) => ints.len(),
@@ -126,27 +127,28 @@ impl Value {
         }
     }
 
-    /// Whether there are no numbers.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The most elements that a value may have to be kept as a fact.
+/// The maximum number of elements of a value that a fact stores.
 pub(crate) const VALUE_LIMIT: usize = 1 << 16;
 
-/// The most elements of a float value: shape arithmetic needs few, and weights are not folded.
+/// The maximum number of elements of a float value: shape arithmetic needs few, and weights are not
+/// folded.
 pub(crate) const FLOAT_LIMIT: usize = 1 << 12;
 
-/// What is known of one value.
+/// The statically known properties of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
-    /// Element type; `Undefined` where it is not known.
+    /// The element type; `Undefined` if unknown.
     pub elem: DataType,
-    /// Shape, where it is known.
+    /// The shape, if known.
     pub shape: Option<Vec<Dim>>,
-    /// Numbers in row-major order, where they are known and few.
-    pub value: Option<Value>,
+    /// The numbers in row-major order, if they are known and few.
+    pub value: Option<ConstantValue>,
 }
 
 impl Default for Fact {
@@ -156,22 +158,22 @@ impl Default for Fact {
 }
 
 impl Fact {
-    /// A value of that type and shape whose numbers are not known.
+    /// A fact with that type and shape, and unknown numbers.
     pub fn new(elem: DataType, shape: impl Into<Vec<Dim>>) -> Self {
         Self { elem, shape: Some(shape.into()), value: None }
     }
 
-    /// The number of axes, where the shape is known.
+    /// The number of axes, if the shape is known.
     pub fn rank(&self) -> Option<usize> {
         self.shape.as_ref().map(Vec::len)
     }
 
-    /// The shape in numbers, where it is known and free of the batch size.
+    /// The shape as numbers, if it is known and does not contain the batch size.
     pub fn sizes(&self) -> Option<Vec<i64>> {
         self.shape.as_ref()?.iter().map(|dim| dim.fixed()).collect()
     }
 
-    /// The shape as messages show it; `?` where it is not known.
+    /// The shape as messages show it; `?` if it is unknown.
     pub(crate) fn shown(&self) -> String {
         match &self.shape {
             Some(shape) => {
@@ -182,24 +184,25 @@ impl Fact {
         }
     }
 
-    /// The integers, where they are known and free of the batch size.
+    /// The integers, if they are known and do not contain the batch size.
     pub fn ints(&self) -> Option<Vec<i64>> {
         match self.value.as_ref()? {
-            Value::Ints(dims) => dims.iter().map(|dim| dim.fixed()).collect(),
-            Value::Floats(_) => None,
+            ConstantValue::Ints(dims) => dims.iter().map(|dim| dim.fixed()).collect(),
+            ConstantValue::Floats(_) => None,
         }
     }
 
-    /// The floats, where they are known.
+    /// The floats, if known.
     pub fn floats(&self) -> Option<&[f64]> {
         match self.value.as_ref()? {
-            Value::Floats(floats) => Some(floats),
-            Value::Ints(_) => None,
+            ConstantValue::Floats(floats) => Some(floats),
+            ConstantValue::Ints(_) => None,
         }
     }
 }
 
-/// The declared type and dims of a value: `None` for a dim that is neither number nor bound.
+/// The declared type and dims of a value: `None` for a dim that is neither a number nor a bound
+/// name.
 pub(crate) fn declared(info: &ValueInfoProto) -> Option<(DataType, Option<Vec<DeclaredDim>>)> {
     let TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. } =
         info.r#type.as_ref()?
@@ -221,13 +224,13 @@ pub(crate) fn declared(info: &ValueInfoProto) -> Option<(DataType, Option<Vec<De
     Some((crate::proto::elem_type(tensor.elem_type), dims))
 }
 
-/// A dim as a model declares it.
+/// A dim in a model's declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeclaredDim {
     /// A number.
     Size(i64),
     /// A name such as `batch` or `N`.
     Name(String),
-    /// Neither.
+    /// Neither a number nor a name.
     Unknown,
 }

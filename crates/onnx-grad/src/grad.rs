@@ -1,13 +1,13 @@
 //! Reverse-mode differentiation, graph to graph.
 //!
-//! The driver owns everything that is not mathematics: which nodes lie on the path, the sum over
-//! consumers, broadcasting, zeros, arity, names. A rule ([`table`]) gets the cotangent of a node's
-//! output and emits those of its inputs.
+//! The driver handles everything apart from the derivatives: the nodes on the path, the sum over consumers,
+//! broadcasting, zeros, arity and names. A rule ([`table`]) receives the cotangents of a node's outputs and emits
+//! those of its inputs.
 //!
-//! Two forms are kept lazy until a rule needs more. A cotangent may be *broadcastable* to its value
-//! ([N, C, 1, 1] behind a global pool), and the seed of a class score is a one-hot row that is never
-//! written out ([`Cotangent::OneHot`]). And who needs only the sum of a gradient over space gets it
-//! *pushed*: the sum is taken as far towards the output as it commutes with the operators.
+//! Two forms stay lazy until a rule needs more. A cotangent may be *broadcastable* to its value ([N, C, 1, 1] before
+//! a global pool), and the seed of a class score is a one-hot row that is not materialized ([`Cotangent::OneHot`]).
+//! If only the spatial sum of a gradient is required, it is *pushed*: the sum moves toward the output as far as it
+//! commutes with the operators.
 
 mod attention;
 mod broadcast;
@@ -23,7 +23,7 @@ mod norm;
 mod overrides;
 mod path;
 mod pool;
-mod quantise;
+mod quantize;
 mod reduce;
 mod resize;
 mod rule;
@@ -36,12 +36,12 @@ use std::collections::BTreeMap;
 
 use broadcast::spatial_sum;
 pub(crate) use broadcast::{at_rank, spatial_count, unbroadcast};
-pub(crate) use call::{Call, Cotangent, Cotangents, Symbols, Terms, none, one};
+pub(crate) use call::{Cotangent, Cotangents, RuleCall, Symbols, Terms, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 use path::{Path, refusal};
 pub use resize::{Resampling, resampling};
-use rule::{Push, Pushed};
+use rule::{Push, PushOperand};
 use sweep::Sweep;
 pub use table::{
     Gradient, NEWEST_OPSET, OLDEST_OPSET, REFUSED_FORMS, RuleInfo, has_definition, rules,
@@ -55,32 +55,32 @@ use crate::{
     model::Model,
 };
 
-/// What is asked of a gradient.
+/// The required form of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Want {
-    /// The gradient itself, in the shape of its value.
+pub enum GradientForm {
+    /// The gradient, in the shape of its value.
     Full,
-    /// Its sum over all axes behind the first two: [N, C] for a value [N, C, …].
+    /// Its sum over all axes after the first two: [N, C] for a value [N, C, …].
     SpatialSum,
 }
 
-/// How [`gradient`] starts.
+/// Options of [`gradient`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Sizes of inputs that the model leaves open.
     pub sizes: Sizes,
-    /// Takes the cotangent of the target as an input of that name, in the target's shape. Without
-    /// it the target is summed over all its elements.
+    /// The name of a new input, the cotangent of the target in the target's shape. Without it, the target is summed
+    /// over all its elements.
     pub seed_input: Option<String>,
-    /// Rules that take the place of the table's; none for the derivative itself.
+    /// Rules that replace those of the table; none for the derivative.
     pub overrides: &'static [Override],
 }
 
-/// Appends the gradient of a value to a model: an ordinary ONNX model that also computes
-/// d(sum of `of`)/d`w` for every `w` in `wrt`, as outputs named `<w>.grad` in the shape of `w`.
+/// Appends the gradient of a value to a model. The result is an ordinary ONNX model that also computes d(sum of
+/// `of`)/d`w` for every `w` in `wrt`, as outputs named `<w>.grad` in the shape of `w`.
 ///
-/// The outputs of the model stay, in front of the new ones. A second derivative is had by doing it again;
-/// where a name is taken, another `.grad` is appended.
+/// The new outputs follow those of the model. Differentiate the result again for second derivatives; if a name
+/// exists, the new one gets another `.grad`.
 ///
 /// # Errors
 /// `UnknownValue`, `Shape`, `NotConnected`, or `Unsupported` with every node of the path that has no
@@ -114,7 +114,7 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         Some(seed) => seed,
         None => b.scalar(target, 1.0)?,
     };
-    let wanted: Vec<_> = wrt.iter().map(|&value| (value, Want::Full)).collect();
+    let wanted: Vec<_> = wrt.iter().map(|&value| (value, GradientForm::Full)).collect();
     let gradients = differentiate(&mut b, &[(target, seed)], &wanted, options.overrides)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
         let mut name = format!("{}.grad", graph.name(value));
@@ -131,16 +131,16 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
 
 /// Emits the gradients of Σ ⟨seed, value⟩ over all seeds, in the order of `wrt`.
 ///
-/// A seed has the shape of its value or broadcasts to it. `overrides` take the place of the table's rules,
-/// [`GUIDED_BACKPROP`] for one; without any, the gradients are those of calculus.
+/// A seed has the shape of its value or broadcasts to it. `overrides`, such as [`GUIDED_BACKPROP`], replace rules of
+/// the table; without overrides, the gradients are derivatives.
 ///
 /// # Errors
-/// `NotConnected` where a value does not reach any seed, `Unsupported` with every node of the path
-/// that has no rule, `Shape` where a rule needs a shape that is not known.
+/// `NotConnected` if a value does not reach any seed, `Unsupported` with every node of the path that has no rule,
+/// `Shape` if a rule needs an unknown shape.
 pub fn differentiate(
     b: &mut Builder<'_>,
     seeds: &[(ValueId, ValueId)],
-    wrt: &[(ValueId, Want)],
+    wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
     let gradients = propagate(b, 0, seeds, wrt, overrides)?;
@@ -148,26 +148,26 @@ pub fn differentiate(
     Ok(gradients)
 }
 
-/// As [`differentiate`], by way of the nodes from number `from` on: what lies before them is constant.
+/// Like [`differentiate`], through the nodes from index `from` on; earlier nodes count as constants.
 fn propagate(
     b: &mut Builder<'_>,
     from: usize,
     seeds: &[(ValueId, ValueId)],
-    wrt: &[(ValueId, Want)],
+    wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
     let path = Path::find(b.graph(), from, seeds, wrt, overrides)?;
     let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
     let needs = path.needs(b.graph(), wrt);
     for &(value, seed) in seeds {
-        // What else leads to a seed's value gives only what is needed, and is to meet the seed there.
+        // Other contributions to the seeded value exist only in the required forms, so add the seed in these forms.
         let need = needs.get(&value).copied().unwrap_or_default();
         if need.full || need.sum.is_none() {
-            sweep.add((value, Want::Full), Cotangent::Dense(seed));
+            sweep.add((value, GradientForm::Full), Cotangent::Dense(seed));
         }
         if let Some(count) = need.sum {
             let sum = spatial_sum(b, value, seed, count)?;
-            sweep.add((value, Want::SpatialSum), Cotangent::Dense(sum));
+            sweep.add((value, GradientForm::SpatialSum), Cotangent::Dense(sum));
         }
     }
     for &node in path.nodes.iter().rev() {

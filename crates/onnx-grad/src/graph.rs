@@ -1,7 +1,6 @@
-//! A graph with its side tables: who produces a value, who reads it, what is known of it.
+//! A graph with side tables: the producer, the consumers and the facts of each value.
 //!
-//! The nodes are the ONNX messages themselves. The nodes of the model are never edited, further ones
-//! are only appended.
+//! The nodes are the ONNX messages. The model's nodes are never edited; new nodes are appended.
 
 mod declared;
 mod walk;
@@ -14,16 +13,16 @@ use declared::{complete, initializer_fact, input_fact};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{self, Dim, Fact},
-    inline::Names,
+    inline::NameTable,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
-/// A value of a graph, by number.
+/// The index of a value in a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(u32);
 
-/// A node of a graph, by its place in topological order.
+/// The index of a node in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
@@ -40,12 +39,12 @@ impl NodeId {
     }
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An input of the graph.
     Input,
-    /// A constant of the model, by its place among the initializers.
+    /// A constant of the model, with its index among the initializers.
     Initializer(usize),
     /// An output of a node.
     Node(NodeId),
@@ -63,12 +62,12 @@ struct ValueRow {
 struct NodeRow {
     inputs: Vec<Option<ValueId>>,
     outputs: Vec<Option<ValueId>>,
-    /// Values of this graph that subgraphs of the node read.
+    /// Values of this graph that the node's subgraphs read.
     captures: Vec<ValueId>,
 }
 
-/// Sizes of inputs that a model leaves open, by input name. A dim that is open in the model and in
-/// here is the batch size where it is the first of its input, and an error elsewhere.
+/// Sizes of inputs that a model leaves open, by input name. A dim that is open both in the model
+/// and here is the batch size if it is the first of its input, otherwise an error.
 pub type Sizes = BTreeMap<String, Vec<Dim>>;
 
 /// A graph with its side tables.
@@ -82,7 +81,7 @@ pub struct Graph {
     nodes: Vec<NodeRow>,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
-    /// How many nodes are the model's; later ones were appended.
+    /// The number of the model's nodes; later nodes were appended.
     model_nodes: usize,
 }
 
@@ -90,8 +89,8 @@ impl Graph {
     /// Binds the sizes of the inputs and derives the facts of every value.
     ///
     /// # Errors
-    /// `InvalidModel` where the graph is not in topological order or assigns a value twice, `Shape`
-    /// where an input's size stays open or contradicts the model.
+    /// `InvalidModel` if the graph is not in topological order or assigns a value twice, `Shape` if
+    /// an input's size is open or contradicts the model.
     pub fn new(model: &Model, sizes: &Sizes) -> Result<Self> {
         let model = crate::inline::inline(model)?;
         let mut body = model.graph().clone();
@@ -119,7 +118,7 @@ impl Graph {
         }
         for info in std::mem::take(&mut graph.body.input) {
             let name = info.name.clone().unwrap_or_default();
-            // Before IR version 4, initializers are listed among the inputs.
+            // Before IR version 4, the inputs include the initializers.
             if !graph.ids.contains_key(&name) {
                 let fact = input_fact(&info, sizes.get(&name).map(Vec::as_slice))?;
                 let id = graph.define(name, fact, Origin::Input)?;
@@ -149,7 +148,7 @@ impl Graph {
                 graph.push_declared(node, &declared)?;
                 continue;
             };
-            let names = names.get_or_insert_with(|| Names::of(graph.model.graph()));
+            let names = names.get_or_insert_with(|| NameTable::of(graph.model.graph()));
             let branch = names.branch(&mut node, taken)?;
             for tensor in branch.initializers {
                 graph.push_initializer(tensor)?;
@@ -183,15 +182,15 @@ impl Graph {
         Ok(id)
     }
 
-    /// Appends a node whose inputs exist, and derives the facts of its outputs.
+    /// Appends a node whose inputs exist, and infers the facts of its outputs.
     ///
     /// # Errors
-    /// `InvalidModel` where an input does not exist yet or an output does already.
+    /// `InvalidModel` if an input does not exist or an output already exists.
     pub fn push(&mut self, node: NodeProto) -> Result<NodeId> {
         self.push_declared(node, &HashMap::new())
     }
 
-    /// Whether an `If` takes its then-branch, where that is known.
+    /// The condition of an `If`, if known.
     fn known_condition(&self, node: &NodeProto) -> Option<bool> {
         if node.op() != "If" || !node.op_domain().is_empty() {
             return None;
@@ -264,7 +263,7 @@ impl Graph {
     /// Appends a constant of the given type and dims.
     ///
     /// # Errors
-    /// `InvalidModel` where the name is taken.
+    /// `InvalidModel` if the name exists.
     pub fn push_initializer(&mut self, tensor: TensorProto) -> Result<ValueId> {
         let fact = initializer_fact(&self.model, &tensor)?;
         let id = self.define(
@@ -279,7 +278,7 @@ impl Graph {
     /// Appends an input of the given type and shape.
     ///
     /// # Errors
-    /// `InvalidModel` where the name is taken.
+    /// `InvalidModel` if the name exists.
     pub fn push_input(&mut self, name: &str, elem: DataType, shape: Vec<Dim>) -> Result<ValueId> {
         let fact = Fact::new(elem, shape);
         let info = declare(name, &fact);
@@ -289,10 +288,10 @@ impl Graph {
         Ok(id)
     }
 
-    /// Gives a value a second name, by an Identity.
+    /// Gives a value a second name, through an Identity.
     ///
     /// # Errors
-    /// `InvalidModel` where the name is taken.
+    /// `InvalidModel` if the name exists.
     pub fn alias(&mut self, value: ValueId, name: &str) -> Result<ValueId> {
         self.push(NodeProto {
             input: vec![self.name(value).to_owned()],
@@ -304,12 +303,12 @@ impl Graph {
         self.value(name)
     }
 
-    /// The model that the graph was made from.
+    /// The model from which the graph was created.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The message of the main graph, with everything that was appended.
+    /// The message of the main graph, including appended nodes.
     pub(crate) fn body(&self) -> &GraphProto {
         &self.body
     }
@@ -319,7 +318,7 @@ impl Graph {
         self.opset
     }
 
-    /// The inputs, initializers not counted.
+    /// The inputs without initializers.
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
     }
@@ -344,17 +343,17 @@ impl Graph {
         self.nodes.len()
     }
 
-    /// The node of that number.
+    /// The node with that index.
     pub fn node(&self, id: NodeId) -> &NodeProto {
         &self.body.node[id.index()]
     }
 
-    /// The inputs of a node; `None` for an optional input that is left out.
+    /// The inputs of a node; `None` for an omitted optional input.
     pub fn node_inputs(&self, id: NodeId) -> &[Option<ValueId>] {
         &self.nodes[id.index()].inputs
     }
 
-    /// The outputs of a node; `None` for an optional output that is left out.
+    /// The outputs of a node; `None` for an omitted optional output.
     pub fn node_outputs(&self, id: NodeId) -> &[Option<ValueId>] {
         &self.nodes[id.index()].outputs
     }
@@ -364,17 +363,17 @@ impl Graph {
         &self.nodes[id.index()].captures
     }
 
-    /// All values, in the order in which they come to be.
+    /// All values in order of creation.
     pub fn values(&self) -> impl Iterator<Item = ValueId> + use<> {
         (0u32..).map(ValueId).take(self.values.len())
     }
 
-    /// The value of that name.
+    /// The value with that name.
     pub fn find(&self, name: &str) -> Option<ValueId> {
         self.ids.get(name).copied()
     }
 
-    /// The value of that name, or an error that names the closest ones.
+    /// The value with that name, or an error with similar names.
     ///
     /// # Errors
     /// `UnknownValue`.
@@ -391,12 +390,12 @@ impl Graph {
         &self.values[id.index()].name
     }
 
-    /// What is known of a value.
+    /// The facts of a value.
     pub fn fact(&self, id: ValueId) -> &Fact {
         &self.values[id.index()].fact
     }
 
-    /// Where a value comes from.
+    /// The source of a value.
     pub fn origin(&self, id: ValueId) -> Origin {
         self.values[id.index()].origin
     }
@@ -409,12 +408,12 @@ impl Graph {
         }
     }
 
-    /// The nodes that read a value, each once, in topological order.
+    /// The nodes that read a value, without duplicates, in topological order.
     pub fn consumers(&self, id: ValueId) -> &[NodeId] {
         &self.values[id.index()].consumers
     }
 
-    /// The initializer behind a value.
+    /// The initializer of a value.
     pub fn initializer(&self, id: ValueId) -> Option<&TensorProto> {
         match self.origin(id) {
             Origin::Initializer(index) => self.body.initializer.get(index),

@@ -1,23 +1,22 @@
-//! The one rewriting that happens before anything else: calls of the model's own functions are
-//! replaced by their bodies, as are the operators that ONNX Runtime's optimiser and quantiser write, and
-//! `Constant` nodes by initializers, here; an `If` whose condition turns out to be known is replaced by the
-//! branch it takes, by [`Names::branch`], while the graph is read.
+//! Inlines a model before the graph is built. Replaces calls of local functions, and the operators from ONNX
+//! Runtime's optimizer and quantizer, by their bodies; replaces `Constant` nodes by initializers. [`NameTable::branch`]
+//! replaces an `If` with a known condition by its branch, while the graph is built.
 //!
-//! Values that come from a body keep their names where those are unique; otherwise they are called
-//! `<name of the call>/<name in the body>`. Nodes are called so too, with a dot in bodies of operators, and
-//! inherit the call's metadata, so that a node can be traced to the place in the model that it comes from.
+//! Values of a body keep their names if these are unique; otherwise they become `<name of the call>/<name in the
+//! body>`. Nodes get the same prefix (with a dot in bodies of operators) and inherit the call's metadata, so that a
+//! node is traceable to its place in the model.
 
 mod body;
 mod constant;
 mod contrib;
-mod quantised;
+mod quantized;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-pub(crate) use body::{Body, Names};
+pub(crate) use body::{Body, NameTable};
 pub use contrib::MICROSOFT;
 use writer::Constants;
 
@@ -27,22 +26,21 @@ use crate::{
     proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto},
 };
 
-/// How deep calls and subgraphs may lie in each other. Real models stay below 20.
+/// The maximum nesting of calls and subgraphs. Real models stay below 20.
 const DEPTH_LIMIT: usize = 64;
 
-/// How many bytes all inlined bodies may have together: a function that calls another twice, which
-/// calls another twice, … is small in a file and endless in a graph.
+/// The maximum size of all inlined bodies in bytes. Functions that call other functions twice grow exponentially in
+/// the graph.
 const SIZE_LIMIT: usize = 1 << 28;
 
-/// As [`SIZE_LIMIT`], in nodes; the largest image models have some ten thousand.
+/// Like [`SIZE_LIMIT`], in nodes; the largest image models have about ten thousand.
 const NODE_LIMIT: usize = 1 << 16;
 
-/// The model without calls of its own functions and without `Constant` nodes.
+/// The model without calls of local functions and without `Constant` nodes.
 ///
 /// # Errors
-/// `InvalidModel` where a function calls itself or a call does not fit its function, `Unsupported`
-/// where a function is written in another opset than the model, `TooLarge` where calls multiply
-/// beyond reason.
+/// `InvalidModel` if a function calls itself or a call does not match its function, `Unsupported` if the opsets of a
+/// function and the model differ, `TooLarge` if the calls expand beyond the limits.
 pub(crate) fn inline(model: &Model) -> Result<Model> {
     let constant = |node: &NodeProto| constant::is_constant(node);
     let opset = model.opset();
@@ -60,8 +58,8 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     if calls {
         let mut inliner = Inliner::new(&functions, opset, &proto.opset_import, graph, &constants);
         inliner.graph(graph)?;
-        if model.graph().node.iter().any(quantised::is_quantised) {
-            quantised::share(&mut graph.node, &outputs, &mut inliner.names);
+        if model.graph().node.iter().any(quantized::is_quantized) {
+            quantized::share(&mut graph.node, &outputs, &mut inliner.names);
         }
         let Inliner { functions, imports, .. } = inliner;
         let own: HashSet<&str> = functions.keys().map(|key| key.0).collect();
@@ -74,7 +72,7 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
         });
     }
     for node in std::mem::take(&mut graph.node) {
-        // A graph's output must come from a node for some engines.
+        // Some engines require that a node produces each output of the graph.
         let is_output = node.output.first().is_some_and(|name| outputs.contains(name));
         match constant::tensor(&node).filter(|_| !is_output) {
             Some(tensor) => graph.initializer.push(tensor),
@@ -84,7 +82,7 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     Ok(model.with_proto(proto))
 }
 
-/// The names that the subgraphs of a node read, those of their own values among them.
+/// The names that the subgraphs of a node read, including names of their own values.
 pub(crate) fn captured_names<'a>(node: &'a NodeProto, into: &mut HashSet<&'a str>) {
     for graph in subgraphs(node) {
         for inner in &graph.node {
@@ -105,7 +103,7 @@ fn subgraphs_mut(node: &mut NodeProto) -> impl Iterator<Item = &mut GraphProto> 
     attributes.flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs))
 }
 
-/// A domain with `ai.onnx` written as the empty string.
+/// A domain, with the empty string for `ai.onnx`.
 pub(crate) fn normal(domain: Option<&str>) -> &str {
     match domain.unwrap_or_default() {
         "ai.onnx" => "",
@@ -113,7 +111,7 @@ pub(crate) fn normal(domain: Option<&str>) -> &str {
     }
 }
 
-/// The domains of nodes and of those in their subgraphs.
+/// The domains of nodes, including nodes in subgraphs.
 fn domains<'a>(nodes: &'a [NodeProto], into: &mut HashSet<&'a str>) {
     for node in nodes {
         into.insert(node.op_domain());
@@ -126,14 +124,14 @@ fn count_nodes(nodes: &[NodeProto]) -> usize {
     nodes.len() + nodes.iter().map(inner).sum::<usize>()
 }
 
-/// Domain, name and overload: what a call names its function by.
-type Key<'a> = (&'a str, &'a str, &'a str);
+/// Domain, name and overload of a function.
+type FunctionKey<'a> = (&'a str, &'a str, &'a str);
 
 struct Inliner<'m> {
-    functions: HashMap<Key<'m>, &'m FunctionProto>,
+    functions: HashMap<FunctionKey<'m>, &'m FunctionProto>,
     constants: &'m Constants<'m>,
     opset: i64,
-    names: Names,
+    names: NameTable,
     imports: Vec<OperatorSetIdProto>,
     /// The functions that are being inlined, outermost first.
     active: Vec<String>,
@@ -150,7 +148,7 @@ impl<'m> Inliner<'m> {
         graph: &GraphProto,
         constants: &'m Constants<'m>,
     ) -> Self {
-        let key = |f: &'m FunctionProto| -> Key<'m> {
+        let key = |f: &'m FunctionProto| -> FunctionKey<'m> {
             let text = |text: &'m Option<String>| text.as_deref().unwrap_or_default();
             (normal(f.domain.as_deref()), text(&f.name), text(&f.overload))
         };
@@ -158,7 +156,7 @@ impl<'m> Inliner<'m> {
             functions: functions.iter().map(|f| (key(f), f)).collect(),
             constants,
             opset,
-            names: Names::of(graph),
+            names: NameTable::of(graph),
             imports: imports.to_vec(),
             active: Vec::new(),
             depth: 0,
@@ -257,7 +255,7 @@ impl<'m> Inliner<'m> {
         body.rename(map, (&function.output, outputs), label, &mut |local| {
             Some(self.names.fresh(label, local))
         });
-        // What an operator is written as is no module below the one that it is in.
+        // The definition of an operator is not a submodule of the operator's module.
         let separator = if self.function(node).is_some() { '/' } else { '.' };
         for inner in &mut body.nodes {
             bind_attributes(inner, function, node);
@@ -272,7 +270,7 @@ impl<'m> Inliner<'m> {
         Ok(body)
     }
 
-    /// Takes over the domains that a function needs.
+    /// Imports the domains that a function needs.
     fn import(&mut self, function: &FunctionProto, name: &str) -> Result<()> {
         for import in &function.opset_import {
             let domain = normal(import.domain.as_deref());
@@ -300,7 +298,7 @@ impl<'m> Inliner<'m> {
     }
 }
 
-/// A function as messages name it.
+/// The name of a function in messages.
 fn shown(function: &FunctionProto) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let overload = match text(&function.overload) {
@@ -310,8 +308,8 @@ fn shown(function: &FunctionProto) -> String {
     format!("{}.{}{overload}", text(&function.domain), text(&function.name))
 }
 
-/// Replaces references to the function's attributes by those of the call or by their defaults; an
-/// attribute that has neither is left out, as the standard says.
+/// Replaces references to the function's attributes by those of the call or by their defaults. As in the standard, an
+/// attribute with neither is omitted.
 fn bind_attributes(node: &mut NodeProto, function: &FunctionProto, call: &NodeProto) {
     for attribute in std::mem::take(&mut node.attribute) {
         let Some(wanted) = attribute.ref_attr_name.as_deref().filter(|name| !name.is_empty())

@@ -1,4 +1,4 @@
-//! Graph in, graph out: load, save, cut and differentiate ONNX models.
+//! Loads, saves, cuts and differentiates ONNX models.
 #![doc = include_str!("../README.md")]
 
 pub mod attrs;
@@ -24,10 +24,11 @@ pub mod window;
 
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
-pub use facts::{DeclaredDim, Dim, Fact, Value};
+pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};
 pub use grad::{
-    GUIDED_BACKPROP, Gradient, NEWEST_OPSET, OLDEST_OPSET, Options, Override, REFUSED_FORMS,
-    Resampling, RuleInfo, Want, differentiate, expand, gradient, has_definition, resampling, rules,
+    GUIDED_BACKPROP, Gradient, GradientForm, NEWEST_OPSET, OLDEST_OPSET, Options, Override,
+    REFUSED_FORMS, Resampling, RuleInfo, differentiate, expand, gradient, has_definition,
+    resampling, rules,
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;

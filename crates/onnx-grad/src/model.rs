@@ -1,9 +1,9 @@
-//! A model: the ONNX message without its weights, and where the weights are.
+//! A model: the ONNX message without its weights, and the locations of the weights.
 //!
-//! The message is a skeleton of some kilobytes. Every tensor of 1 KiB or more is marked external in
-//! it, with location `w<i>.data`, where `i` counts [`Model::weights`]; a weight is a range of the
-//! file, read when somebody asks. So a model is cheap to clone and to extend, and no engine ever
-//! gets its weights twice.
+//! The message has some kilobytes. Every tensor of 1 KiB or more is marked external with location
+//! `w<i>.data`, where `i` is the index in [`Model::weights`]. A weight is a range of the file that
+//! is read on demand. A model is therefore cheap to clone and to extend, and an engine never
+//! receives its weights twice.
 
 mod source;
 
@@ -27,10 +27,10 @@ use crate::{
     },
 };
 
-/// The largest protobuf message; beyond it weights go into a file of their own.
+/// The maximum size of a protobuf message; larger models keep weights in a separate file.
 const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
-/// An ONNX model whose weights stay where they are.
+/// An ONNX model. Its weights stay in the file.
 #[derive(Clone, Debug)]
 pub struct Model {
     proto: ModelProto,
@@ -39,12 +39,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model file, and checks the external data files that it names.
+    /// Opens a model file and checks its external data files.
     ///
-    /// Only the structure is read; weights are read from the file when they are needed.
+    /// Reads only the structure; weights are read from the file on demand.
     ///
     /// # Errors
-    /// `Io`, `NotAModel`, or `InvalidModel` where external data is missing, too short or outside the
+    /// `Io`, `NotAModel`, or `InvalidModel` if external data is missing, too short or outside the
     /// model's folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -66,7 +66,7 @@ impl Model {
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut outside = Outside { folder: Some(folder), ..Outside::default() };
+        let mut outside = ExternalTensors { folder: Some(folder), ..ExternalTensors::default() };
         outside.ranges = skipped
             .into_iter()
             .map(|(at, (placeholder, offset, len))| {
@@ -77,18 +77,18 @@ impl Model {
         Self::assemble(proto, outside, &shown.to_string(), Some(path.to_owned()))
     }
 
-    /// Reads a model from bytes. External data cannot be found this way; use [`Model::open`].
+    /// Reads a model from bytes. External data is not accessible; use [`Model::open`].
     ///
     /// # Errors
-    /// `NotAModel`, or `InvalidModel` where a tensor has external data.
+    /// `NotAModel`, or `InvalidModel` if a tensor has external data.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         Self::decode(Bytes::from(bytes.into()))
     }
 
-    /// Reads a model that is compiled into the program, without copying it.
+    /// Reads a model that is embedded in the program, without copying it.
     ///
     /// # Errors
-    /// As [`Model::from_bytes`].
+    /// Those of [`Model::from_bytes`].
     pub fn from_static(bytes: &'static [u8]) -> Result<Self> {
         Self::decode(Bytes::from_static(bytes))
     }
@@ -101,16 +101,16 @@ impl Model {
             let message = format!("the bytes are not an ONNX model, or they are cut short ({e})");
             Error::new(ErrorKind::NotAModel, message).because(e)
         })?;
-        Self::assemble(proto, Outside::default(), "the model", None)
+        Self::assemble(proto, ExternalTensors::default(), "the model", None)
     }
 
     fn assemble(
         mut proto: ModelProto,
-        mut outside: Outside<'_>,
+        mut outside: ExternalTensors<'_>,
         shown: &str,
         path: Option<PathBuf>,
     ) -> Result<Self> {
-        // Random bytes often decode as a message of unknown fields.
+        // Random bytes often decode as a message with unknown fields.
         if proto.graph.as_ref().is_none_or(|g| g.node.is_empty() && g.output.is_empty()) {
             bail!(NotAModel, "{shown} is not an ONNX model: it has no graph");
         }
@@ -118,17 +118,17 @@ impl Model {
             bail!(InvalidModel, "{shown} does not say which opset it uses");
         }
         visit(&mut proto, &mut |part| match part {
-            Part::Tensor(tensor) => outside.take(tensor),
-            Part::Text(text) => outside.restore(text),
+            MessagePart::Tensor(tensor) => outside.take(tensor),
+            MessagePart::Text(text) => outside.restore(text),
         })?;
-        // The message has dropped what it held of a field that is repeated: the last one counts.
+        // The last occurrence of a repeated field counts; the message has dropped the others.
         if outside.ranges.values().any(|range| !range.placeholder.is_unique()) {
             bail!(InvalidModel, "{shown} keeps tensors where the standard has none");
         }
         Ok(Self { proto, weights: outside.weights, path })
     }
 
-    /// The message: nodes, small tensors and metadata, without the weights.
+    /// The message with nodes, small tensors and metadata, without the weights.
     pub fn proto(&self) -> &ModelProto {
         &self.proto
     }
@@ -143,12 +143,12 @@ impl Model {
         Self { proto, weights: self.weights.clone(), path: self.path.clone() }
     }
 
-    /// The weights, in the order of their numbers in the message.
+    /// The weights, by their index in the message.
     pub fn weights(&self) -> &[Weight] {
         &self.weights
     }
 
-    /// The file that the model was opened from.
+    /// The file from which the model was opened.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -167,10 +167,10 @@ impl Model {
         })
     }
 
-    /// The bytes of a tensor of this model, little-endian, wherever they are.
+    /// The bytes of a tensor of this model, little-endian, inside or outside the message.
     ///
     /// # Errors
-    /// `Io` where the file can no longer be read, `InvalidModel` where the tensor holds text.
+    /// `Io` if the file is no longer readable, `InvalidModel` if the tensor holds text.
     pub fn tensor_bytes(&self, tensor: &TensorProto) -> Result<Vec<u8>> {
         match self.weight_of(tensor) {
             Some(weight) => weight.read(),
@@ -178,7 +178,7 @@ impl Model {
         }
     }
 
-    /// The weight that an external tensor of the message stands for.
+    /// The weight of an external tensor in the message.
     pub fn weight_of(&self, tensor: &TensorProto) -> Option<&Weight> {
         if !tensor.is_external() {
             return None;
@@ -187,10 +187,10 @@ impl Model {
         self.weights.get(number.parse::<usize>().ok()?)
     }
 
-    /// The model as one ONNX message with its weights inside.
+    /// The model as one ONNX message including its weights.
     ///
     /// # Errors
-    /// `Io` where weights cannot be read, `TooLarge` beyond the 2 GiB that a message can hold.
+    /// `Io` if weights cannot be read, `TooLarge` above 2 GiB, the limit of a message.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let total: usize = self.weights.iter().map(Weight::len).sum();
         if total >= MESSAGE_LIMIT {
@@ -198,7 +198,7 @@ impl Model {
         }
         let mut proto = self.proto.clone();
         visit(&mut proto, &mut |part| {
-            if let Part::Tensor(tensor) = part
+            if let MessagePart::Tensor(tensor) = part
                 && let Some(weight) = self.weight_of(tensor)
             {
                 tensor.raw_data = Some(weight.read()?.into());
@@ -210,9 +210,9 @@ impl Model {
         Ok(proto.encode_to_vec())
     }
 
-    /// Writes the model to a file; weights of 2 GiB and more go to `<name>.data` beside it.
+    /// Writes the model to a file. Weights of 2 GiB or more go to `<name>.data` in the same folder.
     ///
-    /// The file appears whole or not at all.
+    /// The write is atomic.
     ///
     /// # Errors
     /// `Io`.
@@ -235,7 +235,7 @@ impl Model {
         let mut used = Vec::new();
         let mut offset = 0;
         visit(&mut proto, &mut |part| {
-            if let Part::Tensor(tensor) = part
+            if let MessagePart::Tensor(tensor) = part
                 && let Some(weight) = self.weight_of(tensor)
             {
                 tensor.external_data = external_entries(&name, offset, weight.len());
@@ -254,7 +254,8 @@ impl Model {
     }
 }
 
-/// Writes beside the target and renames, so that no half-written file is ever seen.
+/// Writes a temporary file in the target's folder and renames it, so a partial file is never
+/// visible.
 fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
@@ -280,22 +281,22 @@ fn external_entries(location: &str, offset: u64, len: usize) -> Vec<StringString
     ]
 }
 
-/// A range of the file that the message has a placeholder for.
+/// A range of the file, with its placeholder in the message.
 struct Range {
     placeholder: Bytes,
     weight: Weight,
 }
 
-/// Moves large tensors out of the message, and finds those that are outside already.
+/// Moves large tensors out of the message, and resolves tensors that are already external.
 #[derive(Default)]
-struct Outside<'a> {
+struct ExternalTensors<'a> {
     folder: Option<&'a Path>,
     ranges: HashMap<*const u8, Range>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
 }
 
-impl Outside<'_> {
+impl ExternalTensors<'_> {
     fn take(&mut self, tensor: &mut TensorProto) -> Result<()> {
         let expected = crate::tensor::byte_len(tensor)?;
         let found = if tensor.is_external() {
@@ -333,7 +334,7 @@ impl Outside<'_> {
         Ok(())
     }
 
-    /// Puts a long text back into the message.
+    /// Restores a long text in the message.
     fn restore(&mut self, text: &mut Bytes) -> Result<()> {
         if let Some(range) = self.ranges.remove(&text.as_ptr()) {
             *text = range.weight.read()?.into();
@@ -412,15 +413,15 @@ impl Outside<'_> {
     }
 }
 
-/// A part of the message that may have been left in the file.
-enum Part<'m> {
+/// A tensor or a text of the message, which may be in the file only.
+enum MessagePart<'m> {
     Tensor(&'m mut TensorProto),
     Text(&'m mut Bytes),
 }
 
-type Visit<'v> = dyn FnMut(Part<'_>) -> Result<()> + 'v;
+type Visit<'v> = dyn FnMut(MessagePart<'_>) -> Result<()> + 'v;
 
-/// Calls `each` for every tensor and every text of the message: initializers, attributes, subgraphs,
+/// Calls `each` for every tensor and text of the message: initializers, attributes, subgraphs,
 /// functions, training information.
 fn visit(proto: &mut ModelProto, each: &mut Visit<'_>) -> Result<()> {
     for FunctionProto { node, attribute_proto, .. } in &mut proto.functions {
@@ -450,7 +451,7 @@ fn visit_nodes(nodes: &mut [NodeProto], each: &mut Visit<'_>) -> Result<()> {
 fn visit_attributes(attributes: &mut [AttributeProto], each: &mut Visit<'_>) -> Result<()> {
     for attribute in attributes {
         for text in attribute.s.iter_mut().chain(&mut attribute.strings) {
-            each(Part::Text(text))?;
+            each(MessagePart::Text(text))?;
         }
         for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors) {
             visit_tensor(tensor, each)?;
@@ -471,7 +472,7 @@ fn visit_sparse(sparse: &mut SparseTensorProto, each: &mut Visit<'_>) -> Result<
 
 fn visit_tensor(tensor: &mut TensorProto, each: &mut Visit<'_>) -> Result<()> {
     for text in &mut tensor.string_data {
-        each(Part::Text(text))?;
+        each(MessagePart::Text(text))?;
     }
-    each(Part::Tensor(tensor))
+    each(MessagePart::Tensor(tensor))
 }

@@ -1,94 +1,92 @@
-//! What operators do, said once: their kind, and what else holds of them that more than one part of the code asks.
+//! The kind and the traits of each operator, as far as several modules need them.
 //!
-//! [`traits`] reads the table. What one operator means to one rule alone (its axes, its gradient, its shape) is that rule's
-//! own, and stands there.
+//! [`traits`] reads the table. Properties that only one rule needs (axes, gradient, shape) are in that rule.
 
 mod table;
 
 use crate::proto::NodeProto;
-use table::{MICROSOFT, Row, STANDARD};
+use table::{MICROSOFT, STANDARD, TraitsRow};
 
-/// What an operator does to the elements of its first input.
+/// The effect of an operator on the elements of its first input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Gives them as they are.
+    /// Returns them unchanged.
     Identity,
-    /// Gives them in another type, one by one.
+    /// Converts each to another type.
     Convert,
-    /// Gives them in the same order in another shape.
+    /// Preserves their order and changes the shape.
     Reshape,
     /// Reorders axes.
     Transpose,
     /// Moves them between channels and space.
     Shuffle,
-    /// Takes runs of them, or puts several inputs or constants beside them.
+    /// Takes contiguous parts, or joins several inputs or constants.
     Piece,
-    /// Picks them by index.
+    /// Selects them by index.
     Index,
     /// Repeats them.
     Repeat,
     /// Interpolates them in space.
     Resample,
-    /// Makes one number of each window in space, channel by channel.
+    /// Reduces each spatial window to one number, channel by channel.
     Pool,
-    /// Makes one number of all of space, channel by channel.
+    /// Reduces all spatial elements to one number, channel by channel.
     GlobalPool,
-    /// Makes one number of all elements along some axes.
+    /// Reduces all elements along some axes to one number.
     Reduce,
-    /// Finds the place of an extreme element along an axis.
+    /// Returns the index of an extreme element along an axis.
     Arg,
     /// An activation function of each element.
     Activation,
-    /// Any other function of the elements in one place, broadcasting.
+    /// Any other elementwise function, with broadcasting.
     Elementwise,
-    /// Makes weights of the elements along an axis, as the softmax does.
+    /// Converts the elements along an axis to weights, like softmax.
     Softmax,
-    /// Normalizes them by statistics, fixed or their own.
+    /// Normalizes them by fixed or computed statistics.
     Normalize,
-    /// A convolution, which slides a window over space with a stride.
+    /// A convolution: a window with a stride over space.
     Convolve,
     /// A transposed convolution.
     Deconvolve,
-    /// A product of matrices.
+    /// A matrix product.
     MatMul,
-    /// A product with any summation over indices.
+    /// A product with any summation over indices (Einsum).
     Einsum,
-    /// Attention as a whole: the softmax and both products.
+    /// Complete attention: the softmax and both products.
     Attention,
-    /// Anything else, and operators that the table does not know.
+    /// Anything else, including operators that are not in the table.
     Other,
 }
 
-/// In which operands an operator is affine, the others held constant.
+/// The operands in which an operator is affine while the others are constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Affine {
-    /// In none.
+    /// None.
     No,
-    /// In the first.
+    /// The first.
     First,
-    /// In each, as a product is.
+    /// Each one separately, like a product.
     Each,
-    /// In all of them together, as a sum is.
+    /// All of them together, like a sum.
     Jointly,
 }
 
-/// What holds of an operator.
+/// Properties of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Traits {
-    /// What it does.
+    /// The kind.
     pub kind: Kind,
-    /// The operands that it is affine in.
+    /// The operands in which it is affine.
     pub affine: Affine,
-    /// Whether every element of its output is one of its first input's: numbers may be scaled before or behind it.
+    /// Whether every output element is an element of the first input, so scaling commutes with the operator.
     pub selects: bool,
-    /// Whether an output channel depends on the input channel of its number alone, where axis 1 is that of the channels.
+    /// Whether, with channels on axis 1, an output channel depends only on the input channel of the same index.
     pub by_channel: bool,
-    /// Whether its output may be far larger than what it reads.
+    /// Whether the output may be much larger than the inputs.
     pub grows: bool,
-    /// Whether the shape of its output may stand in numbers that are computed when the model runs; its derivative takes what
-    /// the model declares for it.
+    /// Whether run-time numbers may determine the output's shape; the derivative then uses the declared shape.
     pub shape_by_numbers: bool,
 }
 
@@ -102,12 +100,12 @@ impl Traits {
         shape_by_numbers: false,
     };
 
-    /// Whether each element goes on to the same place, as it is or in another type.
+    /// Whether each element keeps its position, possibly in another type.
     pub fn carries(&self) -> bool {
         matches!(self.kind, Kind::Identity | Kind::Convert)
     }
 
-    /// Whether it moves elements about and does no more, but for their type.
+    /// Whether it only moves elements, possibly converting their type.
     pub fn moves(&self) -> bool {
         self.carries()
             || matches!(
@@ -116,18 +114,18 @@ impl Traits {
             )
     }
 
-    /// Whether each element of the output is computed from the elements in the same place.
+    /// Whether each output element depends only on the elements at the same position.
     pub fn is_elementwise(&self) -> bool {
         self.carries() || matches!(self.kind, Kind::Activation | Kind::Elementwise)
     }
 
-    /// Whether it is a convolution or a transposed one.
+    /// Whether it is a convolution or a transposed convolution.
     pub fn is_convolution(&self) -> bool {
         matches!(self.kind, Kind::Convolve | Kind::Deconvolve)
     }
 }
 
-/// What the operator of a node does, by its domain and name.
+/// The traits of a node's operator, by domain and name.
 ///
 /// ```
 /// use onnx_grad::{op::{self, Kind}, proto::NodeProto};
@@ -137,7 +135,7 @@ impl Traits {
 /// assert!(op::traits(&node).moves());
 /// ```
 pub fn traits(node: &NodeProto) -> &'static Traits {
-    let rows: &[Row] = match node.op_domain() {
+    let rows: &[TraitsRow] = match node.op_domain() {
         "" => STANDARD,
         "com.microsoft" => MICROSOFT,
         _ => &[],
@@ -183,7 +181,7 @@ mod tests {
         }
     }
 
-    /// What an operator without a derivative that passes through does, the table of gradients says too.
+    /// Every affine operator has a nonzero derivative in the table of gradients.
     #[test]
     fn what_is_affine_has_a_derivative() {
         for (op, traits) in STANDARD {

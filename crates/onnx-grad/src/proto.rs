@@ -1,5 +1,5 @@
-//! The ONNX messages, generated from the `onnx-ml.proto` of the `onnx` package by
-//! `cargo xtask proto`, and the few accessors that everything else shares.
+//! The ONNX messages, generated from the `onnx-ml.proto` of the `onnx` package by `cargo xtask proto`, and their
+//! shared accessors.
 
 #[allow(
     clippy::all,
@@ -20,7 +20,7 @@ impl NodeProto {
         self.op_type.as_deref().unwrap_or_default()
     }
 
-    /// The operator's domain with `ai.onnx` written as the empty string.
+    /// The operator's domain, with the empty string for `ai.onnx`.
     pub fn op_domain(&self) -> &str {
         match self.domain.as_deref().unwrap_or_default() {
             "ai.onnx" => "",
@@ -28,7 +28,7 @@ impl NodeProto {
         }
     }
 
-    /// The node's own name, or the name of its first output where it has none.
+    /// The node's name, or the name of its first output if it has none.
     pub fn label(&self) -> &str {
         match self.name.as_deref() {
             Some(name) if !name.is_empty() => name,
@@ -36,44 +36,44 @@ impl NodeProto {
         }
     }
 
-    /// The attribute of that name.
+    /// The attribute with that name.
     pub fn attr(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|a| a.name.as_deref() == Some(name))
     }
 
-    /// The integer attribute of that name.
+    /// The integer attribute with that name.
     pub fn attr_int(&self, name: &str) -> Option<i64> {
         self.attr(name).and_then(|a| a.i)
     }
 
-    /// The integer list of that name.
+    /// The integer list with that name.
     pub fn attr_ints(&self, name: &str) -> Option<&[i64]> {
         self.attr(name).map(|a| a.ints.as_slice())
     }
 
-    /// The float attribute of that name.
+    /// The float attribute with that name.
     pub fn attr_float(&self, name: &str) -> Option<f32> {
         self.attr(name).and_then(|a| a.f)
     }
 
-    /// The text attribute of that name; `None` where it is absent or not UTF-8.
+    /// The text attribute with that name; `None` if it is absent or not UTF-8.
     pub fn attr_str(&self, name: &str) -> Option<&str> {
         self.attr(name).and_then(|a| std::str::from_utf8(a.s.as_deref()?).ok())
     }
 }
 
 impl TensorProto {
-    /// The tensor's name; empty where it has none.
+    /// The tensor's name; empty if it has none.
     pub fn label(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// Whether the tensor's bytes are not in this message.
+    /// Whether the tensor's bytes are outside this message.
     pub fn is_external(&self) -> bool {
         self.data_location == Some(DataLocation::External as i32)
     }
 
-    /// The element type; `Undefined` for a number that the standard does not know.
+    /// The element type; `Undefined` for a number that is not in the standard.
     pub fn elem(&self) -> DataType {
         elem_type(self.data_type)
     }
@@ -85,7 +85,7 @@ impl TensorProto {
     }
 }
 
-/// The element type of a number as it stands in a message.
+/// The element type of a number in a message.
 pub fn elem_type(number: Option<i32>) -> DataType {
     number.and_then(|n| DataType::try_from(n).ok()).unwrap_or(DataType::Undefined)
 }
@@ -113,7 +113,7 @@ impl DataType {
         }
     }
 
-    /// The type as numpy calls it, such as `float32`.
+    /// The numpy name of the type, such as `float32`.
     pub fn numpy_name(self) -> String {
         match self {
             Self::Float => "float32".to_owned(),
@@ -122,7 +122,7 @@ impl DataType {
         }
     }
 
-    /// The least and the greatest number of a type of integers or truth values; `uint64` ends where `int64` does.
+    /// The minimum and the maximum of an integer or boolean type; `uint64` ends at the maximum of `int64`.
     pub fn range(self) -> Option<(i64, i64)> {
         Some(match self {
             Self::Bool => (0, 1),

@@ -1,37 +1,37 @@
-//! The other pass that rewrites, on the way to an engine: what nobody asked for is left out, and a
-//! node whose value is known becomes an initializer of the same name.
+//! Dead-code elimination and constant folding, before lowering. A folded node becomes an
+//! initializer with the same name.
 
 use std::collections::HashSet;
 
 use crate::{
     error::Result,
-    facts::{Fact, Value},
+    facts::{ConstantValue, Fact},
     graph::{Graph, NodeId, Origin, ValueId, declare},
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
-/// The part of a graph that computes the given outputs, as a model. Every value is declared with its
-/// type and shape.
+/// The part of a graph that computes the given outputs, as a model. It declares the type and shape
+/// of every value.
 ///
 /// # Errors
-/// In debug builds, `InvalidModel` where the result breaks the standard.
+/// In debug builds, `InvalidModel` if the result breaks the standard.
 pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
-    let part = Part::find(graph, outputs, &|_| false);
+    let part = GraphPart::find(graph, outputs, &|_| false);
     let inputs = graph.inputs().iter().copied().filter(|id| part.needed.contains(id));
     part.model(graph, &inputs.collect::<Vec<_>>(), outputs)
 }
 
-/// What outputs are computed from.
-pub(crate) struct Part {
-    /// The outputs and everything that they are computed from.
+/// The values from which outputs are computed.
+pub(crate) struct GraphPart {
+    /// The outputs and everything from which they are computed.
     pub(crate) needed: HashSet<ValueId>,
-    /// Of those, what is known in numbers, so that what it is computed from is not needed.
+    /// Those of the values that become constants, so their sources are not needed.
     pub(crate) folded: HashSet<ValueId>,
 }
 
-impl Part {
-    /// Goes back from the outputs to the inputs, or to where `stop` says.
+impl GraphPart {
+    /// Walks back from the outputs to the inputs, or to values for which `stop` is true.
     pub(crate) fn find(graph: &Graph, outputs: &[ValueId], stop: &dyn Fn(ValueId) -> bool) -> Self {
         let folds = |value: ValueId| {
             !stop(value) && !outputs.contains(&value) && Self::is_known(graph, value)
@@ -41,7 +41,7 @@ impl Part {
         Self { needed, folded }
     }
 
-    /// Whether a node's output is known in numbers, so that it can be a constant.
+    /// Whether a node's output is a known constant.
     pub(crate) fn is_known(graph: &Graph, value: ValueId) -> bool {
         let from_node = matches!(graph.origin(value), Origin::Node(_));
         from_node && as_tensor(graph.name(value), graph.fact(value)).is_some()
@@ -98,7 +98,7 @@ impl Part {
         };
         let mut proto = graph.model().proto().clone();
         proto.graph = Some(pruned);
-        // Before IR version 4 an initializer had to be an input too.
+        // Before IR version 4, the inputs had to include each initializer.
         proto.ir_version = proto.ir_version.max(Some(4));
         let pruned = graph.model().with_proto(proto);
         if cfg!(debug_assertions) {
@@ -109,7 +109,7 @@ impl Part {
     }
 }
 
-/// The node without the outputs that come from elsewhere: they get names that nobody reads.
+/// The node without the given outputs: they get unused names.
 fn without(
     graph: &Graph,
     id: NodeId,
@@ -128,7 +128,7 @@ fn without(
 }
 
 impl GraphProto {
-    /// Name, documentation and metadata without nodes and tensors.
+    /// Name, documentation and metadata, without nodes and tensors.
     fn clone_header(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -139,12 +139,12 @@ impl GraphProto {
     }
 }
 
-/// A known value as a tensor message; `None` where the value is not known in numbers.
+/// A known value as a tensor message; `None` if its numbers are unknown.
 fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
     let value = fact.value.as_ref()?;
     let dims = fact.sizes()?;
     let raw: Vec<u8> = match (value, fact.elem) {
-        (Value::Ints(_), elem) => {
+        (ConstantValue::Ints(_), elem) => {
             let ints = fact.ints()?;
             match elem {
                 DataType::Int64 => ints.iter().flat_map(|n| n.to_le_bytes()).collect(),
@@ -158,13 +158,13 @@ fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
             }
         }
         #[expect(clippy::cast_possible_truncation, reason = "the value is a float32")]
-        (Value::Floats(floats), DataType::Float) => {
+        (ConstantValue::Floats(floats), DataType::Float) => {
             floats.iter().flat_map(|&n| (n as f32).to_le_bytes()).collect()
         }
-        (Value::Floats(floats), DataType::Double) => {
+        (ConstantValue::Floats(floats), DataType::Double) => {
             floats.iter().flat_map(|n| n.to_le_bytes()).collect()
         }
-        (Value::Floats(_), _) => return None,
+        (ConstantValue::Floats(_), _) => return None,
     };
     Some(TensorProto {
         name: Some(name.to_owned()),

@@ -1,4 +1,4 @@
-//! Taps: a set of nodes that reads what it takes from outside through Identities of its own.
+//! Taps: a set of nodes that reads its external inputs through separate Identities.
 
 use std::collections::HashSet;
 
@@ -10,9 +10,8 @@ use crate::{
     proto::{NodeProto, tensor_proto::DataType},
 };
 
-/// The values that a set of nodes takes from outside: floats that depend on an input of the graph and
-/// that none of the nodes makes, in the order in which they are first read. What subgraphs of the nodes
-/// read is among them.
+/// The external inputs of a set of nodes: floats that depend on an input of the graph and that none of the nodes
+/// computes, in the order of their first read. They include the reads of the nodes' subgraphs.
 pub fn inputs_of(graph: &Graph, nodes: &[NodeId]) -> Vec<ValueId> {
     outside(graph, nodes).0
 }
@@ -37,16 +36,16 @@ fn outside(graph: &Graph, nodes: &[NodeId]) -> (Vec<ValueId>, Option<NodeId>) {
     (found, first)
 }
 
-/// The graph as a model in which `nodes` read each of their inputs ([`inputs_of`]) through an Identity
-/// that no other node reads, so that what becomes of the Identity's output, and its gradient, is
-/// that of these nodes alone. The Identities stand together in front of the first node that reads one.
+/// The graph as a model in which `nodes` read each of their inputs ([`inputs_of`]) through an Identity that no other
+/// node reads. Changes to the Identity's output, and its gradient, therefore concern these nodes only. The Identities
+/// precede the first node that reads one.
 ///
-/// Gives the model and the names of the Identities' outputs, in the order of the inputs. Sizes are bound,
-/// `name` begins the new names.
+/// Returns the model and the names of the Identities' outputs, in the order of the inputs. Sizes are bound, and the
+/// new names start with `name`.
 ///
 /// # Errors
-/// `Unsupported` where an input does not exist yet when the first of the nodes runs, as where one module
-/// is called several times, or is read inside a subgraph.
+/// `Unsupported` if an input does not exist yet when the first of the nodes runs, for example because one module is
+/// called several times, or if a subgraph reads it.
 pub fn tap(graph: &Graph, nodes: &[NodeId], name: &str) -> Result<(Model, Vec<String>)> {
     let (inputs, first) = outside(graph, nodes);
     for &node in nodes {

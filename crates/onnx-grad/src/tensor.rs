@@ -1,4 +1,4 @@
-//! Tensor messages: their size, their bytes, their numbers.
+//! The sizes, bytes and numbers of tensor messages.
 
 use half::{bf16, f16};
 
@@ -7,7 +7,7 @@ use crate::{
     proto::{TensorProto, tensor_proto::DataType},
 };
 
-/// How many bytes a tensor of these dims and this type has; `None` for text and unknown types.
+/// The size in bytes of a tensor with these dims and this type; `None` for text and unknown types.
 pub(crate) fn byte_len(tensor: &TensorProto) -> Result<Option<usize>> {
     let bits = tensor.elem().bits();
     let name = tensor.label();
@@ -24,7 +24,7 @@ pub(crate) fn byte_len(tensor: &TensorProto) -> Result<Option<usize>> {
     Ok((bits > 0).then_some(bytes))
 }
 
-/// The bytes of a tensor that is inside its message, little-endian.
+/// The bytes of a tensor inside its message, little-endian.
 pub(crate) fn to_bytes(tensor: &TensorProto) -> Result<Vec<u8>> {
     if let Some(raw) = &tensor.raw_data {
         return Ok(raw.to_vec());
@@ -38,7 +38,7 @@ pub(crate) fn to_bytes(tensor: &TensorProto) -> Result<Vec<u8>> {
         DataType::Uint32 => {
             tensor.uint64_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(4)).collect()
         }
-        // The standard keeps all narrower types in the low bytes of 32-bit integers.
+        // The standard stores all narrower types in the low bytes of 32-bit integers.
         narrow => {
             let width = match narrow.bits() {
                 0 => bail!(InvalidModel, "tensor \"{}\" holds no numbers", tensor.label()),
@@ -49,7 +49,7 @@ pub(crate) fn to_bytes(tensor: &TensorProto) -> Result<Vec<u8>> {
     })
 }
 
-/// The numbers of a float tensor whose bytes are at hand; `None` for other types.
+/// The numbers of a float tensor from its bytes; `None` for other types.
 pub(crate) fn floats(elem: DataType, bytes: &[u8]) -> Option<Vec<f64>> {
     fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()

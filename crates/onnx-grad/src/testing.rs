@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// A model at opset 17: float inputs with their sizes, nodes as (operator, inputs, output), one output.
+/// A model at opset 17: float inputs with sizes, nodes as (operator, inputs, output), one output.
 pub(crate) fn model(
     inputs: &[(&str, &[i64])],
     nodes: &[(&str, &[&str], &str)],
@@ -36,7 +36,7 @@ pub(crate) fn model(
     wrap(graph)
 }
 
-/// A model at opset 17 of one graph.
+/// A model at opset 17 with one graph.
 pub(crate) fn wrap(graph: GraphProto) -> Model {
     let proto = ModelProto {
         ir_version: Some(8),
@@ -47,7 +47,7 @@ pub(crate) fn wrap(graph: GraphProto) -> Model {
     Model::from_bytes(prost::Message::encode_to_vec(&proto)).expect("a model")
 }
 
-/// A node named as its first output.
+/// A node with the name of its first output.
 pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     NodeProto {
@@ -59,7 +59,7 @@ pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     }
 }
 
-/// An attribute that is a subgraph of those nodes and outputs.
+/// An attribute with a subgraph of those nodes and outputs.
 pub(crate) fn subgraph(name: &str, nodes: Vec<NodeProto>, outputs: &[&str]) -> AttributeProto {
     let output =
         |&name: &&str| ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
@@ -75,7 +75,7 @@ pub(crate) fn subgraph(name: &str, nodes: Vec<NodeProto>, outputs: &[&str]) -> A
     }
 }
 
-/// A float tensor of one axis.
+/// A one-dimensional float tensor.
 pub(crate) fn floats(name: &str, numbers: &[f32]) -> TensorProto {
     let raw: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     TensorProto {

@@ -1,4 +1,4 @@
-//! A model as text, for people and for snapshots: one line a value.
+//! Formats a model as text, one value per line, for users and snapshots.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    facts::{self, DeclaredDim, Fact, Value},
+    facts::{self, ConstantValue, DeclaredDim, Fact},
     graph::{Graph, Origin, ValueId, declare},
     inline::normal,
     model::Model,
@@ -16,11 +16,11 @@ use crate::{
     },
 };
 
-/// Constants of at most this many elements are shown with their values.
+/// The maximum number of elements of a constant whose numbers are shown.
 const SHOWN_ELEMENTS: usize = 8;
 
-/// Lists a model: header, inputs, initializers, nodes with types and shapes as far as the model
-/// declares them, outputs, functions. The same model gives the same text.
+/// Formats a model: header, inputs, initializers, nodes with their declared types and shapes,
+/// outputs, functions. The text is deterministic.
 ///
 /// ```text
 /// ir_version 8, opset 17, producer pytorch 2.1
@@ -36,7 +36,7 @@ pub fn to_text(model: &Model) -> String {
 }
 
 impl Display for Graph {
-    /// The listing of [`to_text`], with the shapes that are known here.
+    /// Like [`to_text`], with shapes from the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = |id: ValueId| declare(self.name(id), self.fact(id));
         let produced = self.values().filter(|id| matches!(self.origin(*id), Origin::Node(_)));
@@ -169,7 +169,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Type, shape and, where they are few, the numbers of a tensor.
+/// The type, the shape and, if they are few, the numbers of a tensor.
 fn tensor_text(tensor: &TensorProto) -> String {
     let elem = tensor.elem();
     let mut shown = format!("{}[{}]", elem_name(elem), join_tight(tensor.dims.iter()));
@@ -178,21 +178,21 @@ fn tensor_text(tensor: &TensorProto) -> String {
         return shown;
     }
     let values = match &fact.value {
-        Some(Value::Ints(ints)) if elem == DataType::Bool => {
+        Some(ConstantValue::Ints(ints)) if elem == DataType::Bool => {
             join(ints.iter().map(|n| (n.fixed() != Some(0)).to_string()))
         }
-        Some(Value::Ints(ints)) => join(ints.iter().map(ToString::to_string)),
+        Some(ConstantValue::Ints(ints)) => join(ints.iter().map(ToString::to_string)),
         #[expect(clippy::cast_possible_truncation, reason = "the numbers are float32 or shorter")]
-        Some(Value::Floats(floats)) if elem != DataType::Double => {
+        Some(ConstantValue::Floats(floats)) if elem != DataType::Double => {
             join(floats.iter().map(|&n| format!("{:?}", n as f32)))
         }
-        Some(Value::Floats(floats)) => join(floats.iter().map(|n| format!("{n:?}"))),
+        Some(ConstantValue::Floats(floats)) => join(floats.iter().map(|n| format!("{n:?}"))),
         None if elem == DataType::String => {
             join(tensor.string_data.iter().map(|s| format!("{:?}", text(s))))
         }
         None => return shown,
     };
-    // A string cannot be written to in vain.
+    // Writing to a string cannot fail.
     let _ = write!(shown, " = {{{values}}}");
     shown
 }
@@ -228,7 +228,7 @@ fn elem_name(elem: DataType) -> String {
     }
 }
 
-/// A name without control characters, which a terminal would obey.
+/// A name without control characters, which could affect a terminal.
 fn name(name: &str) -> String {
     match name.contains(char::is_control) {
         true => name.escape_debug().to_string(),

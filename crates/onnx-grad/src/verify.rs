@@ -1,8 +1,7 @@
-//! Whether a model keeps the rules of the standard that the passes rely on: each value assigned once
-//! and before it is read, tensors as long as their shapes, opsets declared. What was appended to a graph
-//! has known types and shapes besides.
+//! Verifies the rules of the standard on which the passes rely: values are assigned once and before they are read,
+//! tensors match their shapes, opsets are declared. Nodes appended to a graph must also have known types and shapes.
 //!
-//! Every pass is checked by it in debug builds.
+//! Debug builds verify the result of every pass.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +16,7 @@ use crate::{
 /// Checks a model.
 ///
 /// # Errors
-/// `InvalidModel` with the first thing that is wrong.
+/// `InvalidModel` with the first fault.
 pub fn verify(model: &Model) -> Result<()> {
     let proto = model.proto();
     let imports = imported(&proto.opset_import, "the model")?;
@@ -42,11 +41,10 @@ pub fn verify(model: &Model) -> Result<()> {
     scope.graph(model.graph())
 }
 
-/// Checks that the side tables of a graph say the same as its nodes, and that what was appended to it
-/// has known types and shapes.
+/// Checks that the side tables of a graph match its nodes, and that appended nodes have known types and shapes.
 ///
 /// # Errors
-/// `InvalidModel` with the first thing that is wrong.
+/// `InvalidModel` with the first fault.
 pub fn verify_graph(graph: &Graph) -> Result<()> {
     for (id, node) in graph.nodes() {
         let label = node.label();
@@ -79,10 +77,10 @@ pub fn verify_graph(graph: &Graph) -> Result<()> {
     verify_appended(graph, &|_| true)
 }
 
-/// Checks that values which appended nodes produce have known types and shapes, those of a part.
+/// Checks that the outputs of appended nodes within a part have known types and shapes.
 ///
 /// # Errors
-/// `InvalidModel` with the first value that has none.
+/// `InvalidModel` with the first untyped value.
 pub(crate) fn verify_appended(graph: &Graph, is_part: &dyn Fn(ValueId) -> bool) -> Result<()> {
     for (id, node) in graph.nodes().filter(|(id, _)| graph.is_appended(*id)) {
         let mut outputs = graph.node_outputs(id).iter().copied().flatten();
@@ -116,7 +114,7 @@ fn imported<'m>(imports: &'m [OperatorSetIdProto], of: &str) -> Result<HashMap<&
     Ok(versions)
 }
 
-/// The names that are defined so far, outermost graph first.
+/// The defined names, outermost graph first.
 struct Scope<'m> {
     model: &'m Model,
     imports: &'m HashMap<&'m str, i64>,
@@ -140,7 +138,7 @@ impl<'m> Scope<'m> {
             if !inputs.insert(name) {
                 bail!(InvalidModel, "the graph has two inputs \"{name}\"");
             }
-            // An initializer of the same name is the input's default.
+            // An initializer with the same name is the input's default.
             if !self.is_defined_here(name) {
                 self.define(name, "input")?;
             }
@@ -209,7 +207,7 @@ impl<'m> Scope<'m> {
     }
 }
 
-/// Whether a tensor has as many bytes as its shape says.
+/// Checks that the bytes of a tensor match its shape.
 fn fits(model: &Model, tensor: &TensorProto) -> Result<()> {
     let Some(expected) = crate::tensor::byte_len(tensor)? else { return Ok(()) };
     let len = match model.weight_of(tensor) {
@@ -217,7 +215,7 @@ fn fits(model: &Model, tensor: &TensorProto) -> Result<()> {
         None if tensor.is_external() => 0,
         None => crate::tensor::to_bytes(tensor)?.len(),
     };
-    // Four-bit types may be written one to an int32, or two.
+    // Int32 entries can hold one or two elements of a four-bit type.
     let packed = tensor.elem().bits() < 8 && tensor.raw_data.is_none();
     if len != expected && !(packed && len > expected) {
         let (name, dims) = (tensor.label(), &tensor.dims);

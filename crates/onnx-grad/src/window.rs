@@ -1,8 +1,8 @@
-//! Windows: where the kernels of convolutions and pools lie over what they read, and the sizes that follow.
+//! Windows: the positions of convolution and pooling kernels over their input, and the resulting sizes.
 //!
-//! Along an axis of size H, with begin and end for the pads and extent = (kernel − 1)·dilation + 1, there are
-//! ⌊(H + begin + end − extent) / stride⌋ + 1 windows. `auto_pad` SAME gives ⌈H / stride⌉ of them, transposed H·stride; what is
-//! odd of its pads stands at the end for `SAME_UPPER` and at the beginning for `SAME_LOWER`.
+//! Along an axis of size H, with pads begin and end and extent = (kernel − 1)·dilation + 1, there are ⌊(H + begin +
+//! end − extent) / stride⌋ + 1 windows. `auto_pad` SAME gives ⌈H / stride⌉ windows, transposed H·stride elements; an
+//! odd pad is at the end for `SAME_UPPER` and at the beginning for `SAME_LOWER`.
 //!
 //! Sources: <https://onnx.ai/onnx/operators/onnx__Conv.html>, <https://onnx.ai/onnx/operators/onnx__AveragePool.html>,
 //! <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>
@@ -11,48 +11,48 @@ use std::fmt;
 
 use crate::proto::NodeProto;
 
-/// The largest number with which products of two fit 64 bits, and single ones the 32 bits of engines.
+/// The maximum size: products of two sizes fit 64 bits, and single sizes the 32 bits of engines.
 const LARGEST: i64 = (1 << 31) - 1;
 
-/// Where a window's pads come from.
+/// The source of a window's pads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// They are given.
-    Given,
-    /// They follow from the size, the odd one at the end.
+    /// Explicit pads.
+    Explicit,
+    /// Computed from the size, with an odd pad at the end.
     SameUpper,
-    /// They follow from the size, the odd one at the beginning.
+    /// Computed from the size, with an odd pad at the beginning.
     SameLower,
 }
 
 /// The window of a convolution or pool, one entry for each spatial axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The taps along an axis, at least 1.
+    /// The number of taps along an axis, at least 1.
     pub kernel: Vec<i64>,
-    /// The steps from one window to the next, at least 1.
+    /// The distance between windows, at least 1.
     pub strides: Vec<i64>,
-    /// The steps from one tap to the next, at least 1.
+    /// The distance between taps, at least 1.
     pub dilations: Vec<i64>,
-    /// The pads before the first element, as they are given; negative ones crop.
+    /// The explicit pads before the first element; negative ones crop.
     pub begins: Vec<i64>,
-    /// The pads behind the last element, likewise.
+    /// The explicit pads after the last element; negative ones crop.
     pub ends: Vec<i64>,
-    /// Whether `begins` and `ends` are the pads, or [`Window::pads`] has to find them.
+    /// Whether `begins` and `ends` are the pads or [`Window::pads`] computes them.
     pub padding: Padding,
-    /// Whether what is left over at the end is one more window.
+    /// Whether a partial window at the end counts.
     pub ceil: bool,
 }
 
-/// What is wrong with the attributes of a window.
+/// A fault in the attributes of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WindowError {
-    /// A list has not as many entries as there must be.
+    /// A list with the wrong number of entries.
     Length(&'static str, Vec<i64>, usize),
     /// A kernel, stride or dilation is below 1.
     NotPositive,
-    /// The standard does not know this `auto_pad`.
+    /// An unknown `auto_pad`.
     AutoPad(String),
 }
 
@@ -76,15 +76,15 @@ impl fmt::Display for WindowError {
 impl std::error::Error for WindowError {}
 
 impl Window {
-    /// The kernel that a node's attribute gives; `None` where it leaves that to the weights.
+    /// The kernel in a node's attribute; `None` if the weights determine it.
     pub fn kernel_of(node: &NodeProto) -> Option<Vec<i64>> {
         node.attr_ints("kernel_shape").filter(|kernel| !kernel.is_empty()).map(<[i64]>::to_vec)
     }
 
-    /// The window of a node, whose kernel has these sizes. Lists that are left out or empty have their defaults.
+    /// The window of a node, with these kernel sizes. Absent or empty lists have their defaults.
     ///
     /// # Errors
-    /// Where the attributes are no window.
+    /// If the attributes are invalid.
     pub fn read(node: &NodeProto, kernel: Vec<i64>) -> Result<Self, WindowError> {
         let axes = kernel.len();
         let list = |name: &'static str, default: i64, count: usize| match node.attr_ints(name) {
@@ -97,8 +97,8 @@ impl Window {
             return Err(WindowError::NotPositive);
         }
         let (padding, explicit) = match node.attr_str("auto_pad").unwrap_or_default() {
-            "" | "NOTSET" => (Padding::Given, true),
-            "VALID" => (Padding::Given, false),
+            "" | "NOTSET" => (Padding::Explicit, true),
+            "VALID" => (Padding::Explicit, false),
             "SAME_UPPER" => (Padding::SameUpper, false),
             "SAME_LOWER" => (Padding::SameLower, false),
             other => return Err(WindowError::AutoPad(other.to_owned())),
@@ -120,14 +120,14 @@ impl Window {
         numbers.into_iter().flatten().all(|number| (-LARGEST..=LARGEST).contains(number))
     }
 
-    /// The elements that a window covers along an axis, gaps counted.
+    /// The extent of a window along an axis, including gaps.
     pub fn extent(&self, axis: usize) -> i64 {
         (self.kernel[axis] - 1).saturating_mul(self.dilations[axis]).saturating_add(1)
     }
 
-    /// The pads before and behind an axis of that size; `None` beyond 64 bits.
+    /// The pads before and after an axis of that size; `None` on 64-bit overflow.
     pub fn pads(&self, axis: usize, size: i64) -> Option<(i64, i64)> {
-        if self.padding == Padding::Given {
+        if self.padding == Padding::Explicit {
             return Some((self.begins[axis], self.ends[axis]));
         }
         let last = self.windows(axis, size)?.checked_sub(1)?.checked_mul(self.strides[axis])?;
@@ -135,29 +135,30 @@ impl Window {
         Some(self.split(total.max(0)))
     }
 
-    /// The window with its pads written out, for a value of these spatial sizes.
+    /// The window with explicit pads, for a value with these spatial sizes.
     pub fn written_out(&self, sizes: &[i64]) -> Option<Self> {
         let pads = sizes.iter().enumerate().map(|(axis, size)| self.pads(axis, *size));
         let (begins, ends) = pads.collect::<Option<Vec<_>>>()?.into_iter().unzip();
-        // With SAME there are ⌈H / stride⌉ windows already.
-        let ceil = self.ceil && self.padding == Padding::Given;
-        Some(Self { begins, ends, padding: Padding::Given, ceil, ..self.clone() })
+        // With SAME there are already ⌈H / stride⌉ windows.
+        let ceil = self.ceil && self.padding == Padding::Explicit;
+        Some(Self { begins, ends, padding: Padding::Explicit, ceil, ..self.clone() })
     }
 
-    /// How many windows lie along an axis of that size; `None` where not one does.
+    /// The number of windows along an axis of that size; `None` if there is none.
     ///
-    /// With [`Window::ceil`] a last window that would start in the end padding is dropped, as ONNX Runtime and PyTorch do.
+    /// With [`Window::ceil`], a last window that would start in the end padding is dropped, as in ONNX Runtime and
+    /// PyTorch.
     pub fn windows(&self, axis: usize, size: i64) -> Option<i64> {
         let stride = self.strides[axis];
-        if self.padding != Padding::Given {
+        if self.padding != Padding::Explicit {
             return size.checked_add(stride.checked_sub(1)?)?.checked_div(stride);
         }
         let more = if self.ceil { self.further(axis, size)? } else { 0 };
         self.room(axis, size)?.checked_div(stride)?.checked_add(1)?.checked_add(more)
     }
 
-    /// The windows that rounding up adds along an axis of that size, with the pads that are given: one where something is
-    /// left over, unless that window would start in the end padding.
+    /// The number of windows that rounding up adds along an axis of that size, with explicit pads: one if there is a
+    /// remainder, unless that window would start in the end padding.
     pub fn further(&self, axis: usize, size: i64) -> Option<i64> {
         let (stride, room) = (self.strides[axis], self.room(axis, size)?);
         let start = room.checked_div(stride)?.checked_add(1)?.checked_mul(stride)?;
@@ -165,23 +166,23 @@ impl Window {
         Some(i64::from(room % stride != 0 && inside))
     }
 
-    /// How far the first window can go, with the pads that are given.
+    /// The maximum offset of a window, with explicit pads.
     fn room(&self, axis: usize, size: i64) -> Option<i64> {
         let padded = size.checked_add(self.begins[axis])?.checked_add(self.ends[axis])?;
         padded.checked_sub(self.extent(axis)).filter(|room| *room >= 0)
     }
 
-    /// The size that the windows of a transposed convolution cover along an axis of that size, pads taken off.
+    /// The output size of a transposed convolution along an axis of that size, after the pads are removed.
     pub fn transposed(&self, axis: usize, size: i64, output_padding: i64) -> Option<i64> {
-        if self.padding != Padding::Given {
+        if self.padding != Padding::Explicit {
             return size.checked_mul(self.strides[axis]);
         }
         let reach = self.transposed_reach(axis, size, output_padding)?;
         reach.checked_sub(self.begins[axis])?.checked_sub(self.ends[axis])
     }
 
-    /// The pads with which a transposed convolution gives `out` elements along an axis of `size`; `None` where its windows do
-    /// not reach so far.
+    /// The pads for which a transposed convolution has `out` elements along an axis of `size`; `None` if its windows
+    /// do not reach that far.
     pub fn transposed_pads(
         &self,
         axis: usize,
@@ -215,7 +216,7 @@ mod tests {
         Window::read(&node, vec![kernel]).expect("a window")
     }
 
-    /// Stride, dilation and pads of a kernel, the size of the axis, and how many windows there are, rounded down and up.
+    /// Stride, dilation and pads of a kernel, the size of the axis, and the number of windows, rounded down and up.
     #[test]
     fn windows_are_counted() {
         let rows = [
@@ -223,7 +224,7 @@ mod tests {
             ((3, 2, 1, [1, 1]), 8, (Some(4), Some(5))),
             ((3, 2, 1, [0, 0]), 8, (Some(3), Some(4))),
             ((3, 1, 2, [0, 0]), 8, (Some(4), Some(4))),
-            // The further window would start in the end padding.
+            // The additional window would start in the end padding.
             ((1, 2, 1, [0, 1]), 4, (Some(3), Some(3))),
             ((2, 3, 1, [0, 2]), 6, (Some(3), Some(3))),
             ((2, 3, 1, [1, 1]), 5, (Some(2), Some(2))),

@@ -1,4 +1,4 @@
-//! Small models, written as ONNX messages.
+//! Builds small models from ONNX messages.
 
 use onnx_grad::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -9,8 +9,8 @@ use onnx_grad::proto::{
     type_proto,
 };
 
-/// A declared value; a negative size is the open batch `n`, 0 is an open size without a name, no dims are a shape that is
-/// not known.
+/// A declared value. A negative size is the open batch `n`, 0 is an open size without a name, and empty dims are an
+/// unknown shape.
 pub fn value(name: &str, elem: DataType, dims: Option<&[i64]>) -> ValueInfoProto {
     let dim = |&size: &i64| Dimension {
         value: match size {
@@ -34,7 +34,7 @@ pub fn value(name: &str, elem: DataType, dims: Option<&[i64]>) -> ValueInfoProto
     }
 }
 
-/// A model of one graph. Its outputs are all values that no node reads.
+/// A model with one graph. Its outputs are all values that no node reads.
 pub fn model(
     opset: i64,
     inputs: &[(&str, DataType, &[i64])],
@@ -60,7 +60,7 @@ pub fn model(
     }
 }
 
-/// A node; its name is its operator and its output.
+/// A node, named after its operator and output.
 pub fn node(
     op: &str,
     inputs: &[&str],
@@ -85,27 +85,27 @@ fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     }
 }
 
-/// An attribute of one integer.
+/// An attribute with one integer.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
 }
 
-/// An attribute of integers.
+/// An attribute with integers.
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
 }
 
-/// An attribute of one float.
+/// An attribute with one float.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
 }
 
-/// An attribute of floats.
+/// An attribute with floats.
 pub fn floats(name: &str, values: &[f32]) -> AttributeProto {
     AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
 }
 
-/// An attribute of text.
+/// An attribute with text.
 pub fn text(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         s: Some(value.as_bytes().to_vec().into()),
@@ -113,7 +113,7 @@ pub fn text(name: &str, value: &str) -> AttributeProto {
     }
 }
 
-/// An attribute of a graph that reads the values around it, with one output.
+/// An attribute with a graph that captures outer values and has one output.
 pub fn graph(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {
     let graph = GraphProto {
         name: Some(name.to_owned()),
@@ -124,7 +124,7 @@ pub fn graph(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto 
     AttributeProto { g: Some(graph), ..attribute(name, AttributeType::Graph) }
 }
 
-/// A constant of any type, from its bytes.
+/// A constant of any type from its bytes.
 pub fn constant(name: &str, elem: DataType, dims: &[i64], raw: Vec<u8>) -> TensorProto {
     TensorProto {
         name: Some(name.to_owned()),
@@ -135,25 +135,25 @@ pub fn constant(name: &str, elem: DataType, dims: &[i64], raw: Vec<u8>) -> Tenso
     }
 }
 
-/// A constant of float32.
+/// A float32 constant.
 pub fn f32s(name: &str, dims: &[i64], numbers: &[f32]) -> TensorProto {
     constant(name, DataType::Float, dims, numbers.iter().flat_map(|n| n.to_le_bytes()).collect())
 }
 
-/// A constant of int64.
+/// An int64 constant.
 pub fn i64s(name: &str, dims: &[i64], numbers: &[i64]) -> TensorProto {
     constant(name, DataType::Int64, dims, numbers.iter().flat_map(|n| n.to_le_bytes()).collect())
 }
 
-/// Numbers between -1.5 and 1.5 that float16 holds exactly.
+/// Numbers between -1.5 and 1.5 that are exact in float16.
 pub fn ramp(count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919) % 97) as f32 / 32.0 - 1.5).collect()
 }
 
-/// A constant of these dims, filled with the end of the ramp.
+/// A constant with these dims, filled from the end of the ramp.
 ///
 /// # Panics
-/// Where a size is negative.
+/// If a size is negative.
 #[expect(clippy::unwrap_used, reason = "only tests call it")]
 pub fn weights(name: &str, dims: &[i64]) -> TensorProto {
     let count = usize::try_from(dims.iter().product::<i64>()).unwrap();

@@ -1,32 +1,32 @@
-//! Small networks as exporters write them, with maps in float64 at layers that go by the framework's names.
+//! Small networks from several exporters, with float64 maps at layers named by the framework.
 
 use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
-/// What a framework says of a network, however it is exported.
+/// The references of a network, the same for each exporter.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Exported {
+pub struct ExporterReference {
     /// One image, in the layout of the exported file's input.
-    pub input: Tensor,
-    /// The class that is explained.
+    pub input: FixtureTensor,
+    /// The explained class.
     pub class: usize,
     /// The logits, `[K]`.
-    pub scores: Tensor,
-    /// Raw maps, [h, w], by layer and method.
-    pub maps: BTreeMap<String, BTreeMap<String, Tensor>>,
+    pub scores: FixtureTensor,
+    /// Raw maps [h, w], by layer and method.
+    pub maps: BTreeMap<String, BTreeMap<String, FixtureTensor>>,
 }
 
 /// The references of a network in `fixtures/exporters`.
 ///
 /// # Panics
-/// Where the fixture cannot be read: tests cannot go on without it.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn exported(network: &str) -> Exported {
+pub fn exported(network: &str) -> ExporterReference {
     let path = fixture(&format!("exporters/{network}.json"));
-    let read = || -> Result<Exported, Box<dyn std::error::Error>> {
+    let read = || -> Result<ExporterReference, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(&path)?)?)
     };
     read().unwrap_or_else(|e| panic!("{}: {e}", path.display()))

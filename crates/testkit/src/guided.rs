@@ -1,5 +1,5 @@
-//! Networks with references of maps at their input: guided backpropagation by pytorch-grad-cam, and the
-//! gradient, both in float64.
+//! Networks with float64 reference maps at their input: guided backpropagation by pytorch-grad-cam,
+//! and the gradient.
 
 use std::{collections::BTreeMap, fs};
 
@@ -13,45 +13,45 @@ use crate::{fixture, uniform, weights::weighed};
 pub struct InputReference {
     /// The largest absolute entry.
     pub largest: Vec<f64>,
-    /// Every [`Guided::step`]-th entry of [C, H, W] in row-major order.
+    /// Every [`GuidedNetwork::step`]-th entry of [C, H, W] in row-major order.
     pub entries: Vec<Vec<f64>>,
-    /// The same entries of the picture that pytorch-grad-cam's `deprocess_image` makes.
+    /// The same entries of the image from pytorch-grad-cam's `deprocess_image`.
     pub picture: Vec<Vec<u8>>,
 }
 
-/// A network whose weights come from a seed, and what is known of it.
+/// A network with weights from a seed, and its references.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Guided {
+pub struct GuidedNetwork {
     seed: u64,
     /// The shape of the input, [N, C, H, W].
     pub input: Vec<usize>,
     /// The class of each image.
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
-    /// Which entries are kept.
+    /// The distance between stored entries.
     pub step: usize,
     /// By method.
     pub methods: BTreeMap<String, InputReference>,
 }
 
-/// The networks that [`guided`] knows.
+/// The names of the networks for [`guided`].
 pub const GUIDED_NETWORKS: [&str; 2] = ["resnet18", "vgg16"];
 
 /// A network with its weights filled in, and its references.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn guided(name: &str) -> (Model, Guided) {
+pub fn guided(name: &str) -> (Model, GuidedNetwork) {
     let path = |ending: &str| fixture(&format!("guided/{name}.{ending}"));
-    let read = || -> Result<(Model, Guided), Box<dyn std::error::Error>> {
-        let known: Guided = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
+    let read = || -> Result<(Model, GuidedNetwork), Box<dyn std::error::Error>> {
+        let known: GuidedNetwork = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
         Ok((weighed(&path("onnx"), known.seed, &known.scales)?, known))
     };
     read().unwrap_or_else(|e| panic!("network {name}: {e}"))
 }
 
-impl Guided {
+impl GuidedNetwork {
     /// The input of the reference, in row-major order.
     pub fn image(&self) -> Vec<f32> {
         let count: usize = self.input.iter().product();

@@ -1,4 +1,4 @@
-//! What PyTorch's own hooks see and do in a resnet18.
+//! PyTorch's hooks on a resnet18: what they see and how they change a pass.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,22 +7,22 @@ use serde::Deserialize;
 
 use crate::{fixture, uniform, weights::weighed};
 
-/// A tensor of which every `step`-th number is kept.
+/// A tensor sampled at every `step`-th number.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sample {
     /// The size of each axis.
     pub shape: Vec<usize>,
-    /// From one number that is kept to the next, in row-major order.
+    /// The distance between sampled numbers, in row-major order.
     pub step: usize,
     /// The largest magnitude of all numbers.
     pub largest: f64,
-    /// The numbers that are kept.
+    /// The sampled numbers.
     pub data: Vec<f64>,
 }
 
 impl Sample {
-    /// The largest difference of the numbers that are kept, over the largest magnitude of all; infinite
-    /// where shapes differ or a number is NaN.
+    /// The largest difference of the sampled numbers, relative to the largest magnitude of all;
+    /// infinite if shapes differ or a number is NaN.
     pub fn error(&self, shape: &[usize], got: &[f32]) -> f64 {
         if shape != self.shape || got.iter().any(|number| number.is_nan()) {
             return f64::INFINITY;
@@ -32,45 +32,45 @@ impl Sample {
     }
 }
 
-/// A hook that puts `factor`·t + `addend` in the place of each tensor t that it is told of.
+/// A hook that replaces each tensor t by `factor`·t + `addend`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Replace {
+pub struct TensorReplacement {
     /// `forward_pre`, `forward`, `backward` or `full_backward`.
     pub kind: String,
     /// The module's path.
     pub layer: String,
-    /// See above.
+    /// The factor.
     pub factor: f32,
-    /// See above.
+    /// The addend.
     pub addend: f32,
 }
 
-/// Hooks, and what others see behind them.
+/// Hooks that replace tensors, and the observed values.
 #[derive(Clone, Debug, Deserialize)]
 pub struct HookCase {
     /// The case's name.
     pub name: String,
-    /// How many images of the input are in the batch.
+    /// The number of images in the batch.
     pub batch: usize,
-    /// The hooks that replace something, in the order in which they are registered.
-    pub hooks: Vec<Replace>,
+    /// The replacing hooks in order of registration.
+    pub hooks: Vec<TensorReplacement>,
     /// The scores.
     pub scores: Sample,
-    /// What modules make, by path.
+    /// The outputs of modules, by path.
     pub outputs: BTreeMap<String, Sample>,
-    /// The gradients of that.
+    /// The gradients of these outputs.
     pub grad_outputs: BTreeMap<String, Sample>,
-    /// The gradients of what modules read, through the module alone.
+    /// The gradients of the modules' inputs, through each module only.
     pub grad_inputs: BTreeMap<String, Sample>,
 }
 
-/// All cases, of one network.
+/// All cases of one network.
 #[derive(Clone, Debug, Deserialize)]
 pub struct HookCases {
     seed: u64,
     /// The shape of the input, [N, C, H, W].
     pub input: Vec<usize>,
-    /// The class of each image; the seed of a backward pass is 1 there.
+    /// The class of each image; the seed of a backward pass is 1 at this class.
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
     /// The cases.
@@ -84,20 +84,20 @@ impl HookCases {
         (0u64..).take(count).map(|index| uniform(self.seed, "input", index)).collect()
     }
 
-    /// The case of that name.
+    /// The case with that name.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is no such case.
     #[expect(clippy::panic, reason = "only tests call it")]
     pub fn case(&self, name: &str) -> &HookCase {
         self.cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("case {name}"))
     }
 }
 
-/// The network of the cases, and the cases.
+/// The network and its cases.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn hook_cases() -> (Model, HookCases) {
     let read = || -> Result<(Model, HookCases), Box<dyn std::error::Error>> {

@@ -1,15 +1,15 @@
-//! Small networks that take more than one float photo, with raw maps in float64.
+//! Small networks with inputs other than a single float photo, with float64 raw maps.
 
 use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
 /// The value of an input.
 #[derive(Clone, Debug, Deserialize)]
 pub struct InputValue {
-    /// The type that the model declares, as numpy calls it.
+    /// The declared type, as numpy names it.
     pub dtype: String,
     /// The size of each axis.
     pub shape: Vec<usize>,
@@ -17,25 +17,25 @@ pub struct InputValue {
     pub data: Vec<f64>,
 }
 
-/// What is known of one file.
+/// The references of one file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct InputCase {
-    /// The value of each input, for a batch; `image` takes the images.
+    /// The value of each input, for a batch; `image` receives the images.
     pub inputs: BTreeMap<String, InputValue>,
-    /// The class that is explained of each image.
+    /// The explained class of each image.
     pub classes: Vec<usize>,
     /// The scores, [N, K].
-    pub scores: Tensor,
-    /// What maps must agree to, of their largest entry.
+    pub scores: FixtureTensor,
+    /// The tolerance of the maps, relative to their largest entry.
     pub bound: f64,
     /// Raw Grad-CAM maps by module path, [N, …].
-    pub layers: BTreeMap<String, Tensor>,
+    pub layers: BTreeMap<String, FixtureTensor>,
 }
 
-/// All of them, by the name of the file in `fixtures/inputs`, without `.onnx`.
+/// All references, by file name in `fixtures/inputs`, without `.onnx`.
 ///
 /// # Panics
-/// Where the fixture cannot be read: tests cannot go on without it.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn input_cases() -> BTreeMap<String, InputCase> {
     let read = || -> Result<BTreeMap<String, InputCase>, Box<dyn std::error::Error>> {

@@ -1,6 +1,6 @@
-//! Fixtures and comparison helpers shared by the tests.
+//! Test fixtures and comparison helpers.
 //!
-//! Fixtures lie in `fixtures/` and are made by the generators in `tools/`; `fixtures/README.md` says how.
+//! The generators in `tools/` create the fixtures in `fixtures/`, see `fixtures/README.md`.
 
 pub mod build;
 mod exporters;
@@ -21,29 +21,31 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer};
 
-pub use exporters::{Exported, exported};
-pub use guided::{GUIDED_NETWORKS, Guided, InputReference, guided};
-pub use hooks::{HookCase, HookCases, Replace, Sample, hook_cases};
+pub use exporters::{ExporterReference, exported};
+pub use guided::{GUIDED_NETWORKS, GuidedNetwork, InputReference, guided};
+pub use hooks::{HookCase, HookCases, Sample, TensorReplacement, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
 pub use methods::{MethodCase, method_cases};
-pub use networks::{ImageGradient, LayerReference, Lite0, NETWORKS, Network, lite0, network};
+pub use networks::{
+    ImageGradient, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0, network,
+};
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
-pub use quantized::{Quantized, QuantizedCases, quantized};
+pub use quantized::{QuantizedCase, QuantizedCases, quantized};
 #[cfg(feature = "suite")]
 pub use suite::Suite;
 pub use weights::{splitmix64, uniform, weights};
 pub use zoo::{ZooModel, zoo};
 
-/// A tensor of a fixture, in float64.
+/// A fixture tensor in float64.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Tensor {
+pub struct FixtureTensor {
     /// The size of each axis.
     pub shape: Vec<usize>,
     /// The numbers in row-major order.
     pub data: Vec<f64>,
 }
 
-impl Tensor {
+impl FixtureTensor {
     /// The numbers, rounded to float32.
     #[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
     pub fn to_f32(&self) -> Vec<f32> {
@@ -51,31 +53,31 @@ impl Tensor {
     }
 }
 
-/// One operator used in one way, and what float64 PyTorch says of it.
+/// One use of an operator, with float64 results from PyTorch.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Case {
+pub struct RuleCase {
     /// The case's name.
     pub name: String,
-    /// The operator that it is about.
+    /// The tested operator.
     pub op: String,
-    /// Models that spell it for ranges of opsets.
+    /// Models of the case for ranges of opsets.
     pub variants: Vec<Variant>,
-    /// The inputs that are differentiated with respect to.
+    /// The inputs with respect to which the case is differentiated.
     pub wrt: Vec<String>,
     /// The values of all inputs.
-    pub inputs: BTreeMap<String, Tensor>,
+    pub inputs: BTreeMap<String, FixtureTensor>,
     /// The cotangent of the output `y`.
-    pub seed: Tensor,
+    pub seed: FixtureTensor,
     /// The output.
-    pub forward: Tensor,
+    pub forward: FixtureTensor,
     /// The gradient of ⟨seed, y⟩ with respect to each input.
-    pub grads: BTreeMap<String, Tensor>,
+    pub grads: BTreeMap<String, FixtureTensor>,
 }
 
-/// A model that spells a case.
+/// A model of a case.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Variant {
-    /// The first and last opset that it is legal in.
+    /// The first and last opset in which it is valid.
     pub opsets: (i64, i64),
     /// The serialized model, at the first opset.
     #[serde(deserialize_with = "from_base64")]
@@ -95,9 +97,9 @@ pub fn fixture(name: &str) -> PathBuf {
 /// All cases of the gradient rules.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn rule_cases() -> Vec<Case> {
+pub fn rule_cases() -> Vec<RuleCase> {
     let families = [
         "activation",
         "attention",
@@ -114,7 +116,7 @@ pub fn rule_cases() -> Vec<Case> {
         "together",
         "zero",
     ];
-    let read = |family: &str| -> Vec<Case> {
+    let read = |family: &str| -> Vec<RuleCase> {
         let path = fixture(&format!("rules/{family}.json"));
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -122,10 +124,10 @@ pub fn rule_cases() -> Vec<Case> {
     families.into_iter().flat_map(read).collect()
 }
 
-/// The library of ONNX Runtime: what `ORT_DYLIB_PATH` says, or the unpacked wheel below `target/`.
+/// The ONNX Runtime library: `ORT_DYLIB_PATH`, or the unpacked wheel below `target/`.
 ///
 /// # Panics
-/// Where there is none: tests cannot go on without it.
+/// If there is none.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn onnxruntime() -> PathBuf {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
@@ -149,8 +151,8 @@ pub fn onnxruntime() -> PathBuf {
     );
 }
 
-/// The largest difference over the largest entry of `want`; the largest difference itself where
-/// `want` is all zero, infinite where lengths differ or a number is NaN.
+/// The largest difference, relative to the largest entry of `want`; absolute if `want` is all zero, infinite if
+/// lengths differ or a number is NaN.
 pub fn largest_error(got: &[f32], want: &[f64]) -> f64 {
     if got.len() != want.len() || got.iter().any(|number| number.is_nan()) {
         return f64::INFINITY;

@@ -1,15 +1,15 @@
-//! Raw maps of methods that need more than one gradient, from float64 PyTorch.
+//! Raw maps of methods that need more than one gradient, by PyTorch in float64.
 
 use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
-/// One image at one layer of a model, and what the reference says of it.
+/// One image at one layer of a model, with its reference maps.
 ///
-/// The models are those of other fixtures: a name of [`NETWORKS`](crate::NETWORKS), whose images and classes
-/// [`network`](crate::network) gives; a name of the [`zoo`](crate::zoo()); or `lite0`, the built-in model, on the photo
+/// The models belong to other fixtures: a name of [`NETWORKS`](crate::NETWORKS), with images and classes from
+/// [`network`](crate::network); a name of the [`zoo`](crate::zoo()); or `lite0`, the built-in model, with the photo
 /// `networks/cat_over_coffee_224.png`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MethodCase {
@@ -19,25 +19,25 @@ pub struct MethodCase {
     pub layer: String,
     /// The value's name.
     pub value: String,
-    /// Which image of the model's batch; a reference takes it alone.
+    /// The index of the image in the model's batch; the reference runs it alone.
     pub image: usize,
-    /// The class, which is not always that of the model's other references.
+    /// The class, which can differ from that of the model's other references.
     pub class: usize,
-    /// By method: the raw map, [1, h, w]. The first image has all methods; others have `gradcam++` and,
-    /// where float32 can tell it, `eigencam`.
+    /// The raw map [1, h, w] by method. The first image has all methods; others have `gradcam++` and, if float32
+    /// determines it, `eigencam`.
     ///
-    /// Where the layer is tokens [1, T, K], `ablationcam` replaces the channel of all tokens, the class
-    /// token's too, and the least activation is that of all. `eigencam` has the sign with which the entry of
-    /// the largest magnitude is positive.
-    pub maps: BTreeMap<String, Tensor>,
-    /// By method: how far torch's float32 is from the map, over its largest entry.
+    /// If the layer is tokens [1, T, K], `ablationcam` replaces the channel of all tokens including the class token,
+    /// by the minimum over all activations. The sign of `eigencam` makes the entry with the largest magnitude
+    /// positive.
+    pub maps: BTreeMap<String, FixtureTensor>,
+    /// The deviation of PyTorch's float32 from the map, relative to its largest entry, by method.
     pub condition: BTreeMap<String, f64>,
 }
 
 /// All cases, by model, layer and image.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn method_cases() -> Vec<MethodCase> {
     let read = || -> Result<Vec<MethodCase>, Box<dyn std::error::Error>> {

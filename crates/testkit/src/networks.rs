@@ -1,34 +1,34 @@
-//! Whole networks with reference maps from float64 PyTorch.
+//! Complete networks with reference maps from PyTorch in float64.
 
 use std::{collections::BTreeMap, fs};
 
 use onnx_grad::Model;
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, largest_error, uniform, weights::weighed};
+use crate::{FixtureTensor, fixture, largest_error, uniform, weights::weighed};
 
-/// What the reference says of one layer.
+/// The references of one layer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct LayerReference {
     /// The value's name.
     pub value: String,
     /// Raw maps of Grad-CAM, [N, h, w].
-    pub gradcam: Tensor,
+    pub gradcam: FixtureTensor,
     /// Raw maps of HiResCAM.
-    pub hirescam: Tensor,
+    pub hirescam: FixtureTensor,
     /// Raw maps of LayerCAM.
-    pub layercam: Tensor,
-    /// Grad-CAM's channel weights, [N, K], where they are kept.
+    pub layercam: FixtureTensor,
+    /// Grad-CAM's channel weights [N, K], if stored.
     #[serde(default)]
-    pub weights: Option<Tensor>,
+    pub weights: Option<FixtureTensor>,
 }
 
 impl LayerReference {
-    /// The methods whose raw maps are known.
+    /// The methods with reference maps.
     pub const METHODS: [&str; 3] = ["gradcam", "hirescam", "layercam"];
 
     /// The raw maps of a method.
-    pub fn maps(&self, method: &str) -> Option<&Tensor> {
+    pub fn maps(&self, method: &str) -> Option<&FixtureTensor> {
         match method {
             "gradcam" => Some(&self.gradcam),
             "hirescam" => Some(&self.hirescam),
@@ -38,9 +38,9 @@ impl LayerReference {
     }
 }
 
-/// A network whose weights come from a seed.
+/// A network with weights from a seed.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Network {
+pub struct ReferenceNetwork {
     seed: u64,
     /// The shape of the input, [N, C, …].
     pub input: Vec<usize>,
@@ -48,14 +48,14 @@ pub struct Network {
     pub classes: Vec<usize>,
     scales: BTreeMap<String, f32>,
     /// The first eight logits of each image.
-    pub logits: Tensor,
-    /// By module path; one is the default layer, the other an early one.
+    pub logits: FixtureTensor,
+    /// By module path: the default layer and an early one.
     pub layers: BTreeMap<String, LayerReference>,
-    /// The gradient of the images, each for its own class.
+    /// The gradient of each image for its class.
     pub gradient: ImageGradient,
 }
 
-/// Some elements of a gradient that is as large as its images.
+/// Samples of a gradient with the size of the images.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ImageGradient {
     stride: usize,
@@ -64,8 +64,8 @@ pub struct ImageGradient {
 }
 
 impl ImageGradient {
-    /// The largest difference to the elements that are known, over the largest entry of the whole;
-    /// infinite where the number of elements does not fit or a number is NaN.
+    /// The largest difference of the samples, relative to the largest entry of the whole gradient;
+    /// infinite if the element count does not match or a number is NaN.
     pub fn largest_error(&self, got: &[f32]) -> f64 {
         let known: Vec<f32> = got.iter().step_by(self.stride).copied().collect();
         let within = self.data.iter().fold(0.0, |max: f64, number| max.max(number.abs()));
@@ -73,7 +73,7 @@ impl ImageGradient {
     }
 }
 
-/// The networks that [`network`] knows.
+/// The names of the networks for [`network`].
 pub const NETWORKS: [&str; 15] = [
     "convnext_tiny",
     "densenet121",
@@ -92,21 +92,21 @@ pub const NETWORKS: [&str; 15] = [
     "vgg16",
 ];
 
-/// A network of the fixtures, with its weights filled in, and what is known of it.
+/// A network from the fixtures, with its weights filled in, and its references.
 ///
 /// # Panics
-/// Where a fixture cannot be read: tests cannot go on without it.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn network(name: &str) -> (Model, Network) {
+pub fn network(name: &str) -> (Model, ReferenceNetwork) {
     let path = |ending: &str| fixture(&format!("networks/{name}.{ending}"));
-    let read = || -> Result<(Model, Network), Box<dyn std::error::Error>> {
-        let known: Network = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
+    let read = || -> Result<(Model, ReferenceNetwork), Box<dyn std::error::Error>> {
+        let known: ReferenceNetwork = serde_json::from_str(&fs::read_to_string(path("json"))?)?;
         Ok((weighed(&path("onnx"), known.seed, &known.scales)?, known))
     };
     read().unwrap_or_else(|e| panic!("network {name}: {e}"))
 }
 
-impl Network {
+impl ReferenceNetwork {
     /// The input of the reference, in row-major order.
     pub fn image(&self) -> Vec<f32> {
         let count: usize = self.input.iter().product();
@@ -114,15 +114,15 @@ impl Network {
     }
 }
 
-/// What the reference says of the built-in model, for one photo and one class.
+/// The references of the built-in model for one photo and one class.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Lite0 {
-    /// The photo, `<photo>_224.png` beside the references.
+pub struct Lite0Reference {
+    /// The photo, `<photo>_224.png` in the folder of the references.
     pub photo: String,
     /// The class.
     pub class: usize,
     /// All logits.
-    pub logits: Tensor,
+    pub logits: FixtureTensor,
     /// By module path.
     pub layers: BTreeMap<String, LayerReference>,
     /// Rows of the Grad-CAM heatmap at `bn2`, 0…1, by row number.
@@ -132,10 +132,10 @@ pub struct Lite0 {
 /// The references of the built-in model.
 ///
 /// # Panics
-/// Where the fixture cannot be read.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
-pub fn lite0() -> Vec<Lite0> {
-    let read = || -> Result<Vec<Lite0>, Box<dyn std::error::Error>> {
+pub fn lite0() -> Vec<Lite0Reference> {
+    let read = || -> Result<Vec<Lite0Reference>, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(fixture("networks/lite0.json"))?)?)
     };
     read().unwrap_or_else(|e| panic!("lite0: {e}"))

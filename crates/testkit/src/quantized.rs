@@ -1,37 +1,37 @@
-//! A small network as ONNX Runtime quantises it, with maps and gradients straight through in float64.
+//! A small network quantized by ONNX Runtime, with straight-through maps and gradients in float64.
 
 use std::{collections::BTreeMap, fs};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture};
+use crate::{FixtureTensor, fixture};
 
-/// What is known of one quantised file.
+/// The references of one quantized file.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Quantized {
-    /// The logits before they are quantised, [N, K].
-    pub scores: Tensor,
+pub struct QuantizedCase {
+    /// The logits before quantization, [N, K].
+    pub scores: FixtureTensor,
     /// The gradient of the sum of the explained logits with respect to the images.
-    pub image: Tensor,
+    pub image: FixtureTensor,
     /// The raw Grad-CAM map of each layer, [N, h, w].
-    pub maps: BTreeMap<String, Tensor>,
+    pub maps: BTreeMap<String, FixtureTensor>,
 }
 
-/// The files, and what they have in common.
+/// The files and their common references.
 #[derive(Clone, Debug, Deserialize)]
 pub struct QuantizedCases {
     /// The images, [N, C, H, W].
-    pub input: Tensor,
-    /// The class that is explained of each image.
+    pub input: FixtureTensor,
+    /// The explained class of each image.
     pub classes: Vec<usize>,
-    /// By the name of the file in `fixtures/quantized`, without `.onnx`.
-    pub models: BTreeMap<String, Quantized>,
+    /// By file name in `fixtures/quantized`, without `.onnx`.
+    pub models: BTreeMap<String, QuantizedCase>,
 }
 
 /// All quantised files.
 ///
 /// # Panics
-/// Where the fixture cannot be read: tests cannot go on without it.
+/// If the fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn quantized() -> QuantizedCases {
     let read = || -> Result<QuantizedCases, Box<dyn std::error::Error>> {

@@ -1,5 +1,5 @@
-//! Programs of tests where each case of a table is a test of its own, with a name to find it by. They have
-//! `harness = false`, and their `main` fills a [`Suite`] and runs it.
+//! Test programs in which each case of a table is a separate, named test. They have `harness = false`; their `main`
+//! fills a [`Suite`] and runs it.
 
 use std::{
     cell::RefCell,
@@ -10,11 +10,11 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, FormatSetting, Trial};
 
-/// The tests of a program, in the order in which they are started.
+/// The tests of a program, in order of execution.
 #[derive(Debug, Default)]
 pub struct Suite(Vec<Trial>);
 
-/// Adds functions to a [`Suite`], as tests that are called what the module and the function are.
+/// Adds functions to a [`Suite`], as tests named after module and function.
 #[macro_export]
 macro_rules! tests {
     ($suite:expr, $($test:ident),+ $(,)?) => {
@@ -23,12 +23,12 @@ macro_rules! tests {
 }
 
 thread_local! {
-    /// What the last panic on the thread of a test says, with its place; nothing on other threads.
+    /// The message and location of the last panic in a test on this thread; `None` on other threads.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 impl Suite {
-    /// Adds a test, which fails where it panics. Its name is one word of the command line, so spaces become `_`.
+    /// Adds a test, which fails if it panics. Its name is one command-line argument, so spaces become `_`.
     pub fn test(&mut self, name: impl AsRef<str>, test: impl FnOnce() + Send + 'static) {
         let name = name.as_ref().replace(' ', "_");
         self.0.push(Trial::test(name, || {
@@ -39,13 +39,13 @@ impl Suite {
         }));
     }
 
-    /// Adds a test by the path of its function; the first part is the program, which names do not have.
+    /// Adds a test with the path of its function, without the first part, the program.
     pub fn function(&mut self, path: &str, test: fn()) {
         self.test(path.split_once("::").map_or(path, |(_, name)| name), test);
     }
 
-    /// Runs the tests that the command line asks for, as other test programs do. All tests together are a character
-    /// each and no line, of which there would be thousands.
+    /// Runs the tests selected on the command line, like other test programs. A run of all tests prints one character
+    /// instead of one line for each of the thousands of tests.
     pub fn run(self) -> ExitCode {
         let mut args = Arguments::from_args();
         if args.filter.is_none() && !args.quiet && !args.list {
@@ -56,7 +56,7 @@ impl Suite {
     }
 }
 
-/// Panics of tests are reported with the test's name, those of other threads at once.
+/// Test panics are reported with the test's name, other panics immediately.
 fn keep_what_panics_say() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

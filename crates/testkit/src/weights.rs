@@ -1,5 +1,5 @@
-//! Weights from a seed, so that a full-width network costs kilobytes. `tools/splitmix.py` has the same
-//! ten lines.
+//! Weights from a seed, so a full-width network needs only kilobytes. `tools/splitmix.py` has the
+//! same algorithm.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
@@ -9,8 +9,8 @@ use onnx_grad::{
 };
 use prost::Message;
 
-/// One step of splitmix64 (Steele, Lea and Flood 2014): the number at place `index` of the sequence
-/// that begins at `state`.
+/// One step of splitmix64 (Steele, Lea and Flood 2014): the number at `index` of the sequence with
+/// the initial state `state`.
 pub fn splitmix64(state: u64, index: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(index.wrapping_add(1)));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,19 +18,19 @@ pub fn splitmix64(state: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Where the sequence of the tensor `name` begins: seed + FNV-1a(name).
+/// The initial state for the tensor `name`: seed + FNV-1a(name).
 fn start(seed: u64, name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     seed.wrapping_add(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
-/// The upper 24 bits as a number in −1…1, which a float32 holds exactly.
+/// The upper 24 bits as a number in −1…1, exact in float32.
 #[expect(clippy::cast_precision_loss, reason = "24 bits fit a float32")]
 fn unit(bits: u64) -> f32 {
     (bits >> 40) as f32 / 8_388_608.0 - 1.0
 }
 
-/// Number `index` of the tensor `name`, uniform in −1…1.
+/// The number at `index` of the tensor `name`, uniform in −1…1.
 pub fn uniform(seed: u64, name: &str, index: u64) -> f32 {
     unit(splitmix64(start(seed, name), index))
 }
@@ -42,7 +42,7 @@ pub fn weights(seed: u64, name: &str, dims: &[i64], scale: f32) -> Vec<u8> {
     (0..count).flat_map(|at| (unit(splitmix64(start, at)) * scale).to_le_bytes()).collect()
 }
 
-/// The model of a file without weights, with those that have a scale filled in.
+/// The model in a file without weights; tensors with a scale get their weights.
 pub(crate) fn weighed(
     skeleton: &Path,
     seed: u64,

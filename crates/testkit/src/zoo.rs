@@ -1,30 +1,30 @@
-//! Small members of the families of image models, from both of torch's exporters, with reference maps.
+//! Small models of the image-model families, from both of PyTorch's exporters, with reference maps.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{Tensor, fixture, uniform};
+use crate::{FixtureTensor, fixture, uniform};
 
-/// A model, and what float64 PyTorch says of it.
+/// A model, with references from PyTorch in float64.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ZooModel {
-    /// The file's name without its ending: model and exporter.
+    /// The file name without extension: model and exporter.
     #[serde(skip)]
     pub name: String,
-    /// What the model stands for.
+    /// The models that it represents.
     pub family: String,
-    /// Why its default layer is what it is.
+    /// The reason for its default layer.
     pub why: String,
     seed: u64,
     /// The shape of the input, [1, 3, H, W].
     pub input: Vec<usize>,
-    /// The class that is explained.
+    /// The explained class.
     pub class: usize,
-    /// The layer that is taken where none is named.
+    /// The default layer.
     pub default: String,
-    /// By layer and method: the raw map, [1, h, w].
-    pub layers: BTreeMap<String, BTreeMap<String, Tensor>>,
+    /// The raw map [1, h, w], by layer and method.
+    pub layers: BTreeMap<String, BTreeMap<String, FixtureTensor>>,
 }
 
 impl ZooModel {
@@ -43,7 +43,7 @@ impl ZooModel {
 /// All models, by name.
 ///
 /// # Panics
-/// Where a fixture cannot be read.
+/// If a fixture cannot be read.
 #[expect(clippy::panic, reason = "only tests call it")]
 pub fn zoo() -> Vec<ZooModel> {
     let read = || -> Result<Vec<ZooModel>, Box<dyn std::error::Error>> {

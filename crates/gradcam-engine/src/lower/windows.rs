@@ -70,7 +70,7 @@ fn write_out(b: &Rewrite<'_>, node: &mut NodeProto) -> Result<Window, Refusal> {
         return Err(PADS.with(&[&format!("{pads:?}")]));
     }
     let mut window = bounded(b, node)?;
-    if window.padding != Padding::Given {
+    if window.padding != Padding::Explicit {
         let sizes = input_sizes(b, node, &window)?;
         window = window.written_out(&sizes).ok_or("its strides are impossible")?;
         // The output has the size ⌈in / stride⌉ already.
@@ -303,7 +303,7 @@ pub(crate) fn conv_transpose(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result
     at_most_2d(&window)?;
     let wanted = node.attr_ints("output_shape").filter(|shape| !shape.is_empty());
     let wanted = wanted.map(<[_]>::to_vec);
-    if wanted.is_some() || window.padding != Padding::Given {
+    if wanted.is_some() || window.padding != Padding::Explicit {
         let sizes = input_sizes(b, &node, &window)?;
         let wanted: Vec<i64> = match wanted {
             // Old exporters include the batch and the channels.

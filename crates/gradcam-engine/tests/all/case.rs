@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use gradcam_engine::{Engine, EngineErrorKind, Tensor, TensorView};
 use ndarray::ArrayD;
 use onnx_grad::{
-    ErrorKind, Model, Options, Want,
+    ErrorKind, GradientForm, Model, Options,
     builder::Builder,
     differentiate, gradient,
     graph::{Graph, Sizes},
     prune,
 };
-use testkit::{Case, largest_error};
+use testkit::{RuleCase, largest_error};
 
 /// How a case ends.
 pub(crate) enum Outcome {
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-pub(crate) fn outcome(case: &Case, model: &Model, engine: &dyn Engine) -> Outcome {
+pub(crate) fn outcome(case: &RuleCase, model: &Model, engine: &dyn Engine) -> Outcome {
     let options = Options { seed_input: Some("seed".to_owned()), ..Options::default() };
     let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
     let differentiated = match gradient(model, "y", &wrt, &options) {
@@ -76,13 +76,13 @@ pub(crate) fn feeds<'a>(
     kept.map(|(name, value)| (*name, TensorView::from(value))).collect()
 }
 
-pub(crate) fn array(tensor: &testkit::Tensor) -> ArrayD<f32> {
+pub(crate) fn array(tensor: &testkit::FixtureTensor) -> ArrayD<f32> {
     ArrayD::from_shape_vec(tensor.shape.as_slice(), tensor.to_f32())
         .unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The error of the sum of a gradient over space that is pushed towards the output, of what was summed.
-pub(crate) fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64, String> {
+pub(crate) fn pushed(case: &RuleCase, name: &str, engine: &dyn Engine) -> Result<f64, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let model = Model::from_bytes(case.variants[0].model.as_slice()).map_err(|e| text(&e))?;
     let mut graph = Graph::new(&model, &Sizes::new()).map_err(|e| text(&e))?;
@@ -90,8 +90,8 @@ pub(crate) fn pushed(case: &Case, name: &str, engine: &dyn Engine) -> Result<f64
     let mut b = Builder::new(&mut graph, "sum");
     let dims: Vec<i64> = case.seed.shape.iter().map(|&d| d.try_into().unwrap_or(0)).collect();
     let seed = b.floats(y, &dims, &case.seed.data).map_err(|e| text(&e))?;
-    let sums =
-        differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)], &[]).map_err(|e| text(&e))?;
+    let sums = differentiate(&mut b, &[(y, seed)], &[(x, GradientForm::SpatialSum)], &[])
+        .map_err(|e| text(&e))?;
     let sum = graph.alias(sums[0], "sum").map_err(|e| text(&e))?;
     let pruned = prune(&graph, &[sum]).map_err(|e| text(&e))?;
     let values: BTreeMap<&str, ArrayD<f32>> =

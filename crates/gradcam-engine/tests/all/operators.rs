@@ -16,7 +16,7 @@ use onnx_grad::{
     rules,
 };
 use prost::Message as _;
-use testkit::{Case, OperatorCase, OperatorCases, Suite, largest_error, operator_cases};
+use testkit::{OperatorCase, OperatorCases, RuleCase, Suite, largest_error, operator_cases};
 
 use crate::{
     case::{Outcome, array, feeds, outcome, pushed},
@@ -272,7 +272,7 @@ fn joined(cases: &[&OperatorCase]) -> Model {
     Model::from_bytes(whole.encode_to_vec()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn own(case: &Case, name: &str) -> String {
+fn own(case: &RuleCase, name: &str) -> String {
     format!("{}/{name}", case.name)
 }
 

@@ -3,7 +3,7 @@
 use gradcam_engine::{Engine, EngineKind, Tensor, TensorView};
 use ndarray::{ArrayD, IxDyn};
 use onnx_grad::{
-    GUIDED_BACKPROP, Graph, Model, Override, Sizes, Want,
+    GUIDED_BACKPROP, GradientForm, Graph, Model, Override, Sizes,
     builder::Builder,
     differentiate,
     proto::{NodeProto, TensorProto, tensor_proto::DataType},
@@ -55,7 +55,7 @@ fn at_x(
     engine: &dyn Engine,
     model: &Model,
     x: [f32; 4],
-    want: Want,
+    want: GradientForm,
     overrides: &'static [Override],
 ) -> Vec<f32> {
     let mut graph = Graph::new(model, &Sizes::new()).expect("a graph");
@@ -187,16 +187,16 @@ fn passes(Row(_, model, x, derivative, guided): Row, kind: EngineKind) {
     let at = |want, overrides| at_x(shared(kind), &model, x, want, overrides);
     for (overrides, wanted) in [(GUIDED, guided), (PLAIN, derivative), (GUIDED, guided)] {
         let label = if overrides.is_empty() { "the derivative" } else { "guided backpropagation" };
-        assert_eq!(at(Want::Full, overrides), wanted, "{label}");
+        assert_eq!(at(GradientForm::Full, overrides), wanted, "{label}");
         let sum: f32 = wanted.iter().sum();
-        assert_eq!(at(Want::SpatialSum, overrides), [sum], "{label}");
+        assert_eq!(at(GradientForm::SpatialSum, overrides), [sum], "{label}");
     }
 }
 
 fn keeps_its_derivative(op: &str, kind: EngineKind) {
     let model = weighed(17, node(op, &["x"], &["f"], vec![]), [2.0, -3.0, 5.0, -4.0]);
     let x = [1.0, 2.0, 0.5, -0.5];
-    let at = |overrides| at_x(shared(kind), &model, x, Want::Full, overrides);
+    let at = |overrides| at_x(shared(kind), &model, x, GradientForm::Full, overrides);
     assert_eq!(at(GUIDED), at(PLAIN));
     assert!(at(PLAIN)[1] < 0.0);
 }
@@ -216,7 +216,7 @@ fn inverse_functions_are_differentiated_near_one() {
                 }
             };
             let model = model(17, vec![node(op, &["x"], &["y"], vec![])], [0.0; 4], [0.0; 4]);
-            let got = at_x(engine.as_ref(), &model, x, Want::Full, PLAIN);
+            let got = at_x(engine.as_ref(), &model, x, GradientForm::Full, PLAIN);
             for (got, x) in got.into_iter().zip(x) {
                 let wanted = derivative(f64::from(x));
                 let error = (f64::from(got) - wanted).abs() / wanted.abs();

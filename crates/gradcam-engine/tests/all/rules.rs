@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, env, ops::RangeInclusive, sync::LazyLock};
 use gradcam_engine::{Engine, EngineKind, Tensor, TensorView};
 use ndarray::ArrayD;
 use onnx_grad::{
-    ErrorKind, Gradient, Model, NEWEST_OPSET, Options, Want,
+    ErrorKind, Gradient, GradientForm, Model, NEWEST_OPSET, Options,
     builder::Builder,
     differentiate, gradient,
     graph::{Graph, Sizes},
     proto::{tensor_shape_proto::dimension, type_proto},
     prune, rules,
 };
-use testkit::{Case, Suite, Variant, largest_error, rule_cases};
+use testkit::{RuleCase, Suite, Variant, largest_error, rule_cases};
 
 use crate::{
     case::{Outcome, array, outcome, pushed},
@@ -50,7 +50,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 /// Operators that the standard has given up, and the last opset that has them.
 const DEPRECATED: [(&str, i64); 1] = [("Upsample", 9)];
 
-static CASES: LazyLock<Vec<Case>> = LazyLock::new(rule_cases);
+static CASES: LazyLock<Vec<RuleCase>> = LazyLock::new(rule_cases);
 
 pub(crate) fn tests(suite: &mut Suite) {
     for case in &*CASES {
@@ -101,7 +101,7 @@ fn at_opset(bytes: &[u8], opset: i64) -> Model {
 }
 
 /// The largest error of output and gradients; an error text where it does not run.
-fn run(case: &Case, model: &Model, engine: &dyn Engine) -> Result<f64, String> {
+fn run(case: &RuleCase, model: &Model, engine: &dyn Engine) -> Result<f64, String> {
     match outcome(case, model, engine) {
         Outcome::Ran(error) => Ok(error),
         Outcome::Refused(by, text) => Err(format!("{by}: {text}")),
@@ -117,7 +117,7 @@ fn opsets(variant: &Variant) -> RangeInclusive<i64> {
     if newest { last..=last } else { oldest..=last }
 }
 
-fn equals_float64_pytorch_at_every_opset(case: &Case, kind: EngineKind) {
+fn equals_float64_pytorch_at_every_opset(case: &RuleCase, kind: EngineKind) {
     let skip = excluded(kind.name(), &case.name);
     let mut failures = Vec::new();
     for variant in &case.variants {
@@ -144,7 +144,7 @@ fn cases_run_at_thousands_of_opsets() {
 fn every_row_of_the_rule_table_has_cases_up_to_the_newest_opset() {
     let cases = &*CASES;
     for rule in rules().filter(|rule| !matches!(rule.gradient, Gradient::Refused(_))) {
-        let of_op: Vec<&Case> = cases.iter().filter(|case| case.op == rule.op).collect();
+        let of_op: Vec<&RuleCase> = cases.iter().filter(|case| case.op == rule.op).collect();
         assert!(!of_op.is_empty(), "{} has a rule and no case", rule.op);
         let covered: BTreeSet<i64> = of_op
             .iter()
@@ -160,13 +160,13 @@ fn every_row_of_the_rule_table_has_cases_up_to_the_newest_opset() {
 }
 
 /// The sum over space that is pushed towards the output equals the sum of the gradient.
-fn pushed_sum_equals_the_sum_of_the_gradient(case: &Case, input: &str, kind: EngineKind) {
+fn pushed_sum_equals_the_sum_of_the_gradient(case: &RuleCase, input: &str, kind: EngineKind) {
     let error = pushed(case, input, shared(kind)).unwrap_or_else(|e| panic!("{e}"));
     assert!(error <= BOUND, "error {error:.1e}");
 }
 
 /// The inputs of a case that have space.
-fn deep(case: &Case) -> impl Iterator<Item = &str> {
+fn deep(case: &RuleCase) -> impl Iterator<Item = &str> {
     let names = case.wrt.iter().filter(|name| case.inputs[*name].shape.len() > 2);
     names.map(String::as_str)
 }
@@ -219,7 +219,7 @@ fn gradient_and_sum(model: &Model) -> onnx_grad::Result<[Model; 2]> {
         let found = differentiate(&mut b, &[(y, seed)], &[(value, want)], &[])?;
         prune(b.graph(), &found)
     };
-    Ok([model_of(Want::Full)?, model_of(Want::SpatialSum)?])
+    Ok([model_of(GradientForm::Full)?, model_of(GradientForm::SpatialSum)?])
 }
 
 /// The output of such a model.
@@ -237,7 +237,7 @@ fn output(model: &Model, x: &ArrayD<f32>, kind: EngineKind) -> Vec<f32> {
 
 /// The models of a case with the batch bound and left open, from the oldest opset; nothing where it cannot be bound or
 /// must be.
-fn bound_and_open(case: &Case) -> Option<[[Model; 2]; 2]> {
+fn bound_and_open(case: &RuleCase) -> Option<[[Model; 2]; 2]> {
     let variant = case.variants.first()?;
     let bound = gradient_and_sum(&at_opset(&variant.model, variant.opsets.0)).ok()?;
     match gradient_and_sum(&with_open_batch(&variant.model, variant.opsets.0)) {
@@ -249,13 +249,13 @@ fn bound_and_open(case: &Case) -> Option<[[Model; 2]; 2]> {
 }
 
 /// The input of cases of one input, which has space.
-fn only_x(case: &Case) -> Option<ArrayD<f32>> {
+fn only_x(case: &RuleCase) -> Option<ArrayD<f32>> {
     let x = case.inputs.get("x").filter(|x| x.shape.len() > 2 && case.wrt == ["x"]);
     x.map(array)
 }
 
 /// A batch that stays open until the run gives the same numbers, from the oldest opset on.
-fn an_open_batch_gives_the_numbers_of_a_bound_one(case: &Case, kind: EngineKind) {
+fn an_open_batch_gives_the_numbers_of_a_bound_one(case: &RuleCase, kind: EngineKind) {
     let (Some(x), Some([bound, open])) = (only_x(case), bound_and_open(case)) else { return };
     for (bound, open) in bound.iter().zip(&open) {
         let want: Vec<f64> = output(bound, &x, kind).into_iter().map(f64::from).collect();
@@ -290,7 +290,7 @@ fn a_seed_in_the_middle_adds_to_the_one_behind_it() {
                 let mut b = Builder::new(&mut graph, "sum");
                 let unit = b.scalar(of, 1.0)?;
                 let seeds: Vec<_> = seeds.into_iter().map(|seed| (seed, unit)).collect();
-                let found = differentiate(&mut b, &seeds, &[(of, Want::SpatialSum)], &[])?;
+                let found = differentiate(&mut b, &seeds, &[(of, GradientForm::SpatialSum)], &[])?;
                 let sum = graph.alias(found[0], "sum")?;
                 prune(&graph, &[sum])
             };
@@ -314,7 +314,7 @@ fn a_seed_in_the_middle_adds_to_the_one_behind_it() {
 
 /// The inputs whose gradient depends on them, and is differentiated again: every operator that a rule emits has a rule
 /// itself.
-fn differentiated_again(case: &Case) -> usize {
+fn differentiated_again(case: &RuleCase) -> usize {
     let wrt: Vec<&str> = case.wrt.iter().map(String::as_str).collect();
     let newest = case.variants.last().map(|variant| variant.model.as_slice()).unwrap_or_default();
     let model = Model::from_bytes(newest).unwrap_or_else(|e| panic!("{e}"));

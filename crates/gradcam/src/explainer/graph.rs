@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use onnx_grad::{
-    Dim, Model, Override, Want,
+    Dim, GradientForm, Model, Override,
     builder::Builder,
     differentiate, extract_values,
     graph::{Graph, ValueId},
@@ -184,14 +184,18 @@ impl Explainer {
             for rules in self.rule_sets() {
                 let methods =
                     || self.graph_methods().filter(|(_, row, _)| same(row.overrides(), rules));
-                let mut wanted: Vec<(ValueId, Want)> = Vec::new();
+                let mut wanted: Vec<(ValueId, GradientForm)> = Vec::new();
                 for (_, row, recipe) in methods() {
                     let site = if row.is_of_input() { &at_image } else { &at_layers };
                     wanted.extend(site.wanted(recipe));
                 }
                 if rules.is_empty() {
                     wanted.extend(
-                        meetings.iter().flatten().flatten().map(|value| (*value, Want::Full)),
+                        meetings
+                            .iter()
+                            .flatten()
+                            .flatten()
+                            .map(|value| (*value, GradientForm::Full)),
                     );
                 }
                 let mut seen = HashSet::new();
@@ -200,7 +204,7 @@ impl Explainer {
                     continue;
                 }
                 let made = differentiate(&mut b, &[(*target, seed)], &wanted, rules)?;
-                let gradients: HashMap<(ValueId, Want), ValueId> =
+                let gradients: HashMap<(ValueId, GradientForm), ValueId> =
                     wanted.into_iter().zip(made).collect();
                 b.set_scope("cam");
                 for (method, row, recipe) in methods() {
@@ -220,7 +224,8 @@ impl Explainer {
                 }
                 for (layer, meeting) in meetings.iter().enumerate() {
                     for (place, value) in meeting.iter().flatten().enumerate() {
-                        let gradient = b.expand_like(gradients[&(*value, Want::Full)], *value)?;
+                        let gradient =
+                            b.expand_like(gradients[&(*value, GradientForm::Full)], *value)?;
                         named.push((OutputMeaning::MeetingGradient(slot, layer, place), gradient));
                     }
                 }
@@ -309,10 +314,11 @@ struct MapSites<'a> {
 }
 
 impl MapSites<'_> {
-    /// What a method wants of the gradient of each value. `Want::SpatialSum` sums the axes behind the first two, so other
+    /// What a method wants of the gradient of each value. `GradientForm::SpatialSum` sums the axes behind the first two, so other
     /// layouts want the full gradient.
-    fn wanted(&self, recipe: &GraphRecipe) -> impl Iterator<Item = (ValueId, Want)> {
-        let want = |view: &View| if *view == View::Plain { recipe.want } else { Want::Full };
+    fn wanted(&self, recipe: &GraphRecipe) -> impl Iterator<Item = (ValueId, GradientForm)> {
+        let want =
+            |view: &View| if *view == View::Plain { recipe.want } else { GradientForm::Full };
         self.values.iter().zip(self.views).map(move |(value, view)| (*value, want(view)))
     }
 
@@ -321,7 +327,7 @@ impl MapSites<'_> {
         &self,
         b: &mut Builder<'_>,
         recipe: &GraphRecipe,
-        gradients: &HashMap<(ValueId, Want), ValueId>,
+        gradients: &HashMap<(ValueId, GradientForm), ValueId>,
     ) -> Result<Vec<MapValues>> {
         let each = self.wanted(recipe).zip(self.pictures).zip(self.views);
         let maps = each.map(|((wanted, picture), view)| {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use onnx_grad::{
-    Model, Want,
+    GradientForm, Model,
     builder::Builder,
     differentiate, extract_values,
     graph::{Graph, Sizes, ValueId},
@@ -82,7 +82,7 @@ impl SegmentPart {
             seeded.push((value, graph.push_input(&name, fact.elem, shape)?));
         }
         let wanted: Vec<_> =
-            values(&graph, wrt)?.into_iter().map(|value| (value, Want::Full)).collect();
+            values(&graph, wrt)?.into_iter().map(|value| (value, GradientForm::Full)).collect();
         let found = differentiate(&mut Builder::new(&mut graph, "grad"), &seeded, &wanted, &[])?;
         let mut gradients = Vec::with_capacity(found.len());
         for ((value, _), gradient) in wanted.iter().zip(found) {

@@ -7,8 +7,8 @@ use gradcam::{
     Explainer, Model, Target,
     ndarray::ArrayD,
     onnx_grad::{
-        self, DeclaredDim, Dim, Graph, Options, Want, builder::Builder, differentiate, gradient,
-        inputs,
+        self, DeclaredDim, Dim, GradientForm, Graph, Options, builder::Builder, differentiate,
+        gradient, inputs,
     },
 };
 use testkit::{Suite, fixture};
@@ -142,7 +142,7 @@ fn differentiated(model: &Model) -> Result<(), String> {
             let mut b = Builder::new(&mut graph, "sum");
             let seed = b.scalar(y, 1.0)?;
             // Some values have no space to sum over.
-            let _ = differentiate(&mut b, &[(y, seed)], &[(x, Want::SpatialSum)], &[]);
+            let _ = differentiate(&mut b, &[(y, seed)], &[(x, GradientForm::SpatialSum)], &[]);
         }
         Ok(())
     };

@@ -11,7 +11,7 @@ use onnx_grad::{
     proto::{GraphProto, tensor_proto::DataType},
 };
 use prost::Message;
-use testkit::{Exported, Suite, exported, fixture, largest_error};
+use testkit::{ExporterReference, Suite, exported, fixture, largest_error};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -47,7 +47,7 @@ fn model(file: &str) -> Model {
 
 fn explain(
     file: &str,
-    of: &Exported,
+    of: &ExporterReference,
     kind: EngineKind,
     method: &str,
     layer: &str,
@@ -102,7 +102,7 @@ fn files() -> Vec<File> {
 }
 
 /// Compares scores and maps at a layer, of every method of the reference.
-fn check(file: &File, of: &Exported, layer: &str, kind: EngineKind) {
+fn check(file: &File, of: &ExporterReference, layer: &str, kind: EngineKind) {
     let norm = file.folded.iter().find(|(conv, _)| *conv == layer).map(|(_, norm)| *norm);
     let mut failures = Vec::new();
     for (method, want) in &of.maps[norm.unwrap_or(layer)] {

@@ -9,7 +9,7 @@ use std::{
 
 use gradcam::{ErrorKind, HookHandle, Model, Network, engine::EngineKind};
 use ndarray::{ArrayD, Axis};
-use testkit::{HookCase, HookCases, Replace, Sample, Suite, hook_cases, largest_error};
+use testkit::{HookCase, HookCases, Sample, Suite, TensorReplacement, hook_cases, largest_error};
 
 use crate::common;
 
@@ -107,7 +107,7 @@ fn watch_inputs(network: &mut Network, layer: &str, seen: &Seen) {
         .expect(layer);
 }
 
-fn register(network: &mut Network, hook: &Replace) {
+fn register(network: &mut Network, hook: &TensorReplacement) {
     let (factor, addend) = (hook.factor, hook.addend);
     let affine = move |t: &ArrayD<f32>| t.mapv(|x| x * factor + addend);
     let all = move |ts: &[&ArrayD<f32>]| ts.iter().map(|t| affine(t)).collect::<Vec<_>>();

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use gradcam::Model;
-use testkit::Network;
+use testkit::ReferenceNetwork;
 
 /// The name of a network, its model with the weights, and what is known of it.
-type Last = (&'static str, Arc<(Model, Network)>);
+type Last = (&'static str, Arc<(Model, ReferenceNetwork)>);
 
 /// A network that a test uses, the one of the test before where it is the same.
-pub(crate) fn network(name: &'static str) -> Arc<(Model, Network)> {
+pub(crate) fn network(name: &'static str) -> Arc<(Model, ReferenceNetwork)> {
     static LAST: Mutex<Option<Last>> = Mutex::new(None);
     let mut last = LAST.lock().expect("no fixture is broken");
     if let Some((of, network)) = &*last

@@ -9,7 +9,7 @@ use gradcam::{
     image::{Limits, Photo},
 };
 use ndarray::Array4;
-use testkit::{LayerReference, Lite0, Suite, fixture, largest_error, lite0};
+use testkit::{LayerReference, Lite0Reference, Suite, fixture, largest_error, lite0};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -17,7 +17,7 @@ use crate::one_each::OneEach;
 /// What the design promises for a raw map, of its largest entry; float32 against float64.
 const BOUND: f64 = 1e-4;
 
-static CASES: LazyLock<Vec<Lite0>> = LazyLock::new(lite0);
+static CASES: LazyLock<Vec<Lite0Reference>> = LazyLock::new(lite0);
 
 pub(crate) fn tests(suite: &mut Suite) {
     for case in &*CASES {
@@ -76,7 +76,7 @@ fn lite0_input(photo: &str) -> Array4<f32> {
     })
 }
 
-fn equals_float64_pytorch_at_three_layers(case: &Lite0, method: Method, kind: EngineKind) {
+fn equals_float64_pytorch_at_three_layers(case: &Lite0Reference, method: Method, kind: EngineKind) {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let layers: Vec<&String> = case.layers.keys().collect();
     let builder = Explainer::builder(model).layers(layers.iter().copied());
@@ -97,7 +97,7 @@ fn equals_float64_pytorch_at_three_layers(case: &Lite0, method: Method, kind: En
     }
 }
 
-fn heatmap_equals_that_of_pytorch_grad_cam(case: &Lite0) {
+fn heatmap_equals_that_of_pytorch_grad_cam(case: &Lite0Reference) {
     let model = Model::open(common::demo_model()).expect("the built-in model");
     let explainer = Explainer::builder(model).layer("bn2").build().expect("an explainer");
     let x = lite0_input(&case.photo);

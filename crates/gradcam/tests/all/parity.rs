@@ -9,7 +9,7 @@ use gradcam::{
 };
 use ndarray::{Array2, ArrayD};
 use onnx_grad::{Dim, Options, gradient, graph::Sizes};
-use testkit::{LayerReference, NETWORKS, Network, Suite, largest_error};
+use testkit::{LayerReference, NETWORKS, ReferenceNetwork, Suite, largest_error};
 
 use crate::one_each::OneEach;
 use crate::{common, last::network};
@@ -43,14 +43,14 @@ fn refusal(kind: EngineKind, name: &str) -> Option<&'static str> {
     Some(row.2)
 }
 
-fn images(known: &Network) -> ArrayD<f32> {
+fn images(known: &ReferenceNetwork) -> ArrayD<f32> {
     ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input")
 }
 
 /// Raw maps by method, item of the batch and layer, the layers in the order of the reference.
 fn maps(
     model: &Model,
-    known: &Network,
+    known: &ReferenceNetwork,
     kind: EngineKind,
     methods: &[Method],
 ) -> gradcam::Result<Vec<Vec<Vec<ArrayD<f32>>>>> {
@@ -142,7 +142,11 @@ fn raw_maps_equal_float64_pytorch(name: &'static str, kind: EngineKind) {
 }
 
 /// d(the score of each image's class)/d(the images).
-fn image_gradient(model: &Model, known: &Network, kind: EngineKind) -> Result<Vec<f32>, String> {
+fn image_gradient(
+    model: &Model,
+    known: &ReferenceNetwork,
+    kind: EngineKind,
+) -> Result<Vec<f32>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let shape = known.input.iter().map(|&size| Dim::Fixed(i64::try_from(size).unwrap_or(0)));
     let options = Options {

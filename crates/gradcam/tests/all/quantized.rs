@@ -7,7 +7,9 @@ use ndarray::ArrayD;
 use onnx_grad::{ErrorKind, Options, gradient, proto::tensor_proto::DataType};
 use prost::Message;
 use testkit::build::{f32s, int, model, node};
-use testkit::{Quantized, QuantizedCases, Suite, Tensor, fixture, largest_error, quantized};
+use testkit::{
+    FixtureTensor, QuantizedCase, QuantizedCases, Suite, fixture, largest_error, quantized,
+};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -50,12 +52,12 @@ fn explained(kind: EngineKind, of: ExplainerBuilder) -> Vec<Explanation> {
 }
 
 /// The errors of all images together, where they are beyond the bound.
-fn too_far(got: impl Iterator<Item = f32>, want: &Tensor) -> Option<f64> {
+fn too_far(got: impl Iterator<Item = f32>, want: &FixtureTensor) -> Option<f64> {
     let error = largest_error(&got.collect::<Vec<_>>(), &want.data);
     (error > BOUND).then_some(error)
 }
 
-fn maps_and_gradients_pass_straight_through(name: &str, case: &Quantized, kind: EngineKind) {
+fn maps_and_gradients_pass_straight_through(name: &str, case: &QuantizedCase, kind: EngineKind) {
     let layers = case.maps.keys().map(String::as_str);
     let maps = explained(kind, builder(name).layers(layers));
     let scores = maps.iter().flat_map(|explanation| explanation.scores.iter().copied());

@@ -1,6 +1,6 @@
-//! Arithmetic, element by element with broadcasting; products of matrices; reductions.
+//! Elementwise arithmetic with broadcasting, matrix products and reductions.
 //!
-//! Masks are 0 and 1 in the type of the numbers that they are multiplied with, never booleans that select.
+//! Masks are 0 and 1 in the type of the values that they multiply. They are not boolean conditions.
 
 use super::{Builder, index};
 use crate::{attrs, error::Result, facts::Dim, graph::ValueId, proto::tensor_proto::DataType};
@@ -83,7 +83,7 @@ impl Builder<'_> {
         self.raw("Log", &[a], vec![])
     }
 
-    /// `a` to the power `b`, both of one type.
+    /// `a` to the power `b`; both have one type.
     pub fn pow(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.binary("Pow", a, b)
     }
@@ -108,7 +108,7 @@ impl Builder<'_> {
         self.spell_sign(a)
     }
 
-    /// `a` where a boolean holds, else `b`; from opset 9 on.
+    /// `a` where the condition is true, else `b`; from opset 9.
     pub(crate) fn select(&mut self, condition: ValueId, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.raw("Where", &[condition, a, b], vec![])
     }
@@ -142,7 +142,7 @@ impl Builder<'_> {
         self.less(a, number)
     }
 
-    /// `[low < a]·[a < high]` as 0 and 1, in the type of `a`: one mask costs half of what two do.
+    /// `[low < a]·[a < high]` as 0 and 1, in the type of `a`. One mask costs half as much as two.
     pub fn between(&mut self, a: ValueId, low: ValueId, high: ValueId) -> Result<ValueId> {
         let above = self.binary("Greater", a, low)?;
         let below = self.binary("Less", a, high)?;
@@ -164,32 +164,32 @@ impl Builder<'_> {
         self.raw("Cast", &[a], vec![attrs::int("to", i64::from(elem as i32))])
     }
 
-    /// Matrix product on the last two axes, the others broadcast.
+    /// Matrix product over the last two axes; the other axes broadcast.
     pub fn matmul(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.binary("MatMul", a, b)
     }
 
-    /// Sum over the given axes, which stay with size 1.
+    /// Sum over the given axes, which remain with size 1.
     pub fn sum(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceSum", a, axes)
     }
 
-    /// Mean over the given axes, which stay with size 1.
+    /// Mean over the given axes, which remain with size 1.
     pub fn mean(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceMean", a, axes)
     }
 
-    /// Maximum over the given axes, which stay with size 1.
+    /// Maximum over the given axes, which remain with size 1.
     pub fn max(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceMax", a, axes)
     }
 
-    /// Product over the given axes, which stay with size 1.
+    /// Product over the given axes, which remain with size 1.
     pub(crate) fn prod(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceProd", a, axes)
     }
 
-    /// Minimum over the given axes, which stay with size 1.
+    /// Minimum over the given axes, which remain with size 1.
     pub fn min(&mut self, a: ValueId, axes: &[usize]) -> Result<ValueId> {
         self.reduce("ReduceMin", a, axes)
     }

@@ -1,4 +1,4 @@
-//! Elements in other places: shapes, axes, parts, borders; and convolutions, whose borders are given with them.
+//! Layout operations: reshapes, transposes, slices, pads and gathers; and convolutions.
 
 use super::{Builder, index};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// The same elements in another shape. At most one dim may carry the open batch size.
+    /// The same elements in another shape. At most one dim may contain the open batch size.
     pub fn reshape(&mut self, a: ValueId, shape: &[Dim]) -> Result<ValueId> {
         if self.fact(a).shape.as_deref() == Some(shape) {
             return Ok(a);
@@ -28,7 +28,7 @@ impl Builder<'_> {
         self.raw("Reshape", &[a, target], vec![])
     }
 
-    /// Repeats axes of size 1 until the shape is the given one.
+    /// Repeats axes of size 1 up to the given shape.
     pub fn expand(&mut self, a: ValueId, shape: &[Dim]) -> Result<ValueId> {
         if self.fact(a).shape.as_deref() == Some(shape) {
             return Ok(a);
@@ -36,7 +36,7 @@ impl Builder<'_> {
         self.spell_expand(a, shape)
     }
 
-    /// As [`Builder::expand`], to the shape of another value, whatever that is at run time.
+    /// Like [`Builder::expand`], to the run-time shape of another value.
     pub fn expand_like(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
         let shape = self.shape(like)?;
         if shape.iter().all(|dim| dim.fixed().is_some()) || self.shape(a)? == shape {
@@ -45,7 +45,7 @@ impl Builder<'_> {
         self.spell_expand_like(a, like)
     }
 
-    /// As [`Builder::expand`], to the first two sizes of another value, whatever those are at run time.
+    /// Like [`Builder::expand`], to the first two run-time sizes of another value.
     pub(crate) fn expand_to_front(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
         let shape = self.shape(like)?;
         let front = &shape[..2];
@@ -70,7 +70,7 @@ impl Builder<'_> {
         self.raw("Transpose", &[a], vec![attrs::ints("perm", &perm)])
     }
 
-    /// Joins values along an axis.
+    /// Concatenates values along an axis.
     pub fn concat(&mut self, parts: &[ValueId], axis: usize) -> Result<ValueId> {
         match parts {
             [one] => Ok(*one),
@@ -78,7 +78,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Elements `start, start + step, …` (`count` of them) of one axis.
+    /// Elements `start, start + step, …` (`count` elements) of one axis.
     pub fn slice(
         &mut self,
         a: ValueId,
@@ -93,7 +93,7 @@ impl Builder<'_> {
         self.spell_slice(a, axis, start, count, step)
     }
 
-    /// One axis backwards.
+    /// Reverses one axis.
     pub fn reverse(&mut self, a: ValueId, axis: usize) -> Result<ValueId> {
         let size = self.size(a, axis)?;
         if size == 1 {
@@ -105,7 +105,7 @@ impl Builder<'_> {
         self.gather(a, order, axis)
     }
 
-    /// Adds `number` around: `begins[i]` before and `ends[i]` after axis `i`; negative counts crop.
+    /// Pads with `number`: `begins[i]` elements before and `ends[i]` after axis `i`; negative counts crop.
     pub fn pad(
         &mut self,
         a: ValueId,
@@ -119,7 +119,7 @@ impl Builder<'_> {
         self.spell_pad(a, begins, ends, number)
     }
 
-    /// As [`Builder::pad`], with zeros and on one axis.
+    /// Like [`Builder::pad`], with zeros and on one axis.
     pub fn pad_axis(&mut self, a: ValueId, axis: usize, begin: i64, end: i64) -> Result<ValueId> {
         let rank = self.rank(a)?;
         let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
@@ -128,12 +128,12 @@ impl Builder<'_> {
         self.pad(a, &begins, &ends, 0.0)
     }
 
-    /// Rows of `a` along an axis, picked by `indices`.
+    /// Rows of `a` along an axis, selected by `indices`.
     pub fn gather(&mut self, a: ValueId, indices: ValueId, axis: usize) -> Result<ValueId> {
         self.raw("Gather", &[a, indices], vec![attrs::int("axis", index(axis)?)])
     }
 
-    /// `y[n] = x[n, index[n]]`: `x` is `[N, K]`, `index` int64 `[N]`, and so is the result, `[N]`.
+    /// `y[n] = x[n, index[n]]` for `x` [N, K] and int64 `index` [N]; the result is [N].
     pub fn pick(&mut self, x: ValueId, index: ValueId) -> Result<ValueId> {
         let shape = self.shape(x)?;
         let column = self.reshape(index, &[shape[0], Dim::Fixed(1)])?;
@@ -141,7 +141,7 @@ impl Builder<'_> {
         self.reshape(picked, &shape[..1])
     }
 
-    /// A convolution with explicit geometry.
+    /// A convolution with explicit strides, dilations, groups and pads.
     pub(crate) fn conv(
         &mut self,
         op: &str,

@@ -1,4 +1,4 @@
-//! Appends nodes that are spelled as they are given.
+//! Appends nodes exactly as given.
 
 use super::{Builder, NODE_LIMIT};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// Appends a node of the default domain with one output, spelled as it is given.
+    /// Appends a node of the default domain with one output, exactly as given.
     pub(crate) fn raw(
         &mut self,
         op: &str,
@@ -19,7 +19,7 @@ impl Builder<'_> {
         self.raw_optional(op, &inputs, attributes)
     }
 
-    /// As [`Builder::raw`], for operators whose optional inputs may be left out.
+    /// Like [`Builder::raw`], for operators with optional inputs.
     pub(crate) fn raw_optional(
         &mut self,
         op: &str,
@@ -29,7 +29,7 @@ impl Builder<'_> {
         Ok(self.raw_outputs(op, inputs, 1, attributes)?[0])
     }
 
-    /// As [`Builder::raw_optional`], for a number of outputs.
+    /// Like [`Builder::raw_optional`], with several outputs.
     pub(crate) fn raw_outputs(
         &mut self,
         op: &str,
@@ -57,7 +57,7 @@ impl Builder<'_> {
             fact.shape.is_none() || fact.elem == DataType::Undefined
         };
         if values.iter().any(hole) {
-            // A graph with a hole would go on to an engine.
+            // An untyped value would reach the engine.
             let shapes: Vec<String> =
                 inputs.iter().flatten().map(|&input| self.fact(input).shown()).collect();
             bail!(Shape, "it needs a {op} of {}, which has no shape", shapes.join(" and "));

@@ -1,4 +1,4 @@
-//! Writes the dialect at the model's own opset, from 7 to the newest.
+//! Writes the builder's operations for the model's opset, from 7 to the newest.
 
 use super::{Builder, CONSTANT_LIMIT, index};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// Equality as a boolean. Floats have no Equal below opset 11.
+    /// Equality as a boolean. Equal has no float form below opset 11.
     pub(super) fn spell_equal(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         if self.graph().opset() >= 11 || !self.elem(a).is_float() {
             return self.raw("Equal", &[a, b], vec![]);
@@ -21,7 +21,7 @@ impl Builder<'_> {
         self.raw("Not", &[different], vec![])
     }
 
-    /// Sign exists from 9.
+    /// Sign exists from opset 9.
     pub(super) fn spell_sign(&mut self, a: ValueId) -> Result<ValueId> {
         if self.graph().opset() >= 9 {
             return self.raw("Sign", &[a], vec![]);
@@ -30,7 +30,7 @@ impl Builder<'_> {
         self.sub(above, below)
     }
 
-    /// Reductions take their axes as an input from 13 (ReduceSum) or 18 (the others).
+    /// Axes are an input from opset 13 (ReduceSum) or 18 (the other reductions).
     pub(super) fn spell_reduce(&mut self, op: &str, a: ValueId, axes: &[i64]) -> Result<ValueId> {
         let as_input_from = if op == "ReduceSum" { 13 } else { 18 };
         let keep = attrs::int("keepdims", 1);
@@ -42,8 +42,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Expand exists from 8; before, a product with ones broadcasts. An open size that the value has
-    /// already is written as 1, which keeps it.
+    /// Expand exists from opset 8; below, a product with ones broadcasts. An open size that the
+    /// value already has is written as 1, which keeps the size.
     pub(super) fn spell_expand(&mut self, a: ValueId, shape: &[Dim]) -> Result<ValueId> {
         let have = self.shape(a)?;
         let kept = |(back, dim): (usize, &Dim)| match dim.fixed() {
@@ -68,18 +68,18 @@ impl Builder<'_> {
         self.raw("Mul", &[a, ones], vec![])
     }
 
-    /// Expand to a shape that is known at run time; before 8, a sum with zeros of that shape.
+    /// Expand to a run-time shape; below opset 8, a sum with zeros of that shape.
     pub(super) fn spell_expand_like(&mut self, a: ValueId, like: ValueId) -> Result<ValueId> {
         if self.graph().opset() >= 8 {
             let shape = self.raw("Shape", &[like], vec![])?;
             return self.raw("Expand", &[a, shape], vec![]);
         }
-        // Not like − like: that is NaN where a number is infinite.
+        // Not like − like, which is NaN for infinite elements.
         let zeros = self.less(like, like)?;
         self.raw("Add", &[a, zeros], vec![])
     }
 
-    /// Slice takes inputs and steps from 10; before, a step is a Gather.
+    /// Inputs and steps of Slice exist from opset 10; below, a step is a Gather.
     pub(super) fn spell_slice(
         &mut self,
         a: ValueId,
@@ -106,7 +106,7 @@ impl Builder<'_> {
         self.raw("Slice", &[a], attributes)
     }
 
-    /// Pad takes its counts as an input from 11.
+    /// The pads are an input from opset 11.
     pub(super) fn spell_pad(
         &mut self,
         a: ValueId,
@@ -125,7 +125,7 @@ impl Builder<'_> {
         self.raw("Pad", &[a], vec![attrs::ints("pads", &pads), number])
     }
 
-    /// One element a row: GatherElements from 11; before, a sum of the row under a mask.
+    /// One element of each row: GatherElements from opset 11; below, the sum of the masked row.
     pub(super) fn spell_pick(&mut self, x: ValueId, column: ValueId) -> Result<ValueId> {
         if self.graph().opset() >= 11 {
             return self.raw("GatherElements", &[x, column], vec![attrs::int("axis", 1)]);
@@ -142,8 +142,8 @@ impl Builder<'_> {
         self.equal(column, all, like)
     }
 
-    /// Indices as int64 that count from the start of an axis, also those that count from its end, which
-    /// there are from opset 11 on.
+    /// Indices as int64 that count from the start of an axis. Negative indices, which count from
+    /// the end, exist from opset 11.
     pub(crate) fn non_negative_index(&mut self, index: ValueId, size: i64) -> Result<ValueId> {
         let index = self.cast(index, DataType::Int64)?;
         let known =

@@ -1,8 +1,8 @@
-//! Formulas written as mathematics writes them, and emitted later.
+//! Formulas in mathematical notation, emitted on demand.
 //!
-//! An operator on terms notes what to compute; [`Term::emit`] appends the nodes. A term that occurs twice is
-//! emitted once, and so is a number. What nobody emits costs nothing, so a rule states the derivative of every
-//! input, and the driver emits those that somebody wants.
+//! An operator on terms records an operation; [`Term::emit`] appends the nodes. A shared term or number is emitted
+//! once. Terms that are not emitted cost nothing, so a rule states the derivative of every input, and the driver
+//! emits the required ones.
 
 use std::{
     cell::RefCell,
@@ -22,25 +22,25 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-type Emit = dyn Fn(&Formulas, &mut Builder<'_>, &[ValueId]) -> Result<ValueId>;
+type TermEmitter = dyn Fn(&Formulas, &mut Builder<'_>, &[ValueId]) -> Result<ValueId>;
 
-/// Terms, and how to emit each of them.
+/// The terms of a formula and the functions that emit them.
 #[derive(Default)]
 pub(crate) struct Formulas {
-    terms: RefCell<Vec<Entry>>,
-    /// By element type and bits.
+    terms: RefCell<Vec<TermState>>,
+    /// By element type and bit pattern.
     numbers: RefCell<HashMap<(DataType, u64), ValueId>>,
 }
 
 #[derive(Clone)]
-enum Entry {
+enum TermState {
     Emitted(ValueId),
-    /// The places of the terms that it is made from, and what emits it from their values.
-    Open(Vec<usize>, Rc<Emit>),
+    /// The indices of its operands, and the function that emits it from their values.
+    Open(Vec<usize>, Rc<TermEmitter>),
 }
 
-/// A value of the graph, or one that is not emitted yet. A number in a formula has the element type of the term
-/// beside it.
+/// A value of the graph, or one that is not emitted yet. A number in a formula takes the element type of the other
+/// operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Term<'f> {
     formulas: &'f Formulas,
@@ -50,10 +50,10 @@ pub(crate) struct Term<'f> {
 impl Formulas {
     /// A value of the graph.
     pub(crate) fn value(&self, value: ValueId) -> Term<'_> {
-        self.push(Entry::Emitted(value))
+        self.push(TermState::Emitted(value))
     }
 
-    /// What a function emits from the values of terms.
+    /// The term that a function emits from the values of other terms.
     pub(crate) fn open<const N: usize>(
         &self,
         from: [Term<'_>; N],
@@ -66,10 +66,10 @@ impl Formulas {
             Ok(values) if ours => emit(formulas, b, values),
             _ => foreign(),
         };
-        self.push(Entry::Open(from.map(|term| term.place).to_vec(), Rc::new(emit)))
+        self.push(TermState::Open(from.map(|term| term.place).to_vec(), Rc::new(emit)))
     }
 
-    fn push(&self, entry: Entry) -> Term<'_> {
+    fn push(&self, entry: TermState) -> Term<'_> {
         let mut terms = self.terms.borrow_mut();
         terms.push(entry);
         Term { formulas: self, place: terms.len() - 1 }
@@ -83,12 +83,12 @@ impl Formulas {
         Ok(value)
     }
 
-    /// Nodes come in the order in which their terms were written.
+    /// Emits nodes in the order in which their terms were written.
     fn emit(&self, b: &mut Builder<'_>, place: usize) -> Result<ValueId> {
         let mut needed = BTreeSet::new();
         let mut left = vec![place];
         while let Some(place) = left.pop() {
-            if let Some(Entry::Open(from, _)) = self.terms.borrow().get(place)
+            if let Some(TermState::Open(from, _)) = self.terms.borrow().get(place)
                 && needed.insert(place)
             {
                 left.extend(from);
@@ -96,10 +96,10 @@ impl Formulas {
         }
         for place in needed {
             let entry = self.terms.borrow().get(place).cloned();
-            if let Some(Entry::Open(from, emit)) = entry {
+            if let Some(TermState::Open(from, emit)) = entry {
                 let values = from.iter().map(|&from| self.emitted(from));
                 let value = emit(self, b, &values.collect::<Result<Vec<_>>>()?)?;
-                self.terms.borrow_mut()[place] = Entry::Emitted(value);
+                self.terms.borrow_mut()[place] = TermState::Emitted(value);
             }
         }
         self.emitted(place)
@@ -107,7 +107,7 @@ impl Formulas {
 
     fn emitted(&self, place: usize) -> Result<ValueId> {
         match self.terms.borrow().get(place) {
-            Some(Entry::Emitted(value)) => Ok(*value),
+            Some(TermState::Emitted(value)) => Ok(*value),
             _ => foreign(),
         }
     }
@@ -124,15 +124,15 @@ impl fmt::Debug for Formulas {
 }
 
 impl<'f> Term<'f> {
-    /// Appends the nodes that compute it, where that is not done.
+    /// Appends the nodes that compute the term, if they do not exist yet.
     ///
     /// # Errors
-    /// Those of the builder's methods that its formula stands for.
+    /// Those of the builder's methods in its formula.
     pub(crate) fn emit(self, b: &mut Builder<'_>) -> Result<ValueId> {
         self.formulas.emit(b, self.place)
     }
 
-    /// What a function emits behind it.
+    /// The term that a function emits from this one.
     pub(crate) fn then(
         self,
         emit: impl Fn(&mut Builder<'_>, ValueId) -> Result<ValueId> + 'static,
@@ -159,12 +159,12 @@ impl<'f> Term<'f> {
         })
     }
 
-    /// An operator of one input without attributes, such as `Cosh`.
+    /// An operator with one input and no attributes, such as `Cosh`.
     pub(crate) fn apply(self, op: &'static str) -> Self {
         self.then(move |b, a| b.raw(op, &[a], vec![]))
     }
 
-    /// `e` to its power.
+    /// e to the power of the term.
     pub(crate) fn exp(self) -> Self {
         self.then(|b, a| b.exp(a))
     }
@@ -179,12 +179,12 @@ impl<'f> Term<'f> {
         self.then(|b, a| b.sqrt(a))
     }
 
-    /// The product with itself.
+    /// The square.
     pub(crate) fn square(self) -> Self {
         self * self
     }
 
-    /// To the power of another term, both of one type.
+    /// The power with another term as exponent; both have one type.
     pub(crate) fn pow(self, exponent: Self) -> Self {
         self.with(exponent, |b, a, p| b.pow(a, p))
     }
@@ -204,7 +204,7 @@ impl<'f> Term<'f> {
         self.then(|b, a| b.sign(a))
     }
 
-    /// An operator of one input with a float attribute.
+    /// An operator with one input and one float attribute.
     pub(crate) fn apply_with(self, op: &'static str, name: &'static str, number: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "the attribute is a 32-bit float")]
         self.then(move |b, a| b.raw(op, &[a], vec![attrs::float(name, number as f32)]))
@@ -220,7 +220,7 @@ impl<'f> Term<'f> {
         self.with(like, |b, a, like| b.cast(a, b.elem(like)))
     }
 
-    /// A number in its element type, as a term of its own.
+    /// A number in the term's element type, as a separate term.
     pub(crate) fn constant(self, number: f64) -> Self {
         self.with_number(number, |_, _, number| Ok(number))
     }
@@ -240,12 +240,12 @@ impl<'f> Term<'f> {
         self.with_number(number, |b, a, number| b.less(a, number))
     }
 
-    /// Where it is above a number, as a condition.
+    /// The condition `· > number`.
     pub(crate) fn is_above(self, number: f64) -> Self {
         self.with_number(number, |b, a, number| b.binary("Greater", a, number))
     }
 
-    /// Where it is below a number, as a condition.
+    /// The condition `· < number`.
     pub(crate) fn is_below(self, number: f64) -> Self {
         self.with_number(number, |b, a, number| b.binary("Less", a, number))
     }
@@ -265,7 +265,7 @@ impl<'f> Term<'f> {
         self.formulas.open([self, low, high], |_, b, [a, low, high]| b.between(a, low, high))
     }
 
-    /// `[· = other]` as 0 and 1, in its own type.
+    /// `[· = other]` as 0 and 1, in the term's type.
     pub(crate) fn equal(self, other: Self) -> Self {
         self.with(other, |b, a, other| b.equal(a, other, a))
     }
@@ -275,7 +275,7 @@ impl<'f> Term<'f> {
         self.with_number(0.0, |b, a, zero| b.equal(a, zero, a))
     }
 
-    /// `then` where it is a constant whose every element is `number`, else `otherwise`.
+    /// `then` if the term is a constant with all elements equal to `number`, else `otherwise`.
     pub(crate) fn where_known(self, number: f64, then: Self, otherwise: Self) -> Self {
         let places = (then.place, otherwise.place);
         self.formulas.open([self], move |formulas, b, [a]| {
@@ -283,30 +283,30 @@ impl<'f> Term<'f> {
         })
     }
 
-    /// As a condition: `chosen` where it holds, else `other`.
+    /// Uses the term as a condition: `chosen` where it is true, else `other`.
     pub(crate) fn select(self, chosen: Self, other: Self) -> Self {
         self.formulas.open([self, chosen, other], |_, b, [c, a, other]| b.select(c, a, other))
     }
 
-    /// Sum over the given axes, which stay with size 1.
+    /// Sum over the given axes, which remain with size 1.
     pub(crate) fn sum(self, axes: &[usize]) -> Self {
         let axes = axes.to_vec();
         self.then(move |b, a| b.sum(a, &axes))
     }
 
-    /// Mean over the given axes, which stay with size 1.
+    /// Mean over the given axes, which remain with size 1.
     pub(crate) fn mean(self, axes: &[usize]) -> Self {
         let axes = axes.to_vec();
         self.then(move |b, a| b.mean(a, &axes))
     }
 
-    /// Maximum over the given axes, which stay with size 1.
+    /// Maximum over the given axes, which remain with size 1.
     pub(crate) fn max(self, axes: &[usize]) -> Self {
         let axes = axes.to_vec();
         self.then(move |b, a| b.max(a, &axes))
     }
 
-    /// Repeats axes of size 1 until the shape is that of another term.
+    /// Repeats axes of size 1 up to the shape of another term.
     pub(crate) fn expand_like(self, like: Self) -> Self {
         self.with(like, |b, a, like| b.expand_like(a, like))
     }
@@ -326,8 +326,8 @@ impl Neg for Term<'_> {
     }
 }
 
-/// An operator between two terms, and between a term and a number on either side. A sum and a product have the
-/// number as their second operand.
+/// An operator between two terms, and between a term and a number on either side. In sums and products the number is
+/// always the second operand.
 macro_rules! operator {
     ($trait:ident, $method:ident, $from_left:expr) => {
         impl $trait for Term<'_> {

@@ -1,4 +1,4 @@
-//! Cuts of graphs small enough to read.
+//! Cuts of small graphs.
 
 use super::*;
 use crate::{
@@ -16,7 +16,7 @@ fn residual() -> Model {
     )
 }
 
-/// A head that is given the size of the network's input, as segmentation networks are.
+/// A head that reads the size of the network's input, as in segmentation networks.
 fn sized() -> Model {
     testing::model(
         &[("x", &[2, 3])],

@@ -1,19 +1,21 @@
 //! The facts of constant tensors.
 
-use super::{Dim, FLOAT_LIMIT, Fact, VALUE_LIMIT, Value};
+use super::{ConstantValue, Dim, FLOAT_LIMIT, Fact, VALUE_LIMIT};
 use crate::proto::{TensorProto, tensor_proto::DataType};
 
 impl Fact {
-    /// The fact of a constant whose bytes are little-endian and at hand. Its numbers are kept where
-    /// they are few and as many as the shape says; integers are exact up to 2⁶³ − 1.
+    /// The fact of a constant from its little-endian bytes. It stores the numbers if they are few
+    /// and their count matches the shape; integers are exact up to 2⁶³ − 1.
     pub fn constant(elem: DataType, dims: &[i64], bytes: &[u8]) -> Self {
         let Some(mut fact) = Self::of_dims(elem, dims) else {
             return Self { elem, ..Self::default() };
         };
         fact.value = fact.keeps().and_then(|count| {
             let value = match integers(elem, bytes) {
-                Some(ints) => Value::Ints(ints.into_iter().map(Dim::Fixed).collect()),
-                None if elem.is_float() => Value::Floats(crate::tensor::floats(elem, bytes)?),
+                Some(ints) => ConstantValue::Ints(ints.into_iter().map(Dim::Fixed).collect()),
+                None if elem.is_float() => {
+                    ConstantValue::Floats(crate::tensor::floats(elem, bytes)?)
+                }
                 None => return None,
             };
             (value.len() == count).then_some(value)
@@ -21,7 +23,7 @@ impl Fact {
         fact
     }
 
-    /// The fact of a tensor message; its numbers only where they are inside the message.
+    /// The fact of a tensor message; it stores numbers only if the message contains them.
     pub fn of_tensor(tensor: &TensorProto) -> Self {
         let (elem, dims) = (tensor.elem(), &tensor.dims);
         let kept = Self::of_dims(elem, dims).and_then(|fact| fact.keeps());
@@ -35,13 +37,13 @@ impl Fact {
             .then(|| Self::new(elem, dims.iter().copied().map(Dim::Fixed).collect::<Vec<_>>()))
     }
 
-    /// How many elements the value has, if it is one whose numbers are kept.
+    /// The number of elements, if the fact stores them.
     pub(crate) fn keeps(&self) -> Option<usize> {
         let limit = if self.elem.is_float() { FLOAT_LIMIT } else { VALUE_LIMIT };
         self.count().filter(|count| *count <= limit)
     }
 
-    /// The number of elements, where it is a number.
+    /// The number of elements, if it is a number.
     pub fn count(&self) -> Option<usize> {
         self.shape.as_ref()?.iter().try_fold(1, |product: usize, dim| {
             product.checked_mul(usize::try_from(dim.fixed()?).ok()?)
@@ -49,7 +51,7 @@ impl Fact {
     }
 }
 
-/// The integers of a tensor; `None` for other types and beyond 2⁶³ − 1.
+/// The integers of a tensor; `None` for other types and above 2⁶³ − 1.
 fn integers(elem: DataType, bytes: &[u8]) -> Option<Vec<i64>> {
     fn each<const N: usize>(
         bytes: &[u8],

@@ -1,8 +1,8 @@
-//! From the facts of a node's inputs to those of its outputs.
+//! Infers the facts of a node's outputs from those of its inputs.
 //!
-//! One table says for each operator what type, what shape and, for shape arithmetic, what numbers
-//! it gives. Nothing here fails: what is not known stays unknown. Sizes come from outside, so that
-//! all arithmetic is checked, and nothing is allocated beyond the limits of [`Fact`]'s numbers.
+//! One table has for each operator the type, the shape and, for shape arithmetic, the numbers of
+//! its outputs. Inference never fails: an undetermined fact is unknown. Models can contain any
+//! size, so all arithmetic is checked, and no allocation exceeds the limits of [`Fact`]'s numbers.
 //!
 //! Source of the rules: <https://onnx.ai/onnx/operators/>.
 
@@ -21,24 +21,26 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use call::{Call, Dims};
-use table::{Elem, Rule, TABLE};
+use call::{Dims, InferenceCall};
+use table::{ElementType, InferenceRule, TABLE};
 
-use super::{Fact, Value};
+use super::{ConstantValue, Fact};
 use crate::proto::{NodeProto, tensor_proto::DataType};
 
-/// More axes than this have no engine and no meaning; a shape that has more is unknown.
+/// The maximum rank; no engine supports more axes. A shape with more axes is unknown.
 const RANK_LIMIT: usize = 64;
 
-/// The facts of the node's outputs, one for each, default where nothing is known.
+/// The facts of the node's outputs, one for each; a default fact if nothing is known.
 ///
-/// `inputs` are the facts of the node's inputs in order, `None` for one that is left out.
+/// `inputs` are the facts of the node's inputs in order, `None` for an omitted input.
 pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> Vec<Fact> {
-    let call = Call::new(node, opset, inputs);
+    let call = InferenceCall::new(node, opset, inputs);
     let mut facts = match rule_of(node) {
-        Some(Rule::One(elem, shape)) => vec![one(&call, *elem, *shape, None)],
-        Some(Rule::Folded(elem, shape, fold)) => vec![one(&call, *elem, *shape, Some(*fold))],
-        Some(Rule::All(elem, rule)) => rule(&call)
+        Some(InferenceRule::One(elem, shape)) => vec![one(&call, *elem, *shape, None)],
+        Some(InferenceRule::Folded(elem, shape, fold)) => {
+            vec![one(&call, *elem, *shape, Some(*fold))]
+        }
+        Some(InferenceRule::All(elem, rule)) => rule(&call)
             .unwrap_or_else(|| vec![Fact { elem: elem_of(&call, *elem), ..Fact::default() }]),
         None => vec![],
     };
@@ -46,7 +48,7 @@ pub(crate) fn infer(node: &NodeProto, opset: i64, inputs: &[Option<&Fact>]) -> V
     facts.into_iter().map(checked).collect()
 }
 
-fn rule_of(node: &NodeProto) -> Option<&'static Rule> {
+fn rule_of(node: &NodeProto) -> Option<&'static InferenceRule> {
     if !node.op_domain().is_empty() {
         return None;
     }
@@ -55,36 +57,36 @@ fn rule_of(node: &NodeProto) -> Option<&'static Rule> {
 }
 
 fn one(
-    call: &Call,
-    elem: Elem,
-    shape: fn(&Call) -> Option<Dims>,
-    fold: Option<fn(&Call, &Fact) -> Option<Value>>,
+    call: &InferenceCall,
+    elem: ElementType,
+    shape: fn(&InferenceCall) -> Option<Dims>,
+    fold: Option<fn(&InferenceCall, &Fact) -> Option<ConstantValue>>,
 ) -> Fact {
     let fact = Fact { elem: elem_of(call, elem), shape: shape(call), value: None };
     let fact = checked(fact);
     let value = match (fold, fact.keeps()) {
-        // Nothing is always known, and the folds need not think of it.
-        (_, Some(0)) if fact.elem.is_float() => Some(Value::Floats(vec![])),
-        (_, Some(0)) => Some(Value::Ints(vec![])),
+        // Empty values are always known; the folds do not need to handle them.
+        (_, Some(0)) if fact.elem.is_float() => Some(ConstantValue::Floats(vec![])),
+        (_, Some(0)) => Some(ConstantValue::Ints(vec![])),
         (Some(fold), Some(_)) => fold(call, &fact),
         _ => None,
     };
     Fact { value, ..fact }
 }
 
-fn elem_of(call: &Call, elem: Elem) -> DataType {
+fn elem_of(call: &InferenceCall, elem: ElementType) -> DataType {
     match elem {
-        Elem::Of(input) => call.elem(input),
-        Elem::Is(elem) => elem,
-        Elem::Named(attribute, default) => match call.node.attr_int(attribute) {
+        ElementType::Of(input) => call.elem(input),
+        ElementType::Is(elem) => elem,
+        ElementType::Named(attribute, default) => match call.node.attr_int(attribute) {
             Some(number) => create::named_elem(number),
             None => default,
         },
-        Elem::NamedOrOf(attribute, input) => match call.node.attr_int(attribute) {
+        ElementType::NamedOrOf(attribute, input) => match call.node.attr_int(attribute) {
             Some(number) if number != 0 => create::named_elem(number),
             _ => call.elem(input),
         },
-        Elem::Quantized => match call.int("output_dtype", 0) {
+        ElementType::Quantized => match call.int("output_dtype", 0) {
             0 if call.has(2) => call.elem(2),
             0 => DataType::Uint8,
             number => create::named_elem(number),
@@ -92,7 +94,7 @@ fn elem_of(call: &Call, elem: Elem) -> DataType {
     }
 }
 
-/// Drops a shape that cannot be one, and numbers that do not fit the shape or the type.
+/// Drops invalid shapes, and numbers that do not match the shape or the type.
 fn checked(mut fact: Fact) -> Fact {
     fact.shape.take_if(|dims| dims.len() > RANK_LIMIT || !dims.iter().all(|dim| dim.is_size()));
     let count = fact.keeps();

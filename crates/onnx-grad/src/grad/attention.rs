@@ -1,6 +1,6 @@
-//! Rules of the operators of transformers.
+//! Rules of the transformer operators.
 
-use super::{Call, Cotangents, one};
+use super::{Cotangents, RuleCall, one};
 use crate::{
     attrs,
     builder::{Builder, constant_size},
@@ -10,13 +10,12 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// Attention, y = softmax(c·tanh(s·q·kᵀ / c) + bias)·v for each head, where s is 1/√size unless it is
-/// given and c, the softcap, may be left out. The bias is the mask, with −∞ where it is false and where
-/// the causal or the windowed form looks away; a row that sees nothing gives 0. Inputs of three axes are
-/// [N, T, heads·size]; where there are fewer heads of k and v, each serves as many of q. It is
-/// differentiated through this definition. <https://onnx.ai/onnx/operators/onnx__Attention.html>
-/// Windows from 25.
-pub(super) fn attention(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+/// Attention, y = softmax(c·tanh(s·q·kᵀ / c) + bias)·v for each head; the scale s is 1/√size by default, and the
+/// softcap c is optional. The bias is the mask, with −∞ where the mask is false or the causal or windowed form
+/// excludes a position; a row without positions gives 0. Inputs of rank 3 are [N, T, heads·size]. If k and v have
+/// fewer heads than q, each of them serves several heads of q. Differentiated through this definition.
+/// <https://onnx.ai/onnx/operators/onnx__Attention.html> Windows exist from 25.
+pub(super) fn attention(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     n.attrs().ignore(&["qk_matmul_output_mode", "softmax_precision"]);
     let rest = ["past_key", "past_value", "nonpad_kv_seqlen"];
     if let Some((_, name)) = (4..).zip(rest).find(|(input, _)| n.optional(*input).is_some()) {
@@ -51,7 +50,7 @@ pub(super) fn attention(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     let bias = bias(b, q, capped, n.optional(3), (left, right))?;
     let mut kept = None;
     if let Some(bias) = bias {
-        // A row that sees nothing is 0, not the 0/0 that a sum with −∞ would give.
+        // A row without positions is 0, not the 0/0 that follows from a sum with −∞.
         let (lowest, far) = lowest(b.elem(q));
         let axis = b.rank(bias)? - 1;
         let bias = s.value(bias);
@@ -81,7 +80,7 @@ fn split(b: &mut Builder<'_>, x: ValueId, heads: Option<Dim>) -> Result<ValueId>
     b.transpose(apart, &[0, 2, 1, 3])
 }
 
-/// [N, few, T, size] with each head as often as it takes to have `count`, one beside the other.
+/// [N, few, T, size] with each head repeated consecutively, `count` heads in total.
 fn repeated(b: &mut Builder<'_>, x: ValueId, count: i64) -> Result<ValueId> {
     let few = b.size(x, 1)?;
     if few == count {
@@ -98,7 +97,7 @@ fn repeated(b: &mut Builder<'_>, x: ValueId, count: i64) -> Result<ValueId> {
     b.reshape(many, &[batch, Dim::Fixed(count), time, size])
 }
 
-/// What is added to the scores: the mask, and −∞ outside the window.
+/// The bias of the scores: the mask, and −∞ outside the window.
 fn bias(
     b: &mut Builder<'_>,
     q: ValueId,
@@ -140,7 +139,7 @@ fn bias(
     Ok(bias)
 }
 
-/// The lowest number of a type, and one that is low enough for a mask and leaves room for the scores.
+/// The lowest number of a type, and a number that is low enough for a mask and cannot overflow with the scores added.
 fn lowest(elem: DataType) -> (f64, f64) {
     match elem {
         DataType::Float16 => (-65504.0, -60000.0),
@@ -148,9 +147,9 @@ fn lowest(elem: DataType) -> (f64, f64) {
     }
 }
 
-/// RotaryEmbedding turns pairs of channels by angles that depend on the position. dx turns g back: the
-/// operator itself with the sines negated. <https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html>
-pub(super) fn rotary_embedding(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// RotaryEmbedding rotates pairs of channels by angles that depend on the position. dx rotates g back: the same
+/// operator with negated sines. <https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html>
+pub(super) fn rotary_embedding(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let names = ["interleaved", "num_heads", "rotary_embedding_dim"];
     let given = names.iter().filter_map(|name| Some(attrs::int(name, n.attrs().int(name)?)));
     let given = given.collect();

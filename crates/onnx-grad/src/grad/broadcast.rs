@@ -1,4 +1,4 @@
-//! Cotangents and the shapes of their values: sums over space, and over the axes that were broadcast.
+//! Sums of cotangents over space and over broadcast axes.
 
 use crate::{
     builder::Builder,
@@ -7,14 +7,14 @@ use crate::{
     graph::ValueId,
 };
 
-/// The number of elements behind the first two axes, where it is known.
+/// The number of elements after the first two axes, if known.
 pub(crate) fn spatial_count(fact: &Fact) -> Option<i64> {
     let shape = fact.shape.as_ref().filter(|shape| shape.len() >= 2)?;
     shape[2..].iter().try_fold(1i64, |n, dim| n.checked_mul(dim.fixed()?))
 }
 
 /// Σ over space of a cotangent that may still be broadcastable: [N, C], or broadcastable to it.
-/// `count` elements belong to each channel; for a flattened value they lie on its last axis.
+/// Each channel has `count` elements; in a flattened value they are on its last axis.
 pub(crate) fn spatial_sum(
     b: &mut Builder<'_>,
     of: ValueId,
@@ -43,14 +43,14 @@ pub(crate) fn spatial_sum(
     b.scale(sum, times as f64)
 }
 
-/// Puts axes of size 1 in front until the rank is the given one.
+/// Prepends axes of size 1 up to the given rank.
 pub(crate) fn at_rank(b: &mut Builder<'_>, value: ValueId, rank: usize) -> Result<ValueId> {
     let shape = b.shape(value)?;
     let missing = rank.saturating_sub(shape.len());
     b.reshape(value, &[vec![Dim::Fixed(1); missing], shape].concat())
 }
 
-/// Sums a cotangent of the broadcast result `y` back to the shape of the operand `x`, axis by axis.
+/// Sums a cotangent of the broadcast result `y` to the shape of the operand `x`, axis by axis.
 pub(crate) fn unbroadcast(
     b: &mut Builder<'_>,
     g: ValueId,

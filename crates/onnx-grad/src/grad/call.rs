@@ -1,10 +1,10 @@
-//! What a rule sees of the node that it differentiates.
+//! The interface between a rule and the node that it differentiates.
 
 use std::{collections::HashMap, ops::Deref};
 
 use super::at_rank;
 use crate::{
-    attrs::Reader,
+    attrs::AttributeReader,
     builder::{Builder, Formulas, Term},
     error::{Result, bail},
     facts::Dim,
@@ -17,12 +17,12 @@ use crate::{
 pub(crate) enum Cotangent {
     /// A tensor of the value's shape, or one that broadcasts to it.
     Dense(ValueId),
-    /// `scale[n] · [k = column[n]]` for a value [N, K]; both are [N, 1]; `column` holds
-    /// integers, negative ones count from the end.
+    /// `scale[n] · [k = column[n]]` for a value [N, K]. `column` and `scale` are [N, 1]; `column`
+    /// holds integers, and negative ones count from the end.
     OneHot {
-        /// The index of the one entry in each row.
+        /// The index of the nonzero entry in each row.
         column: ValueId,
-        /// Its value.
+        /// The value of that entry.
         scale: ValueId,
     },
 }
@@ -48,22 +48,22 @@ impl From<ValueId> for Cotangent {
     }
 }
 
-/// What a rule gives: a cotangent for each input, `None` where it gives none.
+/// The result of a rule: a cotangent for each input, `None` if there is none.
 pub(crate) type Cotangents = Result<Vec<Option<Cotangent>>>;
 
-/// The cotangent of the first input alone.
+/// The cotangent of the first input only.
 pub(crate) fn one(value: ValueId) -> Cotangents {
     Ok(vec![Some(value.into())])
 }
 
-/// No cotangents, for inputs that were not wanted after all.
+/// No cotangents, if no input turns out to require one.
 pub(crate) fn none() -> Cotangents {
     Ok(vec![])
 }
 
 /// A node, its inputs and outputs, and the cotangents of its outputs.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct RuleCall {
     id: NodeId,
     opset: i64,
     op: String,
@@ -72,21 +72,22 @@ pub(crate) struct Call {
     outputs: Vec<Option<ValueId>>,
     cotangents: HashMap<usize, Cotangent>,
     wanted: Vec<bool>,
-    reader: Reader,
+    reader: AttributeReader,
     formulas: Formulas,
 }
 
-/// What the formulas of a rule are made of.
+/// The symbols in the formulas of a rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Symbols<'n> {
-    call: &'n Call,
-    /// The cotangent of the first output: of its rank, and broadcastable to its shape.
+    call: &'n RuleCall,
+    /// The cotangent of the first output. It has the rank of the output and is broadcastable to its
+    /// shape.
     pub(crate) g: Term<'n>,
     /// The first output.
     pub(crate) y: Term<'n>,
 }
 
-/// What a rule gives as formulas: a cotangent for each input.
+/// The formulas of a rule: a cotangent for each input.
 pub(crate) type Terms<'n> = Result<Vec<Term<'n>>>;
 
 impl<'n> Symbols<'n> {
@@ -99,7 +100,7 @@ impl<'n> Symbols<'n> {
         })
     }
 
-    /// An input that may be left out.
+    /// An optional input.
     pub(crate) fn optional_x(self, input: usize) -> Option<Term<'n>> {
         self.call.optional(input).map(|value| self.call.formulas.value(value))
     }
@@ -109,31 +110,31 @@ impl<'n> Symbols<'n> {
         self.call.formulas.value(value)
     }
 
-    /// The cotangent of the first output in its full shape.
+    /// The cotangent of the first output, in its full shape.
     pub(crate) fn full(self) -> Term<'n> {
         self.g.expand_like(self.y)
     }
 
-    /// For an input that has no derivative.
+    /// The term of an input without a derivative, an error when emitted.
     pub(crate) fn none(self, input: usize) -> Term<'n> {
         self.call.formulas.open([], move |_, _, []| no_rule(input))
     }
 }
 
 impl Deref for Symbols<'_> {
-    type Target = Call;
+    type Target = RuleCall;
 
-    fn deref(&self) -> &Call {
+    fn deref(&self) -> &RuleCall {
         self.call
     }
 }
 
-/// The error of a wanted input without a cotangent.
+/// The error for a required cotangent that the rule does not have.
 pub(super) fn no_rule<T>(input: usize) -> Result<T> {
     bail!(Unsupported, "no gradient rule for its input {input}")
 }
 
-impl Call {
+impl RuleCall {
     pub(super) fn new(
         graph: &Graph,
         id: NodeId,
@@ -147,14 +148,14 @@ impl Call {
             traits: op::traits(graph.node(id)),
             inputs: graph.node_inputs(id).to_vec(),
             outputs: graph.node_outputs(id).to_vec(),
-            reader: Reader::new(graph.node(id)),
+            reader: AttributeReader::new(graph.node(id)),
             cotangents,
             wanted,
             formulas: Formulas::default(),
         }
     }
 
-    /// The symbols of its formulas.
+    /// The symbols of the rule's formulas.
     pub(crate) fn symbols(&self) -> Symbols<'_> {
         let (form, output) = (self.form(0), self.output(0));
         let y = match output {
@@ -168,11 +169,11 @@ impl Call {
     }
 
     /// The attributes of the node.
-    pub(crate) fn attrs(&self) -> &Reader {
+    pub(crate) fn attrs(&self) -> &AttributeReader {
         &self.reader
     }
 
-    /// An attribute that nobody looked at makes the node unsupported instead of wrong.
+    /// Fails if the rule left an attribute unread, which could make the gradient wrong.
     pub(super) fn refuse_unread(&self) -> Result<()> {
         if let Some(attribute) = self.attrs().unread().first() {
             let name = attribute.name.as_deref().unwrap_or_default();
@@ -182,12 +183,12 @@ impl Call {
         Ok(())
     }
 
-    /// Whether its gradient is wanted; else its definition is emitted to be run.
+    /// Whether the gradient is required. Otherwise the definition is emitted for execution.
     pub(crate) fn is_differentiated(&self) -> bool {
         self.wanted.contains(&true)
     }
 
-    /// The number of the node.
+    /// The node's index.
     pub(crate) fn id(&self) -> NodeId {
         self.id
     }
@@ -202,22 +203,22 @@ impl Call {
         &self.op
     }
 
-    /// What the operator does.
+    /// The traits of the operator.
     pub(crate) fn traits(&self) -> &'static Traits {
         self.traits
     }
 
-    /// The number of inputs that are written at the node, left-out ones in between counted.
+    /// The number of the node's inputs, omitted ones included.
     pub(crate) fn input_count(&self) -> usize {
         self.inputs.len()
     }
 
-    /// An input that may be left out.
+    /// An optional input.
     pub(crate) fn optional(&self, input: usize) -> Option<ValueId> {
         self.inputs.get(input).copied().flatten()
     }
 
-    /// An input that the operator requires.
+    /// A required input.
     pub(crate) fn x(&self, input: usize) -> Result<ValueId> {
         match self.optional(input) {
             Some(value) => Ok(value),
@@ -230,22 +231,22 @@ impl Call {
         self.output(0).unwrap_or_else(|| unreachable!("a node on the path has a first output"))
     }
 
-    /// An output that may be left out.
+    /// An optional output.
     pub(crate) fn output(&self, output: usize) -> Option<ValueId> {
         self.outputs.get(output).copied().flatten()
     }
 
-    /// The number of outputs that are written at the node.
+    /// The number of the node's outputs.
     pub(crate) fn output_count(&self) -> usize {
         self.outputs.len()
     }
 
-    /// Whether the cotangent of that input is wanted.
+    /// Whether the cotangent of that input is required.
     pub(crate) fn wants(&self, input: usize) -> bool {
         self.wanted.get(input).copied().unwrap_or(false)
     }
 
-    /// Emits the cotangents of the inputs that are wanted.
+    /// Emits the required cotangents of the inputs.
     pub(super) fn wanted<'n>(
         &self,
         b: &mut Builder<'_>,
@@ -257,23 +258,24 @@ impl Call {
         each.collect()
     }
 
-    /// The cotangent of an output in the form it has; `None` where the output is not read.
+    /// The cotangent of an output in its present form; `None` if the output is not read.
     pub(crate) fn form(&self, output: usize) -> Option<Cotangent> {
         self.cotangents.get(&output).copied()
     }
 
-    /// The cotangent of the first output: of its rank, and broadcastable to its shape.
+    /// The cotangent of the first output. It has the rank of the output and is broadcastable to its
+    /// shape.
     pub(crate) fn cot(&self, b: &mut Builder<'_>) -> Result<ValueId> {
         lazy(b, self.form(0), self.y())
     }
 
-    /// The cotangent of the first output in its full shape.
+    /// The cotangent of the first output, in its full shape.
     pub(crate) fn full(&self, b: &mut Builder<'_>) -> Result<ValueId> {
         let lazy = self.cot(b)?;
         b.expand_like(lazy, self.y())
     }
 
-    /// An axis as the standard writes it, negative from the end, as a place in `rank` axes.
+    /// An axis in standard notation, negative from the end, as an index into `rank` axes.
     pub(crate) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
         let place = if axis < 0 { crate::builder::index(rank)? + axis } else { axis };
         match usize::try_from(place) {
@@ -282,8 +284,7 @@ impl Call {
         }
     }
 
-    /// A list that is an attribute in old opsets and an input in new ones; `None` where it is left
-    /// out.
+    /// A list that is an attribute in old opsets and an input in new ones; `None` if it is absent.
     pub(crate) fn list(
         &self,
         b: &Builder<'_>,
@@ -305,7 +306,7 @@ impl Call {
     }
 }
 
-/// The cotangent of `y`: of its rank, and broadcastable to its shape.
+/// The cotangent of `y`, with its rank, broadcastable to its shape.
 fn lazy(b: &mut Builder<'_>, form: Option<Cotangent>, y: ValueId) -> Result<ValueId> {
     let dense = match form {
         Some(form) => form.dense(b, y)?,
@@ -323,7 +324,7 @@ pub(super) fn values<'t>(
     terms.into_iter().map(|term| term.emit(b)).collect()
 }
 
-/// The product of known sizes; an error where it overflows.
+/// The product of known sizes; an error on overflow.
 pub(crate) fn product(sizes: impl IntoIterator<Item = i64>) -> Result<i64> {
     match sizes.into_iter().try_fold(1i64, |n, size| n.checked_mul(size)) {
         Some(product) => Ok(product),
@@ -331,13 +332,13 @@ pub(crate) fn product(sizes: impl IntoIterator<Item = i64>) -> Result<i64> {
     }
 }
 
-/// The product of dims; `None` where it is not linear in the batch.
+/// The product of dims; `None` if it is not linear in the batch size.
 pub(crate) fn product_dim(dims: &[Dim]) -> Option<Dim> {
     dims.iter().try_fold(Dim::Fixed(1), |n, dim| n.times(*dim))
 }
 
-impl Call {
-    /// In a pushed rule: Σ over space of the output's cotangent, [N, O].
+impl RuleCall {
+    /// For a pushed rule: Σ over space of the output's cotangent, [N, O].
     pub(crate) fn cotangent_of_sum(&self, b: &mut Builder<'_>) -> Result<ValueId> {
         match self.form(0) {
             Some(form) => form.dense(b, self.y()),

@@ -1,11 +1,13 @@
-//! Differentiates an operator by its definition in other operators.
+//! Differentiates an operator through its definition in other operators.
 
-use super::{Call, Cotangents, Want, propagate, quantise::cotangent_type, rule::Define};
+use super::{
+    Cotangents, GradientForm, RuleCall, propagate, quantize::cotangent_type, rule::Definition,
+};
 use crate::{builder::Builder, error::bail, graph::ValueId};
 
-/// The cotangents of a node by way of its definition, which is emitted and differentiated. Overrides are for the
-/// nodes of the model, not for those.
-pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangents {
+/// The cotangents of a node's inputs. Emits the node's definition and differentiates it. Overrides do not apply to
+/// the nodes of the definition.
+pub(super) fn through(b: &mut Builder<'_>, n: &RuleCall, define: Definition) -> Cotangents {
     let from = b.graph().node_count();
     let mut seeds = Vec::new();
     let values = define.emit(b, n)?;
@@ -21,17 +23,17 @@ pub(super) fn through(b: &mut Builder<'_>, n: &Call, define: Define) -> Cotangen
             seeds.push((value, form.dense(b, output)?));
         }
     }
-    let mut wrt: Vec<(ValueId, Want)> = Vec::new();
+    let mut wrt: Vec<(ValueId, GradientForm)> = Vec::new();
     let mut places = Vec::new();
     let mut grads = vec![None; n.input_count()];
     for index in (0..n.input_count()).filter(|&index| n.wants(index)) {
         let input = n.x(index)?;
         if wrt.iter().any(|(had, _)| *had == input) {
-            // A value that is read twice gets its whole gradient at the first place.
+            // If several inputs are the same value, the first gets the whole gradient.
             let zero = b.scalar(input, 0.0)?;
             grads[index] = Some(b.cast(zero, cotangent_type(b, input))?.into());
         } else {
-            wrt.push((input, Want::Full));
+            wrt.push((input, GradientForm::Full));
             places.push(index);
         }
     }

@@ -1,8 +1,8 @@
-//! The rule of Einsum, which is an Einsum again.
+//! The rule of Einsum. The derivative is another Einsum.
 
 use std::collections::BTreeMap;
 
-use super::{Call, Cotangents};
+use super::{Cotangents, RuleCall};
 use crate::{
     attrs,
     builder::Builder,
@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// A tensor and a letter for each of its axes.
-type Term = (ValueId, String);
+type Factor = (ValueId, String);
 
-/// The largest identity matrix that a repeated letter makes: 4 MB.
+/// The largest identity matrix for a repeated letter: 4 MB.
 const DIAGONAL_LIMIT: i64 = 1024;
 
-/// Einsum, y = Σ over the letters that the output lacks of Π x_i. dx_i = Einsum(g, the other operands → the letters
-/// of x_i). Letters that occur in x_i alone are expanded over; one that x_i has twice gets a second name and an
-/// identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
-pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Read { mut terms, output, sizes } = read(b, n)?;
+/// Einsum, y = Σ over the letters absent from the output of Π x_i. dx_i = Einsum(g, the other operands → the letters
+/// of x_i). Letters that occur only in x_i are expanded. A letter that occurs twice in x_i gets a second letter and
+/// an identity matrix. <https://onnx.ai/onnx/operators/onnx__Einsum.html>
+pub(super) fn einsum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let EinsumOperands { mut terms, output, sizes } = read(b, n)?;
     terms.push((n.full(b)?, output));
     let mut grads = vec![None; n.input_count()];
     for (i, grad) in grads.iter_mut().enumerate().filter(|(i, _)| n.wants(*i)) {
@@ -35,20 +35,20 @@ pub(super) fn einsum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Einsum in letters alone: engines differ in what `...` may stand for.
-pub(super) fn spelled_out(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
-    let Read { terms, output, .. } = read(b, n)?;
+/// An Einsum without `...`, because engines differ in its meaning.
+pub(super) fn spelled_out(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
+    let EinsumOperands { terms, output, .. } = read(b, n)?;
     Ok(vec![product(b, &terms, &output)?])
 }
 
-/// The operands of an Einsum, the letters of its output and the sizes that letters stand for.
-struct Read {
-    terms: Vec<Term>,
+/// The operands of an Einsum, the letters of its output and the size of each letter.
+struct EinsumOperands {
+    terms: Vec<Factor>,
     output: String,
     sizes: BTreeMap<char, Dim>,
 }
 
-fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
+fn read(b: &mut Builder<'_>, n: &RuleCall) -> Result<EinsumOperands> {
     let equation = n.attrs().text("equation").unwrap_or_default().to_owned();
     let operands = (0..n.input_count()).map(|i| n.x(i)).collect::<Result<Vec<_>>>()?;
     let ranks = operands.iter().map(|&x| b.rank(x)).collect::<Result<Vec<_>>>()?;
@@ -62,19 +62,19 @@ fn read(b: &mut Builder<'_>, n: &Call) -> Result<Read> {
             *size = if *size == Dim::Fixed(1) { dim } else { *size };
         }
     }
-    // Axes of size 1 that are broadcast are written out, so that a letter has one size.
+    // Expands broadcast axes of size 1, so that each letter has one size.
     let mut terms = Vec::new();
     for (x, names) in operands.into_iter().zip(names) {
         let shape: Vec<Dim> = names.chars().filter_map(|name| sizes.get(&name).copied()).collect();
         terms.push((b.expand(x, &shape)?, names));
     }
-    Ok(Read { terms, output, sizes })
+    Ok(EinsumOperands { terms, output, sizes })
 }
 
-/// What the other terms make of an operand with those letters.
+/// The cotangent of an operand with those letters, from the other factors.
 fn operand(
     b: &mut Builder<'_>,
-    mut others: Vec<Term>,
+    mut others: Vec<Factor>,
     names: &str,
     sizes: &BTreeMap<char, Dim>,
 ) -> Result<ValueId> {
@@ -110,9 +110,9 @@ fn operand(
     b.expand(lifted, &full)
 }
 
-/// The Einsum of terms; those without axes are multiplied behind it.
-fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId> {
-    let (numbers, tensors): (Vec<&Term>, Vec<&Term>) =
+/// The Einsum of the factors; scalars are multiplied afterward.
+fn product(b: &mut Builder<'_>, terms: &[Factor], output: &str) -> Result<ValueId> {
+    let (numbers, tensors): (Vec<&Factor>, Vec<&Factor>) =
         terms.iter().partition(|(_, names)| names.is_empty());
     let names: Vec<&str> = tensors.iter().map(|(_, names)| names.as_str()).collect();
     let values: Vec<ValueId> = tensors.iter().map(|(value, _)| *value).collect();
@@ -136,7 +136,7 @@ fn product(b: &mut Builder<'_>, terms: &[Term], output: &str) -> Result<ValueId>
     }
 }
 
-/// The letters of each operand and of the output, `...` and a left-out output written in full.
+/// The letters of each operand and of the output, with `...` and an implicit output expanded.
 fn letters(equation: &str, ranks: &[usize]) -> Option<(Vec<String>, String)> {
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match equation.split_once("->") {
@@ -168,7 +168,7 @@ fn letters(equation: &str, ranks: &[usize]) -> Option<(Vec<String>, String)> {
     Some((inputs, output))
 }
 
-/// Letters that are not in use.
+/// Unused letters.
 fn free(used: &str) -> impl Iterator<Item = char> + '_ {
     ('a'..='z').chain('A'..='Z').filter(|name| !used.contains(*name))
 }

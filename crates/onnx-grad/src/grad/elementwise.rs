@@ -1,12 +1,11 @@
-//! Rules of operators that work element by element, with broadcasting where the operator has it.
-//! The driver sums what a broadcast operand gets.
+//! Rules of elementwise operators. The driver sums the cotangents of broadcast operands.
 
 pub(super) mod activation;
 pub(super) mod function;
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::{Call, Cotangents, Push, Pushed, Symbols, Terms, quantise::cotangent_type};
+use super::{Cotangents, Push, PushOperand, RuleCall, Symbols, Terms, quantize::cotangent_type};
 use crate::{
     builder::{Builder, Term},
     error::{Result, bail},
@@ -14,9 +13,9 @@ use crate::{
     graph::{Graph, ValueId},
 };
 
-/// Add and Sum, y = Σ_i x_i with broadcasting. dx_i = g. The one-hot form passes where no operand is broadcast.
-/// <https://onnx.ai/onnx/operators/onnx__Add.html> <https://onnx.ai/onnx/operators/onnx__Sum.html>
-pub(super) fn sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Add and Sum, y = Σ_i x_i with broadcasting. dx_i = g. A one-hot cotangent stays one-hot if no operand is
+/// broadcast. <https://onnx.ai/onnx/operators/onnx__Add.html> <https://onnx.ai/onnx/operators/onnx__Sum.html>
+pub(super) fn sum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let dense = n.cot(b)?;
     let shape = b.fact(n.y()).shape.clone();
     let form = n.form(0);
@@ -51,7 +50,7 @@ pub(super) fn mean(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![share; count])
 }
 
-/// Max and Min, y = the extreme of the operands. dx_i = g·[x_i = y], shared equally among ties, as PyTorch.
+/// Max and Min, y = the extreme of the operands. dx_i = g·[x_i = y], divided equally among ties, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__Max.html>
 pub(super) fn extreme(n: Symbols<'_>) -> Terms<'_> {
     let hits: Vec<_> = (0..n.input_count()).map(|input| n.x(input).equal(n.y)).collect();
@@ -60,8 +59,8 @@ pub(super) fn extreme(n: Symbols<'_>) -> Terms<'_> {
     Ok(hits.into_iter().map(|hit| share * hit).collect())
 }
 
-/// Where, y = a where c, else b. da = g where c, else 0; db = 0 where c, else g: what is not chosen may be
-/// infinite. <https://onnx.ai/onnx/operators/onnx__Where.html>
+/// Where, y = a where c, else b. da = g where c, else 0; db = 0 where c, else g. Not a product with a mask, because
+/// the operand that is not selected may be infinite. <https://onnx.ai/onnx/operators/onnx__Where.html>
 pub(super) fn select(n: Symbols<'_>) -> Terms<'_> {
     let (c, zero) = (n.x(0), n.g.constant(0.0));
     Ok(vec![n.none(0), c.select(n.g, zero), c.select(zero, n.g)])
@@ -72,19 +71,19 @@ pub(super) fn neg(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![-n.g])
 }
 
-/// Sqrt, y = √x. dx = g/(2y); infinite at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Sqrt.html>
+/// Sqrt, y = √x. dx = g/(2y); infinite at 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Sqrt.html>
 pub(super) fn sqrt(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g / (2.0 * n.y)])
 }
 
-/// Pow, y = x^p. dx = g·p·x^(p−1), 0 where p = 0; dp = g·y·ln x, 0 where x = 0 and p ≥ 0, as PyTorch.
-/// <https://onnx.ai/onnx/operators/onnx__Pow.html> From 12 the exponent may have another type than x.
+/// Pow, y = x^p. dx = g·p·x^(p−1), 0 where p = 0; dp = g·y·ln x, 0 where x = 0 and p ≥ 0, as in PyTorch.
+/// <https://onnx.ai/onnx/operators/onnx__Pow.html> From 12 the exponent may have a different type.
 pub(super) fn pow(n: Symbols<'_>) -> Terms<'_> {
     let (x, p) = (n.x(0), n.x(1).cast_like(n.x(0)));
-    // The exponent is 0 instead of −1 where p = 0: at x = 0 that gives 0·1, not 0·∞.
+    // The exponent is 0 instead of −1 where p = 0: at x = 0 this gives 0·1, not 0·∞.
     let slope = p * x.pow(p - 1.0 + p.is_zero());
     let slope = p.where_known(2.0, 2.0 * x, slope);
-    // ln 1 instead of ln 0: there the power is 0 or constant.
+    // ln 1 instead of ln 0 where the power is 0 or constant.
     let rise = n.y * (x + x.is_zero()).log();
     Ok(vec![n.g * slope, (n.g * rise).cast_like(n.x(1))])
 }
@@ -94,7 +93,7 @@ pub(super) fn exp(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * n.y])
 }
 
-/// Log, y = ln x. dx = g/x; infinite at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Log.html>
+/// Log, y = ln x. dx = g/x; infinite at 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Log.html>
 pub(super) fn log(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g / n.x(0)])
 }
@@ -136,13 +135,13 @@ pub(super) fn gelu(n: Symbols<'_>) -> Terms<'_> {
 }
 
 /// Identity, y = x. dx = g. <https://onnx.ai/onnx/operators/onnx__Identity.html>
-pub(super) fn identity(_: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn identity(_: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     Ok(vec![n.form(0)])
 }
 
-/// Dropout at inference, y = x. dx = g. Refused where a constant turns training on.
+/// Dropout at inference, y = x. dx = g. Refused if a constant enables training mode.
 /// <https://onnx.ai/onnx/operators/onnx__Dropout.html> Before 12 the ratio is an attribute.
-pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn dropout(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["ratio", "seed"]);
     if let Some(training) = n.optional(2)
         && b.fact(training).ints() != Some(vec![0])
@@ -152,9 +151,10 @@ pub(super) fn dropout(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     identity(b, n)
 }
 
-/// Cast and CastLike between float types, y = x. dx = g in the type of x. To integers and booleans: zero; so is
-/// what CastLike's pattern gets. Quantised numbers as floats are the same numbers. <https://onnx.ai/onnx/operators/onnx__Cast.html>
-pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Cast and CastLike between float types, y = x. dx = g in the type of x. The gradient is zero for casts to integers
+/// and booleans, and for input 1 of CastLike. A cast from quantized numbers to floats keeps the values.
+/// <https://onnx.ai/onnx/operators/onnx__Cast.html>
+pub(super) fn cast(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["to", "saturate", "round_mode"]);
     let elem = cotangent_type(b, n.x(0)?);
     let g = n.cot(b)?;
@@ -165,24 +165,24 @@ pub(super) fn cast(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Relu, y = max(x, 0). dx = g·[y > 0]; 0 at x = 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Relu.html>
+/// Relu, y = max(x, 0). dx = g·[y > 0]; 0 at x = 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Relu.html>
 pub(super) fn relu(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * n.y.above(0.0)])
 }
 
-/// LeakyRelu, y = x where x > 0, else α·x. dx = g·(α + (1 − α)·[x > 0]); α at 0, as PyTorch.
+/// LeakyRelu, y = x where x > 0, else α·x. dx = g·(α + (1 − α)·[x > 0]); α at 0, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__LeakyRelu.html>
 pub(super) fn leaky_relu(n: Symbols<'_>) -> Terms<'_> {
     let alpha = n.attrs().float_or("alpha", 0.01);
     Ok(vec![n.g * ((1.0 - alpha) * n.x(0).above(0.0) + alpha)])
 }
 
-/// Clip, y = min(max(x, lo), hi). dx = g·[lo < y]·[y < hi]; 0 at both bounds, as PyTorch's relu6 and
+/// Clip, y = min(max(x, lo), hi). dx = g·[lo < y]·[y < hi]; 0 at both bounds, as in PyTorch's relu6 and
 /// hardtanh. <https://onnx.ai/onnx/operators/onnx__Clip.html> Bounds are attributes before 11.
 pub(super) fn clip(n: Symbols<'_>) -> Terms<'_> {
     let bound = |name, input, open| {
         n.optional_x(input).or_else(|| match n.attrs().float_or(name, open) {
-            // Absent bounds and the largest finite floats do not bound.
+            // Absent bounds and the largest finite floats have no effect.
             number if number.abs() >= f64::from(f32::MAX) => None,
             number => Some(n.y.constant(number)),
         })
@@ -206,7 +206,7 @@ pub(super) fn tanh(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * (1.0 - n.y.square())])
 }
 
-/// HardSigmoid, y = min(max(α·x + β, 0), 1). dx = g·α·[0 < y]·[y < 1]; 0 at both kinks, as PyTorch.
+/// HardSigmoid, y = min(max(α·x + β, 0), 1). dx = g·α·[0 < y]·[y < 1]; 0 at both kinks, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__HardSigmoid.html>
 pub(super) fn hard_sigmoid(n: Symbols<'_>) -> Terms<'_> {
     let alpha = n.attrs().float_or("alpha", f64::from(0.2f32));
@@ -215,7 +215,7 @@ pub(super) fn hard_sigmoid(n: Symbols<'_>) -> Terms<'_> {
 }
 
 /// HardSwish, y = x·min(max(x/6 + ½, 0), 1). dx = 0 where x ≤ −3, g where x ≥ 3, else g·(x/3 + ½),
-/// as PyTorch. <https://onnx.ai/onnx/operators/onnx__HardSwish.html>
+/// as in PyTorch. <https://onnx.ai/onnx/operators/onnx__HardSwish.html>
 pub(super) fn hard_swish(n: Symbols<'_>) -> Terms<'_> {
     let x = n.x(0);
     let (above, below) = (x.above(-3.0), x.below(3.0));
@@ -223,14 +223,16 @@ pub(super) fn hard_swish(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * (middle + (1.0 - below))])
 }
 
-/// The sum over space passes unchanged: Identity, Dropout.
-pub(super) const PUSH_THROUGH: Push =
-    Push { when: |_, _, input, count| (input == 0).then_some(Pushed::Sum(count)), emit: through };
+/// Identity and Dropout preserve the sum over space.
+pub(super) const PUSH_THROUGH: Push = Push {
+    when: |_, _, input, count| (input == 0).then_some(PushOperand::Sum(count)),
+    emit: through,
+};
 
-/// The sum over space passes to every operand of an Add that is not broadcast.
+/// An Add preserves the sum over space for every operand that is not broadcast.
 pub(super) const PUSH_ADD: Push = Push { when: same_shape, emit: through };
 
-/// The sum over space passes a Mul whose other operand is constant over space.
+/// A Mul commutes with the sum over space if the other operand is constant over space.
 pub(super) const PUSH_MUL: Push = Push {
     when: |graph, n, input, count| {
         let other = n.optional(1usize.checked_sub(input)?)?;
@@ -251,11 +253,11 @@ pub(super) const PUSH_MUL: Push = Push {
     },
 };
 
-fn same_shape(graph: &Graph, n: &Call, input: usize, count: i64) -> Option<Pushed> {
+fn same_shape(graph: &Graph, n: &RuleCall, input: usize, count: i64) -> Option<PushOperand> {
     let (x, y) = (&graph.fact(n.optional(input)?).shape, &graph.fact(n.y()).shape);
-    (x.is_some() && x == y).then_some(Pushed::Sum(count))
+    (x.is_some() && x == y).then_some(PushOperand::Sum(count))
 }
 
-fn through(b: &mut Builder<'_>, n: &Call, _: usize, _: i64) -> Result<ValueId> {
+fn through(b: &mut Builder<'_>, n: &RuleCall, _: usize, _: i64) -> Result<ValueId> {
     n.cotangent_of_sum(b)
 }

@@ -1,10 +1,10 @@
-//! Writes operators as their definitions in other operators, for engines that lack them.
+//! Replaces operators by their definitions in other operators, for engines that lack them.
 
 use std::collections::HashMap;
 
 use super::{
-    Call,
-    rule::{Define, Kind},
+    RuleCall,
+    rule::{Definition, RuleKind},
     table::rule_for,
 };
 use crate::{
@@ -16,14 +16,14 @@ use crate::{
     proto::{GraphProto, NodeProto, tensor_proto::DataType},
 };
 
-/// The model with the nodes that `which` names written in other operators, where they have a definition that
-/// fits; the others stay. Its local functions are inlined.
+/// Replaces the nodes that `which` selects by their definitions, if an applicable definition exists. Inlines local
+/// functions.
 ///
 /// # Errors
 /// Those of [`Graph::new`].
 pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model> {
     let definition = |node: &NodeProto| match rule_for(node, model.opset()).map(|rule| &rule.kind) {
-        Ok(Kind::Expand(define) | Kind::Defined(_, define)) if which(node) => Some(*define),
+        Ok(RuleKind::Expand(define) | RuleKind::Defined(_, define)) if which(node) => Some(*define),
         _ => None,
     };
     if !model.graph().node.iter().any(|node| definition(node).is_some()) {
@@ -32,7 +32,7 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
     let mut graph = Graph::new(model, &Sizes::new())?;
     let count = graph.node_count();
     let found = graph.nodes().filter_map(|(id, node)| Some((id, definition(node)?)));
-    let found: Vec<(NodeId, Define)> = found.collect();
+    let found: Vec<(NodeId, Definition)> = found.collect();
     let mut definitions: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (id, define) in found {
         let label = graph.node(id).label().to_owned();
@@ -55,10 +55,15 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
     Ok(graph.model().with_proto(proto))
 }
 
-/// The nodes that compute what a node computes, under the names of its outputs.
-fn emitted(graph: &mut Graph, id: NodeId, label: &str, define: Define) -> Result<Vec<NodeProto>> {
+/// The nodes of a node's definition, with the node's output names.
+fn emitted(
+    graph: &mut Graph,
+    id: NodeId,
+    label: &str,
+    define: Definition,
+) -> Result<Vec<NodeProto>> {
     let from = graph.node_count();
-    let call = Call::new(graph, id, HashMap::new(), vec![]);
+    let call = RuleCall::new(graph, id, HashMap::new(), vec![]);
     let values = define.emit(&mut Builder::new(graph, label), &call)?;
     call.refuse_unread()?;
     let mut nodes = graph.body().node[from..].to_vec();

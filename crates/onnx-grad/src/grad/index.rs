@@ -1,6 +1,6 @@
-//! Rules of operators that pick or place elements by index.
+//! Rules of operators that read or write elements by index.
 
-use super::{Call, Cotangent, Cotangents, call::product, call::product_dim, none, one};
+use super::{Cotangent, Cotangents, RuleCall, call::product, call::product_dim, none, one};
 use crate::{
     attrs,
     builder::{Builder, constant_size},
@@ -12,7 +12,7 @@ use crate::{
 
 /// Gather, y[…, j, …] = x[…, indices[j], …]. dx[l] = Σ_j [indices[j] = l]·g[j]; negative indices count
 /// from the end. <https://onnx.ai/onnx/operators/onnx__Gather.html>
-pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gather(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, indices) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(indices)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
@@ -33,13 +33,13 @@ pub(super) fn gather(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(dx, &shape)?)
 }
 
-/// The product of dims that is still linear in the batch.
+/// The product of dims, if it is linear in the batch size.
 fn linear(dims: &[Dim]) -> Result<Dim> {
     let open = || Error::new(ErrorKind::Shape, "its shape is not linear in the batch size");
     product_dim(dims).ok_or_else(open)
 }
 
-/// Places on one axis.
+/// Indices along one axis.
 enum Index {
     /// Numbers, counted from the start.
     Known(Vec<i64>),
@@ -59,16 +59,17 @@ fn counted(places: &[i64], size: i64) -> Result<Vec<i64>> {
     counted.collect()
 }
 
-/// The most elements of a one-hot matrix; beyond it elements are scattered, where the opset can add.
+/// The maximum number of elements of a one-hot matrix. Above it, elements are scattered if the opset supports
+/// addition.
 const ONE_HOT_LIMIT: i64 = 1 << 22;
 
-/// The most gathers that stand for a sum over repeated indices.
+/// The maximum number of gathers that replace a sum over repeated indices.
 const GATHER_LIMIT: usize = 8;
 
 /// dx[r, l, c] = Σ_j [index[j] = l]·g[r, j, c], from g [rows, picks, columns] to [rows, size, columns].
 ///
-/// Known indices are turned round: row l gathers its first j, its second j and so on, and a row of zeros
-/// where there is none. Others make a one-hot matrix.
+/// Known indices are inverted: row l gathers its first j, its second j and so on, and a row of zeros if there is
+/// none. Unknown indices become a one-hot matrix.
 fn summed(b: &mut Builder<'_>, g: ValueId, index: &Index, size: i64) -> Result<ValueId> {
     let picks = b.size(g, 1)?;
     let index = match index {
@@ -134,10 +135,9 @@ fn by_gathering(
     Ok(sum)
 }
 
-/// GatherElements, y[…, j, …] = x[…, index[…, j, …], …]. dx adds g at these places. The score of a class,
-/// one element of each row of a matrix, is kept as a one-hot row.
-/// <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
-pub(super) fn gather_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// GatherElements, y[…, j, …] = x[…, index[…, j, …], …]. dx adds g at these indices. The score of a class, one
+/// element of each row of a matrix, stays a one-hot row. <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
+pub(super) fn gather_elements(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, index) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
     let axis = n.axis(n.attrs().int_or("axis", 0), shape.len())?;
@@ -153,9 +153,9 @@ pub(super) fn gather_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(placed(b, g, index, axis, x)?)
 }
 
-/// The transpose of GatherElements: dx[…, index[…, j, …], …] += g[…, j, …], in the shape of `x`. From
-/// opset 16 ScatterElements adds, in float32 where ONNX Runtime has no kernel; before, g is summed under a
-/// mask. What the other axes of `x` have more than `index` gets zeros.
+/// The transpose of GatherElements: dx[…, index[…, j, …], …] += g[…, j, …], in the shape of `x`. From opset 16 it is
+/// a ScatterElements with addition, in float32 for types without a kernel in ONNX Runtime; below, a sum of the masked
+/// g. The other axes are padded with zeros where `x` is larger than `index`.
 fn placed(
     b: &mut Builder<'_>,
     g: ValueId,
@@ -202,10 +202,10 @@ fn placed(
     Ok(dx)
 }
 
-/// GatherND, y[o, …] = x[index[o], …]: the last axis of `index` counts the axes that it addresses, behind
-/// `batch_dims` shared ones. dx adds g at these places, with the addressed axes laid out as one.
+/// GatherND, y[o, …] = x[index[o], …]: the last axis of `index` has one entry for each indexed axis, after
+/// `batch_dims` shared axes. dx adds g at these indices, with the indexed axes flattened to one.
 /// <https://onnx.ai/onnx/operators/onnx__GatherND.html>
-pub(super) fn gather_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gather_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, index) = (n.x(0)?, n.x(1)?);
     let (shape, index_shape) = (b.shape(x)?, b.shape(index)?);
     let batch = usize::try_from(n.attrs().int_or("batch_dims", 0)).unwrap_or(usize::MAX);
@@ -249,7 +249,7 @@ pub(super) fn gather_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(dx, &shape)?)
 }
 
-/// Places in the axes of these sizes as places in one axis.
+/// Indices into axes of these sizes as indices into one flattened axis.
 fn flat(index: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
     let places = index.chunks(sizes.len().max(1)).map(|place| {
         let mut flat = 0;
@@ -261,8 +261,8 @@ fn flat(index: &[i64], sizes: &[i64]) -> Result<Vec<i64>> {
     places.collect()
 }
 
-/// Whether a scatter adds to what is there; what multiplies or compares is refused.
-fn adds(n: &Call) -> Result<bool> {
+/// Whether a scatter adds to the existing elements; products and extremes are refused.
+fn adds(n: &RuleCall) -> Result<bool> {
     match n.attrs().text("reduction").unwrap_or("none") {
         "none" => Ok(false),
         "add" => Ok(true),
@@ -270,11 +270,10 @@ fn adds(n: &Call) -> Result<bool> {
     }
 }
 
-/// ScatterElements, y = x with updates[…, j, …] at […, index[…, j, …], …], instead of or added to what is
-/// there. dx = g, zero where it was replaced; dupdates picks g at these places. With equal indices and
-/// without addition the standard does not say what the result is.
-/// <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
-pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// ScatterElements, y = x with updates[…, j, …] at […, index[…, j, …], …], which replace the elements or are added to
+/// them. dx = g, zero where elements are replaced; dupdates gathers g at these indices. The standard does not define
+/// the result of a replacement with equal indices. <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
+pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let axis = n.attrs().int_or("axis", 0);
     let pick = |b: &mut Builder<'_>, g, index| {
         b.raw("GatherElements", &[g, index], vec![attrs::int("axis", axis)])
@@ -285,9 +284,9 @@ pub(super) fn scatter_elements(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     scatter(b, n, pick, put)
 }
 
-/// ScatterND, y = x with updates[o, …] at [index[o], …]; as [`scatter_elements`].
+/// ScatterND, y = x with updates[o, …] at [index[o], …]; like [`scatter_elements`].
 /// <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
-pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let pick = |b: &mut Builder<'_>, g, index| b.raw("GatherND", &[g, index], vec![]);
     let put = |b: &mut Builder<'_>, g, index, zeros| b.raw("ScatterND", &[g, index, zeros], vec![]);
     scatter(b, n, pick, put)
@@ -295,7 +294,7 @@ pub(super) fn scatter_nd(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 fn scatter(
     b: &mut Builder<'_>,
-    n: &Call,
+    n: &RuleCall,
     pick: impl FnOnce(&mut Builder<'_>, ValueId, ValueId) -> Result<ValueId>,
     put: impl FnOnce(&mut Builder<'_>, ValueId, ValueId, ValueId) -> Result<ValueId>,
 ) -> Cotangents {
@@ -318,9 +317,9 @@ fn scatter(
     Ok(grads)
 }
 
-/// TopK, the k largest or smallest elements along an axis. dx puts g back where they came from, which
-/// the second output says. <https://onnx.ai/onnx/operators/onnx__TopK.html>
-pub(super) fn top_k(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// TopK, the k largest or smallest elements along an axis. dx scatters g by the indices, the second output.
+/// <https://onnx.ai/onnx/operators/onnx__TopK.html>
+pub(super) fn top_k(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["k", "largest", "sorted"]);
     let x = n.x(0)?;
     if n.form(0).is_none() {

@@ -1,7 +1,8 @@
-//! Rules of operators that only move elements.
+//! Rules of layout operators.
 
 use super::{
-    Call, Cotangent, Cotangents, Push, Pushed, call::product_dim, linear::spread, one, unbroadcast,
+    Cotangent, Cotangents, Push, PushOperand, RuleCall, call::product_dim, linear::spread, one,
+    unbroadcast,
 };
 use crate::{
     attrs,
@@ -11,8 +12,8 @@ use crate::{
     graph::ValueId,
 };
 
-/// Mᵀ·g along an axis, for a matrix M [out, size] whose rows are the outputs of an operator in terms of
-/// its inputs; g has `out` elements on that axis.
+/// Mᵀ·g along an axis. The rows of the matrix M [out, size] are the outputs of an operator as combinations of its
+/// inputs; g has `out` elements on that axis.
 pub(super) fn along(
     b: &mut Builder<'_>,
     g: ValueId,
@@ -36,47 +37,47 @@ pub(super) fn along(
     b.reshape(product, &shape)
 }
 
-/// Reshape, Flatten, Squeeze and Unsqueeze keep the order of elements: dx is g in the shape of x.
-fn restored(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Reshape, Flatten, Squeeze and Unsqueeze preserve the order of elements: dx is g in the shape of x.
+fn restored(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let g = n.full(b)?;
     let shape = b.shape(n.x(0)?)?;
     one(b.reshape(g, &shape)?)
 }
 
 /// Reshape. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Reshape.html>
-pub(super) fn reshape(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn reshape(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["allowzero"]);
     restored(b, n)
 }
 
 /// Flatten. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Flatten.html>
-pub(super) fn flatten(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn flatten(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axis"]);
     restored(b, n)
 }
 
 /// Squeeze. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Squeeze.html>
-pub(super) fn squeeze(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn squeeze(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axes"]);
     restored(b, n)
 }
 
 /// Unsqueeze. dx = g in the shape of x. <https://onnx.ai/onnx/operators/onnx__Unsqueeze.html>
-pub(super) fn unsqueeze(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn unsqueeze(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["axes"]);
     restored(b, n)
 }
 
 /// Expand, y = x repeated along axes of size 1. dx = g summed over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__Expand.html>
-pub(super) fn expand(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn expand(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let g = n.cot(b)?;
     one(unbroadcast(b, g, n.y(), n.x(0)?)?)
 }
 
 /// Transpose, axis i of y is axis perm[i] of x. dx = g under the inverse permutation.
 /// <https://onnx.ai/onnx/operators/onnx__Transpose.html>
-pub(super) fn transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn transpose(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let rank = b.rank(n.x(0)?)?;
     let mut inverse = vec![0; rank];
     match n.attrs().ints("perm") {
@@ -92,12 +93,12 @@ pub(super) fn transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.transpose(g, &inverse)?)
 }
 
-/// Concat along an axis. Each operand gets its slice of g.
+/// Concat along an axis. The cotangent of each operand is a slice of g.
 /// <https://onnx.ai/onnx/operators/onnx__Concat.html>
-pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn concat(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let axis = n.axis(n.attrs().int_or("axis", 1), b.rank(n.y())?)?;
     let g = n.cot(b)?;
-    // A cotangent that is constant along the axis needs no slicing.
+    // A cotangent that is constant along the axis needs no slice.
     let constant = b.size(g, axis)? == 1;
     let mut start = 0;
     let mut grads = Vec::with_capacity(n.input_count());
@@ -110,10 +111,10 @@ pub(super) fn concat(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// Split along an axis. dx joins the cotangents, zeros where a part is not read.
-/// <https://onnx.ai/onnx/operators/onnx__Split.html> Sizes are an attribute before 13; from 18 a
-/// number of parts, of which the last may be smaller.
-pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Split along an axis. dx concatenates the cotangents, with zeros for unused parts.
+/// <https://onnx.ai/onnx/operators/onnx__Split.html> Sizes are an attribute before 13; from 18 also a number of
+/// parts, and the last may be smaller.
+pub(super) fn split(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let axis = n.axis(n.attrs().int_or("axis", 0), b.rank(x)?)?;
     let total = b.size(x, axis)?;
@@ -121,7 +122,7 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let sizes = match (n.list(b, "split", 1)?, n.attrs().int("num_outputs")) {
         (Some(sizes), _) => sizes,
         (None, _) => {
-            // `num_outputs` is the number of outputs that the node has.
+            // `num_outputs` equals the number of the node's outputs.
             let count = crate::builder::index(parts)?.max(1);
             let each = (total + count - 1) / count;
             (0..count).map(|part| each.min(total - part * each)).collect()
@@ -147,9 +148,9 @@ pub(super) fn split(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(vec![sum.map(Cotangent::Dense)])
 }
 
-/// Slice, y[i] = x[start + i·step] along each axis. dx puts g back, zeros elsewhere; a negative step
-/// turns g round first. <https://onnx.ai/onnx/operators/onnx__Slice.html> Attributes before 10.
-pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Slice, y[i] = x[start + i·step] along each axis. dx places g at these indices, zeros elsewhere; for a negative
+/// step g is reversed first. <https://onnx.ai/onnx/operators/onnx__Slice.html> Attributes before 10.
+pub(super) fn slice(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let rank = b.rank(x)?;
     let (starts, ends) = (n.list(b, "starts", 1)?, n.list(b, "ends", 2)?);
@@ -171,7 +172,7 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         if step == 0 {
             bail!(InvalidModel, "its step is 0");
         }
-        // A step beyond the axis takes one element, as one of the axis' size does.
+        // A step larger than the axis selects one element, like a step equal to its size.
         let step = step.clamp(-size.max(1), size.max(1));
         let start = if start < 0 { start.saturating_add(size) } else { start };
         let first = if step > 0 { start.clamp(0, size) } else { start.clamp(0, (size - 1).max(0)) };
@@ -184,11 +185,10 @@ pub(super) fn slice(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// Pad. With a constant: dx = g without what was added; what was cropped gets zeros. Reflect, edge and
-/// wrap repeat elements of what is left after cropping, and each repetition's g is added to its element.
-/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap
-/// from 19.
-pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Pad. Mode constant: dx = g without the padding, with zeros for cropped elements. Reflect, edge and wrap repeat
+/// elements of the cropped input; dx adds the g of each repetition to its element.
+/// <https://onnx.ai/onnx/operators/onnx__Pad.html> Counts are an attribute before 11; axes from 18; wrap from 19.
+pub(super) fn pad(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let mode = n.attrs().text("mode").unwrap_or("constant").to_owned();
     n.attrs().ignore(&["value"]);
     let x = n.x(0)?;
@@ -224,7 +224,7 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         }
         let size = b.size(x, axis)?;
         let (cropped, left) = (-begin.min(0), size + begin.min(0) + end.min(0));
-        // The engines differ in what they do beyond the far end.
+        // Engines differ in reflection past the opposite end.
         let most = if mode == "reflect" { left - 1 } else { i64::MAX };
         if begin.max(end) > most {
             bail!(Unsupported, "it reflects {} of {left} elements", begin.max(end));
@@ -240,10 +240,10 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// The most that is put in front of or behind an axis.
+/// The maximum padding before or after an axis.
 const PAD_LIMIT: u64 = 1 << 40;
 
-/// The element of an axis that stands at a place inside or outside of it.
+/// The index of the element that padding repeats at a position.
 fn repeated(at: i64, size: i64, mode: &str) -> Result<i64> {
     if size < 1 {
         bail!(Unsupported, "it repeats the elements of an empty axis");
@@ -261,7 +261,7 @@ fn repeated(at: i64, size: i64, mode: &str) -> Result<i64> {
 
 /// Tile, y = x repeated `repeats[i]` times along axis i. dx = Σ of g over the repetitions.
 /// <https://onnx.ai/onnx/operators/onnx__Tile.html>
-pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn tile(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let shape = b.shape(n.x(0)?)?;
     let Some(repeats) = n.list(b, "repeats", 1)?.filter(|list| list.len() == shape.len()) else {
         bail!(InvalidModel, "its repeats must be {} numbers", shape.len());
@@ -280,8 +280,8 @@ pub(super) fn tile(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(sum, &shape)?)
 }
 
-/// Whether the channels of a block come before its place in the block: CRD, else DCR.
-fn channels_first(n: &Call) -> Result<bool> {
+/// Whether the channels of a block precede the position in the block: CRD, else DCR.
+fn channels_first(n: &RuleCall) -> Result<bool> {
     match n.attrs().text("mode").unwrap_or("DCR") {
         "DCR" => Ok(false),
         "CRD" => Ok(true),
@@ -292,7 +292,7 @@ fn channels_first(n: &Call) -> Result<bool> {
 /// DepthToSpace, y[n, c, b·h + i, b·w + j] = x[n, (i·b + j)·C + c, h, w], with CRD
 /// x[n, c·b² + i·b + j, h, w]. dx is the inverse, SpaceToDepth.
 /// <https://onnx.ai/onnx/operators/onnx__DepthToSpace.html>
-pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let perm = if channels_first(n)? { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
     let (deep, wide) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
     let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
@@ -305,9 +305,9 @@ pub(super) fn depth_to_space(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(turned, &deep)?)
 }
 
-/// SpaceToDepth, the inverse of [`depth_to_space`], whose modes it has from 28 on. dx is DepthToSpace.
+/// SpaceToDepth, the inverse of [`depth_to_space`]; modes exist from 28. dx is DepthToSpace.
 /// <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>
-pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let channels_first = channels_first(n)?;
     let (wide, deep) = (b.shape(n.x(0)?)?, b.shape(n.y())?);
     let block = Dim::Fixed(n.attrs().int_or("blocksize", 1));
@@ -327,30 +327,30 @@ pub(super) fn space_to_depth(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// Trilu, y = x above (or below) a diagonal, else 0. dx is the same part of g.
 /// <https://onnx.ai/onnx/operators/onnx__Trilu.html>
-pub(super) fn trilu(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn trilu(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let upper = attrs::int("upper", n.attrs().int_or("upper", 1));
     let g = n.full(b)?;
     one(b.raw_optional("Trilu", &[Some(g), n.optional(1)], vec![upper])?)
 }
 
-/// Reshape, Flatten, Squeeze: [N, C, …] to [N, C·S], or to another shape behind N and C.
+/// Reshape, Flatten, Squeeze: [N, C, …] to [N, C·S], or to another shape that starts with N and C.
 pub(super) const PUSH_RESHAPE: Push = Push {
     when: |graph, n, input, count| {
         let (x, y) = (&graph.fact(n.optional(input)?).shape, &graph.fact(n.y()).shape);
         let (x, y) = (x.as_deref()?, y.as_deref()?);
         let flat = y.len() == 2 && y[0] == x[0] && y[1].fixed()? == x[1].fixed()? * count;
         let behind = y.len() >= 2 && y[..2] == x[..2];
-        (input == 0 && x.len() > 2 && (flat || behind)).then_some(Pushed::Sum(count))
+        (input == 0 && x.len() > 2 && (flat || behind)).then_some(PushOperand::Sum(count))
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
 };
 
-/// A join of channels: each operand gets its channels of the sum.
+/// A concatenation of channels: each operand gets the sums of its channels.
 pub(super) const PUSH_CONCAT: Push = Push {
     when: |graph, n, input, count| {
         let rank = graph.fact(n.optional(input)?).rank()?;
         let axis = n.axis(n.attrs().int_or("axis", 1), rank).ok()?;
-        (axis == 1 && rank > 2).then_some(Pushed::Sum(count))
+        (axis == 1 && rank > 2).then_some(PushOperand::Sum(count))
     },
     emit: |b, n, input, _| {
         let g = n.cotangent_of_sum(b)?;

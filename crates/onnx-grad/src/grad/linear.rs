@@ -1,6 +1,6 @@
 //! Rules of the linear operators: convolutions and matrix products.
 
-use super::{Call, Cotangent, Cotangents, Push, Pushed, call::product, one, unbroadcast};
+use super::{Cotangent, Cotangents, Push, PushOperand, RuleCall, call::product, one, unbroadcast};
 use crate::{
     attrs,
     builder::Builder,
@@ -11,8 +11,8 @@ use crate::{
     window::{Padding, Window, WindowError},
 };
 
-/// The window of a node as its attributes give it; its kernel is that of the attribute where it is not given here.
-fn window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+/// The window in the node's attributes. The kernel is `kernel` if present, else the attribute.
+fn window(b: &Builder<'_>, n: &RuleCall, kernel: Option<Vec<i64>>) -> Result<Window> {
     n.attrs().ignore(&["auto_pad", "dilations", "kernel_shape", "pads", "strides"]);
     let node = b.graph().node(n.id());
     let Some(kernel) = kernel.or_else(|| Window::kernel_of(node)) else {
@@ -26,10 +26,14 @@ fn window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window>
     }
 }
 
-/// The same with its pads written out.
-pub(super) fn padded_window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>) -> Result<Window> {
+/// The window with explicit pads.
+pub(super) fn padded_window(
+    b: &Builder<'_>,
+    n: &RuleCall,
+    kernel: Option<Vec<i64>>,
+) -> Result<Window> {
     let window = window(b, n, kernel)?;
-    if window.padding == Padding::Given {
+    if window.padding == Padding::Explicit {
         return Ok(window);
     }
     let sizes = (0..window.axes()).map(|axis| b.size(n.x(0)?, axis + 2));
@@ -39,7 +43,7 @@ pub(super) fn padded_window(b: &Builder<'_>, n: &Call, kernel: Option<Vec<i64>>)
     }
 }
 
-/// The geometry of a window as attributes of a convolution.
+/// A window as attributes of a convolution.
 fn attributes(win: &Window, group: i64, pads: &[i64], strides: &[i64]) -> Vec<AttributeProto> {
     vec![
         attrs::ints("dilations", &win.dilations),
@@ -50,17 +54,16 @@ fn attributes(win: &Window, group: i64, pads: &[i64], strides: &[i64]) -> Vec<At
     ]
 }
 
-/// The sizes of the axes behind batch and channel.
+/// The sizes of the axes after batch and channels.
 pub(super) fn spatial_sizes(b: &Builder<'_>, value: ValueId) -> Result<Vec<i64>> {
     (2..b.rank(value)?).map(|axis| b.size(value, axis)).collect()
 }
 
-/// Conv, y[n, o, p] = Σ_{c, t} w[o, c, t]·x[n, c, s·p + d·t − pad] + bias[o].
-/// dx is the transposed convolution of g with w. Stride 1: a convolution with the kernel flipped and its
-/// channels swapped. Kernel 1 with a stride: a convolution at the low resolution, then zeros in
-/// between. Else ConvTranspose, whose output_padding is the remainder
-/// (H + pads − (k − 1)·d − 1) mod s. <https://onnx.ai/onnx/operators/onnx__Conv.html>
-pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Conv, y[n, o, p] = Σ_{c, t} w[o, c, t]·x[n, c, s·p + d·t − pad] + bias[o]. dx is the transposed convolution of g
+/// with w. For stride 1: a convolution with the kernel flipped and its channels swapped. For kernel 1 with a stride:
+/// a convolution at the low resolution, then interleaved zeros. Otherwise ConvTranspose, with output_padding = (H +
+/// pads − (k − 1)·d − 1) mod s. <https://onnx.ai/onnx/operators/onnx__Conv.html>
+pub(super) fn conv(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, w) = (n.x(0)?, n.x(1)?);
     if n.wants(1) {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
@@ -72,8 +75,8 @@ pub(super) fn conv(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         let pointwise = win.kernel.iter().all(|&k| k == 1);
         let unit = win.strides.iter().all(|&s| s == 1);
         let unpadded = win.begins.iter().chain(&win.ends).all(|&p| p == 0);
-        // A 1×1 convolution of a cotangent that is constant over space stays constant over space.
-        // It needs all of its channels, though.
+        // A 1×1 convolution keeps a cotangent that is constant over space constant. All channels must be present,
+        // though.
         let lazy = n.cot(b)?;
         let channels = b.shape(lazy)?[1] == b.shape(n.y())?[1];
         let g = if pointwise && unit && unpadded && channels { lazy } else { n.full(b)? };
@@ -100,7 +103,7 @@ fn by_convolution(
     let flipped = flipped_kernel(b, w, group)?;
     let axes = win.axes();
     let unit = win.strides.iter().all(|&s| s == 1);
-    // Padding that the flipped convolution needs; where that is negative it crops afterwards.
+    // The padding of the flipped convolution; negative padding becomes a crop afterward.
     let need = |pads: &[i64]| -> Vec<i64> {
         if unit { (0..axes).map(|i| win.extent(i) - 1 - pads[i]).collect() } else { vec![0; axes] }
     };
@@ -121,7 +124,7 @@ fn by_convolution(
     Ok(dx)
 }
 
-/// Puts element m of an axis to place m·stride − begin of an axis of the given size, zeros elsewhere.
+/// Moves element m of an axis to index m·stride − begin of an axis of the given size, with zeros elsewhere.
 pub(super) fn spread(
     b: &mut Builder<'_>,
     value: ValueId,
@@ -136,7 +139,7 @@ pub(super) fn spread(
         let count = b.size(value, axis)?;
         shape.insert(axis + 1, Dim::Fixed(1));
         let apart = b.reshape(value, &shape)?;
-        // Not Pad where Expand exists: engines copy element by element for it.
+        // Expand instead of Pad where it exists: for Pad, engines copy each element individually.
         let apart = if b.graph().opset() < 8 {
             b.pad_axis(apart, axis + 1, 0, stride - 1)?
         } else {
@@ -154,7 +157,7 @@ pub(super) fn spread(
     b.pad_axis(spread, axis, -begin, size + begin - have)
 }
 
-/// w [O, C/G, k…] as [C, O/G, k…] with every spatial axis reversed, as nodes that engines fold.
+/// w [O, C/G, k…] as [C, O/G, k…] with reversed spatial axes, in nodes that engines fold.
 fn flipped_kernel(b: &mut Builder<'_>, w: ValueId, group: i64) -> Result<ValueId> {
     let shape = b.shape(w)?;
     let (outs, ins) = (b.size(w, 0)?, b.size(w, 1)?);
@@ -204,7 +207,7 @@ fn by_transposed_convolution(
 
 /// ConvTranspose: dx is the convolution of g with the same kernel and geometry; dbias = Σ of g.
 /// <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>
-pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (x, w) = (n.x(0)?, n.x(1)?);
     if n.wants(1) {
         bail!(Unsupported, "its weights depend on what is differentiated; supported: constants");
@@ -217,7 +220,7 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
         let pads = [win.begins.clone(), win.ends.clone()].concat();
         let attributes = attributes(&win, group, &pads, &win.strides);
         let mut dx = b.conv("Conv", g, w, attributes)?;
-        // Output padding larger than the kernel's reach leaves windows that no input made.
+        // Output padding beyond the kernel leaves positions that no input reaches.
         for axis in 2..b.rank(x)? {
             let size = b.size(x, axis)?;
             dx = b.slice(dx, axis, 0, size, 1)?;
@@ -230,27 +233,27 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// The geometry of a transposed convolution. Where its output has a given size, s·H with SAME, what the
-/// kernels reach beyond that is cropped: total = (H − 1)·s + extent + output_padding − size, the odd one at
-/// the end for SAME_UPPER and else at the beginning.
-fn transposed_window(b: &Builder<'_>, n: &Call) -> Result<Window> {
+/// The window of a transposed convolution. If the output size is given (s·H for SAME), the excess is cropped: total =
+/// (H − 1)·s + extent + output_padding − size. The odd element is cropped at the end for SAME_UPPER, else at the
+/// beginning.
+fn transposed_window(b: &Builder<'_>, n: &RuleCall) -> Result<Window> {
     let mut win = window(b, n, Some(spatial_sizes(b, n.x(1)?)?))?;
     let given = n.attrs().ints("output_shape").is_some_and(|sizes| !sizes.is_empty());
     let extra = n.attrs().ints("output_padding").unwrap_or_default();
-    if given || win.padding != Padding::Given {
+    if given || win.padding != Padding::Explicit {
         let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
         for axis in 0..win.axes() {
             let extra = extra.get(axis).copied().unwrap_or(0);
             let pads = win.transposed_pads(axis, sizes[axis], extra, outs[axis]);
             (win.begins[axis], win.ends[axis]) = pads.unwrap_or_default();
         }
-        win.padding = Padding::Given;
+        win.padding = Padding::Explicit;
     }
     Ok(win)
 }
 
-/// Σ of g over all axes but the channels, in the shape of the bias.
-fn bias_gradient(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+/// Σ of g over all axes except the channels, in the shape of the bias.
+fn bias_gradient(b: &mut Builder<'_>, n: &RuleCall) -> Result<ValueId> {
     let g = n.full(b)?;
     let axes: Vec<usize> = (0..b.rank(g)?).filter(|&axis| axis != 1).collect();
     let sum = b.sum(g, &axes)?;
@@ -258,7 +261,7 @@ fn bias_gradient(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
     b.reshape(sum, &channels)
 }
 
-/// The last two axes swapped.
+/// Swaps the last two axes.
 fn transposed(b: &mut Builder<'_>, value: ValueId) -> Result<ValueId> {
     let rank = b.rank(value)?;
     let mut perm: Vec<usize> = (0..rank).collect();
@@ -285,7 +288,7 @@ fn picked(
 
 /// Gemm, y = α·A′·B′ + β·C. dA′ = α·g·B′ᵀ, dB′ = α·A′ᵀ·g, dC = β·g summed to C's shape.
 /// <https://onnx.ai/onnx/operators/onnx__Gemm.html> C is optional from 11.
-pub(super) fn gemm(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn gemm(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (alpha, beta) = (n.attrs().float_or("alpha", 1.0), n.attrs().float_or("beta", 1.0));
     let (trans_a, trans_b) = (n.attrs().flag("transA"), n.attrs().flag("transB"));
     let (a, w) = (n.x(0)?, n.x(1)?);
@@ -317,10 +320,9 @@ pub(super) fn gemm(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// MatMul on the last two axes, the others broadcast. dA = g·Bᵀ, dB = Aᵀ·g, summed over broadcast axes;
-/// a vector is a row on the left and a column on the right.
-/// <https://onnx.ai/onnx/operators/onnx__MatMul.html>
-pub(super) fn matmul(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// MatMul over the last two axes; the others broadcast. dA = g·Bᵀ, dB = Aᵀ·g, summed over broadcast axes; a vector is
+/// a row on the left and a column on the right. <https://onnx.ai/onnx/operators/onnx__MatMul.html>
+pub(super) fn matmul(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (a, w) = (n.x(0)?, n.x(1)?);
     let (a_shape, w_shape) = (b.shape(a)?, b.shape(w)?);
     if let (Some(Cotangent::OneHot { column, scale }), 2, 2, true, false) =
@@ -356,7 +358,7 @@ pub(super) fn matmul(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     Ok(grads)
 }
 
-/// A 1×1 convolution without padding, of any stride: Σ_p dx[n, c] = (Σ_p g[n, o])·w[o, c].
+/// A 1×1 convolution without padding, with any stride: Σ_p dx[n, c] = (Σ_p g[n, o])·w[o, c].
 pub(super) const PUSH_CONV: Push = Push {
     when: |graph, n, input, _| {
         let w = graph.fact(n.optional(1)?).sizes()?;
@@ -365,14 +367,14 @@ pub(super) const PUSH_CONV: Push = Push {
             && w[2..].iter().all(|&size| size == 1)
             && n.attrs().int_or("group", 1) == 1
             && none(n.attrs().ints("pads"));
-        fits.then(|| super::spatial_count(graph.fact(n.y())).map(Pushed::Sum)).flatten()
+        fits.then(|| super::spatial_count(graph.fact(n.y())).map(PushOperand::Sum)).flatten()
     },
     emit: |b, n, _, _| {
         let g = n.cotangent_of_sum(b)?;
         let w = n.x(1)?;
         let shape = b.shape(w)?;
         let mut flat = b.reshape(w, &shape[..2])?;
-        // A cotangent that is the same for all channels.
+        // One cotangent for all channels.
         if b.shape(g)?[1] == Dim::Fixed(1) {
             flat = b.sum(flat, &[0])?;
         }
@@ -380,13 +382,13 @@ pub(super) const PUSH_CONV: Push = Push {
     },
 };
 
-/// A Gemm behind a flattened map: Σ_s dx[n, c, s] = g·Σ_s w[·, c·S + s], a constant [O, C] that is summed
-/// here, because engines take long to fold it.
+/// A Gemm after a flattened map: Σ_s dx[n, c, s] = g·Σ_s w[·, c·S + s]. The sum is a constant [O, C], computed here
+/// because engines fold it slowly.
 pub(super) const PUSH_GEMM: Push = Push {
     when: |graph, n, input, count| {
         let plain = input == 0 && !n.attrs().flag("transA") && count > 1;
         (plain && graph.initializer(n.optional(1)?)?.elem() == DataType::Float)
-            .then_some(Pushed::Full)
+            .then_some(PushOperand::Full)
     },
     emit: |b, n, _, count| {
         let (w, rows) = (n.x(1)?, n.attrs().flag("transB"));

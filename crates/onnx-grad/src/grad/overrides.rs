@@ -1,9 +1,9 @@
-//! Rules that take the place of the table's, for what is propagated backwards and is no derivative.
+//! Rules that replace those of the table, to propagate something other than the derivative.
 
 use std::collections::HashMap;
 
 use super::{
-    Call, Symbols, Terms,
+    RuleCall, Symbols, Terms,
     elementwise::{clip, relu},
     rule::{Rule, formula},
     table::{NEWEST_OPSET, OLDEST_OPSET},
@@ -13,24 +13,24 @@ use crate::{
     graph::{Graph, NodeId},
 };
 
-/// A rule that takes the place of the table's for nodes of one operator, or for some of them.
+/// A rule that replaces that of the table for all or some nodes of one operator.
 ///
-/// It has no pushed form, so a sum over space is taken behind it: what it passes need not be linear.
+/// It has no pushed form, because it may be nonlinear: the sum over space is computed afterward.
 #[derive(Debug)]
 pub struct Override {
     rule: Rule,
-    /// Which nodes of the operator it is for.
-    when: fn(&Graph, &Call) -> bool,
+    /// Selects the nodes of the operator.
+    when: fn(&Graph, &RuleCall) -> bool,
 }
 
 impl Override {
-    /// Whether this is the rule of a node.
+    /// Whether the override applies to a node.
     pub fn is_for(&self, graph: &Graph, id: NodeId) -> bool {
         let node = graph.node(id);
         node.op_domain().is_empty()
             && node.op() == self.rule.op
             && self.rule.opsets.contains(&graph.opset())
-            && (self.when)(graph, &Call::new(graph, id, HashMap::new(), vec![]))
+            && (self.when)(graph, &RuleCall::new(graph, id, HashMap::new(), vec![]))
     }
 
     pub(super) fn rule_for(&'static self, graph: &Graph, id: NodeId) -> Option<&'static Rule> {
@@ -38,12 +38,12 @@ impl Override {
     }
 }
 
-/// Guided backpropagation: a rectifier passes `g·[y > 0]·[g > 0]`, so that only what raises the target
-/// through active units arrives. Every Relu is one, and every Clip whose minimum is the constant 0, such
-/// as relu6; other activations keep their derivative.
+/// Guided backpropagation: a rectifier propagates `g·[y > 0]·[g > 0]`, so only positive contributions through active
+/// units remain. Every Relu is a rectifier, and every Clip whose minimum is the constant 0, such as relu6; other
+/// activations keep their derivative.
 ///
-/// Springenberg et al. 2014, arXiv:1412.6806, section 3.4. pytorch-grad-cam does the same to modules
-/// `torch.nn.ReLU` alone: there relu6 and functional calls keep their derivative.
+/// Springenberg et al. 2014, arXiv:1412.6806, section 3.4. pytorch-grad-cam applies it only to `torch.nn.ReLU`
+/// modules; relu6 and functional calls keep their derivative there.
 pub const GUIDED_BACKPROP: &[Override] = &[
     Override { rule: formula("Clip", OLDEST_OPSET..=NEWEST_OPSET, guided_clip), when: from_zero },
     Override { rule: formula("Relu", OLDEST_OPSET..=NEWEST_OPSET, guided_relu), when: |_, _| true },
@@ -61,12 +61,12 @@ fn guided_clip(n: Symbols<'_>) -> Terms<'_> {
     Ok(positive(clip(n)?))
 }
 
-/// g·[g > 0]. The masks of the derivative are 0 and 1, so it may be taken behind them.
+/// g·[g > 0]. The masks of the derivative are 0 and 1, so they commute with this mask.
 fn positive(plain: Vec<Term<'_>>) -> Vec<Term<'_>> {
     plain.into_iter().map(Term::relu).collect()
 }
 
-fn from_zero(graph: &Graph, clip: &Call) -> bool {
+fn from_zero(graph: &Graph, clip: &RuleCall) -> bool {
     match clip.optional(1) {
         Some(minimum) => graph.fact(minimum).floats() == Some(&[0.0]),
         None => clip.attrs().float_or("min", f64::MIN) == 0.0,

@@ -1,14 +1,14 @@
-//! The path: the nodes between what is differentiated with respect to and the seeds, and what their cotangents are needed for.
+//! The path: the nodes between the wanted values and the seeds, and the required forms of their cotangents.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Want,
+    GradientForm,
     broadcast::spatial_count,
-    call::Call,
+    call::RuleCall,
     overrides::Override,
-    quantise,
-    rule::{Kind, Push, Pushed, Rule},
+    quantize,
+    rule::{Push, PushOperand, Rule, RuleKind},
     sound,
     table::rule_for,
 };
@@ -17,17 +17,17 @@ use crate::{
     graph::{Graph, NodeId, ValueId},
 };
 
-/// The nodes between what is differentiated with respect to and the seeds.
+/// The nodes between the values with respect to which a target is differentiated and the seeds.
 pub(super) struct Path {
-    /// The first node that may lie on it.
+    /// The index of the first node that can be on the path.
     pub(super) from: usize,
     pub(super) nodes: Vec<NodeId>,
-    /// Values whose derivative with respect to some wanted value is not known to be zero.
+    /// Values whose derivative with respect to some wanted value may be nonzero.
     pub(super) active: HashSet<ValueId>,
     pub(super) rules: HashMap<NodeId, &'static Rule>,
 }
 
-/// What each value's cotangent is needed for; the number is that of the elements a sum goes over.
+/// The required forms of each value's cotangent; the number is the element count of the spatial sum.
 pub(super) type Needs = HashMap<ValueId, Need>;
 
 #[derive(Clone, Copy, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Need {
 }
 
 impl Path {
-    /// Finds it, by way of the nodes from number `from` on.
+    /// Finds the path through the nodes from index `from` on.
     ///
     /// # Errors
     /// `NotConnected`, `Unsupported`.
@@ -45,7 +45,7 @@ impl Path {
         graph: &Graph,
         from: usize,
         seeds: &[(ValueId, ValueId)],
-        wrt: &[(ValueId, Want)],
+        wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<Self> {
         let begins = |value| graph.producer(value).is_some_and(|node| node.index() >= from);
@@ -68,15 +68,15 @@ impl Path {
             }
             let replaced = overrides.iter().find_map(|row| row.rule_for(graph, id));
             let why = match replaced.map_or_else(|| rule_for(node, graph.opset()), Ok) {
-                Ok(Rule { kind: Kind::Zero, .. }) => continue,
+                Ok(Rule { kind: RuleKind::Zero, .. }) => continue,
                 Ok(rule) => {
                     path.rules.insert(id, rule);
-                    // Behind a fault shapes are unknown, which is no fault of the nodes there.
+                    // Shapes after a fault are unknown, so later nodes are not at fault.
                     if refused.is_empty() { sound::fault(graph, id) } else { None }
                 }
                 Err(why) => Some(why),
             };
-            refused.extend(why.map(|why| Refused {
+            refused.extend(why.map(|why| RefusedNode {
                 node: node.label().to_owned(),
                 text: describe(graph, id, &why),
             }));
@@ -84,9 +84,9 @@ impl Path {
             let from = graph.node_inputs(id).iter().flatten().copied();
             let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
             let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
-                // What is known in numbers does not change with anything, whatever it was made from.
+                // A statically known value does not depend on the inputs.
                 value.filter(|value| {
-                    graph.fact(*value).value.is_none() && quantise::carries(graph, id, at, &from)
+                    graph.fact(*value).value.is_none() && quantize::carries(graph, id, at, &from)
                 })
             });
             active.extend(made);
@@ -98,13 +98,13 @@ impl Path {
         Ok(path)
     }
 
-    /// What the cotangent of each value is needed for.
-    pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, Want)]) -> Needs {
+    /// The required forms of each value's cotangent.
+    pub(super) fn needs(&self, graph: &Graph, wrt: &[(ValueId, GradientForm)]) -> Needs {
         let mut needs = Needs::new();
         for &(value, want) in wrt {
             let need = needs.entry(value).or_default();
             match (want, spatial_count(graph.fact(value))) {
-                (Want::SpatialSum, Some(count)) => need.sum = Some(count),
+                (GradientForm::SpatialSum, Some(count)) => need.sum = Some(count),
                 _ => need.full = true,
             }
         }
@@ -119,7 +119,9 @@ impl Path {
                 for &output in graph.node_outputs(id).iter().flatten() {
                     let out = needs.entry(output).or_default();
                     match pushed {
-                        Some((_, Pushed::Sum(count))) if out.sum.is_none_or(|had| had == count) => {
+                        Some((_, PushOperand::Sum(count)))
+                            if out.sum.is_none_or(|had| had == count) =>
+                        {
                             out.sum = Some(count);
                         }
                         _ => out.full = true,
@@ -131,28 +133,28 @@ impl Path {
         needs
     }
 
-    /// Whether the sum of an input's cotangent can be had from less than the full cotangent.
+    /// Whether the sum of an input's cotangent is computable from less than the full cotangent.
     pub(super) fn push(
         &self,
         graph: &Graph,
         id: NodeId,
         input: usize,
         count: i64,
-    ) -> Option<(&'static Push, Pushed)> {
+    ) -> Option<(&'static Push, PushOperand)> {
         let push = self.rules.get(&id)?.push.as_ref()?;
-        let call = Call::new(graph, id, HashMap::new(), vec![]);
+        let call = RuleCall::new(graph, id, HashMap::new(), vec![]);
         Some((push, (push.when)(graph, &call, input, count)?))
     }
 }
 
-/// A node that cannot be differentiated, and why.
-pub(super) struct Refused {
+/// A node that cannot be differentiated, with the reason.
+pub(super) struct RefusedNode {
     pub(super) node: String,
     pub(super) text: String,
 }
 
-/// The error that lists them.
-pub(super) fn refusal(refused: &[Refused]) -> Error {
+/// One error for all these nodes.
+pub(super) fn refusal(refused: &[RefusedNode]) -> Error {
     let lines: Vec<&str> = refused.iter().map(|r| r.text.as_str()).collect();
     let message = match lines.as_slice() {
         [one] => format!("cannot differentiate {one}"),
@@ -162,7 +164,7 @@ pub(super) fn refusal(refused: &[Refused]) -> Error {
     Error::new(ErrorKind::Unsupported, message).at_node(first)
 }
 
-/// A node, and why it cannot be differentiated, for messages.
+/// A node and the reason why it cannot be differentiated, for messages.
 pub(super) fn describe(graph: &Graph, id: NodeId, why: &str) -> String {
     let node = graph.node(id);
     let domain = match node.op_domain() {
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
     use crate::{Sizes, testing};
 
-    /// Whatever order a set has: of several values that do not reach the target the first that was asked for.
+    /// Of several values that do not reach the target, the error names the first requested one.
     #[test]
     fn the_first_value_that_does_not_reach_the_target_is_named() {
         let model = testing::model(
@@ -195,7 +197,7 @@ mod tests {
         let value = |name: &&str| graph.value(name).expect("a value");
         let y = value(&"y");
         for names in [["c", "a", "d", "b"], ["b", "d", "a", "c"], ["x", "d", "c", "b"]] {
-            let wrt: Vec<_> = names.iter().map(|name| (value(name), Want::Full)).collect();
+            let wrt: Vec<_> = names.iter().map(|name| (value(name), GradientForm::Full)).collect();
             let error = Path::find(&graph, 0, &[(y, y)], &wrt, &[]).err().expect("no way");
             let first = names.iter().find(|name| **name != "x").expect("one that is not x");
             let message = format!("\"{first}\" does not reach the target \"y\"");

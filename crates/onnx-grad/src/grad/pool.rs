@@ -1,7 +1,7 @@
-//! Rules of the pools. A window's gradient is taken apart one axis at a time.
+//! Rules of the pools. The gradient of a window is computed axis by axis.
 
 use super::{
-    Call, Cotangents, Push, Pushed,
+    Cotangents, Push, PushOperand, RuleCall,
     call::product_dim,
     linear::{padded_window, spatial_sizes, spread},
     one, spatial_count,
@@ -14,15 +14,15 @@ use crate::{
     window::Window,
 };
 
-/// The longest window along an axis that is taken apart: each tap is some nodes.
+/// The longest window along an axis; each tap is several nodes.
 const MOST_TAPS: i64 = 4096;
 
 /// MaxPool, y[o] = max over the window. dx goes to the first element that equals the maximum, in row
-/// order, as PyTorch. <https://onnx.ai/onnx/operators/onnx__MaxPool.html>
+/// order, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__MaxPool.html>
 ///
-/// One axis at a time: the forward values are pooled along the last axis first, so that going back
-/// from the first axis a tie is won by the smaller row, and within it by the smaller column.
-pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Axis by axis: the forward values are pooled along the last axis first. In the backward order, from the first axis
+/// on, the smaller row therefore wins a tie, then the smaller column.
+pub(super) fn max_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     n.attrs().ignore(&["storage_order"]);
     let outs = spatial_sizes(b, n.y())?;
@@ -69,7 +69,7 @@ pub(super) fn max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-fn window(b: &Builder<'_>, n: &Call) -> Result<Window> {
+fn window(b: &Builder<'_>, n: &RuleCall) -> Result<Window> {
     n.attrs().ignore(&["ceil_mode"]);
     let win = padded_window(b, n, None)?;
     if b.rank(n.x(0)?)? != win.axes() + 2 {
@@ -91,7 +91,7 @@ fn window(b: &Builder<'_>, n: &Call) -> Result<Window> {
     Ok(win)
 }
 
-/// The elements that each tap of the window sees along an axis, one value a tap.
+/// The elements under each tap of the window along an axis, one value for each tap.
 fn taps_along(
     b: &mut Builder<'_>,
     x: ValueId,
@@ -106,16 +106,15 @@ fn taps_along(
     let rank = b.rank(x)?;
     let (mut begins, mut ends) = (vec![0; rank], vec![0; rank]);
     (begins[place], ends[place]) = (begin, end);
-    // Not −∞: 0·∞ would be NaN in what follows.
+    // Not −∞, because 0·∞ is NaN.
     let padded = b.pad(x, &begins, &ends, f64::from(f32::MIN))?;
     (0..win.kernel[axis])
         .map(|tap| b.slice(padded, place, tap * win.dilations[axis], count, stride))
         .collect()
 }
 
-/// The transpose of [`taps_along`]: element o of share t is added at place o·s + t·d − begin.
-/// Taps whose places have the same remainder by s are shifted and added, then the remainders are
-/// interleaved.
+/// The transpose of [`taps_along`]: adds element o of share t at index o·s + t·d − begin. Taps with equal index
+/// remainders modulo s are shifted and added, then the remainders are interleaved.
 fn gathered_back(
     b: &mut Builder<'_>,
     shares: &[ValueId],
@@ -170,11 +169,10 @@ fn gathered_back(
     spread(b, interleaved, place, 1, win.begins[axis], size)
 }
 
-/// AveragePool, y[o] = Σ over the window / count. dx adds g/count to each element of the window.
-/// The count along an axis, for a window from a = o·s − pad: taps before the padded end with
-/// count_include_pad (a ceil overshoot is not counted), else taps inside the input.
-/// <https://onnx.ai/onnx/operators/onnx__AveragePool.html>
-pub(super) fn average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// AveragePool, y[o] = Σ over the window / count. dx adds g/count to each element of the window. The count along an
+/// axis, for a window from a = o·s − pad: taps before the padded end with count_include_pad (overshoot from ceil_mode
+/// is not counted), else taps inside the input. <https://onnx.ai/onnx/operators/onnx__AveragePool.html>
+pub(super) fn average_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     let include = n.attrs().flag("count_include_pad");
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
@@ -232,7 +230,7 @@ fn over_windows(
 
 /// LpPool, y[o] = (Σ over the window |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·Σ over its windows g·y^(1−p), 0
 /// where y is 0. <https://onnx.ai/onnx/operators/onnx__LpPool.html>
-pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn lp_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let win = window(b, n)?;
     let p = n.attrs().int_or("p", 2);
     let (sizes, outs) = (spatial_sizes(b, n.x(0)?)?, spatial_sizes(b, n.y())?);
@@ -244,7 +242,7 @@ pub(super) fn lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// GlobalLpPool, y = (Σ over space |x|^p)^(1/p). dx = Sign(x)·|x|^(p−1)·g·y^(1−p), 0 where y is 0.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html>
-pub(super) fn global_lp_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_lp_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let p = n.attrs().int_or("p", 2);
     let g = n.cot(b)?;
     let g = over_power(b, g, n.y(), p)?;
@@ -290,9 +288,9 @@ fn integer_power(b: &mut Builder<'_>, x: ValueId, exponent: i64) -> Result<Value
     b.pow(x, exponent)
 }
 
-/// MaxUnpool puts x to the places that `indices` name in the whole output. dx picks g there.
+/// MaxUnpool writes x to the positions that `indices` contains, in the whole output. dx gathers g there.
 /// <https://onnx.ai/onnx/operators/onnx__MaxUnpool.html>
-pub(super) fn max_unpool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn max_unpool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["kernel_shape", "strides", "pads"]);
     if n.optional(2).is_some() {
         bail!(Unsupported, "it has an input output_shape; supported: without it");
@@ -308,7 +306,7 @@ pub(super) fn max_unpool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
 
 /// GlobalAveragePool, y = mean over space. dx = g/S, constant over space.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
-pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let Some(count) = spatial_count(b.fact(n.x(0)?)) else {
         bail!(Shape, "the size of \"{}\" is not known", b.graph().name(n.x(0)?));
     };
@@ -317,9 +315,9 @@ pub(super) fn global_average_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.scale(g, 1.0 / count.max(1) as f64)?)
 }
 
-/// GlobalMaxPool, y = max over space. dx goes to the first maximum in row order, as PyTorch.
+/// GlobalMaxPool, y = max over space. dx goes to the first maximum in row order, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html>
-pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let x = n.x(0)?;
     let shape = b.shape(x)?;
     let Some(count) = spatial_count(b.fact(x)) else {
@@ -329,7 +327,7 @@ pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     let flat = b.reshape(x, &rows)?;
     let top = b.reshape(n.y(), &[shape[0], shape[1], Dim::Fixed(1)])?;
     let hit = b.equal(flat, top, flat)?;
-    // The first hit has the smallest place; no hit counts as a place behind all.
+    // The first hit has the smallest index; elements without a hit get an index after all others.
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
     let places: Vec<f64> = b.places(0, count)?.into_iter().map(|place| place as f64).collect();
     let places = b.floats(x, &[1, 1, count], &places)?;
@@ -345,14 +343,14 @@ pub(super) fn global_max_pool(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.reshape(share, &shape)?)
 }
 
-/// Every window gives all that it gets to its elements, so the sum over space is unchanged: any
-/// MaxPool, and an AveragePool that does not count padding.
+/// Every window distributes its whole cotangent to its elements, so the sum over space is unchanged: any MaxPool, and
+/// an AveragePool that does not count padding.
 pub(super) const PUSH_WINDOWS: Push = Push {
     when: |graph, n, input, _| {
         let padded = n.attrs().ints("pads").is_some_and(|pads| pads.iter().any(|&pad| pad != 0))
             || n.attrs().text("auto_pad").is_some_and(|pad| pad.starts_with("SAME"));
         (input == 0 && !(padded && n.attrs().flag("count_include_pad")))
-            .then(|| spatial_count(graph.fact(n.y())).map(Pushed::Sum))
+            .then(|| spatial_count(graph.fact(n.y())).map(PushOperand::Sum))
             .flatten()
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
@@ -360,7 +358,7 @@ pub(super) const PUSH_WINDOWS: Push = Push {
 
 /// Σ over space of g/S is g.
 pub(super) const PUSH_GLOBAL_AVERAGE: Push = Push {
-    when: |_, _, _, _| Some(Pushed::Full),
+    when: |_, _, _, _| Some(PushOperand::Full),
     emit: |b, n, _, _| {
         let g = n.cot(b)?;
         let shape = b.shape(g)?;

@@ -1,6 +1,6 @@
-//! Rules of the reductions, and of what is made from them.
+//! Rules of the reductions and related operators, such as Softmax.
 
-use super::{Call, Cotangents, Push, Pushed, call::product, one};
+use super::{Cotangents, Push, PushOperand, RuleCall, call::product, one};
 use crate::{
     attrs,
     builder::{Builder, Term},
@@ -9,15 +9,15 @@ use crate::{
     graph::ValueId,
 };
 
-/// A reduction's axes, and its symbols with those axes at size 1.
-struct Reduced<'n> {
+/// The axes of a reduction, and its symbols with those axes at size 1.
+struct Reduction<'n> {
     axes: Vec<usize>,
     g: Term<'n>,
     x: Term<'n>,
     y: Term<'n>,
 }
 
-fn reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
+fn reduced<'n>(b: &Builder<'_>, n: &'n RuleCall) -> Result<Reduction<'n>> {
     let shape = b.shape(n.x(0)?)?;
     let listed = n.list(b, "axes", 1)?.unwrap_or_default();
     let noop = n.attrs().flag("noop_with_empty_axes");
@@ -32,19 +32,19 @@ fn reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
         kept[axis] = Dim::Fixed(1);
     }
     let s = n.symbols();
-    Ok(Reduced { axes, g: s.full().reshape(&kept), x: s.x(0), y: s.y.reshape(&kept) })
+    Ok(Reduction { axes, g: s.full().reshape(&kept), x: s.x(0), y: s.y.reshape(&kept) })
 }
 
 /// ReduceSum, y = Σ x over axes. dx = g, constant over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceSum.html> Axes are an input from 13.
-pub(super) fn reduce_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn reduce_sum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     one(reduced(b, n)?.g.emit(b)?)
 }
 
 /// ReduceMean, y = mean of x over axes. dx = g/count, constant over those axes.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceMean.html> Axes are an input from 18.
-pub(super) fn reduce_mean(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { axes, g, .. } = reduced(b, n)?;
+pub(super) fn reduce_mean(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { axes, g, .. } = reduced(b, n)?;
     let x = n.x(0)?;
     let sizes = axes.iter().map(|&axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
     #[expect(clippy::cast_precision_loss, reason = "a number of elements")]
@@ -52,16 +52,16 @@ pub(super) fn reduce_mean(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one((share * g).emit(b)?)
 }
 
-/// ReduceMax and ReduceMin. dx = g·[x = y], shared equally among ties, as PyTorch's amax.
+/// ReduceMax and ReduceMin. dx = g·[x = y], divided equally among ties, as in PyTorch's amax.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceMax.html> Axes are an input from 18.
-pub(super) fn reduce_extreme(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { axes, g, x, y } = reduced(b, n)?;
+pub(super) fn reduce_extreme(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { axes, g, x, y } = reduced(b, n)?;
     let hit = x.equal(y);
     one((hit * (g / hit.sum(&axes))).emit(b)?)
 }
 
-/// As [`reduced`]. What the operator does where it reduces nothing is not settled, so that is refused.
-fn some_reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
+/// Like [`reduced`]. Refuses a reduction over no axes, whose result is not clearly defined.
+fn some_reduced<'n>(b: &Builder<'_>, n: &'n RuleCall) -> Result<Reduction<'n>> {
     let reduced = reduced(b, n)?;
     if reduced.axes.is_empty() && n.attrs().flag("noop_with_empty_axes") {
         bail!(Unsupported, "attribute noop_with_empty_axes is 1 without axes; supported: axes");
@@ -69,48 +69,48 @@ fn some_reduced<'n>(b: &Builder<'_>, n: &'n Call) -> Result<Reduced<'n>> {
     Ok(reduced)
 }
 
-/// ReduceL1, y = Σ |x| over axes. dx = g·sign(x); 0 at 0, as PyTorch.
+/// ReduceL1, y = Σ |x| over axes. dx = g·sign(x); 0 at 0, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceL1.html> Axes are an input from 18.
-pub(super) fn reduce_l1(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { g, x, .. } = some_reduced(b, n)?;
+pub(super) fn reduce_l1(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { g, x, .. } = some_reduced(b, n)?;
     one((g * x.sign()).emit(b)?)
 }
 
-/// ReduceL2, y = √Σ x² over axes. dx = g·x/y; 0 where y = 0, as PyTorch.
+/// ReduceL2, y = √Σ x² over axes. dx = g·x/y; 0 where y = 0, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceL2.html> Axes are an input from 18.
-pub(super) fn reduce_l2(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { g, x, y, .. } = some_reduced(b, n)?;
-    // Where y = 0, x is 0 too: 0/1.
+pub(super) fn reduce_l2(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { g, x, y, .. } = some_reduced(b, n)?;
+    // Where y = 0, x = 0 too: 0/1.
     one((g / (y + y.is_zero()) * x).emit(b)?)
 }
 
 /// ReduceSumSquare, y = Σ x² over axes. dx = 2·g·x.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceSumSquare.html> Axes are an input from 18.
-pub(super) fn reduce_sum_square(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { g, x, .. } = some_reduced(b, n)?;
+pub(super) fn reduce_sum_square(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { g, x, .. } = some_reduced(b, n)?;
     one((2.0 * g * x).emit(b)?)
 }
 
 /// ReduceLogSum, y = ln Σ x over axes. dx = g·e^(−y).
 /// <https://onnx.ai/onnx/operators/onnx__ReduceLogSum.html> Axes are an input from 18.
-pub(super) fn reduce_log_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { g, y, .. } = some_reduced(b, n)?;
+pub(super) fn reduce_log_sum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { g, y, .. } = some_reduced(b, n)?;
     one((g / y.exp()).emit(b)?)
 }
 
 /// ReduceLogSumExp, y = ln Σ e^x over axes. dx = g·e^(x − y).
 /// <https://onnx.ai/onnx/operators/onnx__ReduceLogSumExp.html> Axes are an input from 18.
-pub(super) fn reduce_log_sum_exp(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { g, x, y, .. } = some_reduced(b, n)?;
+pub(super) fn reduce_log_sum_exp(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { g, x, y, .. } = some_reduced(b, n)?;
     one((g * (x - y).exp()).emit(b)?)
 }
 
-/// ReduceProd, y = Π x over axes. dx = g·(the product of all others), which holds at zeros too.
+/// ReduceProd, y = Π x over axes. dx = g·(the product of all other elements), which is correct for zeros too.
 /// <https://onnx.ai/onnx/operators/onnx__ReduceProd.html> Axes are an input from 18.
-pub(super) fn reduce_prod(b: &mut Builder<'_>, n: &Call) -> Cotangents {
-    let Reduced { axes, g, .. } = some_reduced(b, n)?;
+pub(super) fn reduce_prod(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
+    let Reduction { axes, g, .. } = some_reduced(b, n)?;
     let mut g = g.emit(b)?;
-    // Axis by axis: the others of the row, times the products of the other rows.
+    // Axis by axis: the other elements of the row, times the products of the other rows.
     let mut rows = n.x(0)?;
     for axis in axes {
         let (before, behind) = (others(b, rows, axis, true)?, others(b, rows, axis, false)?);
@@ -121,7 +121,7 @@ pub(super) fn reduce_prod(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// The product of all elements before each one on an axis, or of all behind it, in ⌈log₂ size⌉ steps.
+/// The product of all elements before each element of an axis, or of all after it, in ⌈log₂ size⌉ steps.
 fn others(b: &mut Builder<'_>, x: ValueId, axis: usize, before: bool) -> Result<ValueId> {
     let (size, rank) = (b.size(x, axis)?, b.rank(x)?);
     let shift = |b: &mut Builder<'_>, x: ValueId, count: i64| {
@@ -141,9 +141,9 @@ fn others(b: &mut Builder<'_>, x: ValueId, axis: usize, before: bool) -> Result<
     Ok(product)
 }
 
-/// CumSum, y_i = Σ_(j ≤ i) x_j along an axis, `exclusive` j < i, `reverse` j ≥ i. dx is the same sum of g, from
-/// the other end. <https://onnx.ai/onnx/operators/onnx__CumSum.html>
-pub(super) fn cum_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// CumSum, y_i = Σ_(j ≤ i) x_j along an axis, `exclusive` j < i, `reverse` j ≥ i. dx is the same sum of g in the
+/// opposite direction. <https://onnx.ai/onnx/operators/onnx__CumSum.html>
+pub(super) fn cum_sum(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (reverse, exclusive) = (n.attrs().flag("reverse"), n.attrs().flag("exclusive"));
     let g = n.full(b)?;
     let flags =
@@ -151,23 +151,22 @@ pub(super) fn cum_sum(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(b.raw("CumSum", &[g, n.x(1)?], flags)?)
 }
 
-/// Softmax, y = exp(x)/Σ exp(x). dx = y·(g − Σ g·y). From 13 the sum goes over one axis (default the
-/// last); before, over all axes from `axis` (default 1) on.
-/// <https://onnx.ai/onnx/operators/onnx__Softmax.html>
-pub(super) fn softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Softmax, y = exp(x)/Σ exp(x). dx = y·(g − Σ g·y). From 13 the sum covers one axis (default the last); before, all
+/// axes from `axis` (default 1) on. <https://onnx.ai/onnx/operators/onnx__Softmax.html>
+pub(super) fn softmax(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (s, axes) = (n.symbols(), softmax_axes(b, n)?);
     one((s.y * (s.g - (s.g * s.y).sum(&axes))).emit(b)?)
 }
 
 /// LogSoftmax, y = x − ln Σ exp(x). dx = g − exp(y)·Σ g, over the axes of Softmax.
 /// <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>
-pub(super) fn log_softmax(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn log_softmax(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let (s, axes) = (n.symbols(), softmax_axes(b, n)?);
     let g = s.full();
     one((g - s.y.exp() * g.sum(&axes)).emit(b)?)
 }
 
-fn softmax_axes(b: &Builder<'_>, n: &Call) -> Result<Vec<usize>> {
+fn softmax_axes(b: &Builder<'_>, n: &RuleCall) -> Result<Vec<usize>> {
     let rank = b.rank(n.y())?;
     Ok(if n.opset() >= 13 {
         vec![n.axis(n.attrs().int_or("axis", -1), rank)?]
@@ -184,14 +183,14 @@ pub(super) const PUSH_MEAN: Push = Push {
             (Some(axes), _) => axes.to_vec(),
             (None, axes) => graph.fact(axes?).ints()?,
         };
-        // An empty list stands for all axes, or for none.
+        // An empty list means all axes or none.
         let axes: Vec<usize> =
             listed.iter().map(|&axis| n.axis(axis, shape.len()).ok()).collect::<Option<_>>()?;
-        // Shapes cannot tell: behind a mean over channels, the width may be as large as they were.
+        // The axes decide, not the shapes: after a mean over channels, the width can equal the former channel count.
         let gone = |axis: usize| axes.contains(&axis) || shape[axis] == Dim::Fixed(1);
         let spatial =
             !axes.is_empty() && axes.iter().all(|&axis| axis >= 2) && (2..shape.len()).all(gone);
-        (input == 0 && count > 0 && shape.len() > 2 && spatial).then_some(Pushed::Full)
+        (input == 0 && count > 0 && shape.len() > 2 && spatial).then_some(PushOperand::Full)
     },
     emit: |b, n, _, _| {
         let g = n.full(b)?;

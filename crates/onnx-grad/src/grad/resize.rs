@@ -1,9 +1,9 @@
-//! The rules of Resize and Upsample. Resampling is linear and goes axis by axis: y = M·x along each axis,
-//! with a matrix of numbers that follow from sizes and attributes, so that dx = Mᵀ·g.
+//! The rules of Resize and Upsample. Resampling is linear and separable: y = M·x along each axis. The sizes and
+//! attributes determine the matrix M, and dx = Mᵀ·g.
 
 use std::collections::HashMap;
 
-use super::{Call, Cotangents, Push, Pushed, layout::along, one, spatial_count};
+use super::{Cotangents, Push, PushOperand, RuleCall, layout::along, one, spatial_count};
 use crate::{
     builder::{Builder, constant_size},
     error::{Error, ErrorKind, Result, bail},
@@ -11,21 +11,20 @@ use crate::{
     graph::{Graph, NodeId, ValueId},
 };
 
-/// Resize. dx = Mᵀ·g along each axis, see [`Kernel::row`].
-/// <https://onnx.ai/onnx/operators/onnx__Resize.html> Opset 10 is Upsample under another name; 11 brings
-/// the coordinate modes, 18 `axes` and `antialias`.
-pub(super) fn resize(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// Resize. dx = Mᵀ·g along each axis, see [`Kernel::row`]. <https://onnx.ai/onnx/operators/onnx__Resize.html> Opset
+/// 10 equals Upsample; 11 adds the coordinate modes, 18 `axes` and `antialias`.
+pub(super) fn resize(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["extrapolation_value"]);
     resampled(b, n)
 }
 
 /// Upsample, which is Resize with asymmetric coordinates.
 /// <https://onnx.ai/onnx/operators/onnx__Upsample.html>
-pub(super) fn upsample(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn upsample(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     resampled(b, n)
 }
 
-fn resampled(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+fn resampled(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let kernel = Kernel::read(n)?;
     let axes = axes(b.graph(), n)?;
     let mut g = n.full(b)?;
@@ -38,35 +37,35 @@ fn resampled(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one(g)
 }
 
-/// What a Resize or Upsample does along one axis.
+/// The effect of a Resize or Upsample on one axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resampling {
     /// The axis, counted from the front.
     pub axis: usize,
-    /// Its size before.
+    /// Its input size.
     pub size: i64,
-    /// Its size afterwards.
+    /// Its output size.
     pub out: i64,
-    /// The matrix that makes the one from the other: `out` rows of `size` weights.
+    /// The matrix from input to output: `out` rows of `size` weights.
     pub matrix: Vec<f64>,
 }
 
-/// A Resize or Upsample as matrices, for the axes that change, to be applied one after the other.
+/// A Resize or Upsample as matrices for the axes that change, applied in order.
 ///
 /// # Errors
-/// `Unsupported` and `Shape` as its gradient rule gives them, `InvalidModel` where there is no such node.
+/// `Unsupported` and `Shape` like its gradient rule, `InvalidModel` if there is no such node.
 pub fn resampling(graph: &Graph, node: NodeId) -> Result<Vec<Resampling>> {
-    let n = Call::new(graph, node, HashMap::new(), vec![]);
+    let n = RuleCall::new(graph, node, HashMap::new(), vec![]);
     let kernel = Kernel::read(&n)?;
-    let as_matrix = |axis: &Axis| {
-        let &Axis { place, size, out, .. } = axis;
+    let as_matrix = |axis: &ResizedAxis| {
+        let &ResizedAxis { place, size, out, .. } = axis;
         Ok(Resampling { axis: place, size, out, matrix: kernel.matrix(axis)? })
     };
     axes(graph, &n)?.iter().map(as_matrix).collect()
 }
 
 /// The transpose of repeating each element `times` times.
-fn summed(b: &mut Builder<'_>, g: ValueId, axis: &Axis, times: i64) -> Result<ValueId> {
+fn summed(b: &mut Builder<'_>, g: ValueId, axis: &ResizedAxis, times: i64) -> Result<ValueId> {
     let mut shape = b.shape(g)?;
     shape[axis.place] = Dim::Fixed(axis.size);
     let small = shape.clone();
@@ -77,16 +76,16 @@ fn summed(b: &mut Builder<'_>, g: ValueId, axis: &Axis, times: i64) -> Result<Va
 }
 
 /// An axis that is resampled.
-struct Axis {
+struct ResizedAxis {
     place: usize,
     size: i64,
     out: i64,
-    /// The scale as it is given; out/size where sizes are given.
+    /// The given scale, or out/size if sizes are given.
     scale: f64,
 }
 
-/// The axes that change. A scale of 1 keeps an axis in every mode.
-fn axes(graph: &Graph, n: &Call) -> Result<Vec<Axis>> {
+/// The axes that change. A scale of 1 preserves an axis in every mode.
+fn axes(graph: &Graph, n: &RuleCall) -> Result<Vec<ResizedAxis>> {
     let shape_of = |value: ValueId| {
         let unknown = || format!("the shape of \"{}\" is not known", graph.name(value));
         let shape = graph.fact(value).shape.clone();
@@ -94,7 +93,7 @@ fn axes(graph: &Graph, n: &Call) -> Result<Vec<Axis>> {
     };
     let (from, to) = (shape_of(n.x(0)?)?, shape_of(n.y())?);
     let input = |at: usize| n.optional(at).map(|value| graph.fact(value));
-    // Opset 11 wrote an empty list beside the other one.
+    // Opset 11 uses an empty list for the absent one of scales and sizes.
     let written = |at: usize| input(at).filter(|fact| fact.shape.as_deref() != Some(&[0.into()]));
     let by_size = n.opset() >= 11 && written(3).is_some();
     let scales = match (n.attrs().floats("scales"), n.opset()) {
@@ -139,12 +138,12 @@ fn axes(graph: &Graph, n: &Call) -> Result<Vec<Axis>> {
             bail!(InvalidModel, "it resizes axis {place} from {size} to {out}");
         }
         let scale = scale.unwrap_or_else(|| number(out) / number(size));
-        axes.push(Axis { place, size, out, scale });
+        axes.push(ResizedAxis { place, size, out, scale });
     }
     Ok(axes)
 }
 
-/// The smallest or the largest of the scales that sizes give.
+/// The smallest or the largest of the scales that the sizes imply.
 fn common_scale(policy: &str, sizes: Option<&Fact>, from: &[Dim], places: &[usize]) -> Result<f64> {
     let larger = match policy {
         "not_larger" => false,
@@ -197,11 +196,11 @@ enum Rounding {
     PreferCeil,
     Floor,
     Ceil,
-    /// Before opset 11 ONNX Runtime takes the floor when enlarging and the ceiling when reducing.
+    /// Before opset 11, ONNX Runtime takes the floor for enlargement and the ceiling for reduction.
     Old,
 }
 
-/// What the attributes say.
+/// The resampling attributes.
 struct Kernel {
     mode: Mode,
     coordinates: Coordinates,
@@ -212,7 +211,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn read(n: &Call) -> Result<Self> {
+    fn read(n: &RuleCall) -> Result<Self> {
         let attrs = n.attrs();
         let mode = match attrs.text("mode").unwrap_or("nearest") {
             "nearest" => Mode::Nearest,
@@ -267,8 +266,8 @@ impl Kernel {
         })
     }
 
-    /// Where element `o` of the output lies in the input.
-    fn source(&self, o: i64, axis: &Axis) -> f64 {
+    /// The input coordinate of output element `o`.
+    fn source(&self, o: i64, axis: &ResizedAxis) -> f64 {
         let (o, size, out, scale) =
             (number(o), number(axis.size), number(axis.out), self.precise(axis.scale));
         let over = |a: f64| self.precise(a / scale);
@@ -285,17 +284,17 @@ impl Kernel {
         }
     }
 
-    /// Which element is nearest hangs on the last digit, so it is found in float32, as the engines do.
+    /// The last digit can decide which element is nearest, so this uses float32, like the engines.
     #[expect(clippy::cast_possible_truncation, reason = "rounds to float32")]
     fn precise(&self, number: f64) -> f64 {
         if self.mode == Mode::Nearest { f64::from(number as f32) } else { number }
     }
 
-    /// The weights of the input's elements in element `o` of the output. Nearest: 1 at the rounded
-    /// place. Linear and cubic: the kernel at the distance to each element; antialias widens it by
-    /// 1/scale when reducing. What lies outside counts for the border, or with exclude_outside not at
-    /// all, and the weights are divided by their sum.
-    fn row(&self, o: i64, axis: &Axis) -> Result<Vec<f64>> {
+    /// The weights of the input's elements in output element `o`. Nearest: 1 at the rounded coordinate. Linear and
+    /// cubic: the kernel at the distance to each element; antialias widens it by 1/scale for reduction. Coordinates
+    /// outside use the border element; with exclude_outside they are omitted, and the weights are divided by their
+    /// sum.
+    fn row(&self, o: i64, axis: &ResizedAxis) -> Result<Vec<f64>> {
         let Ok(count) = usize::try_from(axis.size) else {
             bail!(TooLarge, "it resizes an axis of {}", axis.size);
         };
@@ -350,7 +349,7 @@ impl Kernel {
     }
 
     /// M, [out, size].
-    fn matrix(&self, axis: &Axis) -> Result<Vec<f64>> {
+    fn matrix(&self, axis: &ResizedAxis) -> Result<Vec<f64>> {
         constant_size(&[axis.out, axis.size])?;
         let mut matrix = Vec::new();
         for o in 0..axis.out {
@@ -359,8 +358,8 @@ impl Kernel {
         Ok(matrix)
     }
 
-    /// How often each element comes, one after the other, if that is all that happens.
-    fn repeats(&self, axis: &Axis) -> Result<Option<i64>> {
+    /// The repetition count, if the resampling only repeats each element.
+    fn repeats(&self, axis: &ResizedAxis) -> Result<Option<i64>> {
         let times = axis.out / axis.size;
         if self.mode != Mode::Nearest || axis.out % axis.size != 0 {
             return Ok(None);
@@ -376,11 +375,13 @@ impl Kernel {
     }
 }
 
-/// The weights of an element of the output add up to 1, so its g goes whole to the input.
+/// The weights of an output element add up to 1, so the input gets its whole g.
 pub(super) const PUSH_RESIZE: Push = Push {
     when: |graph, n, input, _| {
         let spatial = axes(graph, n).ok()?.iter().all(|axis| axis.place >= 2);
-        (input == 0 && spatial).then(|| spatial_count(graph.fact(n.y())).map(Pushed::Sum)).flatten()
+        (input == 0 && spatial)
+            .then(|| spatial_count(graph.fact(n.y())).map(PushOperand::Sum))
+            .flatten()
     },
     emit: |b, n, _, _| n.cotangent_of_sum(b),
 };

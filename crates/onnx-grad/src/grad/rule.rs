@@ -1,8 +1,8 @@
-//! A gradient rule: what a row of the table holds, and how rows are written.
+//! Gradient rules: the rows of the table and their constructors.
 
 use std::ops::RangeInclusive;
 
-use super::{Call, Cotangents, Symbols, Terms, call::values};
+use super::{Cotangents, RuleCall, Symbols, Terms, call::values};
 use crate::{
     builder::Builder,
     error::Result,
@@ -10,78 +10,79 @@ use crate::{
 };
 
 /// Emits the cotangents of the inputs of a node.
-type Emit = fn(&mut Builder<'_>, &Call) -> Cotangents;
+type CotangentEmitter = fn(&mut Builder<'_>, &RuleCall) -> Cotangents;
 
-/// Emits what a node computes, in other operators: a value for each of its outputs.
-type Emitted = fn(&mut Builder<'_>, &Call) -> Result<Vec<ValueId>>;
+/// Emits the definition of a node in other operators: a value for each output.
+type DefinitionEmitter = fn(&mut Builder<'_>, &RuleCall) -> Result<Vec<ValueId>>;
 
-/// Writes the cotangents of the inputs of a node, or what it computes, without emitting anything.
+/// States formulas for the cotangents or the definition of a node, without emitting them.
 type Formula = for<'n> fn(Symbols<'n>) -> Terms<'n>;
 
-/// What a node computes, in other operators.
+/// The definition of a node in other operators.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Define {
-    /// As a function emits it.
-    Emitted(Emitted),
+pub(super) enum Definition {
+    /// A function that emits it.
+    Emitter(DefinitionEmitter),
     /// A formula for each of its outputs.
     Formula(Formula),
 }
 
-impl Define {
-    pub(super) fn emit(self, b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+impl Definition {
+    pub(super) fn emit(self, b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
         match self {
-            Self::Emitted(define) => define(b, n),
+            Self::Emitter(define) => define(b, n),
             Self::Formula(formula) => values(b, formula(n.symbols())?),
         }
     }
 }
 
-/// Where the derivative of an operator comes from.
+/// The source of an operator's derivative.
 #[derive(Debug)]
-pub(super) enum Kind {
-    /// It is zero everywhere.
+pub(super) enum RuleKind {
+    /// The derivative is zero everywhere.
     Zero,
-    /// Formulas of cotangents that have the shape of the output; the driver emits those that are wanted, and sums
-    /// them back to the shape of the operand.
+    /// Formulas of cotangents in the shape of the output. The driver emits the required ones, and sums them to the
+    /// shape of the operand.
     Formula(Formula),
-    /// A rule with such cotangents that emits them itself.
-    Elementwise(Emit),
-    /// A rule whose cotangents have the shape of the input, or broadcast to it.
-    Whole(Emit),
-    /// That of its definition in other operators.
-    Expand(Define),
-    /// As [`Kind::Whole`]; engines have use for the definition too.
-    Defined(Emit, Define),
-    /// It has none here, and why.
+    /// A function that emits such cotangents.
+    Elementwise(CotangentEmitter),
+    /// A function whose cotangents have the shape of the input, or broadcast to it.
+    Whole(CotangentEmitter),
+    /// The definition in other operators.
+    Expand(Definition),
+    /// A function like that of `Whole`; the definition is for engines only.
+    Defined(CotangentEmitter, Definition),
+    /// No derivative, with the reason.
     Refused(&'static str),
 }
 
-/// What a pushed sum is made from.
+/// The operand of a pushed sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// The sum of the output's cotangent, over that many elements a channel.
+pub(crate) enum PushOperand {
+    /// The sum of the output's cotangent, over that many elements of each channel.
     Sum(i64),
-    /// The whole cotangent of the output.
+    /// The full cotangent of the output.
     Full,
 }
 
-/// How a sum over space commutes with an operator.
+/// The commutation of an operator with the sum over space.
 #[derive(Debug)]
 pub(super) struct Push {
-    /// What the sum of input `usize`'s cotangent, over `i64` elements a channel, can be made from.
-    pub(super) when: fn(&Graph, &Call, usize, i64) -> Option<Pushed>,
-    /// Makes it: [N, C].
-    pub(super) emit: fn(&mut Builder<'_>, &Call, usize, i64) -> Result<ValueId>,
+    /// The operand from which the sum of input `usize`'s cotangent, over `i64` elements of each channel, is
+    /// computable.
+    pub(super) when: fn(&Graph, &RuleCall, usize, i64) -> Option<PushOperand>,
+    /// Emits the sum, [N, C].
+    pub(super) emit: fn(&mut Builder<'_>, &RuleCall, usize, i64) -> Result<ValueId>,
 }
 
-/// One row.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) op: &'static str,
     pub(super) opsets: RangeInclusive<i64>,
-    pub(super) kind: Kind,
+    pub(super) kind: RuleKind,
     pub(super) push: Option<Push>,
-    /// What its messages say of the forms that the rule refuses, with … for what differs.
+    /// The refused forms in the words of the rule's messages, with … for variable parts.
     pub(super) refuses: &'static [&'static str],
 }
 
@@ -98,7 +99,7 @@ impl Rule {
 }
 
 pub(super) const fn zero(op: &'static str, opsets: RangeInclusive<i64>) -> Rule {
-    Rule { op, opsets, kind: Kind::Zero, push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Zero, push: None, refuses: &[] }
 }
 
 pub(super) const fn formula(
@@ -106,19 +107,37 @@ pub(super) const fn formula(
     opsets: RangeInclusive<i64>,
     formula: Formula,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Formula(formula), push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Formula(formula), push: None, refuses: &[] }
 }
 
-pub(super) const fn elementwise(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Elementwise(emit), push: None, refuses: &[] }
+pub(super) const fn elementwise(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    emit: CotangentEmitter,
+) -> Rule {
+    Rule { op, opsets, kind: RuleKind::Elementwise(emit), push: None, refuses: &[] }
 }
 
-pub(super) const fn whole(op: &'static str, opsets: RangeInclusive<i64>, emit: Emit) -> Rule {
-    Rule { op, opsets, kind: Kind::Whole(emit), push: None, refuses: &[] }
+pub(super) const fn whole(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    emit: CotangentEmitter,
+) -> Rule {
+    Rule { op, opsets, kind: RuleKind::Whole(emit), push: None, refuses: &[] }
 }
 
-pub(super) const fn expand(op: &'static str, opsets: RangeInclusive<i64>, define: Emitted) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(Define::Emitted(define)), push: None, refuses: &[] }
+pub(super) const fn expand(
+    op: &'static str,
+    opsets: RangeInclusive<i64>,
+    define: DefinitionEmitter,
+) -> Rule {
+    Rule {
+        op,
+        opsets,
+        kind: RuleKind::Expand(Definition::Emitter(define)),
+        push: None,
+        refuses: &[],
+    }
 }
 
 pub(super) const fn expand_to(
@@ -126,7 +145,13 @@ pub(super) const fn expand_to(
     opsets: RangeInclusive<i64>,
     formula: Formula,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Expand(Define::Formula(formula)), push: None, refuses: &[] }
+    Rule {
+        op,
+        opsets,
+        kind: RuleKind::Expand(Definition::Formula(formula)),
+        push: None,
+        refuses: &[],
+    }
 }
 
 pub(super) const fn refused(
@@ -134,15 +159,15 @@ pub(super) const fn refused(
     opsets: RangeInclusive<i64>,
     why: &'static str,
 ) -> Rule {
-    Rule { op, opsets, kind: Kind::Refused(why), push: None, refuses: &[] }
+    Rule { op, opsets, kind: RuleKind::Refused(why), push: None, refuses: &[] }
 }
 
 pub(super) const fn defined(
     op: &'static str,
     opsets: RangeInclusive<i64>,
-    emit: Emit,
-    define: Emitted,
+    emit: CotangentEmitter,
+    define: DefinitionEmitter,
 ) -> Rule {
-    let define = Define::Emitted(define);
-    Rule { op, opsets, kind: Kind::Defined(emit, define), push: None, refuses: &[] }
+    let define = Definition::Emitter(define);
+    Rule { op, opsets, kind: RuleKind::Defined(emit, define), push: None, refuses: &[] }
 }

@@ -1,6 +1,6 @@
-//! Rules of the operators that sample an image at computed places.
+//! Rules of the operators that sample an image at computed coordinates.
 
-use super::{Call, Cotangents, call::product, call::product_dim, one};
+use super::{Cotangents, RuleCall, call::product, call::product_dim, one};
 use crate::{
     attrs,
     builder::Builder,
@@ -10,12 +10,12 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// GridSample, y[n, c, p] = Σ over the corners around place grid[n, p] of weight·x[n, c, corner]; the
-/// grid's −1 and 1 are the centres of the outer elements with align_corners, else their outer edges. The
-/// weight is Π(1 − distance) for linear, 1 for nearest, whose grid gets no gradient; corners outside count
-/// 0 with the padding `zeros`, and with `border` the place is moved inside. Differentiated through this
-/// definition. <https://onnx.ai/onnx/operators/onnx__GridSample.html> The modes have other names from 20.
-pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+/// GridSample, y[n, c, p] = Σ over the corners around coordinate grid[n, p] of weight·x[n, c, corner]. The grid's −1
+/// and 1 are the centers of the outer elements with align_corners, else their outer edges. The weight is Π(1 −
+/// distance) for linear and 1 for nearest, whose grid gets no gradient. Corners outside count 0 with the padding
+/// `zeros`; with `border` the coordinate is clamped. Differentiated through this definition.
+/// <https://onnx.ai/onnx/operators/onnx__GridSample.html> The modes have other names from 20.
+pub(super) fn grid_sample(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let nearest = match n.attrs().text("mode").unwrap_or("linear") {
         "linear" | "bilinear" => false,
         "nearest" => true,
@@ -30,7 +30,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>>
     };
     let corners = n.attrs().flag("align_corners");
     let (x, grid) = (n.x(0)?, n.x(1)?);
-    // Places need more digits than a half-precision number has.
+    // Coordinates need more digits than half precision has.
     let elem = b.elem(x);
     let wide = if elem == DataType::Double { elem } else { DataType::Float };
     let (x, grid) = (b.cast(x, wide)?, b.cast(grid, wide)?);
@@ -45,10 +45,10 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>>
     let grid = b.reshape(grid, &flat)?;
     let mut near = Vec::new();
     for (axis, &size) in sizes.iter().enumerate() {
-        // The last axis comes first.
+        // The grid lists the last axis first.
         let at = b.slice(grid, 2, crate::builder::index(axes - 1 - axis)?, 1, 1)?;
         let at = b.reshape(at, &places_of)?;
-        near.push(Near::find(b, at, size, corners, nearest, border)?);
+        near.push(NeighborElements::find(b, at, size, corners, nearest, border)?);
     }
     let pixels = [shape[0], shape[1], Dim::Fixed(product(sizes.iter().copied())?)];
     let picked = [shape[0], shape[1], places];
@@ -89,16 +89,16 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>>
     Ok(vec![b.cast(y, elem)?])
 }
 
-/// The elements of an axis around the places, [N, 1, P].
-struct Near {
+/// The elements of an axis next to the coordinates, [N, 1, P].
+struct NeighborElements {
     size: f64,
     low: ValueId,
-    /// How far the places are behind `low`; none where only the nearest counts.
+    /// The distance of the coordinates from `low`; `None` for nearest.
     behind: Option<ValueId>,
     border: bool,
 }
 
-impl Near {
+impl NeighborElements {
     fn find(
         b: &mut Builder<'_>,
         at: ValueId,
@@ -125,7 +125,7 @@ impl Near {
         Ok(Self { size, low, behind, border })
     }
 
-    /// The element on one side, moved inside, and its weight.
+    /// The index of the element on one side, clamped, and its weight.
     fn corner(&self, b: &mut Builder<'_>, high: bool) -> Result<(ValueId, Option<ValueId>)> {
         let one = b.scalar(self.low, 1.0)?;
         let at = if high { b.add(self.low, one)? } else { self.low };
@@ -151,10 +151,10 @@ fn inside(b: &mut Builder<'_>, at: ValueId, size: f64) -> Result<ValueId> {
     b.raw("Clip", &[at, low, high], vec![])
 }
 
-/// AffineGrid, y[n, p, i] = Σ_j base[p, j]·θ[n, i, j], where base holds the places of an image's elements
-/// from −1 to 1, last axis first, and a 1. dθ[n, i, j] = Σ_p g[n, p, i]·base[p, j].
+/// AffineGrid, y[n, p, i] = Σ_j base[p, j]·θ[n, i, j]. `base` holds the coordinates of an image's elements from −1 to
+/// 1, last axis first, and a 1. dθ[n, i, j] = Σ_p g[n, p, i]·base[p, j].
 /// <https://onnx.ai/onnx/operators/onnx__AffineGrid.html>
-pub(super) fn affine_grid(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn affine_grid(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let corners = n.attrs().flag("align_corners");
     let theta = n.x(0)?;
     let out = b.shape(n.y())?;

@@ -1,5 +1,5 @@
-//! Whether a node of the path keeps the rules of its operator. Gradient rules take that for granted:
-//! a model may declare any shape for what its operators cannot give.
+//! Checks that the shapes at a node on the path are valid for its operator, which the gradient
+//! rules assume. A model can declare any shape for the outputs of its operators.
 
 use crate::{
     facts::{self, Dim, Fact},
@@ -8,11 +8,11 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// The most elements of a value on the path, axes of size 0 not counted; below it the sums and products
-/// of sizes stay within 64 bits.
+/// The maximum number of elements of a value on the path, ignoring axes of size 0. It keeps sums
+/// and products of sizes within 64 bits.
 const MOST_ELEMENTS: i64 = 1 << 46;
 
-/// What is wrong with the shapes at a node, if anything is.
+/// The fault in the shapes at a node, if any.
 pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
     if !matches!(outputs.first(), Some(Some(_))) {
@@ -33,7 +33,7 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     }
     let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| graph.fact(v))).collect();
     let node = graph.node(id);
-    // The numbers may be computed when the model runs.
+    // The numbers may be computed at run time.
     let at_run_time = op::traits(node).shape_by_numbers
         && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
     let inferred = facts::infer(node, graph.opset(), &facts);
@@ -47,7 +47,7 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     outputs[..1].iter().flatten().find(open).map(|&value| unknown(value))
 }
 
-/// How many elements a value has, `Some(0)` where that is not known; `None` where they are too many.
+/// The number of elements of a value, `Some(0)` if unknown; `None` if there are too many.
 fn elements(fact: &Fact) -> Option<i64> {
     let Some(shape) = &fact.shape else { return Some(0) };
     let size = |dim: &Dim| match dim {

@@ -1,15 +1,15 @@
-//! The reverse sweep: from the cotangents of a node's outputs to those of its inputs, node by node.
+//! The reverse sweep: computes the cotangents of inputs from those of outputs, node by node.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Want,
+    GradientForm,
     broadcast::{spatial_count, spatial_sum, unbroadcast},
-    call::{Call, Cotangent, no_rule},
+    call::{Cotangent, RuleCall, no_rule},
     definition,
-    path::{Need, Needs, Path, Refused, describe},
-    quantise,
-    rule::{Define, Kind, Pushed, Rule},
+    path::{Need, Needs, Path, RefusedNode, describe},
+    quantize,
+    rule::{Definition, PushOperand, Rule, RuleKind},
 };
 use crate::{
     builder::Builder,
@@ -17,21 +17,25 @@ use crate::{
     graph::{NodeId, ValueId},
 };
 
-/// The reverse sweep: cotangents that have come together so far.
+/// The state of the reverse sweep: the accumulated cotangents.
 pub(super) struct Sweep<'p> {
     pub(super) path: &'p Path,
-    pub(super) parts: BTreeMap<(ValueId, Want), Vec<Cotangent>>,
-    pub(super) refused: Vec<Refused>,
+    pub(super) parts: BTreeMap<(ValueId, GradientForm), Vec<Cotangent>>,
+    pub(super) refused: Vec<RefusedNode>,
 }
 
 impl Sweep<'_> {
-    /// Adds a part to a cotangent.
-    pub(super) fn add(&mut self, to: (ValueId, Want), part: Cotangent) {
+    /// Adds a contribution to a cotangent.
+    pub(super) fn add(&mut self, to: (ValueId, GradientForm), part: Cotangent) {
         self.parts.entry(to).or_default().push(part);
     }
 
-    /// The sum of what has come together; `None` where nothing has, which is a zero.
-    fn total(&mut self, b: &mut Builder<'_>, of: (ValueId, Want)) -> Result<Option<Cotangent>> {
+    /// The sum of the contributions; `None`, a zero, if there are none.
+    fn total(
+        &mut self,
+        b: &mut Builder<'_>,
+        of: (ValueId, GradientForm),
+    ) -> Result<Option<Cotangent>> {
         let Some(parts) = self.parts.get(&of).cloned() else { return Ok(None) };
         if let [one] = parts.as_slice() {
             return Ok(Some(*one));
@@ -51,11 +55,11 @@ impl Sweep<'_> {
         Ok(sum)
     }
 
-    /// Goes back over a node of the path.
+    /// Processes one node of the path.
     pub(super) fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
         let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
         let label = b.graph().node(id).label().to_owned();
-        // What belongs to a definition is named after the node that it defines.
+        // Nodes of a definition take the name of the node that it defines.
         if self.path.from == 0 {
             b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
         }
@@ -64,15 +68,15 @@ impl Sweep<'_> {
         let mut cotangents = HashMap::new();
         for (index, output) in outputs.iter().enumerate() {
             let Some(output) = *output else { continue };
-            if let Some(cotangent) = self.total(b, (output, Want::Full))? {
+            if let Some(cotangent) = self.total(b, (output, GradientForm::Full))? {
                 cotangents.insert(index, cotangent);
             }
         }
         let out_sum = match outputs.first() {
-            Some(Some(output)) => self.total(b, (*output, Want::SpatialSum))?,
+            Some(Some(output)) => self.total(b, (*output, GradientForm::SpatialSum))?,
             _ => None,
         };
-        // What each input is needed for, and what of that the rule itself has to give.
+        // The required forms for each input, and those that the rule itself must compute.
         let mut by_rule = vec![Need::default(); inputs.len()];
         for (index, input) in inputs.iter().enumerate() {
             let Some(input) = input.filter(|v| self.path.active.contains(v)) else { continue };
@@ -82,10 +86,11 @@ impl Sweep<'_> {
             let Some((push, pushed)) = self.path.push(b.graph(), id, index, count) else {
                 continue;
             };
-            // A sum may be asked of an output that has only the full cotangent, a seed.
+            // A pushed sum may start at a seed, which has only the full cotangent.
             let from = match pushed {
-                Pushed::Full => cotangents.get(&0).copied(),
-                Pushed::Sum(out_count) => match (out_sum, cotangents.get(&0), outputs.first()) {
+                PushOperand::Full => cotangents.get(&0).copied(),
+                PushOperand::Sum(out_count) => match (out_sum, cotangents.get(&0), outputs.first())
+                {
                     (Some(sum), None, _) => Some(sum),
                     (None, Some(full), Some(Some(output))) => {
                         let full = full.dense(b, *output)?;
@@ -95,22 +100,22 @@ impl Sweep<'_> {
                 },
             };
             let Some(from) = from else { continue };
-            let call = Call::new(b.graph(), id, HashMap::from([(0, from)]), vec![]);
+            let call = RuleCall::new(b.graph(), id, HashMap::from([(0, from)]), vec![]);
             let sum = (push.emit)(b, &call, index, count)?;
-            self.add((input, Want::SpatialSum), Cotangent::Dense(sum));
+            self.add((input, GradientForm::SpatialSum), Cotangent::Dense(sum));
             by_rule[index].sum = None;
         }
         let wanted: Vec<bool> = by_rule.iter().map(|n| n.full || n.sum.is_some()).collect();
         if cotangents.is_empty() || !wanted.contains(&true) {
             return Ok(());
         }
-        let call = Call::new(b.graph(), id, cotangents, wanted);
+        let call = RuleCall::new(b.graph(), id, cotangents, wanted);
         let results = match self.apply(b, &call, rule) {
             Ok(results) => results,
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Shape) => {
-                // Going on with zeros finds the other nodes that cannot be differentiated.
+                // Continues with zeros to find the other nodes that cannot be differentiated.
                 let text = describe(b.graph(), id, &error.to_string());
-                self.refused.push(Refused { node: label, text });
+                self.refused.push(RefusedNode { node: label, text });
                 let zero = b.raw_zero()?;
                 vec![Some(Cotangent::Dense(zero)); inputs.len()]
             }
@@ -121,10 +126,10 @@ impl Sweep<'_> {
             if let Some(count) = need.sum {
                 let full = result.dense(b, input)?;
                 let sum = spatial_sum(b, input, full, count)?;
-                self.add((input, Want::SpatialSum), Cotangent::Dense(sum));
+                self.add((input, GradientForm::SpatialSum), Cotangent::Dense(sum));
             }
             if need.full {
-                self.add((input, Want::Full), result);
+                self.add((input, GradientForm::Full), result);
             }
         }
         Ok(())
@@ -133,21 +138,23 @@ impl Sweep<'_> {
     fn apply(
         &self,
         b: &mut Builder<'_>,
-        call: &Call,
+        call: &RuleCall,
         rule: &Rule,
     ) -> Result<Vec<Option<Cotangent>>> {
-        let among_integers = quantise::is_among_integers(b, call);
+        let among_integers = quantize::is_among_integers(b, call);
         let elementwise =
-            matches!(rule.kind, Kind::Formula(_) | Kind::Elementwise(_)) && !among_integers;
+            matches!(rule.kind, RuleKind::Formula(_) | RuleKind::Elementwise(_)) && !among_integers;
         let mut results = match rule.kind {
-            Kind::Zero => return Ok(vec![]),
+            RuleKind::Zero => return Ok(vec![]),
             _ if among_integers => {
-                definition::through(b, call, Define::Emitted(quantise::on_floats))?
+                definition::through(b, call, Definition::Emitter(quantize::on_floats))?
             }
-            Kind::Formula(formula) => call.wanted(b, formula(call.symbols())?)?,
-            Kind::Elementwise(emit) | Kind::Whole(emit) | Kind::Defined(emit, _) => emit(b, call)?,
-            Kind::Expand(define) => definition::through(b, call, define)?,
-            Kind::Refused(why) => bail!(Unsupported, "{why}"),
+            RuleKind::Formula(formula) => call.wanted(b, formula(call.symbols())?)?,
+            RuleKind::Elementwise(emit) | RuleKind::Whole(emit) | RuleKind::Defined(emit, _) => {
+                emit(b, call)?
+            }
+            RuleKind::Expand(define) => definition::through(b, call, define)?,
+            RuleKind::Refused(why) => bail!(Unsupported, "{why}"),
         };
         call.refuse_unread()?;
         results.resize(call.input_count(), None);
@@ -170,32 +177,34 @@ impl Sweep<'_> {
         Ok(results)
     }
 
-    /// A gradient that was asked for, in its full shape.
+    /// A requested gradient, in its full shape.
     pub(super) fn finish(
         &mut self,
         b: &mut Builder<'_>,
-        wanted: (ValueId, Want),
+        wanted: (ValueId, GradientForm),
     ) -> Result<ValueId> {
         let (value, want) = wanted;
         let total = self.total(b, wanted)?;
         let total = match (total, want, spatial_count(b.fact(value))) {
             (Some(total), _, _) => total.dense(b, value)?,
-            (None, Want::SpatialSum, Some(count)) => match self.total(b, (value, Want::Full))? {
-                Some(full) => {
-                    let full = full.dense(b, value)?;
-                    spatial_sum(b, value, full, count)?
+            (None, GradientForm::SpatialSum, Some(count)) => {
+                match self.total(b, (value, GradientForm::Full))? {
+                    Some(full) => {
+                        let full = full.dense(b, value)?;
+                        spatial_sum(b, value, full, count)?
+                    }
+                    None => b.scalar(value, 0.0)?,
                 }
-                None => b.scalar(value, 0.0)?,
-            },
+            }
             (None, _, _) => b.scalar(value, 0.0)?,
         };
         let shape = b.shape(value)?;
         match want {
-            Want::Full => b.expand_like(total, value),
-            Want::SpatialSum if shape.len() < 2 => {
+            GradientForm::Full => b.expand_like(total, value),
+            GradientForm::SpatialSum if shape.len() < 2 => {
                 bail!(Shape, "\"{}\" has no channels to sum for", b.graph().name(value))
             }
-            Want::SpatialSum => b.expand_to_front(total, value),
+            GradientForm::SpatialSum => b.expand_to_front(total, value),
         }
     }
 }

@@ -3,21 +3,23 @@
 use super::{
     attention, einsum,
     elementwise::{self, activation, function},
-    index, layout, linear, norm, pool, quantise, reduce, resize,
-    rule::{Kind, Rule, defined, elementwise, expand, expand_to, formula, refused, whole, zero},
+    index, layout, linear, norm, pool, quantize, reduce, resize,
+    rule::{
+        Rule, RuleKind, defined, elementwise, expand, expand_to, formula, refused, whole, zero,
+    },
     sample,
 };
 use crate::proto::NodeProto;
 
-/// The newest opset whose operators were read and tested.
+/// The newest opset that is supported and tested.
 pub const NEWEST_OPSET: i64 = 28;
-/// The oldest opset: the first whose arithmetic broadcasts.
+/// The oldest supported opset: the first with broadcasting arithmetic.
 pub const OLDEST_OPSET: i64 = 7;
 
 const OLDEST: i64 = OLDEST_OPSET;
 const NEWEST: i64 = NEWEST_OPSET;
 
-/// What the driver and the readers of attributes and lists say of any operator.
+/// The refused forms of any operator, from the driver and the readers of attributes and lists.
 pub const REFUSED_FORMS: &[&str] = &[
     "attribute … is …; supported: without it",
     "its … are computed when the model runs; supported: constants",
@@ -42,7 +44,7 @@ const WINDOW: &str = "it makes a window or a filter, which has no derivative";
 const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
 const WEIGHTS: &[&str] = &["its weights depend on what is differentiated; supported: constants"];
 
-/// Every operator of the standard, sorted. One that a rule emits has a derivative too, so that results can be
+/// Every operator of the standard, sorted. Each operator that a rule emits has a derivative, so that results can be
 /// differentiated again.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
@@ -83,7 +85,7 @@ const RULES: &[Rule] = &[
     refused("Constant", OLDEST..=NEWEST, "it has no inputs"),
     zero("ConstantOfShape", 9..=NEWEST),
     whole("Conv", OLDEST..=NEWEST, linear::conv).pushed(linear::PUSH_CONV).refusing(WEIGHTS),
-    expand("ConvInteger", 10..=NEWEST, quantise::conv_integer),
+    expand("ConvInteger", 10..=NEWEST, quantize::conv_integer),
     whole("ConvTranspose", OLDEST..=NEWEST, linear::conv_transpose).refusing(WEIGHTS),
     formula("Cos", OLDEST..=NEWEST, function::cos),
     formula("Cosh", 9..=NEWEST, function::cosh),
@@ -92,11 +94,11 @@ const RULES: &[Rule] = &[
     refused("DFT", 17..=NEWEST, SPECTRUM),
     refused("DeformConv", 19..=NEWEST, NO_RULE),
     whole("DepthToSpace", OLDEST..=NEWEST, layout::depth_to_space),
-    whole("DequantizeLinear", 10..=NEWEST, quantise::dequantize_linear).refusing(BLOCKED),
+    whole("DequantizeLinear", 10..=NEWEST, quantize::dequantize_linear).refusing(BLOCKED),
     refused("Det", 11..=NEWEST, NO_RULE),
     formula("Div", OLDEST..=NEWEST, elementwise::div),
     whole("Dropout", OLDEST..=NEWEST, elementwise::dropout).pushed(elementwise::PUSH_THROUGH).refusing(&["training_mode is not constant false; supported: inference"]),
-    whole("DynamicQuantizeLinear", 11..=NEWEST, quantise::dynamic_quantize_linear),
+    whole("DynamicQuantizeLinear", 11..=NEWEST, quantize::dynamic_quantize_linear),
     defined("Einsum", 12..=NEWEST, einsum::einsum, einsum::spelled_out),
     formula("Elu", OLDEST..=NEWEST, activation::elu),
     zero("Equal", OLDEST..=NEWEST),
@@ -143,7 +145,7 @@ const RULES: &[Rule] = &[
     expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
     whole("LpPool", OLDEST..=NEWEST, pool::lp_pool),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
-    expand("MatMulInteger", 10..=NEWEST, quantise::matmul_integer),
+    expand("MatMulInteger", 10..=NEWEST, quantize::matmul_integer),
     formula("Max", OLDEST..=NEWEST, elementwise::extreme),
     whole("MaxPool", OLDEST..=NEWEST, pool::max_pool).pushed(pool::PUSH_WINDOWS),
     refused("MaxRoiPool", OLDEST..=NEWEST, NO_RULE),
@@ -171,7 +173,7 @@ const RULES: &[Rule] = &[
     formula("Pow", OLDEST..=NEWEST, elementwise::pow),
     refused("QLinearConv", 10..=NEWEST, SCALES),
     refused("QLinearMatMul", 10..=NEWEST, SCALES),
-    whole("QuantizeLinear", 10..=NEWEST, quantise::quantize_linear).refusing(BLOCKED),
+    whole("QuantizeLinear", 10..=NEWEST, quantize::quantize_linear).refusing(BLOCKED),
     expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
     refused("RNN", OLDEST..=NEWEST, RECURRENT),
     zero("RandomNormal", OLDEST..=NEWEST),
@@ -252,7 +254,7 @@ const RULES: &[Rule] = &[
     zero("Xor", OLDEST..=NEWEST),
 ];
 
-/// The row for a node, or why there is none.
+/// The row for a node, or the reason why there is none.
 pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, String> {
     let op = node.op();
     if !node.op_domain().is_empty() {
@@ -264,7 +266,7 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
         return Err("no gradient rule for this operator".to_owned());
     };
     match rows().find(|rule| rule.opsets.contains(&opset)) {
-        Some(Rule { kind: Kind::Refused(why), .. }) => {
+        Some(Rule { kind: RuleKind::Refused(why), .. }) => {
             Err(format!("no gradient rule for this operator: {why}"))
         }
         Some(rule) => Ok(rule),
@@ -275,38 +277,37 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
     }
 }
 
-/// Whether [`expand`](crate::expand) can write an operator of the standard in others.
+/// Whether [`expand`](crate::expand) has a definition for an operator of the standard.
 pub fn has_definition(op: &str) -> bool {
-    RULES
-        .iter()
-        .any(|rule| rule.op == op && matches!(rule.kind, Kind::Expand(_) | Kind::Defined(..)))
+    RULES.iter().any(|rule| {
+        rule.op == op && matches!(rule.kind, RuleKind::Expand(_) | RuleKind::Defined(..))
+    })
 }
 
-/// What the table says of one operator, for lists and tests.
+/// One row of the table, for lists and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
     /// The operator.
     pub op: &'static str,
-    /// The opsets that the row is for, first and last.
+    /// The first and the last opset of the row.
     pub opsets: (i64, i64),
-    /// How its derivative is had.
+    /// The source of its derivative.
     pub gradient: Gradient,
-    /// What messages say of the forms that are refused, with … for what differs; [`REFUSED_FORMS`] are not
-    /// repeated.
+    /// The refused forms as in messages, with … for variable parts; [`REFUSED_FORMS`] are not repeated.
     pub refuses: &'static [&'static str],
 }
 
-/// How a derivative is had.
+/// The source of a derivative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gradient {
-    /// By a rule.
+    /// A gradient rule.
     Rule,
-    /// By way of the operator's definition in others.
+    /// The operator's definition in other operators.
     Definition,
-    /// It is known to be zero.
+    /// The derivative is known to be zero.
     Zero,
-    /// Not at all, and why.
+    /// None, with the reason.
     Refused(&'static str),
 }
 
@@ -316,12 +317,13 @@ pub fn rules() -> impl Iterator<Item = RuleInfo> {
         op: rule.op,
         opsets: (*rule.opsets.start(), *rule.opsets.end()),
         gradient: match rule.kind {
-            Kind::Formula(_) | Kind::Elementwise(_) | Kind::Whole(_) | Kind::Defined(..) => {
-                Gradient::Rule
-            }
-            Kind::Expand(_) => Gradient::Definition,
-            Kind::Zero => Gradient::Zero,
-            Kind::Refused(why) => Gradient::Refused(why),
+            RuleKind::Formula(_)
+            | RuleKind::Elementwise(_)
+            | RuleKind::Whole(_)
+            | RuleKind::Defined(..) => Gradient::Rule,
+            RuleKind::Expand(_) => Gradient::Definition,
+            RuleKind::Zero => Gradient::Zero,
+            RuleKind::Refused(why) => Gradient::Refused(why),
         },
         refuses: rule.refuses,
     })

@@ -1,4 +1,4 @@
-//! What a model declares of its values: its inputs, and types and shapes by name.
+//! A model's declarations: its inputs, and the types and shapes of values.
 
 use std::collections::HashSet;
 
@@ -9,18 +9,19 @@ use crate::{
     proto::{NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
-/// An input of a model, as the model declares it.
+/// An input as declared in a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Its name.
     pub name: String,
-    /// Element type; `Undefined` where the model gives none.
+    /// The element type; `Undefined` if the model declares none.
     pub elem: DataType,
-    /// Its dims; `None` where the model gives no shape.
+    /// The dims; `None` if the model declares no shape.
     pub dims: Option<Vec<DeclaredDim>>,
 }
 
-/// The inputs of a model, initializers not counted: those are defaults, which older files list too.
+/// The inputs of a model. Older files also list initializers among them, as defaults, which are not
+/// included.
 pub fn inputs(model: &Model) -> Vec<Input> {
     let body = model.graph();
     let constants: HashSet<&str> = body.initializer.iter().map(TensorProto::label).collect();
@@ -32,7 +33,7 @@ pub fn inputs(model: &Model) -> Vec<Input> {
     inputs.collect()
 }
 
-/// Whether a node of a model reads a value, or it is an output.
+/// Whether a node of a model reads a value, or the value is an output.
 pub fn is_read(model: &Model, value: &str) -> bool {
     let body = model.graph();
     let reads = |node: &NodeProto| {
@@ -44,7 +45,7 @@ pub fn is_read(model: &Model, value: &str) -> bool {
         || body.node.iter().any(reads)
 }
 
-/// The message that declares a value of that name.
+/// The message that declares a value with that name.
 pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     use crate::proto::{
         TensorShapeProto, TypeProto, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
@@ -62,7 +63,7 @@ pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     let tensor = type_proto::Tensor { elem_type: Some(fact.elem as i32), shape };
     ValueInfoProto {
         name: Some(name.to_owned()),
-        // A type that is not known is left out: the number of `Undefined` is no legal one.
+        // An unknown type is omitted: the number of `Undefined` is invalid.
         r#type: (fact.elem != DataType::Undefined).then_some(TypeProto {
             value: Some(type_proto::Value::TensorType(tensor)),
             denotation: None,
@@ -72,7 +73,7 @@ pub fn declare(name: &str, fact: &Fact) -> ValueInfoProto {
     }
 }
 
-/// What is known of a constant of the model.
+/// The fact of a constant of the model.
 pub(super) fn initializer_fact(model: &Model, tensor: &TensorProto) -> Result<Fact> {
     let bare = Fact::constant(tensor.elem(), &tensor.dims, &[]);
     if bare.keeps().is_none() {
@@ -84,7 +85,7 @@ pub(super) fn initializer_fact(model: &Model, tensor: &TensorProto) -> Result<Fa
     }
 }
 
-/// Fills in what inference left open from the model's own declaration.
+/// Completes an inferred fact from the model's declaration.
 pub(super) fn complete(fact: &mut Fact, info: &ValueInfoProto) {
     let Some((elem, dims)) = facts::declared(info) else { return };
     if fact.elem == DataType::Undefined {
@@ -99,7 +100,7 @@ pub(super) fn complete(fact: &mut Fact, info: &ValueInfoProto) {
     }
 }
 
-/// What is known of an input of the graph; `bound` are the sizes that a user gives it.
+/// The fact of an input of the graph; `bound` are the sizes that the user sets.
 pub(super) fn input_fact(info: &ValueInfoProto, bound: Option<&[Dim]>) -> Result<Fact> {
     let name = info.name.as_deref().unwrap_or_default();
     let Some((elem, dims)) = facts::declared(info) else {

@@ -1,19 +1,19 @@
-//! Walks: what values are computed from, and what is computed from them.
+//! Walks from values to their sources and to their dependents.
 
 use std::collections::HashSet;
 
 use super::{Graph, NodeId, ValueId};
 
 impl Graph {
-    /// The values that a node reads: its inputs, then what its subgraphs read of this graph.
+    /// The values that a node reads: its inputs and the captures of its subgraphs.
     pub fn node_reads(&self, id: NodeId) -> impl Iterator<Item = ValueId> {
         self.node_inputs(id).iter().flatten().chain(self.node_captures(id)).copied()
     }
 
-    /// The given values and all that they are computed from. Of a value that `goes_on` denies, the walk takes the value and
-    /// nothing behind it.
+    /// The given values and everything from which they are computed. If `goes_on` is false for a value, the walk
+    /// includes the value but not its sources.
     ///
-    /// What a node's subgraphs read, such as the branches of an `If`, it is computed from too.
+    /// A node also depends on the values that its subgraphs read, such as the branches of an `If`.
     pub fn upstream(
         &self,
         of: impl IntoIterator<Item = ValueId>,
@@ -32,9 +32,9 @@ impl Graph {
         found
     }
 
-    /// The given values and all that is computed from them and that `takes` accepts, which is asked of outputs of nodes.
+    /// The given values and everything computed from them. `takes` filters the outputs of nodes.
     ///
-    /// A node whose subgraphs read a value is computed from it too.
+    /// A node also depends on the values that its subgraphs read.
     pub fn downstream(
         &self,
         of: impl IntoIterator<Item = ValueId>,
@@ -62,7 +62,7 @@ mod tests {
         testing::{node, subgraph, wrap},
     };
 
-    /// x → a = Relu(x); c decides whether y is a or −x; z = Neg(x) is beside it.
+    /// x → a = Relu(x); c selects a or −x as y; z = Neg(x) is separate.
     fn branching() -> Graph {
         let declared = |name: &str, elem, sizes: &[i64]| {
             let dims: Vec<_> = sizes.iter().map(|size| (*size).into()).collect();

@@ -1,5 +1,5 @@
-//! The body of a function or of a branch on its way into a graph: its values get names that are
-//! unique there.
+//! The body of a function or branch before insertion into a graph. Its values get names that are
+//! unique in the graph.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use crate::{
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto},
 };
 
-/// Nodes that take the place of one, with the constants and declarations that belong to them.
+/// Nodes that replace another node, with their constants and declarations.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     pub(crate) nodes: Vec<NodeProto>,
@@ -18,7 +18,7 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// A name that is read and neither in the map nor defined, with the node that reads it.
+    /// The first free name (read, but neither in the map nor defined) and the node that reads it.
     pub(super) fn free_name(&self, map: &HashMap<String, String>) -> Option<(&str, &str)> {
         let mut defined = HashSet::new();
         definitions(&self.nodes, &mut |name| {
@@ -34,10 +34,11 @@ impl Body {
         })
     }
 
-    /// Renames the values of the body: what the map says, then the outputs `from` to the outputs
-    /// `to` of the node that the body replaces, then all others as `local` says, if it does.
+    /// Renames the values of the body: first according to the map, then the outputs `from` to the
+    /// outputs `to` of the replaced node, then all others according to `local`, which may keep a
+    /// name.
     ///
-    /// An output that no node of the body produces is copied by an Identity.
+    /// An Identity copies each output that no node of the body produces.
     pub(super) fn rename(
         &mut self,
         mut map: HashMap<String, String>,
@@ -85,16 +86,16 @@ impl Body {
     }
 }
 
-/// How often each name is defined in a graph and in its subgraphs.
+/// The number of definitions of each name in a graph and its subgraphs.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct NameTable {
     count: HashMap<String, usize>,
-    /// The number that the next name of that beginning is tried with: calls of one label would try all
-    /// numbers before it again.
+    /// The next number to try for each prefix. Without it, calls with one label would try all
+    /// numbers again.
     next: HashMap<String, usize>,
 }
 
-impl Names {
+impl NameTable {
     pub(crate) fn of(graph: &GraphProto) -> Self {
         let mut count = HashMap::new();
         graph_definitions(graph, &mut |name| {
@@ -103,7 +104,7 @@ impl Names {
         Self { count, next: HashMap::new() }
     }
 
-    /// A name that nothing has yet, and from now on something has.
+    /// Returns an unused name and marks it as used.
     pub(super) fn fresh(&mut self, scope: &str, name: &str) -> String {
         let first = format!("{scope}/{name}");
         let next = self.next.entry(first.clone()).or_default();
@@ -117,11 +118,11 @@ impl Names {
         }
     }
 
-    /// The branch that an `If` takes, with outputs named as those of the `If`. What the branch
-    /// captures keeps its name; what it defines does too, unless something else has that name.
+    /// The taken branch of an `If`, with the output names of the `If`. Captured names do not
+    /// change; names that the branch defines change only if they are not unique.
     ///
     /// # Errors
-    /// `InvalidModel` where there is no such branch or its outputs do not fit.
+    /// `InvalidModel` if the branch does not exist or its outputs do not match.
     pub(crate) fn branch(&mut self, node: &mut NodeProto, taken: bool) -> Result<Body> {
         let which = if taken { "then_branch" } else { "else_branch" };
         let mut attributes = node.attribute.iter_mut();
@@ -156,7 +157,7 @@ impl Names {
     }
 }
 
-/// Calls `name` with every value that nodes and their subgraphs define.
+/// Calls `name` for every value that nodes and their subgraphs define.
 fn definitions<'a>(nodes: &'a [NodeProto], name: &mut dyn FnMut(&'a str)) {
     for node in nodes {
         node.output.iter().for_each(|output| name(output));
@@ -168,7 +169,7 @@ fn graph_definitions<'a>(graph: &'a GraphProto, name: &mut dyn FnMut(&'a str)) {
     let inputs: HashSet<&str> = graph.input.iter().filter_map(|i| i.name.as_deref()).collect();
     graph.input.iter().filter_map(|i| i.name.as_deref()).for_each(&mut *name);
     let initializers = graph.initializer.iter().map(TensorProto::label);
-    // Old models list initializers among the inputs.
+    // Old models include initializers in the inputs.
     initializers.filter(|label| !inputs.contains(label)).for_each(&mut *name);
     definitions(&graph.node, name);
 }

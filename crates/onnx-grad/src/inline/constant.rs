@@ -1,14 +1,14 @@
-//! `Constant` nodes as initializers.
+//! Converts `Constant` nodes to initializers.
 
 use crate::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 
-/// Whether a node is a `Constant` of numbers.
+/// Whether a node is a numeric `Constant`.
 pub(super) fn is_constant(node: &NodeProto) -> bool {
     node.op() == "Constant" && node.op_domain().is_empty()
 }
 
-/// The tensor of a `Constant`, named as its output; `None` for other nodes, text and sparse tensors.
-/// <https://onnx.ai/onnx/operators/onnx__Constant.html>
+/// The tensor of a `Constant`, with the name of its output; `None` for other nodes, text and sparse
+/// tensors. <https://onnx.ai/onnx/operators/onnx__Constant.html>
 pub(super) fn tensor(node: &NodeProto) -> Option<TensorProto> {
     let ([output], [attribute]) = (node.output.as_slice(), node.attribute.as_slice()) else {
         return None;

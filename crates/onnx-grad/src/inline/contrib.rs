@@ -1,20 +1,20 @@
-//! The operators that ONNX Runtime's optimiser writes in place of standard ones, in words of the standard, so
-//! that an optimised file is differentiated, and runs on every engine, as the file that it was made from.
+//! Rewrites the operators from ONNX Runtime's optimizer as standard operators. An optimized file can then be
+//! differentiated and runs on every engine, like the original file.
 //!
 //! Source: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use super::{
-    quantised,
+    quantized,
     writer::{Constants, Writer, kept},
 };
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     proto::{FunctionProto, NodeProto},
 };
 
-/// The operators of the domain `com.microsoft` that are written in words of the standard.
+/// The operators of the domain `com.microsoft` that are rewritten as standard operators.
 pub const MICROSOFT: &[&str] = &[
     "BiasGelu",
     "DequantizeLinear",
@@ -41,8 +41,8 @@ pub const MICROSOFT: &[&str] = &[
     "SkipSimplifiedLayerNormalization",
 ];
 
-/// What a call of such an operator stands for; `None` for other nodes, and for attributes without words in the
-/// standard, so that the node stays and is refused by name.
+/// The definition of such an operator as a function. `None` for other nodes, and for attributes that standard
+/// operators cannot express; that node remains and is refused by name.
 pub(super) fn function(
     node: &NodeProto,
     opset: i64,
@@ -50,11 +50,11 @@ pub(super) fn function(
 ) -> Option<FunctionProto> {
     match node.op_domain() {
         "com.microsoft" if MICROSOFT.contains(&node.op()) => {}
-        "" if quantised::STANDARD.contains(&node.op()) => {}
+        "" if quantized::STANDARD.contains(&node.op()) => {}
         _ => return None,
     }
     let has = |input: usize| node.input.get(input).is_some_and(|name| !name.is_empty());
-    let a = Reader::new(node);
+    let a = AttributeReader::new(node);
     let mut w = Writer::new(opset);
     match node.op() {
         "BiasGelu" => {
@@ -115,7 +115,7 @@ pub(super) fn function(
         }
         "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
             let simple = node.op() == "SkipSimplifiedLayerNormalization";
-            // Scale, shift and bias; the simplified one has no shift.
+            // Scale, shift and bias; the simplified operator has no shift.
             let (shift, bias) = if simple { (usize::MAX, 3) } else { (3, 4) };
             let sum = if has(bias) { "part" } else { "sum" };
             w.node("Add", &["0", "1"], &[sum], vec![]);
@@ -134,7 +134,7 @@ pub(super) fn function(
             let op = node.op().trim_start_matches("Skip");
             w.node(op, &inputs, outputs, attributes);
         }
-        _ => quantised::write(&mut w, node, &a, constants)?,
+        _ => quantized::write(&mut w, node, &a, constants)?,
     }
     if !a.unread().is_empty() {
         return None;
@@ -182,7 +182,7 @@ impl Writer {
         self.node("Mul", &["halved", "twice"], &["y"], vec![]);
     }
 
-    /// y = the activation of x.
+    /// y = the activation function of x.
     fn activation(&mut self, op: &str, params: &[f32], x: &str) -> Option<()> {
         let named = |names: &[&str]| {
             names.iter().zip(params).map(|(name, &param)| attrs::float(name, param)).collect()

@@ -1,4 +1,4 @@
-//! Inlining, checked on models small enough to read.
+//! Inlining of small models.
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     verify,
 };
 
-/// A model of those nodes on the float input x of shape [2, 3], with the output y.
+/// A model with those nodes, the float input x of shape [2, 3] and the output y.
 fn model(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> Model {
     let base = testing::model(&[("x", &[2, 3])], &[], "y");
     let mut proto = base.proto().clone();
@@ -44,7 +44,7 @@ fn constant(name: &str, tensor: TensorProto) -> NodeProto {
     NodeProto { attribute: vec![attrs::tensor("value", tensor)], ..node("Constant", &[], &[name]) }
 }
 
-/// The nodes of the graph that is made from a model, as `out = Op(in)`, and its initializers.
+/// The nodes of the graph of a model, as `out = Op(in)`, and its initializers.
 fn read(model: &Model) -> Vec<String> {
     let graph = Graph::new(model, &Sizes::new()).expect("a graph");
     let whole = prune(&graph, graph.outputs()).expect("a model");
@@ -91,7 +91,7 @@ fn two_calls_of_one_name_do_not_share_values() {
 fn calls_in_subgraphs_are_replaced_too() {
     let body = || function(vec![node("Neg", &["a"], &["b"]), node("Relu", &["b"], &["out"])]);
     let call = own(node("F", &["x"], &["inner"]));
-    // Known while the graph is read.
+    // Known when the graph is built.
     let known = vec![
         node("Shape", &["x"], &["s"]),
         node("Size", &["s"], &["n"]),
@@ -104,7 +104,7 @@ fn calls_in_subgraphs_are_replaced_too() {
     ];
     let lines = read(&model(known, vec![body()]));
     assert_eq!(lines[3..], ["inner/b = Neg(x)", "y = Relu(inner/b)"]);
-    // Not known at all.
+    // Unknown.
     let unknown = vec![
         node("ReduceMax", &["x"], &["m"]),
         NodeProto { attribute: vec![attrs::int("to", 9)], ..node("Cast", &["m"], &["c"]) },
@@ -165,7 +165,7 @@ fn inputs_and_outputs_that_a_call_leaves_out() {
         node("Neg", &["clipped"], &["spare"]),
     ]);
     body.input = ["a", "low", "high"].map(str::to_owned).into();
-    // An input that is an output, and an output that is there twice.
+    // An input that is an output, and a duplicate output.
     body.output = ["clipped", "a", "clipped", "spare"].map(str::to_owned).into();
     let call = own(node("F", &["x"], &["t", "u", "v"]));
     let sum = node("Sum", &["t", "u", "v"], &["y"]);
@@ -283,7 +283,7 @@ fn an_if_takes_the_branch_of_a_condition_that_is_known() {
 
 #[test]
 fn branches_bring_constants_and_keep_their_hands_off_other_names() {
-    // Both branches, the graph behind them and a nested branch use the name "w".
+    // Both branches, the outer graph and a nested branch use the name "w".
     let weights = |numbers: usize| constant("w", floats("", &vec![1.0; numbers]));
     let nested = NodeProto {
         output: vec!["deep".to_owned()],
@@ -300,7 +300,7 @@ fn branches_bring_constants_and_keep_their_hands_off_other_names() {
         subgraph("else_branch", vec![weights(1), node("Neg", &["w"], &["n"])], &["n"]),
     );
     first.output = vec!["t".to_owned()];
-    // The output of this one is a value of the graph around it.
+    // The output of this branch is a value of the outer graph.
     let mut second = choice(
         "c",
         subgraph("then_branch", vec![], &["t"]),

@@ -1,16 +1,16 @@
-//! The body of a function that an operator is replaced with: its nodes and their constants.
+//! Writes the body of a function that replaces an operator: its nodes and constants.
 
 use std::collections::HashMap;
 
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     proto::{AttributeProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 
 /// The initializers of a graph by name.
 pub(super) type Constants<'a> = HashMap<&'a str, &'a TensorProto>;
 
-/// The body of a function whose inputs are called by their numbers and whose first output is `y`.
+/// The body of a function. Its inputs are named by index, and its first output is `y`.
 pub(super) struct Writer {
     pub(super) opset: i64,
     pub(super) nodes: Vec<NodeProto>,
@@ -29,7 +29,7 @@ impl Writer {
         with: Vec<AttributeProto>,
     ) {
         self.nodes.push(NodeProto {
-            // Two nodes of one operator in a body are told apart by what they compute.
+            // The output distinguishes nodes with the same operator.
             name: outputs.first().map(|&name| name.to_owned()),
             op_type: Some(op.to_owned()),
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
@@ -39,7 +39,7 @@ impl Writer {
         });
     }
 
-    /// A constant in the type of input 0; before opset 15, which has no words for that, in float32.
+    /// A constant in the type of input 0; before opset 15, which lacks CastLike, in float32.
     pub(super) fn number(&mut self, number: f64) -> String {
         let plain = self.single(number);
         if self.opset < 15 {
@@ -79,8 +79,8 @@ impl Writer {
     }
 }
 
-/// The attributes of those names, which the standard's operator has too.
-pub(super) fn kept(node: &NodeProto, a: &Reader, names: &[&str]) -> Vec<AttributeProto> {
+/// The named attributes, which the standard operator has too.
+pub(super) fn kept(node: &NodeProto, a: &AttributeReader, names: &[&str]) -> Vec<AttributeProto> {
     a.ignore(names);
     let is_kept = |attribute: &&AttributeProto| {
         attribute.name.as_deref().is_some_and(|name| names.contains(&name))

@@ -1,4 +1,4 @@
-//! Where the bytes of a tensor are, and how a file is read without taking its weights into memory.
+//! The storage of tensor bytes, and a reader that does not load weights into memory.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use prost::bytes::{Buf, Bytes};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Tensors of at least this many bytes stay outside the message.
+/// Tensors of this size or more stay outside the message.
 pub(super) const OUTSIDE_FROM: usize = 1024;
 
-/// An open file that several tensors point into. It is held open, so that a file that is replaced
-/// under a running program still gives the bytes that were promised.
+/// An open file that contains several tensors. The handle stays open, so the bytes remain available even if the file
+/// is replaced.
 #[derive(Debug)]
 pub(super) struct DataFile {
     path: PathBuf,
@@ -52,7 +52,7 @@ impl DataFile {
     }
 }
 
-/// The bytes of one weight: a range of a file that is read when somebody asks, or memory.
+/// The bytes of one weight: memory, or a range of a file that is read on demand.
 #[derive(Clone, Debug)]
 pub struct Weight {
     id: u64,
@@ -79,8 +79,8 @@ impl Weight {
         Self { id: NEXT.fetch_add(1, Ordering::Relaxed), source }
     }
 
-    /// A number that this weight shares with its clones alone, in this process. Engines know by it
-    /// that two models have a weight in common.
+    /// An identifier that only this weight and its clones share, within this process. With it, engines detect weights
+    /// that two models have in common.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -98,10 +98,10 @@ impl Weight {
         self.len() == 0
     }
 
-    /// The bytes, little-endian as ONNX stores them, in an allocation of their own.
+    /// The bytes, little-endian as in ONNX, in a new allocation.
     ///
     /// # Errors
-    /// `Io` where the file can no longer be read.
+    /// `Io` if the file is no longer readable.
     pub fn read(&self) -> Result<Vec<u8>> {
         match &self.source {
             Source::Memory(bytes) => Ok(bytes.to_vec()),
@@ -117,8 +117,7 @@ impl Weight {
         }
     }
 
-    /// The file and the offset at which the bytes lie, for an engine that maps them itself; `None`
-    /// for a weight in memory.
+    /// The file and the offset of the bytes, for an engine that maps them itself; `None` for a weight in memory.
     pub fn location(&self) -> Option<(&Path, u64)> {
         match &self.source {
             Source::File { file, offset, .. } => Some((&file.path, *offset)),
@@ -127,21 +126,21 @@ impl Weight {
     }
 }
 
-/// A window over a file that prost decodes from. Byte fields of [`OUTSIDE_FROM`] bytes and more are
-/// skipped: the decoded message gets a placeholder, and the range is noted.
+/// A buffered file reader for prost. It skips byte fields of [`OUTSIDE_FROM`] bytes or more: the message gets a
+/// placeholder, and the reader records the range.
 pub(super) struct SkippingReader<'a> {
     file: &'a DataFile,
     window: Vec<u8>,
     at: usize,
-    /// Where in the file the byte after the window lies.
+    /// The offset in the file of the byte after the window.
     next: u64,
     failed: Option<io::Error>,
-    skipped: Skipped,
+    skipped: SkippedRanges,
 }
 
-/// Ranges of a file that were skipped, by the address of the placeholder that the message has for them. A placeholder is held
-/// here too: one that the message drops, as it does with a field that is repeated, keeps its address for itself.
-pub(super) type Skipped = HashMap<*const u8, (Bytes, u64, usize)>;
+/// SkippedRanges ranges of a file, by the address of their placeholder in the message. The map also holds the placeholders:
+/// if the message drops one, as for a repeated field, its address is not reused.
+pub(super) type SkippedRanges = HashMap<*const u8, (Bytes, u64, usize)>;
 
 const WINDOW: u64 = 64 * 1024;
 
@@ -159,8 +158,8 @@ impl<'a> SkippingReader<'a> {
         reader
     }
 
-    /// What was skipped, or the first read that failed.
-    pub(super) fn finish(self) -> io::Result<Skipped> {
+    /// The skipped ranges, or the first failed read.
+    pub(super) fn finish(self) -> io::Result<SkippedRanges> {
         self.failed.map_or(Ok(self.skipped), Err)
     }
 

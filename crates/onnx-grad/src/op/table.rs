@@ -1,4 +1,4 @@
-//! The table: what each operator does.
+//! The traits of each operator.
 
 use super::{
     Affine::{self, Each, First, Jointly, No},
@@ -10,8 +10,8 @@ use super::{
     Traits,
 };
 
-/// An operator and what holds of it.
-pub(super) type Row = (&'static str, Traits);
+/// An operator and its traits.
+pub(super) type TraitsRow = (&'static str, Traits);
 
 const fn is(kind: Kind, affine: Affine) -> Traits {
     let by_channel = matches!(kind, Pool | GlobalPool);
@@ -19,34 +19,34 @@ const fn is(kind: Kind, affine: Affine) -> Traits {
 }
 
 impl Traits {
-    /// Its output holds elements of its first input alone.
+    /// Every output element is an element of the first input.
     const fn selecting(mut self) -> Self {
         self.selects = true;
         self
     }
 
-    /// Channels do not meet.
+    /// Channels are independent.
     const fn by_channel(mut self) -> Self {
         self.by_channel = true;
         self
     }
 
-    /// Its output may be far larger than what it reads.
+    /// The output may be much larger than the inputs.
     const fn growing(mut self) -> Self {
         self.grows = true;
         self
     }
 
-    /// An input may say the shape of its output, when the model runs.
+    /// An input may determine the output's shape at run time.
     const fn shaped(mut self) -> Self {
         self.shape_by_numbers = true;
         self
     }
 }
 
-/// The operators of the standard, sorted; those that nothing is said of are left out.
+/// The operators of the standard, sorted; operators with unknown traits are omitted.
 #[rustfmt::skip]
-pub(super) const STANDARD: &[Row] = &[
+pub(super) const STANDARD: &[TraitsRow] = &[
     ("Abs", is(Elementwise, No)),
     ("Acos", is(Elementwise, No)),
     ("Acosh", is(Elementwise, No)),
@@ -196,9 +196,10 @@ pub(super) const STANDARD: &[Row] = &[
     ("Xor", is(Elementwise, No)),
 ];
 
-/// ONNX Runtime's, of the domain `com.microsoft`, as far as they are not written in words of the standard before.
+/// The operators of ONNX Runtime's domain `com.microsoft`, except those that are rewritten as standard operators
+/// first.
 #[rustfmt::skip]
-pub(super) const MICROSOFT: &[Row] = &[
+pub(super) const MICROSOFT: &[TraitsRow] = &[
     ("Attention", is(Attention, No)),
     ("BiasGelu", is(Elementwise, No)),
     ("DequantizeLinear", is(Convert, First)),

@@ -1,4 +1,4 @@
-//! Taps of graphs small enough to read.
+//! Taps of small graphs.
 
 use super::*;
 use crate::{Sizes, testing, to_text};
@@ -15,7 +15,7 @@ fn made(graph: &Graph, names: &[&str]) -> Vec<NodeId> {
 
 #[test]
 fn the_nodes_alone_read_the_taps() {
-    // A residual block {b, y} that is given a; the skip outside of {b} reads a itself.
+    // A residual block {b, y} with the input a; the skip connection outside {b} reads a directly.
     let graph = graph(&[("Relu", &["x"], "a"), ("Neg", &["a"], "b"), ("Add", &["a", "b"], "y")]);
     let (block, taps) = tap(&graph, &made(&graph, &["b", "y"]), "block").expect("a model");
     assert_eq!(taps, ["block/input_0"]);

@@ -1,4 +1,4 @@
-//! Listings, read for truth.
+//! Tests of listings.
 
 use crate::{
     Graph, Options, Sizes, attrs, gradient,

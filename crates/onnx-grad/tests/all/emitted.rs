@@ -1,5 +1,5 @@
-//! What the rules of some operators emit, each read for truth: g is the cotangent of y. `UPDATE_EXPECT=1` writes the
-//! listings anew; read them before you keep them.
+//! Snapshots of the nodes that some rules emit; g is the cotangent of y. `UPDATE_EXPECT=1` rewrites the listings;
+//! review them before committing.
 
 use expect_test::{Expect, expect};
 use onnx_grad::{
@@ -9,7 +9,7 @@ use onnx_grad::{
 };
 use testkit::build;
 
-/// The gradient of an operator at opset 17 with respect to its inputs, or to the first of a normalization.
+/// The gradient of an operator at opset 17 with respect to its inputs, or to the first input of a normalization.
 fn check(op: &str, inputs: &[(&str, &[i64])], with: Vec<AttributeProto>, want: &Expect) {
     let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
     let declared: Vec<_> =

@@ -1,4 +1,4 @@
-//! The tests of the crate in one program.
+//! The integration tests in one program.
 
 #![expect(clippy::expect_used, reason = "helpers of tests may panic")]
 

@@ -1,4 +1,4 @@
-//! Reading and writing models: nothing is lost, and hostile bytes get an error.
+//! Reads and writes models: round trips are lossless, and hostile bytes are errors.
 
 use std::{
     fs,
@@ -17,10 +17,10 @@ use onnx_grad::{
 };
 use prost::Message;
 
-/// A folder of its own for each test, removed when the test is over.
-struct Folder(PathBuf);
+/// A separate folder for each test, removed at its end.
+struct TestFolder(PathBuf);
 
-impl Folder {
+impl TestFolder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("onnx-grad-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -35,7 +35,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -60,7 +60,7 @@ fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
-/// A model with tensors, small and large, in every place that can have some, and a long text.
+/// A model with small and large tensors in every possible place, and a long text.
 fn rich() -> ModelProto {
     let attribute = |name: &str, kind: AttributeType| AttributeProto {
         name: Some(name.to_owned()),
@@ -133,15 +133,15 @@ fn rich() -> ModelProto {
 
 #[test]
 fn open_and_save_lose_nothing() {
-    let folder = Folder::new("round-trip");
+    let folder = TestFolder::new("round-trip");
     let proto = rich();
     let bytes = proto.encode_to_vec();
     let path = folder.write("model.onnx", &bytes);
     let from_file = Model::open(&path).expect("a model");
     let from_bytes = Model::from_bytes(bytes.clone()).expect("a model");
     for model in [&from_file, &from_bytes] {
-        // Outside the message: an initializer, one in an attribute, the two of the sparse one, one in
-        // a function, and one of the training.
+        // Outside the message: an initializer, one in an attribute, the two of the sparse tensor, one in a function
+        // and one of the training information.
         assert_eq!(model.weights().len(), 6);
         assert!(model.proto().encoded_len() < 8000, "{}", model.proto().encoded_len());
         let back = ModelProto::decode(model.to_bytes().expect("bytes").as_slice());
@@ -157,7 +157,7 @@ fn open_and_save_lose_nothing() {
 
 #[test]
 fn a_file_that_is_replaced_keeps_its_weights() {
-    let folder = Folder::new("replaced");
+    let folder = TestFolder::new("replaced");
     let path = folder.write("model.onnx", &rich().encode_to_vec());
     let model = Model::open(&path).expect("a model");
     let other = folder.write("other.onnx", b"something else");
@@ -178,12 +178,12 @@ fn external(location: &str, length: Option<&str>) -> Vec<u8> {
 
 #[test]
 fn external_data_beside_the_model_is_found() {
-    let folder = Folder::new("external");
+    let folder = TestFolder::new("external");
     folder.write("weights.bin", &[vec![0; 8], counted(1000)].concat());
     for length in [None, Some("4000")] {
         let path = folder.write("model.onnx", &external("weights.bin", length));
         let model = Model::open(&path).expect("a model");
-        // Saved, the weights are inside.
+        // The saved file contains the weights.
         let back = Model::from_bytes(model.to_bytes().expect("bytes")).expect("a model");
         let bytes = back.tensor_bytes(&back.graph().initializer[1]).expect("bytes");
         assert_eq!(bytes[4..8], 1f32.to_le_bytes());
@@ -192,7 +192,7 @@ fn external_data_beside_the_model_is_found() {
 
 #[test]
 fn bad_models_say_what_is_wrong() {
-    let folder = Folder::new("bad");
+    let folder = TestFolder::new("bad");
     folder.write("short.bin", &[0; 100]);
     let plain = rich().encode_to_vec();
     let with_dims = |dims: Vec<i64>| {
@@ -235,9 +235,9 @@ fn bad_models_say_what_is_wrong() {
 
 #[test]
 fn every_cut_and_every_flipped_byte_is_survived() {
-    let folder = Folder::new("cuts");
+    let folder = TestFolder::new("cuts");
     let bytes = rich().encode_to_vec();
-    // Structure is at both ends; the weights in between are long and uniform.
+    // The structure is at both ends; the weights between them are long and uniform.
     let end = bytes.len();
     let places = (0..end).filter(|at| *at < 300 || at % 97 == 0 || *at + 300 > end);
     for at in places {
@@ -254,11 +254,11 @@ fn every_cut_and_every_flipped_byte_is_survived() {
     }
 }
 
-/// Protobuf lets a field occur twice, and the last one counts. The placeholder of the first is dropped on the way, and small
-/// tensors that are read later must not be taken for it.
+/// In Protobuf a field can occur twice, and the last one counts. The decoder drops the first placeholder; small
+/// tensors that are read later must not be confused with it.
 #[test]
 fn a_field_that_is_repeated_counts_once() {
-    let folder = Folder::new("repeated");
+    let folder = TestFolder::new("repeated");
     let tensor = |name: &str, dims: Vec<i64>, raw: Vec<u8>| TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(DataType::Uint8 as i32),
@@ -270,7 +270,7 @@ fn a_field_that_is_repeated_counts_once() {
     let graph = model.graph.as_mut().expect("a graph");
     graph.initializer = (0..64).map(|n| tensor(&format!("small{n}"), vec![1], vec![n])).collect();
     let mut bytes = model.encode_to_vec();
-    // Messages that are repeated are merged: a graph with one more tensor, whose bytes are given twice.
+    // Repeated messages are merged: a graph with one more tensor, whose bytes occur twice.
     let mut twice = tensor("twice", vec![2048], vec![1; 2048]).encode_to_vec();
     twice.extend(
         TensorProto { raw_data: Some(vec![2; 2048].into()), ..TensorProto::default() }

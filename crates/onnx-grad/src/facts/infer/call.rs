@@ -1,38 +1,38 @@
-//! One node with the facts of its inputs, and how rules read it.
+//! A node with the facts of its inputs, and accessors for inference rules.
 
 use super::RANK_LIMIT;
 use crate::{
-    facts::{Dim, Fact, Value},
+    facts::{ConstantValue, Dim, Fact},
     proto::{NodeProto, tensor_proto::DataType},
 };
 
 /// A shape.
 pub(super) type Dims = Vec<Dim>;
 
-/// A node, the opset it is written in, and what is known of its inputs.
+/// A node, its opset and the facts of its inputs.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct InferenceCall<'a> {
     pub(super) node: &'a NodeProto,
     pub(super) opset: i64,
     inputs: &'a [Option<&'a Fact>],
 }
 
-impl<'a> Call<'a> {
+impl<'a> InferenceCall<'a> {
     pub(super) fn new(node: &'a NodeProto, opset: i64, inputs: &'a [Option<&'a Fact>]) -> Self {
         Self { node, opset, inputs }
     }
 
-    /// Whether the node names that input.
+    /// Whether the node has that input.
     pub(super) fn has(&self, input: usize) -> bool {
         self.node.input.get(input).is_some_and(|name| !name.is_empty())
     }
 
-    /// The number of inputs, named or not.
+    /// The number of inputs, omitted ones included.
     pub(super) fn arity(&self) -> usize {
         self.node.input.len()
     }
 
-    /// What is known of an input; nothing where it has more axes than make sense.
+    /// The fact of an input; `None` if it has too many axes.
     pub(super) fn input(&self, input: usize) -> Option<&'a Fact> {
         let fact = self.inputs.get(input).copied().flatten().filter(|_| self.has(input))?;
         (fact.rank().unwrap_or(0) <= RANK_LIMIT).then_some(fact)
@@ -46,19 +46,19 @@ impl<'a> Call<'a> {
         self.input(input)?.shape.as_deref()
     }
 
-    pub(super) fn value(&self, input: usize) -> Option<&'a Value> {
+    pub(super) fn value(&self, input: usize) -> Option<&'a ConstantValue> {
         self.input(input)?.value.as_ref()
     }
 
-    /// The integers of an input, which may carry the batch.
+    /// The integers of an input, which can contain the batch size.
     pub(super) fn dims(&self, input: usize) -> Option<&'a [Dim]> {
         match self.value(input)? {
-            Value::Ints(dims) => Some(dims),
-            Value::Floats(_) => None,
+            ConstantValue::Ints(dims) => Some(dims),
+            ConstantValue::Floats(_) => None,
         }
     }
 
-    /// The one number of an input of one element.
+    /// The single number of a one-element input.
     pub(super) fn scalar(&self, input: usize) -> Option<i64> {
         match self.dims(input)? {
             [dim] => dim.fixed(),
@@ -71,12 +71,12 @@ impl<'a> Call<'a> {
         self.node.attr_int(name).unwrap_or(default)
     }
 
-    /// The text attribute; empty where there is none.
+    /// The text attribute; empty if it is absent.
     pub(super) fn text(&self, name: &str) -> &'a str {
         self.node.attr_str(name).unwrap_or_default()
     }
 
-    /// `count` integers of an attribute, or that many defaults; `None` if it has another length.
+    /// `count` integers of an attribute, or that many defaults; `None` if the length differs.
     pub(super) fn ints(&self, name: &str, count: usize, default: i64) -> Option<Vec<i64>> {
         match self.node.attr_ints(name) {
             Some(ints) => (ints.len() == count).then(|| ints.to_vec()),
@@ -84,8 +84,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Integers that are an input in newer opsets and an attribute in older ones: `Some(None)` where
-    /// the node has neither, `None` where they are not known.
+    /// Integers that are an input in newer opsets and an attribute in older ones: `Some(None)` if
+    /// the node has neither, `None` if they are unknown.
     pub(super) fn list(&self, input: usize, name: &str) -> Option<Option<Vec<Dim>>> {
         if self.has(input) {
             return self.dims(input).map(|dims| Some(dims.to_vec()));
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         Some(self.node.attr_ints(name).map(fixed))
     }
 
-    /// As [`Call::list`], for axes of a value of that rank: counted from the front, no two equal.
+    /// Like [`InferenceCall::list`], for distinct axes of a value of that rank, counted from the front.
     pub(super) fn axes(&self, input: usize, name: &str, rank: usize) -> Option<Option<Vec<usize>>> {
         let Some(list) = self.list(input, name)? else { return Some(None) };
         let list: Vec<i64> = list.into_iter().map(Dim::fixed).collect::<Option<_>>()?;
@@ -107,14 +107,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An axis counted from the front; `None` if there is no such axis.
+/// An axis counted from the front; `None` if it does not exist.
 pub(super) fn normal_axis(axis: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
     usize::try_from(axis).ok().filter(|_| axis < rank)
 }
 
-/// Axes counted from the front; `None` if one does not exist or comes twice.
+/// Axes counted from the front; `None` if one does not exist or occurs twice.
 pub(super) fn normal_axes(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
     let mut seen = vec![false; rank];
     axes.iter()

@@ -1,33 +1,37 @@
-//! Numbers of small values: shape arithmetic, done before anything runs.
+//! Constant folding of small values, for shape arithmetic.
 
 pub(super) mod arith;
 pub(super) mod layout;
 mod view;
 
-use super::call::Call;
+use super::call::InferenceCall;
 use crate::{
-    facts::{Dim, Fact, Value},
+    facts::{ConstantValue, Dim, Fact},
     proto::tensor_proto::DataType,
 };
 
-/// Cast and CastLike: to an integer truncates, to a boolean asks whether it is not 0.
-pub(super) fn cast(call: &Call, out: &Fact) -> Option<Value> {
+/// Cast and CastLike: integers truncate, booleans are `x ≠ 0`.
+pub(super) fn cast(call: &InferenceCall, out: &Fact) -> Option<ConstantValue> {
     let value = call.value(0)?;
     if out.elem == DataType::Bool {
-        // A multiple of the batch is never 0.
+        // A multiple of the batch size is never 0.
         let set = |set: bool| Dim::Fixed(set.into());
-        return Some(Value::Ints(match value {
-            Value::Ints(ints) => ints.iter().map(|int| set(*int != Dim::Fixed(0))).collect(),
-            Value::Floats(floats) => floats.iter().map(|float| set(*float != 0.0)).collect(),
+        return Some(ConstantValue::Ints(match value {
+            ConstantValue::Ints(ints) => {
+                ints.iter().map(|int| set(*int != Dim::Fixed(0))).collect()
+            }
+            ConstantValue::Floats(floats) => {
+                floats.iter().map(|float| set(*float != 0.0)).collect()
+            }
         }));
     }
     Some(match value {
-        Value::Ints(ints) if out.elem.is_float() => {
-            Value::Floats(ints.iter().map(|int| int.fixed().map(float)).collect::<Option<_>>()?)
-        }
-        Value::Floats(floats) if !out.elem.is_float() => {
+        ConstantValue::Ints(ints) if out.elem.is_float() => ConstantValue::Floats(
+            ints.iter().map(|int| int.fixed().map(float)).collect::<Option<_>>()?,
+        ),
+        ConstantValue::Floats(floats) if !out.elem.is_float() => {
             let ints = floats.iter().map(|float| whole(float.trunc()).map(Dim::Fixed));
-            Value::Ints(ints.collect::<Option<_>>()?)
+            ConstantValue::Ints(ints.collect::<Option<_>>()?)
         }
         same => same.clone(),
     })
@@ -39,33 +43,33 @@ pub(super) fn float(int: i64) -> f64 {
     int as f64
 }
 
-/// A float that is an integer, as one.
+/// An integral float as an integer.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked before")]
 pub(super) fn whole(float: f64) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() < 9.2e18).then_some(float as i64)
 }
 
-/// A value as its element type can hold it; `None` where an integer is out of range and for types
-/// that hold no plain numbers.
-pub(super) fn rounded(elem: DataType, value: Value) -> Option<Value> {
+/// A number as its element type represents it; `None` if an integer is out of range, or for types
+/// without plain numbers.
+pub(super) fn rounded(elem: DataType, value: ConstantValue) -> Option<ConstantValue> {
     match value {
-        Value::Ints(ints) => {
+        ConstantValue::Ints(ints) => {
             let (low, high) = elem.range()?;
             let fits = |int: &Dim| match int {
                 Dim::Fixed(int) => (low..=high).contains(int),
                 Dim::Batch(times) => (low..=high).contains(times),
             };
-            ints.iter().all(fits).then_some(Value::Ints(ints))
+            ints.iter().all(fits).then_some(ConstantValue::Ints(ints))
         }
-        Value::Floats(floats) => {
+        ConstantValue::Floats(floats) => {
             let floats = floats.into_iter().map(|float| rounded_float(elem, float));
-            Some(Value::Floats(floats.collect::<Option<_>>()?))
+            Some(ConstantValue::Floats(floats.collect::<Option<_>>()?))
         }
     }
 }
 
-/// A float rounded to its element type. One operation in float64, then rounded, is the same as that
-/// operation in float32, for sums, products, quotients and square roots:
+/// A float rounded to its element type. One float64 operation rounded to float32 equals the float32
+/// operation, for sums, products, quotients and square roots:
 /// <https://doi.org/10.1145/221332.221334>.
 #[expect(clippy::cast_possible_truncation, reason = "rounding to float32 is the purpose")]
 pub(super) fn rounded_float(elem: DataType, float: f64) -> Option<f64> {
@@ -78,8 +82,8 @@ pub(super) fn rounded_float(elem: DataType, float: f64) -> Option<f64> {
     }
 }
 
-/// Rounds away the last bits of a float64 (Veltkamp's splitting); `None` outside the normal range
-/// of the narrow type.
+/// Rounds off the low bits of a float64 (Veltkamp's splitting); `None` outside the normal range of
+/// the narrow type.
 fn split(float: f64, bits: f64, least: f64, most: f64) -> Option<f64> {
     let far = float * (bits.exp2() + 1.0);
     let near = far - (far - float);

@@ -1,47 +1,47 @@
-//! Shapes of operators that pick by index, and of those that count.
+//! Shapes of operators that select by index, and of those that count.
 
-use super::call::{Call, Dims, normal_axis};
+use super::call::{Dims, InferenceCall, normal_axis};
 use crate::{
-    facts::{Dim, Fact, Value},
+    facts::{ConstantValue, Dim, Fact},
     proto::tensor_proto::DataType,
 };
 
-/// Gather: the axis is replaced by the axes of the indices.
-pub(super) fn gather(call: &Call) -> Option<Dims> {
+/// Gather: the axes of the indices replace the axis.
+pub(super) fn gather(call: &InferenceCall) -> Option<Dims> {
     let (dims, indices) = (call.shape(0)?, call.shape(1)?);
     let (before, after) = dims.split_at_checked(call.axis(0, dims.len())?)?;
     Some([before, indices, after.get(1..)?].concat())
 }
 
-/// GatherElements: the shape of the indices, which have the axes of the data.
-pub(super) fn gather_elements(call: &Call) -> Option<Dims> {
+/// GatherElements: the shape of the indices, which have the rank of the data.
+pub(super) fn gather_elements(call: &InferenceCall) -> Option<Dims> {
     elementwise_indices(call)?;
     call.shape(1).map(<[Dim]>::to_vec)
 }
 
-/// ScatterElements: the shape of the data, which indices and updates have the axes of.
-pub(super) fn scatter_elements(call: &Call) -> Option<Dims> {
+/// ScatterElements: the shape of the data; indices and updates have its rank.
+pub(super) fn scatter_elements(call: &InferenceCall) -> Option<Dims> {
     elementwise_indices(call)?;
     let fits = call.shape(2)?.len() == call.shape(1)?.len();
     call.shape(0).filter(|_| fits).map(<[Dim]>::to_vec)
 }
 
-fn elementwise_indices(call: &Call) -> Option<()> {
+fn elementwise_indices(call: &InferenceCall) -> Option<()> {
     let (dims, indices) = (call.shape(0)?, call.shape(1)?);
     call.axis(0, dims.len())?;
     (dims.len() == indices.len()).then_some(())
 }
 
-/// ScatterND: the shape of the data; an update for each row of the indices, of the axes that they leave.
-pub(super) fn scatter_nd(call: &Call) -> Option<Dims> {
+/// ScatterND: the shape of the data. Each row of the indices has an update with the remaining axes.
+pub(super) fn scatter_nd(call: &InferenceCall) -> Option<Dims> {
     let (dims, indices, updates) = (call.shape(0)?, call.shape(1)?, call.shape(2)?);
     let (depth, outer) = indices.split_last()?;
     let rest = dims.get(usize::try_from(depth.fixed()?).ok()?..)?;
     (updates.len() == outer.len() + rest.len()).then(|| dims.to_vec())
 }
 
-/// GatherND: the last axis of the indices counts the axes that they address.
-pub(super) fn gather_nd(call: &Call) -> Option<Dims> {
+/// GatherND: the last axis of the indices has one entry for each indexed axis.
+pub(super) fn gather_nd(call: &InferenceCall) -> Option<Dims> {
     let (dims, indices) = (call.shape(0)?, call.shape(1)?);
     let (depth, outer) = indices.split_last()?;
     let batch = usize::try_from(call.int("batch_dims", 0)).ok()?;
@@ -50,8 +50,8 @@ pub(super) fn gather_nd(call: &Call) -> Option<Dims> {
     Some([outer, dims.get(inner..)?].concat())
 }
 
-/// TopK: values and indices; `k` is an attribute up to opset 9, an input after that.
-pub(super) fn top_k(call: &Call) -> Option<Vec<Fact>> {
+/// TopK: values and indices; `k` is an attribute up to opset 9, then an input.
+pub(super) fn top_k(call: &InferenceCall) -> Option<Vec<Fact>> {
     let mut dims = call.shape(0)?.to_vec();
     let axis = call.axis(-1, dims.len())?;
     let k = if call.has(1) { call.scalar(1)? } else { call.node.attr_int("k")? };
@@ -59,25 +59,25 @@ pub(super) fn top_k(call: &Call) -> Option<Vec<Fact>> {
     Some(vec![Fact::new(call.elem(0), dims.clone()), Fact::new(DataType::Int64, dims)])
 }
 
-/// OneHot: a new axis of `depth`.
-pub(super) fn one_hot(call: &Call) -> Option<Dims> {
+/// OneHot: adds an axis of size `depth`.
+pub(super) fn one_hot(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let depth = match call.value(1)? {
-        Value::Ints(dims) => *dims.first()?,
-        Value::Floats(_) => return None,
+        ConstantValue::Ints(dims) => *dims.first()?,
+        ConstantValue::Floats(_) => return None,
     };
     dims.insert(normal_axis(call.int("axis", -1), dims.len().checked_add(1)?)?, depth);
     Some(dims)
 }
 
-/// NonZero of numbers that are known: `[rank, count]`.
-pub(super) fn non_zero(call: &Call) -> Option<Dims> {
+/// NonZero of known numbers: `[rank, count]`.
+pub(super) fn non_zero(call: &InferenceCall) -> Option<Dims> {
     let count = match call.value(0)? {
-        // A multiple of the batch is never 0.
-        Value::Ints(ints) => ints.iter().filter(|int| **int != Dim::Fixed(0)).count(),
-        Value::Floats(floats) => floats.iter().filter(|float| **float != 0.0).count(),
+        // A multiple of the batch size is never 0.
+        ConstantValue::Ints(ints) => ints.iter().filter(|int| **int != Dim::Fixed(0)).count(),
+        ConstantValue::Floats(floats) => floats.iter().filter(|float| **float != 0.0).count(),
     };
     let size = |count| i64::try_from(count).ok().map(Dim::Fixed);
-    // A scalar is treated as one axis.
+    // A scalar counts as one axis.
     Some(vec![size(call.input(0)?.rank()?.max(1))?, size(count)?])
 }

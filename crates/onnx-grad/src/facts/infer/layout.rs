@@ -1,12 +1,12 @@
-//! Shapes of operators that only rearrange: reshapes, transposes, joins and cuts.
+//! Shapes of layout operators: reshapes, transposes, concatenations and slices.
 
 use super::{
-    call::{Call, Dims, normal_axes, normal_axis, product},
+    call::{Dims, InferenceCall, normal_axes, normal_axis, product},
     elementwise::broadcast_dims,
 };
 use crate::facts::{Dim, Fact};
 
-/// A product of dims, `times · N^degree`: a whole shape may be quadratic in the batch.
+/// A product of dims, `times · N^degree`; it can be quadratic in the batch size.
 #[derive(Clone, Copy, PartialEq)]
 struct Volume {
     times: i64,
@@ -25,7 +25,7 @@ impl Volume {
         })
     }
 
-    /// What is left for one axis beside `part`.
+    /// The size of one axis if `part` is the product of the others.
     fn divided_by(self, part: Self) -> Option<Dim> {
         if self.times == 0 && part.times != 0 {
             return Some(Dim::Fixed(0));
@@ -38,8 +38,8 @@ impl Volume {
     }
 }
 
-/// Reshape: 0 copies the input's dim (unless `allowzero`, opset 14), −1 takes what is left.
-pub(super) fn reshape(call: &Call) -> Option<Dims> {
+/// Reshape: 0 copies the input's dim (unless `allowzero`, opset 14), −1 is inferred.
+pub(super) fn reshape(call: &InferenceCall) -> Option<Dims> {
     let target = call.dims(1)?;
     let keep_zero = call.int("allowzero", 0) != 0;
     let mut open = None;
@@ -58,7 +58,7 @@ pub(super) fn reshape(call: &Call) -> Option<Dims> {
         let left = Volume::of(call.shape(0)?)?.divided_by(Volume::of(&dims)?)?;
         *dims.get_mut(k)? = left;
     }
-    // As many elements as before.
+    // The number of elements does not change.
     let fits = match (call.shape(0).and_then(Volume::of), Volume::of(&dims)) {
         (Some(from), Some(to)) => from.times == 0 && to.times == 0 || from == to,
         _ => true,
@@ -66,8 +66,8 @@ pub(super) fn reshape(call: &Call) -> Option<Dims> {
     fits.then_some(dims)
 }
 
-/// Flatten: all axes before `axis` become one, all others another.
-pub(super) fn flatten(call: &Call) -> Option<Dims> {
+/// Flatten: the axes before `axis` become one axis, the others a second one.
+pub(super) fn flatten(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let axis = call.int("axis", 1);
     let axis = if usize::try_from(axis) == Ok(dims.len()) {
@@ -79,8 +79,8 @@ pub(super) fn flatten(call: &Call) -> Option<Dims> {
     Some(vec![product(outer)?, product(inner)?])
 }
 
-/// Squeeze: the axes are an attribute, from opset 13 an input, or all of size 1.
-pub(super) fn squeeze(call: &Call) -> Option<Dims> {
+/// Squeeze: axes are an attribute, from opset 13 an input; by default all of size 1.
+pub(super) fn squeeze(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let one = Dim::Fixed(1);
     match call.axes(1, "axes", dims.len())? {
@@ -89,14 +89,14 @@ pub(super) fn squeeze(call: &Call) -> Option<Dims> {
             let kept = dims.iter().enumerate().filter(|(k, _)| !axes.contains(k));
             all_ones.then(|| kept.map(|(_, dim)| *dim).collect())
         }
-        // An axis of size N would go for N = 1 only.
+        // An axis of size N would be removed for N = 1 only.
         None if dims.contains(&Dim::Batch(1)) => None,
         None => Some(dims.iter().copied().filter(|dim| *dim != one).collect()),
     }
 }
 
-/// Unsqueeze: the axes are those of the result.
-pub(super) fn unsqueeze(call: &Call) -> Option<Dims> {
+/// Unsqueeze: the axes refer to the result.
+pub(super) fn unsqueeze(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let axes: Vec<i64> =
         call.list(1, "axes")??.into_iter().map(Dim::fixed).collect::<Option<_>>()?;
@@ -109,8 +109,8 @@ pub(super) fn unsqueeze(call: &Call) -> Option<Dims> {
     result.into_iter().map(|dim| dim.or_else(|| rest.next())).collect()
 }
 
-/// The axes of the input in the order of a Transpose's output; reversed by default.
-pub(super) fn permutation(call: &Call, rank: usize) -> Option<Vec<usize>> {
+/// The permutation of a Transpose; reversed by default.
+pub(super) fn permutation(call: &InferenceCall, rank: usize) -> Option<Vec<usize>> {
     match call.node.attr_ints("perm") {
         Some(perm) if perm.len() == rank => normal_axes(perm, rank),
         Some(_) => None,
@@ -119,13 +119,13 @@ pub(super) fn permutation(call: &Call, rank: usize) -> Option<Vec<usize>> {
 }
 
 /// Transpose.
-pub(super) fn transpose(call: &Call) -> Option<Dims> {
+pub(super) fn transpose(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     permutation(call, dims.len())?.into_iter().map(|axis| dims.get(axis).copied()).collect()
 }
 
-/// Concat: all inputs agree on the other axes.
-pub(super) fn concat(call: &Call) -> Option<Dims> {
+/// Concat: all inputs have equal sizes on the other axes.
+pub(super) fn concat(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axis = call.axis(1, dims.len())?;
     for k in 1..call.arity() {
@@ -144,9 +144,9 @@ pub(super) fn concat(call: &Call) -> Option<Dims> {
     Some(dims)
 }
 
-/// The axis that a Split cuts, and the sizes of its parts: an attribute, from opset 13 an input,
-/// else equal parts, of which the last may be shorter from opset 18 on (`num_outputs`).
-pub(super) fn split_sizes(call: &Call) -> Option<(usize, Vec<Dim>)> {
+/// The axis of a Split and the sizes of its parts: an attribute, from opset 13 an input, by default equal parts. From
+/// opset 18 (`num_outputs`) the last can be smaller.
+pub(super) fn split_sizes(call: &InferenceCall) -> Option<(usize, Vec<Dim>)> {
     let dims = call.shape(0)?;
     let axis = call.axis(0, dims.len())?;
     let whole = *dims.get(axis)?;
@@ -168,7 +168,7 @@ pub(super) fn split_sizes(call: &Call) -> Option<(usize, Vec<Dim>)> {
 }
 
 /// Split.
-pub(super) fn split(call: &Call) -> Option<Vec<Fact>> {
+pub(super) fn split(call: &InferenceCall) -> Option<Vec<Fact>> {
     let (axis, sizes) = split_sizes(call)?;
     let part = |size| {
         let mut dims = call.shape(0)?.to_vec();
@@ -178,7 +178,7 @@ pub(super) fn split(call: &Call) -> Option<Vec<Fact>> {
     sizes.into_iter().map(part).collect()
 }
 
-/// What a Slice takes of one axis.
+/// The slice of one axis.
 #[derive(Clone, Copy)]
 pub(super) struct Cut {
     pub(super) start: i64,
@@ -186,8 +186,8 @@ pub(super) struct Cut {
     pub(super) len: Dim,
 }
 
-/// What a Slice takes of each axis. The bounds are attributes up to opset 9, inputs after that.
-pub(super) fn cuts(call: &Call) -> Option<Vec<Cut>> {
+/// The slice of each axis. Bounds are attributes up to opset 9, then inputs.
+pub(super) fn cuts(call: &InferenceCall) -> Option<Vec<Cut>> {
     let dims = call.shape(0)?;
     let starts = call.list(1, "starts")??;
     let ends = call.list(2, "ends")??;
@@ -210,8 +210,7 @@ pub(super) fn cuts(call: &Call) -> Option<Vec<Cut>> {
     Some(cuts)
 }
 
-/// One axis of a Slice, as the standard clamps it:
-/// <https://onnx.ai/onnx/operators/onnx__Slice.html>.
+/// The slice of one axis, clamped as in the standard: <https://onnx.ai/onnx/operators/onnx__Slice.html>.
 fn cut(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
     let Dim::Fixed(size) = dim else { return cut_batch(dim, start, end, step) };
     let (mut start, mut end) = (start.fixed()?, end.fixed()?);
@@ -238,8 +237,8 @@ fn cut(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
     Some(Cut { start, step, len: Dim::Fixed(len) })
 }
 
-/// Of an axis that carries the batch: all of it (exporters write "to the end" as 2³¹ − 1 or more), forwards or backwards, or as much of its head as
-/// every batch has.
+/// The slice of an axis that contains the batch size: the whole axis, forward or backward (exporters write the end as
+/// 2³¹ − 1 or more), or a head that exists for every batch size.
 fn cut_batch(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
     const FAR: i64 = 0x7fff_ffff;
     let beyond = |bound: Dim| bound == dim || bound.fixed().is_some_and(|bound| bound >= FAR);
@@ -261,12 +260,12 @@ fn cut_batch(dim: Dim, start: Dim, end: Dim, step: i64) -> Option<Cut> {
 }
 
 /// Slice.
-pub(super) fn slice(call: &Call) -> Option<Dims> {
+pub(super) fn slice(call: &InferenceCall) -> Option<Dims> {
     Some(cuts(call)?.into_iter().map(|cut| cut.len).collect())
 }
 
-/// Pad: all begins, then all ends; `axes` from opset 18 on. Negative pads crop.
-pub(super) fn pad(call: &Call) -> Option<Dims> {
+/// Pad: all begins, then all ends; `axes` from opset 18. Negative pads crop.
+pub(super) fn pad(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let pads = call.list(1, "pads")??;
     let axes = match call.axes(3, "", dims.len())? {
@@ -284,13 +283,13 @@ pub(super) fn pad(call: &Call) -> Option<Dims> {
     Some(dims)
 }
 
-/// Expand: broadcasts both ways with the wanted shape.
-pub(super) fn expand(call: &Call) -> Option<Dims> {
+/// Expand: broadcasts the input and the requested shape in both directions.
+pub(super) fn expand(call: &InferenceCall) -> Option<Dims> {
     broadcast_dims(call.shape(0)?, call.dims(1)?)
 }
 
 /// Tile.
-pub(super) fn tile(call: &Call) -> Option<Dims> {
+pub(super) fn tile(call: &InferenceCall) -> Option<Dims> {
     let (dims, repeats) = (call.shape(0)?, call.dims(1)?);
     if dims.len() != repeats.len() {
         return None;
@@ -299,14 +298,14 @@ pub(super) fn tile(call: &Call) -> Option<Dims> {
 }
 
 /// DepthToSpace: blocks of channels become blocks of pixels.
-pub(super) fn depth_to_space(call: &Call) -> Option<Dims> {
+pub(super) fn depth_to_space(call: &InferenceCall) -> Option<Dims> {
     let &[n, c, h, w] = call.shape(0)? else { return None };
     let block = Dim::Fixed(call.node.attr_int("blocksize").filter(|block| *block > 0)?);
     Some(vec![n, c.divided_by(block.times(block)?)?, h.times(block)?, w.times(block)?])
 }
 
 /// SpaceToDepth: blocks of pixels become blocks of channels.
-pub(super) fn space_to_depth(call: &Call) -> Option<Dims> {
+pub(super) fn space_to_depth(call: &InferenceCall) -> Option<Dims> {
     let &[n, c, h, w] = call.shape(0)? else { return None };
     let block = Dim::Fixed(call.node.attr_int("blocksize").filter(|block| *block > 0)?);
     Some(vec![n, c.times(block.times(block)?)?, h.divided_by(block)?, w.divided_by(block)?])

@@ -1,12 +1,11 @@
 //! Shapes of reductions.
 
-use super::call::{Call, Dims};
+use super::call::{Dims, InferenceCall};
 use crate::facts::Dim;
 
 /// The axes that a `Reduce*` node reduces: an attribute up to opset 12 (ReduceSum) or 17 (the
-/// others), an input after that. Without axes it is all of them, or none with
-/// `noop_with_empty_axes`.
-pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
+/// others), then an input. Without axes it reduces all, or none with `noop_with_empty_axes`.
+pub(super) fn reduced_axes(call: &InferenceCall) -> Option<Vec<usize>> {
     let rank = call.shape(0)?.len();
     match call.axes(1, "axes", rank)? {
         Some(axes) if !axes.is_empty() => Some(axes),
@@ -15,14 +14,14 @@ pub(super) fn reduced_axes(call: &Call) -> Option<Vec<usize>> {
     }
 }
 
-/// Whether a `Reduce*` node reduces all axes, however many there are.
-fn reduces_all(call: &Call) -> bool {
+/// Whether a `Reduce*` node reduces all axes at any rank.
+fn reduces_all(call: &InferenceCall) -> bool {
     call.list(1, "axes").is_some_and(|axes| axes.is_none_or(|axes| axes.is_empty()))
         && call.int("noop_with_empty_axes", 0) == 0
 }
 
 /// `Reduce*`.
-pub(super) fn reduce(call: &Call) -> Option<Dims> {
+pub(super) fn reduce(call: &InferenceCall) -> Option<Dims> {
     if reduces_all(call) && call.int("keepdims", 1) == 0 {
         return Some(vec![]);
     }
@@ -30,7 +29,7 @@ pub(super) fn reduce(call: &Call) -> Option<Dims> {
 }
 
 /// ArgMax and ArgMin.
-pub(super) fn arg(call: &Call) -> Option<Dims> {
+pub(super) fn arg(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     Some(without(dims, &[call.axis(0, dims.len())?], call.int("keepdims", 1) != 0))
 }

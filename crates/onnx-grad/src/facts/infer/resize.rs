@@ -1,22 +1,22 @@
 //! Shapes of Resize and Upsample.
 
 use super::{
-    call::{Call, Dims},
+    call::{Dims, InferenceCall},
     fold,
 };
 use crate::{facts::Dim, proto::tensor_proto::DataType};
 
-/// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18 on.
+/// Resize: inputs X, scales (opset 10) or X, roi, scales, sizes; `axes` from opset 18.
 ///
-/// `keep_aspect_ratio_policy` takes the smallest or the largest of the scales that sizes give for all axes.
-pub(super) fn resize(call: &Call) -> Option<Dims> {
+/// `keep_aspect_ratio_policy` applies the smallest or the largest scale to all axes.
+pub(super) fn resize(call: &InferenceCall) -> Option<Dims> {
     let mut dims = call.shape(0)?.to_vec();
     let axes = match call.axes(usize::MAX, "axes", dims.len())? {
         Some(axes) => axes,
         None => (0..dims.len()).collect(),
     };
     let scales = if call.opset < 11 { 1 } else { 2 };
-    // Opset 11 wrote an empty `scales` beside `sizes`.
+    // Opset 11 uses an empty `scales` together with `sizes`.
     let has_sizes = call.has(3) && call.shape(3) != Some(&[Dim::Fixed(0)]);
     if has_sizes && call.opset >= 11 {
         let sizes = call.dims(3)?;
@@ -55,7 +55,7 @@ pub(super) fn resize(call: &Call) -> Option<Dims> {
 }
 
 /// Upsample: an input `scales` (opset 9) or an attribute of that name (7).
-pub(super) fn upsample(call: &Call) -> Option<Dims> {
+pub(super) fn upsample(call: &InferenceCall) -> Option<Dims> {
     let dims = call.shape(0)?;
     let scales: Vec<f64> = if call.has(1) {
         call.input(1)?.floats()?.to_vec()

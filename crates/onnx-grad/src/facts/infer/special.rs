@@ -1,7 +1,7 @@
-//! Shapes of the operators that are a kind of their own: Einsum, attention, recurrence, sampling.
+//! Shapes of other operators: Einsum, attention, recurrent networks, sampling.
 
 use super::{
-    call::{Call, Dims},
+    call::{Dims, InferenceCall},
     elementwise::{broadcast_dims, same},
 };
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
-/// Einsum, with ellipses and with or without `->`.
-pub(super) fn einsum(call: &Call) -> Option<Dims> {
+/// Einsum with or without ellipses and `->`.
+pub(super) fn einsum(call: &InferenceCall) -> Option<Dims> {
     let equation: String = call.text("equation").split_whitespace().collect();
     let (left, right) = match equation.split_once("->") {
         Some((left, right)) => (left, Some(right)),
@@ -42,7 +42,7 @@ pub(super) fn einsum(call: &Call) -> Option<Dims> {
         }
     }
     let Some(right) = right else {
-        // Without `->` the result has the labels that occur once, in alphabetical order.
+        // Without `->` the output has the labels that occur once, in alphabetical order.
         let once = labels.values().filter(|(_, uses)| *uses == 1).map(|(dim, _)| *dim);
         return Some(ellipsis.into_iter().chain(once).collect());
     };
@@ -54,9 +54,9 @@ pub(super) fn einsum(call: &Call) -> Option<Dims> {
     Some([named(before)?, ellipsis, named(after)?].concat())
 }
 
-/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or
-/// `[batch, time, heads · size]` with the numbers of heads as attributes.
-pub(super) fn attention(call: &Call) -> Option<Dims> {
+/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or `[batch,
+/// time, heads · size]` with head counts as attributes.
+pub(super) fn attention(call: &InferenceCall) -> Option<Dims> {
     match (call.shape(0)?, call.shape(2)?) {
         (&[batch, heads, time, _], &[_, _, _, size]) => Some(vec![batch, heads, time, size]),
         (&[batch, time, _], &[_, _, values]) => {
@@ -68,8 +68,8 @@ pub(super) fn attention(call: &Call) -> Option<Dims> {
     }
 }
 
-/// LSTM, GRU and RNN: all states, the last state and, for LSTM, the last cell.
-pub(super) fn recurrent(call: &Call) -> Option<Vec<Fact>> {
+/// LSTM, GRU and RNN: all states, the last state and, for LSTM, the last cell state.
+pub(super) fn recurrent(call: &InferenceCall) -> Option<Vec<Fact>> {
     let &[first, second, _] = call.shape(0)? else { return None };
     let hidden = Dim::Fixed(call.node.attr_int("hidden_size")?);
     let directions = Dim::Fixed(if call.text("direction") == "bidirectional" { 2 } else { 1 });
@@ -82,14 +82,14 @@ pub(super) fn recurrent(call: &Call) -> Option<Vec<Fact>> {
 }
 
 /// GridSample: batch and channels of the image, spatial sizes of the grid.
-pub(super) fn grid_sample(call: &Call) -> Option<Dims> {
+pub(super) fn grid_sample(call: &InferenceCall) -> Option<Dims> {
     let (kept, grid) = (call.shape(0)?.get(..2)?, call.shape(1)?);
     let spatial = grid.get(1..grid.len().checked_sub(1)?)?;
     Some([kept, spatial].concat())
 }
 
 /// AffineGrid: `[batch, height, width, 2]`, or with depth `[batch, depth, height, width, 3]`.
-pub(super) fn affine_grid(call: &Call) -> Option<Dims> {
+pub(super) fn affine_grid(call: &InferenceCall) -> Option<Dims> {
     match *call.dims(1)? {
         [n, _, h, w] => Some(vec![n, h, w, Dim::Fixed(2)]),
         [n, _, d, h, w] => Some(vec![n, d, h, w, Dim::Fixed(3)]),
@@ -98,21 +98,21 @@ pub(super) fn affine_grid(call: &Call) -> Option<Dims> {
 }
 
 /// RoiAlign: one image of `output_height` by `output_width` for each region.
-pub(super) fn roi_align(call: &Call) -> Option<Dims> {
+pub(super) fn roi_align(call: &InferenceCall) -> Option<Dims> {
     let (channels, regions) = (*call.shape(0)?.get(1)?, *call.shape(1)?.first()?);
     let size = |name| Dim::Fixed(call.int(name, 1));
     Some(vec![regions, channels, size("output_height"), size("output_width")])
 }
 
-/// Col2Im: blocks of `[batch, channels · block, count]` back to an image.
-pub(super) fn col2im(call: &Call) -> Option<Dims> {
+/// Col2Im: blocks `[batch, channels · block, count]` to an image.
+pub(super) fn col2im(call: &InferenceCall) -> Option<Dims> {
     let &[batch, columns, _] = call.shape(0)? else { return None };
     let channels = columns.divided_by(super::call::product(call.dims(2)?)?)?;
     Some([&[batch, channels], call.dims(1)?].concat())
 }
 
 /// CenterCropPad: the given sizes on the given axes.
-pub(super) fn center_crop_pad(call: &Call) -> Option<Dims> {
+pub(super) fn center_crop_pad(call: &InferenceCall) -> Option<Dims> {
     let mut dims = same(call)?;
     let sizes = call.dims(1)?;
     let axes = match call.axes(usize::MAX, "axes", dims.len())? {
@@ -129,17 +129,17 @@ pub(super) fn center_crop_pad(call: &Call) -> Option<Dims> {
 }
 
 /// Multinomial: `[batch, sample_size]`.
-pub(super) fn multinomial(call: &Call) -> Option<Dims> {
+pub(super) fn multinomial(call: &InferenceCall) -> Option<Dims> {
     Some(vec![*call.shape(0)?.first()?, Dim::Fixed(call.int("sample_size", 1))])
 }
 
-/// Operators whose sizes depend on numbers that are computed later.
-pub(super) fn unknown(_: &Call) -> Option<Dims> {
+/// Operators whose output sizes depend on run-time numbers.
+pub(super) fn unknown(_: &InferenceCall) -> Option<Dims> {
     None
 }
 
-/// Unique: only the type of its outputs is known.
-pub(super) fn unique(call: &Call) -> Option<Vec<Fact>> {
+/// Unique: only the output types are known.
+pub(super) fn unique(call: &InferenceCall) -> Option<Vec<Fact>> {
     let of = |elem| Fact { elem, ..Fact::default() };
     let indices = of(DataType::Int64);
     Some(vec![of(call.elem(0)), indices.clone(), indices.clone(), indices])

@@ -1,10 +1,10 @@
-//! The table: what each operator gives.
+//! The inference rule of each operator.
 
 use super::{
-    call::{Call, Dims},
+    call::{Dims, InferenceCall},
     create::{constant, constant_of_shape, range, shape, shape_attribute, size},
     elementwise::{
-        batch_norm, broadcast, dropout, dynamic_quantize, layer_norm, normalised, of_two_axes, same,
+        batch_norm, broadcast, dropout, dynamic_quantize, layer_norm, normalized, of_two_axes, same,
     },
     fold::{self, arith, layout as refold},
     index::{
@@ -24,39 +24,43 @@ use super::{
     },
 };
 use crate::{
-    facts::{Fact, Value},
+    facts::{ConstantValue, Fact},
     proto::tensor_proto::DataType::{self, Bool, Float, Int32, Int64, Undefined},
 };
 
-/// Where the element type of an output comes from.
+/// The source of an output's element type.
 #[derive(Clone, Copy)]
-pub(super) enum Elem {
-    /// An input.
+pub(super) enum ElementType {
+    /// The type of an input.
     Of(usize),
-    /// Always this one.
+    /// This type.
     Is(DataType),
-    /// An attribute; this one where it is absent.
+    /// The attribute, or this type if it is absent.
     Named(&'static str, DataType),
-    /// An attribute, or an input where it is absent or 0.
+    /// The attribute, or the type of an input if it is absent or 0.
     NamedOrOf(&'static str, usize),
     /// QuantizeLinear: `output_dtype`, the zero point, or uint8.
     Quantized,
 }
 
-/// What an operator gives.
-pub(super) enum Rule {
-    /// One output of that type and shape.
-    One(Elem, fn(&Call) -> Option<Dims>),
-    /// The same, and its numbers where it is small enough to keep them.
-    Folded(Elem, fn(&Call) -> Option<Dims>, fn(&Call, &Fact) -> Option<Value>),
-    /// All outputs; the type is that of the first where the rule knows nothing.
-    All(Elem, fn(&Call) -> Option<Vec<Fact>>),
+/// The inferred outputs of an operator.
+pub(super) enum InferenceRule {
+    /// One output with that type and shape.
+    One(ElementType, fn(&InferenceCall) -> Option<Dims>),
+    /// Like `One`, with the numbers if the output is small enough.
+    Folded(
+        ElementType,
+        fn(&InferenceCall) -> Option<Dims>,
+        fn(&InferenceCall, &Fact) -> Option<ConstantValue>,
+    ),
+    /// All outputs. If the function returns `None`, the first output gets the type.
+    All(ElementType, fn(&InferenceCall) -> Option<Vec<Fact>>),
 }
-use Elem::{Is, Named, NamedOrOf, Of, Quantized};
-use Rule::{All, Folded, One};
+use ElementType::{Is, Named, NamedOrOf, Of, Quantized};
+use InferenceRule::{All, Folded, One};
 
 /// Sorted by name.
-pub(super) const TABLE: &[(&str, Rule)] = &[
+pub(super) const TABLE: &[(&str, InferenceRule)] = &[
     ("Abs", Folded(Of(0), same, arith::abs)),
     ("Acos", One(Of(0), same)),
     ("Acosh", One(Of(0), same)),
@@ -123,12 +127,12 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("Greater", Folded(Is(Bool), broadcast, arith::greater)),
     ("GreaterOrEqual", Folded(Is(Bool), broadcast, arith::greater_or_equal)),
     ("GridSample", One(Of(0), grid_sample)),
-    ("GroupNormalization", One(Of(0), normalised)),
+    ("GroupNormalization", One(Of(0), normalized)),
     ("HardSigmoid", One(Of(0), same)),
     ("HardSwish", One(Of(0), same)),
     ("Hardmax", One(Of(0), same)),
     ("Identity", Folded(Of(0), same, refold::unchanged)),
-    ("InstanceNormalization", One(Of(0), normalised)),
+    ("InstanceNormalization", One(Of(0), normalized)),
     ("IsInf", One(Is(Bool), same)),
     ("IsNaN", One(Is(Bool), same)),
     ("LRN", One(Of(0), of_two_axes)),

@@ -1,8 +1,9 @@
-//! Inference against ONNX Runtime and the reference evaluator (`tests/truth.txt`, whose right-hand
-//! sides `tests/truth.py` writes), with an open batch and against hostile numbers (`tests/open.txt`).
+//! Compares inference with ONNX Runtime and the reference evaluator (`tests/truth.txt`, whose
+//! right-hand sides `tests/truth.py` writes), and tests an open batch size and hostile numbers
+//! (`tests/open.txt`).
 //!
-//! A row is `shape|fold Op@opset name=value… | input; input => output; output`. A value is its type,
-//! its shape and, where they are known, its numbers: `i[2]=N,3`. `?` is an unknown shape.
+//! A row is `shape|fold Op@opset name=value… | input; input => output; output`. A value has a type,
+//! a shape and, if known, numbers: `i[2]=N,3`. `?` is an unknown shape.
 
 use super::*;
 use crate::{
@@ -70,7 +71,7 @@ fn difference(row: &str) -> Option<String> {
     let (left, right) = row.split_once("=>").unwrap();
     let mut parts = left.split('|');
     let mut words = parts.next().unwrap().split('"').enumerate().flat_map(|(k, text)| {
-        // Blanks inside quotes stay.
+        // Spaces inside quotes remain.
         if k % 2 == 1 { vec![text] } else { text.split_whitespace().collect() }
     });
     let fold = words.next() == Some("fold");
@@ -79,7 +80,7 @@ fn difference(row: &str) -> Option<String> {
     for word in words {
         match word.split_once('=') {
             Some((name, value)) => attributes.push(attribute(name, value)),
-            // The quoted text of the attribute before.
+            // The quoted text of the preceding attribute.
             None => attributes.last_mut().unwrap().s = Some(word.as_bytes().to_vec().into()),
         }
     }
@@ -146,9 +147,11 @@ fn fact(text: &str) -> Fact {
     let value = numbers.strip_prefix('=').map(|numbers| {
         if elem.is_float() {
             let floats = numbers.split(',').filter(|n| !n.is_empty());
-            Value::Floats(floats.map(|float| float.parse::<f32>().unwrap().into()).collect())
+            ConstantValue::Floats(
+                floats.map(|float| float.parse::<f32>().unwrap().into()).collect(),
+            )
         } else {
-            Value::Ints(dims_of(numbers))
+            ConstantValue::Ints(dims_of(numbers))
         }
     });
     Fact { elem, shape: Some(dims_of(dims)), value }

@@ -1,4 +1,4 @@
-//! Rules and definitions of the rarer activations.
+//! Rules and definitions of less common activations.
 
 use crate::{
     builder::Term,
@@ -6,8 +6,8 @@ use crate::{
     grad::{Symbols, Terms},
 };
 
-/// Elu, y = x where x > 0, else α·(e^x − 1). dx = g where x > 0, else g·α·e^x; α·g at 0, as PyTorch. Not y + α,
-/// which loses the digits of a small e^x. <https://onnx.ai/onnx/operators/onnx__Elu.html>
+/// Elu, y = x where x > 0, else α·(e^x − 1). dx = g where x > 0, else g·α·e^x; α·g at 0, as in PyTorch. The form y +
+/// α would lose the digits of a small e^x. <https://onnx.ai/onnx/operators/onnx__Elu.html>
 pub(in crate::grad) fn elu(n: Symbols<'_>) -> Terms<'_> {
     let (x, alpha) = (n.x(0), n.attrs().float_or("alpha", 1.0));
     Ok(vec![n.g * either_side(x, alpha * negative(x).exp())])
@@ -24,14 +24,14 @@ fn either_side<'n>(x: Term<'n>, other: Term<'n>) -> Term<'n> {
     right + (1.0 - right) * other
 }
 
-/// Selu, y = γ·Elu(x; α); α·γ at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Selu.html>
+/// Selu, y = γ·Elu(x; α); α·γ at 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Selu.html>
 pub(in crate::grad) fn selu(n: Symbols<'_>) -> Terms<'_> {
     let alpha = n.attrs().float_or("alpha", f64::from(1.673_263_2_f32));
     let gamma = n.attrs().float_or("gamma", f64::from(1.050_701_f32));
     Ok(vec![gamma * n.x(0).apply_with("Elu", "alpha", alpha)])
 }
 
-/// Celu, y = α·Elu(x/α; 1); 1 at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Celu.html>
+/// Celu, y = α·Elu(x/α; 1); 1 at 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Celu.html>
 pub(in crate::grad) fn celu(n: Symbols<'_>) -> Terms<'_> {
     let alpha = n.attrs().float_or("alpha", 1.0);
     if alpha <= 0.0 {
@@ -40,7 +40,7 @@ pub(in crate::grad) fn celu(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![alpha * (1.0 / alpha * n.x(0)).apply_with("Elu", "alpha", 1.0)])
 }
 
-/// PRelu, y = x where x > 0, else s·x. dx = g where x > 0, else g·s; ds = g·min(x, 0); s at 0, as PyTorch.
+/// PRelu, y = x where x > 0, else s·x. dx = g where x > 0, else g·s; ds = g·min(x, 0); s at 0, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__PRelu.html>
 pub(in crate::grad) fn prelu(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * either_side(n.x(0), n.x(1)), n.g * negative(n.x(0))])
@@ -67,14 +67,14 @@ pub(in crate::grad) fn swish(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![x * (alpha * x).apply("Sigmoid")])
 }
 
-/// ThresholdedRelu, y = x where x > α, else 0; slope 0 at α, as PyTorch.
+/// ThresholdedRelu, y = x where x > α, else 0; slope 0 at α, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__ThresholdedRelu.html>
 pub(in crate::grad) fn thresholded_relu(n: Symbols<'_>) -> Terms<'_> {
     let (x, alpha) = (n.x(0), n.attrs().float_or("alpha", 1.0));
     Ok(vec![x.is_above(alpha).select(x, x.constant(0.0))])
 }
 
-/// Shrink, y = x + bias where x < −λ, x − bias where x > λ, else 0; slope 0 at ±λ, as PyTorch.
+/// Shrink, y = x + bias where x < −λ, x − bias where x > λ, else 0; slope 0 at ±λ, as in PyTorch.
 /// <https://onnx.ai/onnx/operators/onnx__Shrink.html>
 pub(in crate::grad) fn shrink(n: Symbols<'_>) -> Terms<'_> {
     let (x, bias) = (n.x(0), n.attrs().float_or("bias", 0.0));

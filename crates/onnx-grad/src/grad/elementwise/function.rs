@@ -1,11 +1,11 @@
-//! Rules of functions of one number: powers, trigonometry and what else mathematics names.
+//! Rules of unary mathematical functions, and Mod.
 
 use crate::{
     builder::Term,
     grad::{Symbols, Terms},
 };
 
-/// Abs, y = |x|. dx = g·sign(x); 0 at 0, as PyTorch. <https://onnx.ai/onnx/operators/onnx__Abs.html>
+/// Abs, y = |x|. dx = g·sign(x); 0 at 0, as in PyTorch. <https://onnx.ai/onnx/operators/onnx__Abs.html>
 pub(in crate::grad) fn abs(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * n.x(0).sign()])
 }
@@ -15,7 +15,7 @@ pub(in crate::grad) fn reciprocal(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * -n.y.square()])
 }
 
-/// Mod, y = a − k·b with an integer k. da = g, db = −g·k, as PyTorch's fmod (`fmod` = 1) and remainder.
+/// Mod, y = a − k·b with an integer k. da = g, db = −g·k, as in PyTorch's fmod (`fmod` = 1) and remainder.
 /// <https://onnx.ai/onnx/operators/onnx__Mod.html>
 pub(in crate::grad) fn modulo(n: Symbols<'_>) -> Terms<'_> {
     n.attrs().ignore(&["fmod"]);
@@ -37,7 +37,7 @@ pub(in crate::grad) fn tan(n: Symbols<'_>) -> Terms<'_> {
     Ok(vec![n.g * (1.0 + n.y.square())])
 }
 
-/// 1 − x² as (1 − x)·(1 + x): near |x| = 1 the square would be rounded to what is left of the difference.
+/// 1 − x² as (1 − x)·(1 + x): near |x| = 1, rounding of the square would dominate the difference.
 fn one_less_square(x: Term<'_>) -> Term<'_> {
     (1.0 - x) * (x + 1.0)
 }

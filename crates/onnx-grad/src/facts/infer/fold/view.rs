@@ -1,15 +1,15 @@
-//! Strided views: which element of a value stands at which place of another.
+//! Strided views: the index of the source element for each element of a result.
 
-use crate::facts::{Fact, VALUE_LIMIT, Value};
+use crate::facts::{ConstantValue, Fact, VALUE_LIMIT};
 
-/// Places in a row-major value: an offset, and for each axis of the view its size and stride.
-pub(super) struct View {
+/// Indices into a row-major value: an offset, and size and stride for each axis of the view.
+pub(super) struct StridedView {
     pub(super) offset: i64,
     pub(super) axes: Vec<(usize, i64)>,
 }
 
-impl View {
-    /// The whole of a value of these sizes.
+impl StridedView {
+    /// The whole value of these sizes.
     pub(super) fn whole(sizes: &[usize]) -> Option<Self> {
         let mut stride = 1_i64;
         let mut axes = Vec::with_capacity(sizes.len());
@@ -21,7 +21,7 @@ impl View {
         Some(Self { offset: 0, axes })
     }
 
-    /// A value of these sizes, repeated to fill others that it broadcasts to.
+    /// A value of these sizes, broadcast to others.
     pub(super) fn broadcast(sizes: &[usize], wanted: &[usize]) -> Option<Self> {
         let mut view = Self::whole(sizes)?;
         let missing = wanted.len().checked_sub(sizes.len())?;
@@ -36,7 +36,7 @@ impl View {
         Some(view)
     }
 
-    /// The places in row-major order of the view; `None` if they are too many.
+    /// The indices in row-major order of the view; `None` if there are too many.
     pub(super) fn places(&self) -> Option<Vec<usize>> {
         let sizes = self.axes.iter().map(|(size, _)| *size);
         if sizes.clone().any(|size| size == 0) {
@@ -57,24 +57,24 @@ impl View {
         places.into_iter().map(|place| usize::try_from(place).ok()).collect()
     }
 
-    /// The numbers at these places.
-    pub(super) fn read(&self, value: &Value) -> Option<Value> {
+    /// The numbers at these indices.
+    pub(super) fn read(&self, value: &ConstantValue) -> Option<ConstantValue> {
         pick(value, &self.places()?)
     }
 }
 
-/// The numbers at some places of a value.
-pub(super) fn pick(value: &Value, places: &[usize]) -> Option<Value> {
+/// The numbers of a value at some indices.
+pub(super) fn pick(value: &ConstantValue, places: &[usize]) -> Option<ConstantValue> {
     fn each<T: Copy>(from: &[T], places: &[usize]) -> Option<Vec<T>> {
         places.iter().map(|place| from.get(*place).copied()).collect()
     }
     Some(match value {
-        Value::Ints(ints) => Value::Ints(each(ints, places)?),
-        Value::Floats(floats) => Value::Floats(each(floats, places)?),
+        ConstantValue::Ints(ints) => ConstantValue::Ints(each(ints, places)?),
+        ConstantValue::Floats(floats) => ConstantValue::Floats(each(floats, places)?),
     })
 }
 
-/// The sizes of a fact whose numbers may be kept.
+/// The sizes of a fact that can store numbers.
 pub(super) fn sizes(fact: &Fact) -> Option<Vec<usize>> {
     fact.sizes()?.into_iter().map(|size| usize::try_from(size).ok()).collect()
 }

@@ -1,5 +1,5 @@
-//! The operators on quantised numbers, in words of the standard: what they read is dequantised, the float
-//! operator computes, and what it gives is quantised.
+//! Rewrites operators on quantized numbers as standard operators: dequantize the inputs, apply the float operator,
+//! quantize the output.
 //!
 //! Sources: <https://onnx.ai/onnx/operators/>,
 //! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
@@ -10,34 +10,35 @@ use std::{
 };
 
 use super::{
-    body::{Names, rename_nodes},
+    body::{NameTable, rename_nodes},
     captured_names,
     writer::{Constants, Writer, kept},
 };
 use crate::{
-    attrs::{self, Reader},
+    attrs::{self, AttributeReader},
     op,
     proto::{NodeProto, TensorProto, tensor_proto::DataType},
 };
 
-/// Those of the standard; the others are ONNX Runtime's.
+/// The standard operators; the others are from ONNX Runtime.
 pub(super) const STANDARD: &[&str] = &["QLinearConv", "QLinearMatMul"];
 
-/// Whether a node computes with quantised numbers and their scales.
-pub(super) fn is_quantised(node: &NodeProto) -> bool {
+/// Whether a node computes with quantized numbers and their scales.
+pub(super) fn is_quantized(node: &NodeProto) -> bool {
     STANDARD.contains(&node.op())
         || node.op_domain() == "com.microsoft"
             && (node.op().starts_with("QLinear") || node.op() == "QGemm")
 }
 
-/// Writes what a node stands for as `y`; `None` for other operators, and for what has no such words.
+/// Writes the definition of a node, with the output `y`; `None` for other operators and for nodes that standard
+/// operators cannot express.
 pub(super) fn write(
     w: &mut Writer,
     node: &NodeProto,
-    a: &Reader,
+    a: &AttributeReader,
     constants: &Constants<'_>,
 ) -> Option<()> {
-    let mut q = Quantised { w, node, constants };
+    let mut q = QuantizedWriter { w, node, constants };
     match node.op() {
         "QLinearConv" => {
             let mut inputs = vec![q.read(0, None)?, q.read(3, Some(0))?];
@@ -70,7 +71,7 @@ pub(super) fn write(
             q.w.node(op, &[&x], &["float"], kept(node, a, &["alpha"]));
             q.give(3)
         }
-        // The meaning of its axis is that of an opset of its own.
+        // The meaning of the axis depends on the attribute `opset`.
         "QLinearSoftmax" if (a.int_or("opset", 0) >= 13) == (q.w.opset >= 13) => {
             let x = q.read(0, None)?;
             q.w.node("Softmax", &[&x], &["float"], kept(node, a, &["axis"]));
@@ -97,7 +98,7 @@ pub(super) fn write(
             q.w.node("Gemm", &strs(&inputs), &[to], with);
             if gives_floats { Some(()) } else { q.give(7) }
         }
-        // The standard's own, for types that it has at later opsets.
+        // The standard operators with types from later opsets.
         "QuantizeLinear" | "DequantizeLinear" => {
             let with = kept(node, a, &["axis"]);
             let oldest = match q.constant(2)?.elem() {
@@ -132,13 +133,13 @@ fn strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-struct Quantised<'a> {
+struct QuantizedWriter<'a> {
     w: &'a mut Writer,
     node: &'a NodeProto,
     constants: &'a Constants<'a>,
 }
 
-impl Quantised<'_> {
+impl QuantizedWriter<'_> {
     fn has(&self, input: usize) -> bool {
         self.node.input.get(input).is_some_and(|name| !name.is_empty())
     }
@@ -147,13 +148,13 @@ impl Quantised<'_> {
         self.constants.get(self.node.input.get(input)?.as_str()).copied()
     }
 
-    /// The floats of the numbers at an input, whose scale and zero point come behind it.
+    /// The floats of the quantized numbers at an input; the next two inputs are scale and zero point.
     fn read(&mut self, at: usize, axis: Option<i64>) -> Option<String> {
         self.read_with((at, at + 1, at + 2), axis)
     }
 
-    /// As [`Quantised::read`], of numbers, scale and zero point at three inputs. Several scales are for an
-    /// axis, where one is given.
+    /// Like [`QuantizedWriter::read`], with quantized numbers, scale and zero point at three inputs. Several scales apply
+    /// along `axis`.
     fn read_with(
         &mut self,
         (at, scale, zero): (usize, usize, usize),
@@ -176,7 +177,7 @@ impl Quantised<'_> {
         Some(float)
     }
 
-    /// Before opset 13 DequantizeLinear has one scale: (x − z)·s, written out.
+    /// Before opset 13 DequantizeLinear has one scale, so this writes (x − z)·s explicitly.
     fn along_axis(&mut self, at: usize, inputs: &[String], axis: i64, float: &str) -> Option<()> {
         let rank = i64::try_from(self.constant(at)?.dims.len()).ok()?;
         let axis = if axis < 0 { axis + rank } else { axis };
@@ -204,7 +205,7 @@ impl Quantised<'_> {
         self.w.node("Cast", &[from], &[to], float);
     }
 
-    /// A bias of 32-bit integers, whose scale is the product of two others and a factor.
+    /// A bias of 32-bit integers. Its scale is the product of two scales and a factor.
     fn bias(&mut self, at: usize, scales: (usize, usize), factor: f64) -> Option<String> {
         if !self.has(at) {
             return None;
@@ -221,7 +222,7 @@ impl Quantised<'_> {
         Some("bias_scaled".to_owned())
     }
 
-    /// The matrix product, with a bias of floats where there is one.
+    /// The matrix product, plus a float bias if there is one.
     fn product(&mut self, inputs: &[String], bias: usize) {
         if self.has(bias) {
             self.w.node("MatMul", &strs(inputs), &["product"], vec![]);
@@ -231,7 +232,7 @@ impl Quantised<'_> {
         }
     }
 
-    /// Quantises `float` with the scale at an input and the zero point behind it, which has the type.
+    /// Quantizes `float` with the scale at an input. The next input is the zero point, which determines the type.
     fn give(&mut self, scale: usize) -> Option<()> {
         let (scale, zero) = (scale.to_string(), self.has(scale + 1).then(|| scale + 1)?);
         self.w.node("QuantizeLinear", &["float", &scale, &zero.to_string()], &["y"], vec![]);
@@ -239,14 +240,15 @@ impl Quantised<'_> {
     }
 }
 
-/// What a DequantizeLinear without attributes reads: numbers, scale and zero point.
-type Read = Vec<String>;
+/// The inputs of a DequantizeLinear without attributes: quantized numbers, scale and zero point.
+type DequantizeInputs = Vec<String>;
 
-/// Makes one value of floats of each value of quantised numbers: all that read it in the same way share the first
-/// DequantizeLinear, and what only moves the numbers or chooses among them moves the floats, for those readers alone where there are others.
-pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut Names) {
+/// Shares one float value for each quantized value. Readers with the same scale and zero point share the first
+/// DequantizeLinear. Operators that only move or select numbers are copied to operate on the floats; readers of the
+/// integers keep the original.
+pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names: &mut NameTable) {
     let mut scales: HashMap<String, Vec<String>> = HashMap::new();
-    let mut floats: HashMap<Read, String> = HashMap::new();
+    let mut floats: HashMap<DequantizeInputs, String> = HashMap::new();
     let mut renamed: HashMap<String, String> = HashMap::new();
     let mut copied: HashSet<String> = HashSet::new();
     for node in std::mem::take(nodes) {
@@ -304,8 +306,8 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
     nodes.reverse();
 }
 
-/// A DequantizeLinear that belongs to a node.
-fn dequantize(of: &NodeProto, read: Read, output: &str) -> NodeProto {
+/// A DequantizeLinear for a node.
+fn dequantize(of: &NodeProto, read: DequantizeInputs, output: &str) -> NodeProto {
     NodeProto {
         name: Some(format!("{}.DequantizeLinear", of.label())),
         op_type: Some("DequantizeLinear".to_owned()),
@@ -321,8 +323,8 @@ mod tests {
     use super::*;
     use crate::{proto::GraphProto, testing::node};
 
-    /// What stands between a QuantizeLinear and a DequantizeLinear reads floats where it takes numbers as they are, and else
-    /// the integers: a border of Pad and the numbers of Concat have no scale of their own.
+    /// Between a QuantizeLinear and a DequantizeLinear, operators that preserve the numbers read floats. The others
+    /// read integers: the border of Pad and the inputs of Concat have no scale here.
     #[test]
     fn what_takes_numbers_as_they_are_moves_floats() {
         let rows = [
@@ -343,7 +345,8 @@ mod tests {
                 node(op, &["q"], &["m"]),
                 node("DequantizeLinear", &["m", "s", "z"], &["y"]),
             ];
-            let mut names = Names::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
+            let mut names =
+                NameTable::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
             share(&mut nodes, &HashSet::from(["y".to_owned()]), &mut names);
             let reads = |node: &&NodeProto| node.op() == op && node.input[0] != "q";
             assert_eq!(nodes.iter().any(|node| reads(&node)), moves, "{op}: {nodes:?}");

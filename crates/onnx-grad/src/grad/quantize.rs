@@ -1,10 +1,10 @@
-//! Quantised networks, differentiated straight through: rounding counts as the identity, and what was clipped
-//! to the range of the integers has no gradient.
+//! Straight-through gradients of quantized networks: rounding counts as the identity, and elements clipped to the
+//! integer range have no gradient.
 //!
-//! Between a QuantizeLinear and a DequantizeLinear values are integers. Their cotangents are float32 all the
-//! same, those of the integers as numbers.
+//! Values between a QuantizeLinear and a DequantizeLinear are integers. Their cotangents are float32, with respect to
+//! the integers as real numbers.
 
-use super::{Call, Cotangents, one};
+use super::{Cotangents, RuleCall, one};
 use crate::{
     builder::Builder,
     error::{Result, bail},
@@ -17,18 +17,18 @@ use crate::{
 /// The type of the cotangents of integers.
 const COTANGENT: DataType = DataType::Float;
 
-/// Whether an output of a node of the path carries the gradient on: floats do, and of integers those that were
-/// quantised and what is computed from them.
+/// Whether the gradient flows through an output of a node on the path: through floats, quantized integers and the
+/// results of quantized integers.
 pub(super) fn carries(graph: &Graph, id: NodeId, output: usize, active: &[ValueId]) -> bool {
     let Some(value) = graph.node_outputs(id).get(output).copied().flatten() else { return false };
     let elem = graph.fact(value).elem;
     match (graph.node(id).op(), elem) {
-        // Scale and zero point are constants to a straight-through gradient.
+        // For the straight-through gradient, scale and zero point are constants.
         ("DynamicQuantizeLinear", _) => output == 0,
         (_, DataType::Undefined) => true,
         _ if elem.is_float() => true,
         ("QuantizeLinear", _) => true,
-        // Indices are int64, conditions boolean.
+        // Indices are int64 and conditions boolean.
         (_, DataType::Int64 | DataType::Bool) => false,
         _ => active.iter().any(|input| is_integer(graph.fact(*input).elem)),
     }
@@ -44,16 +44,16 @@ pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
     if elem.is_float() { elem } else { COTANGENT }
 }
 
-/// Whether a node computes quantised numbers from quantised numbers of the same type, as layout operators do.
-pub(super) fn is_among_integers(b: &Builder<'_>, n: &Call) -> bool {
+/// Whether a node computes quantized numbers from quantized numbers of the same type, as layout operators do.
+pub(super) fn is_among_integers(b: &Builder<'_>, n: &RuleCall) -> bool {
     let elem = b.elem(n.y());
     let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
     let converts = n.traits().kind == Kind::Convert;
     is_integer(elem) && !converts && (0..n.input_count()).any(|at| n.wants(at) && same(at))
 }
 
-/// What such a node computes, on floats: rules need not think of integers.
-pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+/// The operation of such a node on floats, so that rules do not need to support integers.
+pub(super) fn on_floats(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let elem = b.elem(n.y());
     let mut inputs = Vec::new();
     for input in 0..n.input_count() {
@@ -65,11 +65,11 @@ pub(super) fn on_floats(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
     b.raw_outputs(n.op(), &inputs, n.output_count(), n.attrs().all())
 }
 
-/// QuantizeLinear, y = saturate(round(x/s) + z), with lo = (min − z)·s and hi = (max − z)·s of the integers'
-/// range. Straight through: dx = g·[lo < x]·[x < hi]/s; 0 at both bounds, as a clip. Scale and zero point get
-/// no gradient. <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html> One scale before 13, then one for
-/// each index of an axis too; blocks of 21 are refused.
-pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// QuantizeLinear, y = saturate(round(x/s) + z), with lo = (min − z)·s and hi = (max − z)·s for the integer range.
+/// Straight through: dx = g·[lo < x]·[x < hi]/s; 0 at both bounds, as for Clip. Scale and zero point get no gradient.
+/// <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html> One scale before 13, then also one for each index of an
+/// axis; the blocks of 21 are refused.
+pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["output_dtype", "precision", "saturate"]);
     let x = n.x(0)?;
     let elem = b.elem(n.y());
@@ -108,18 +108,18 @@ pub(super) fn quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
     one((over * s.x(0).between(s.value(low), s.value(high))).emit(b)?)
 }
 
-/// DequantizeLinear, y = (x − z)·s. dx = g·s.
-/// <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html> Scales as those of QuantizeLinear.
-pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+/// DequantizeLinear, y = (x − z)·s. dx = g·s. <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html> Scales are
+/// as for QuantizeLinear.
+pub(super) fn dequantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     n.attrs().ignore(&["output_dtype"]);
     let (s, scale) = (n.symbols(), scale(b, n)?);
     one((s.g * s.value(scale).cast_like(s.g)).cast(COTANGENT).emit(b)?)
 }
 
-/// DynamicQuantizeLinear, y = round(x/s) + z with s and z from the extremes of x, so that nothing is clipped.
-/// Straight through: dx = g/s; scale and zero point count as constants.
+/// DynamicQuantizeLinear, y = round(x/s) + z with s and z from the extremes of x, so nothing is clipped. Straight
+/// through: dx = g/s; scale and zero point count as constants.
 /// <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
-pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangents {
+pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let Some(scale) = n.output(1) else {
         bail!(Unsupported, "its scale has no name; supported: with all three outputs")
     };
@@ -127,15 +127,14 @@ pub(super) fn dynamic_quantize_linear(b: &mut Builder<'_>, n: &Call) -> Cotangen
     one(b.div(g, scale)?)
 }
 
-/// ConvInteger: the Conv of x − z and w − v, as integers.
-/// <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>
-pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+/// ConvInteger: the Conv of x − z and w − v in integers. <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>
+pub(super) fn conv_integer(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let (x, w) = (difference(b, n, 0, None)?, difference(b, n, 1, Some(0))?);
     let whole = b.elem(n.y());
     let groups = n.attrs().int_or("group", 1);
     let taps = b.shape(w)?.iter().skip(2).map(|dim| dim.fixed()).product::<Option<i64>>();
     let channels = b.shape(w)?.get(1).and_then(|dim| dim.fixed());
-    // A kernel of more taps than fit is rounded to float32, as any Conv is.
+    // A kernel with too many taps for an exact sum is rounded to float32, like any Conv.
     let longest = taps.map(|taps| (longest_sum(b, n) / taps.max(1)).max(1));
     let (channels, longest) = match channels.zip(longest) {
         Some((channels, longest)) if !n.is_differentiated() && channels > longest => {
@@ -146,7 +145,7 @@ pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>
             return Ok(vec![b.cast(sum, whole)?]);
         }
     };
-    // Each group has its own channels: [n, g, c, …].
+    // Each group has separate channels: [n, g, c, …].
     let shape = b.shape(x)?;
     let split = [&[shape[0], Dim::Fixed(groups), Dim::Fixed(channels)], &shape[2..]].concat();
     let x = b.reshape(x, &split)?;
@@ -159,9 +158,9 @@ pub(super) fn conv_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>
     Ok(vec![sum_of_blocks(b, (channels, longest), whole, &mut product)?])
 }
 
-/// MatMulInteger: the MatMul of a − z and b − v, as integers.
+/// MatMulInteger: the MatMul of a − z and b − v in integers.
 /// <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>
-pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueId>> {
+pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<ValueId>> {
     let ranks = (b.rank(n.x(0)?)?, b.rank(n.x(1)?)?);
     let (rows, columns) = (ranks.0.checked_sub(2), ranks.1.checked_sub(1));
     let (left, right) = (difference(b, n, 0, rows)?, difference(b, n, 1, columns)?);
@@ -181,16 +180,16 @@ pub(super) fn matmul_integer(b: &mut Builder<'_>, n: &Call) -> Result<Vec<ValueI
     Ok(vec![sum_of_blocks(b, (length, longest), whole, &mut product)?])
 }
 
-/// The most products of two differences of 8-bit integers whose sum float32 holds exactly: it holds every whole
-/// number up to 2²⁴.
-fn longest_sum(b: &Builder<'_>, n: &Call) -> i64 {
+/// The maximum number of products of two 8-bit integer differences whose sum is exact in float32, which represents
+/// every integer up to 2²⁴.
+fn longest_sum(b: &Builder<'_>, n: &RuleCall) -> i64 {
     let centered = |zero| b.fact(zero).ints().is_some_and(|zeros| zeros.iter().all(|&z| z == 0));
     let signed = n.optional(1).is_some_and(|weights| b.elem(weights) == DataType::Int8);
     let largest = if signed && n.optional(3).is_none_or(centered) { 128 } else { 255 };
     ((1 << 24) - 1) / (255 * largest)
 }
 
-/// The sum of the products of blocks that are short enough to be exact, added as integers.
+/// The product in blocks that are small enough to be exact; their sums are added as integers.
 fn sum_of_blocks(
     b: &mut Builder<'_>,
     (length, longest): (i64, i64),
@@ -214,9 +213,14 @@ fn sum_of_blocks(
     }
 }
 
-/// An input without its zero point, which is the second input behind it; several lie along an axis, or have as many
-/// axes as the input.
-fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) -> Result<ValueId> {
+/// An input minus its zero point, which is two inputs later. Several zero points apply along an axis or have the rank
+/// of the input.
+fn difference(
+    b: &mut Builder<'_>,
+    n: &RuleCall,
+    input: usize,
+    axis: Option<usize>,
+) -> Result<ValueId> {
     let x = b.cast(n.x(input)?, COTANGENT)?;
     let Some(zero) = n.optional(input + 2) else { return Ok(x) };
     let zero = b.cast(zero, COTANGENT)?;
@@ -225,8 +229,8 @@ fn difference(b: &mut Builder<'_>, n: &Call, input: usize, axis: Option<usize>) 
     b.sub(x, zero)
 }
 
-/// The scale of a node, to be multiplied with its first input.
-fn scale(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
+/// The scale of a node, as a factor of its first input.
+fn scale(b: &mut Builder<'_>, n: &RuleCall) -> Result<ValueId> {
     match n.attrs().int_or("block_size", 0) {
         0 => {}
         size => bail!(
@@ -245,7 +249,7 @@ fn scale(b: &mut Builder<'_>, n: &Call) -> Result<ValueId> {
     along(b, scale, x, axis)
 }
 
-/// A number, or a list of numbers along an axis of a value.
+/// A scalar, or a list along an axis of a value, in a broadcastable shape.
 fn along(b: &mut Builder<'_>, list: ValueId, of: ValueId, axis: Option<usize>) -> Result<ValueId> {
     let shape = b.shape(list)?;
     match (shape.as_slice(), axis) {

@@ -1,26 +1,26 @@
-//! What one Rust file imports: its `use` trees and the paths in its code, without those of its tests.
+//! The imports of one Rust file: its `use` trees and the paths in its code, except in its inline tests.
 
 use std::collections::BTreeSet;
 
 use super::tokens::{Token, tokens};
 
-/// A path in a file, as it is written.
+/// A path in a file, as written.
 #[derive(Debug, PartialEq)]
 pub(super) struct Import {
     pub(super) line: usize,
-    /// The inline modules around it, outermost first.
+    /// The enclosing inline modules, outermost first.
     pub(super) within: Vec<String>,
     pub(super) path: Vec<String>,
-    /// The name that a `use` gives it; `*` for everything below the path.
+    /// The name that a `use` binds; `*` for a glob.
     pub(super) name: Option<String>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Imports {
     pub(super) paths: Vec<Import>,
-    /// Names of functions, types, constants and macros that the file defines.
+    /// Names of functions, types, constants and macros defined in the file.
     pub(super) items: BTreeSet<String>,
-    /// Modules in files of their own that only tests have.
+    /// Modules in separate files that are compiled only for tests.
     pub(super) tests: BTreeSet<String>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn imports(text: &str) -> Imports {
     let tokens = tokens(text);
     let mut imports = Imports::default();
     let (mut at, mut depth) = (0, 0_usize);
-    // Inline modules that are open, with the depth of braces around each.
+    // Open inline modules, each with its brace depth.
     let mut open: Vec<(String, usize)> = Vec::new();
     while let Some(token) = tokens.get(at) {
         let texts: Vec<&str> = tokens[at..].iter().take(6).map(|token| token.text).collect();
@@ -76,7 +76,7 @@ pub(super) fn imports(text: &str) -> Imports {
     imports
 }
 
-/// Adds the paths of the `use` tree that begins at a token, each below a prefix; returns where the tree ends.
+/// Adds the paths of the `use` tree that starts at a token, with a prefix; returns the end of the tree.
 fn tree(
     tokens: &[Token<'_>],
     mut at: usize,
@@ -114,11 +114,11 @@ fn tree(
     if !path.is_empty() {
         paths.push(Import { line, within: within.to_vec(), path, name });
     }
-    // A token that no tree has, such as a macro's `$`, is passed over.
+    // Skips tokens that are not part of a tree, such as a macro's `$`.
     at + usize::from(tokens.get(at).is_some_and(|token| ![",", "}"].contains(&token.text)))
 }
 
-/// Where the item ends that an attribute at a token belongs to; a module without a body is noted as one of tests.
+/// The end of the item to which an attribute at a token belongs. Records a module without a body as a test module.
 fn after_item(tokens: &[Token<'_>], mut at: usize, tests: &mut BTreeSet<String>) -> usize {
     let mut depth = 0;
     while let Some(token) = tokens.get(at) {

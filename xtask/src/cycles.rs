@@ -1,7 +1,7 @@
-//! Circles of files: whether files of a crate import each other, directly or by way of others.
+//! Import cycles: whether files of a crate import each other, directly or indirectly.
 //!
-//! An import is a path of a `use` or in code; it belongs to the file that defines what the path names, re-exports
-//! followed. A file may use the modules below it, and tests may use what they like.
+//! An import is a path in a `use` or in code. It refers to the file that defines the named item, through re-exports.
+//! A file may import from the modules below it, and tests may import any file.
 
 mod imports;
 mod tokens;
@@ -10,34 +10,34 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imports::{Import, Imports, imports};
 
-/// Circles that are still to be dissolved: the folder of a crate, and files of its `src/`.
+/// Known cycles to remove: the folder of a crate, and files of its `src/`.
 const KNOWN: &[(&str, &[&str])] = &[];
 
-/// How many re-exports lead from one to the next before a path is given up.
+/// The maximum number of re-exports in a path.
 const MAX_REEXPORTS: usize = 8;
 
-/// The names of a module from the root of its crate on.
+/// The names of a module from the crate root.
 type ModulePath = Vec<String>;
 
-/// What a path names.
-enum Target {
+/// The meaning of a path.
+enum ImportTarget {
     Module(ModulePath),
     /// The module that defines the item.
     Item(ModulePath),
 }
 
-struct Module {
-    /// Below `src/`.
+struct SourceModule {
+    /// The path below `src/`.
     file: String,
     imports: Imports,
 }
 
 #[derive(Default)]
 struct Crate {
-    modules: BTreeMap<ModulePath, Module>,
+    modules: BTreeMap<ModulePath, SourceModule>,
 }
 
-/// A path in a file that names an item of another file of the crate.
+/// A path in a file to an item of another file in the crate.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Edge {
     from: String,
@@ -46,8 +46,8 @@ struct Edge {
     path: String,
 }
 
-/// A message for each circle among Rust files, given by name and text, that `KNOWN` lacks, and for each row of `KNOWN`
-/// that is no circle.
+/// A message for each cycle among Rust files (name and text) that is not in `KNOWN`, and for each row of `KNOWN` that
+/// is not a cycle.
 pub(crate) fn faults(files: &[(String, String)]) -> Vec<String> {
     faults_beside(files, KNOWN)
 }
@@ -56,7 +56,7 @@ fn faults_beside(files: &[(String, String)], known: &[(&str, &[&str])]) -> Vec<S
     let mut crates: BTreeMap<&str, Crate> = BTreeMap::new();
     for (name, text) in files {
         if let Some((folder, file)) = name.split_once("/src/") {
-            let module = Module { file: file.to_owned(), imports: imports(text) };
+            let module = SourceModule { file: file.to_owned(), imports: imports(text) };
             crates.entry(folder).or_default().modules.insert(module_path(file), module);
         }
     }
@@ -64,20 +64,20 @@ fn faults_beside(files: &[(String, String)], known: &[(&str, &[&str])]) -> Vec<S
     let mut met = BTreeSet::new();
     for (folder, files) in &crates {
         let edges = files.edges();
-        for circle in circles(&edges) {
+        for cycle in cycles(&edges) {
             let row = known.iter().position(|(name, files)| {
-                name == folder && circle.iter().eq(files.iter().collect::<BTreeSet<_>>())
+                name == folder && cycle.iter().eq(files.iter().collect::<BTreeSet<_>>())
             });
             match row {
                 Some(row) => _ = met.insert(row),
-                None => faults.push(message(folder, &circle, &edges)),
+                None => faults.push(message(folder, &cycle, &edges)),
             }
         }
     }
     for (row, (folder, files)) in known.iter().enumerate() {
         if !met.contains(&row) {
             faults.push(format!(
-                "xtask/src/circles.rs: {} of {folder} are no circle; delete their row of KNOWN",
+                "xtask/src/cycles.rs: {} of {folder} are not a cycle; delete their row of KNOWN",
                 files.join(", ")
             ));
         }
@@ -85,17 +85,17 @@ fn faults_beside(files: &[(String, String)], known: &[(&str, &[&str])]) -> Vec<S
     faults
 }
 
-fn message(folder: &str, circle: &BTreeSet<&str>, edges: &[Edge]) -> String {
+fn message(folder: &str, cycle: &BTreeSet<&str>, edges: &[Edge]) -> String {
     let mut imports: BTreeMap<(&str, &str), (usize, Vec<&str>)> = BTreeMap::new();
     for Edge { from, to, line, path } in edges {
-        if circle.contains(from.as_str()) && circle.contains(to.as_str()) {
+        if cycle.contains(from.as_str()) && cycle.contains(to.as_str()) {
             let (_, paths) = imports.entry((from, to)).or_insert((*line, Vec::new()));
             if !paths.contains(&path.as_str()) {
                 paths.push(path);
             }
         }
     }
-    let files: Vec<&str> = circle.iter().copied().collect();
+    let files: Vec<&str> = cycle.iter().copied().collect();
     let mut message = format!(
         "{folder}/src: {} import each other; move what both sides need, such as a type, to a file of its own:",
         files.join(", ")
@@ -106,8 +106,8 @@ fn message(folder: &str, circle: &BTreeSet<&str>, edges: &[Edge]) -> String {
     message
 }
 
-/// The largest sets of files that each reach all others of their set.
-fn circles(edges: &[Edge]) -> Vec<BTreeSet<&str>> {
+/// The strongly connected components with more than one file.
+fn cycles(edges: &[Edge]) -> Vec<BTreeSet<&str>> {
     let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges {
         let files = reached.entry(&edge.from).or_default();
@@ -118,7 +118,7 @@ fn circles(edges: &[Edge]) -> Vec<BTreeSet<&str>> {
             }
         }
     }
-    let circles: BTreeSet<BTreeSet<&str>> = reached
+    let cycles: BTreeSet<BTreeSet<&str>> = reached
         .iter()
         .filter(|(file, files)| files.contains(*file))
         .map(|(file, files)| {
@@ -126,7 +126,7 @@ fn circles(edges: &[Edge]) -> Vec<BTreeSet<&str>> {
             files.iter().copied().filter(back).collect()
         })
         .collect();
-    circles.into_iter().collect()
+    cycles.into_iter().collect()
 }
 
 /// `a/b.rs` and `a/b/mod.rs` are `[a, b]`; `lib.rs` and `main.rs` are the root.
@@ -139,7 +139,7 @@ fn module_path(file: &str) -> ModulePath {
 }
 
 impl Crate {
-    /// Without those from a file to modules below it, and of tests; sorted.
+    /// Sorted imports, without those from a file to modules below it and those of tests.
     fn edges(&self) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::new();
         for (here, module) in self.modules.iter().filter(|(path, _)| !self.is_test(path)) {
@@ -147,9 +147,9 @@ impl Crate {
                 let scope = [here.as_slice(), &import.within].concat();
                 let everything = import.name.as_deref() == Some("*");
                 let there = match self.resolve(&scope, &import.path, 0) {
-                    Some(Target::Item(there)) => there,
-                    // A module alone is a name for paths, which are looked at themselves.
-                    Some(Target::Module(there)) if everything => there,
+                    Some(ImportTarget::Item(there)) => there,
+                    // A module path is a prefix of other paths, which are checked themselves.
+                    Some(ImportTarget::Module(there)) if everything => there,
                     _ => continue,
                 };
                 if !there.starts_with(here)
@@ -165,7 +165,7 @@ impl Crate {
         edges
     }
 
-    /// Whether a module is called `tests` or declared for tests only, or is below one that is.
+    /// Whether a module is named `tests` or compiled only for tests, or is below such a module.
     fn is_test(&self, path: &[String]) -> bool {
         (0..path.len()).any(|parents| {
             let parent = self.modules.get(&path[..parents]);
@@ -174,8 +174,8 @@ impl Crate {
         })
     }
 
-    /// What a path means in a module; nothing for what is neither of this crate nor imported.
-    fn resolve(&self, scope: &[String], path: &[String], reexports: usize) -> Option<Target> {
+    /// The target of a path in a module; `None` for external or unimported names.
+    fn resolve(&self, scope: &[String], path: &[String], reexports: usize) -> Option<ImportTarget> {
         let (start, mut rest) = match path.first()?.as_str() {
             "crate" => (&[][..], &path[1..]),
             "self" => (scope, &path[1..]),
@@ -200,29 +200,29 @@ impl Crate {
             }
             here.pop();
             match self.imported(&here, name, rest.is_empty(), reexports) {
-                Some(Target::Module(there)) => here = there,
+                Some(ImportTarget::Module(there)) => here = there,
                 Some(target) => return Some(target),
                 None => {
-                    // Inline modules are parts of their file.
+                    // Inline modules belong to their file.
                     while !self.modules.contains_key(&here) {
                         here.pop()?;
                     }
-                    return Some(Target::Item(here));
+                    return Some(ImportTarget::Item(here));
                 }
             }
         }
-        Some(Target::Module(here))
+        Some(ImportTarget::Module(here))
     }
 
-    /// What a name is that a module imports, at the end of a path or before; nothing where the module defines it or
-    /// has it from another crate.
+    /// The target of an imported name, at the end of a path or before it; `None` if the module defines the name or
+    /// imports it from another crate.
     fn imported(
         &self,
         module: &[String],
         name: &str,
         at_end: bool,
         reexports: usize,
-    ) -> Option<Target> {
+    ) -> Option<ImportTarget> {
         let imports = &self.modules.get(module)?.imports;
         if reexports == MAX_REEXPORTS {
             return None;
@@ -234,19 +234,19 @@ impl Crate {
                 self.resolve(&scope, &import.path, reexports + 1)
             })
         };
-        // A function may have the name of a module, which is what stands before `::`.
+        // A function can have the name of a module; before `::` the name is the module.
         let (modules, items): (Vec<_>, Vec<_>) =
-            called(name).partition(|target| matches!(target, Target::Module(_)));
+            called(name).partition(|target| matches!(target, ImportTarget::Module(_)));
         let (first, second) = if at_end { (items, modules) } else { (modules, items) };
         let named = first.into_iter().chain(second).next();
         if named.is_some() || imports.items.contains(name) {
             return named;
         }
         called("*").find_map(|target| {
-            let Target::Module(there) = target else { return None };
+            let ImportTarget::Module(there) = target else { return None };
             let defines = self.modules.get(&there)?.imports.items.contains(name);
             let deeper = || self.imported(&there, name, at_end, reexports + 1);
-            if defines { Some(Target::Item(there)) } else { deeper() }
+            if defines { Some(ImportTarget::Item(there)) } else { deeper() }
         })
     }
 }
@@ -255,7 +255,7 @@ impl Crate {
 mod tests {
     use super::*;
 
-    /// The imports that make circles among files of `a/src/`, as `from -> to`.
+    /// The imports that form cycles among files of `a/src/`, as `from -> to`.
     #[track_caller]
     fn check(files: &[(&str, &str)], known: &[(&str, &[&str])], expected: &[&str]) {
         let files: Vec<(String, String)> = files
@@ -280,7 +280,7 @@ mod tests {
         &["a/src: x.rs, y.rs import each other", "x.rs -> y.rs", "y.rs -> x.rs"];
 
     #[test]
-    fn two_files_that_import_each_other_are_a_circle() {
+    fn two_files_that_import_each_other_are_a_cycle() {
         check(&[("x.rs", "use crate::y::Y;"), ("y.rs", "use super::x::X;")], &[], CIRCLE);
         check(&[("x.rs", "use crate::y::Y;"), ("y.rs", "use super::z::Z;")], &[], &[]);
     }
@@ -306,8 +306,8 @@ mod tests {
             ("w/x.rs", "use super::Y;"),
             ("y.rs", "use crate::w::x::X;"),
         ];
-        let circle = ["a/src: w/x.rs, y.rs import each other", "w/x.rs -> y.rs", "y.rs -> w/x.rs"];
-        check(&files, &[], &circle);
+        let cycle = ["a/src: w/x.rs, y.rs import each other", "w/x.rs -> y.rs", "y.rs -> w/x.rs"];
+        check(&files, &[], &cycle);
     }
 
     #[test]
@@ -328,8 +328,8 @@ mod tests {
         let parent = ("x.rs", "mod y; use y::Y; struct X;");
         check(&[parent, ("x/y.rs", "use super::X;")], &[], &[]);
         let files = [parent, ("x/y.rs", "use crate::z::Z;"), ("z.rs", "use crate::x::y::Y;")];
-        let circle = ["a/src: x/y.rs, z.rs import each other", "x/y.rs -> z.rs", "z.rs -> x/y.rs"];
-        check(&files, &[], &circle);
+        let cycle = ["a/src: x/y.rs, z.rs import each other", "x/y.rs -> z.rs", "z.rs -> x/y.rs"];
+        check(&files, &[], &cycle);
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_circle_is_one_circle() {
+    fn a_longer_cycle_is_one_cycle() {
         check(
             &[
                 ("x.rs", "use crate::y::Y;"),
@@ -360,11 +360,11 @@ mod tests {
     }
 
     #[test]
-    fn a_known_circle_is_allowed_until_it_is_dissolved() {
+    fn a_known_cycle_is_allowed_until_it_is_dissolved() {
         let x = ("x.rs", "use crate::y::Y;");
         let known: &[(&str, &[&str])] = &[("a", &["x.rs", "y.rs"])];
         check(&[x, ("y.rs", "use crate::x::X;")], known, &[]);
-        let dissolved = "xtask/src/circles.rs: x.rs, y.rs of a are no circle";
+        let dissolved = "xtask/src/cycles.rs: x.rs, y.rs of a are not a cycle";
         check(&[x, ("y.rs", "")], known, &[dissolved]);
     }
 }

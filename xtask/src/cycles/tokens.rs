@@ -1,6 +1,6 @@
-//! The tokens of Rust source: words, `::` and single signs, without comments, strings, characters, lifetimes and numbers.
+//! Tokens of Rust source: words, `::` and single characters. Omits comments, literals and lifetimes.
 
-/// A token and the line it is on, from 1.
+/// A token and its line number, starting at 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
@@ -27,7 +27,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// How many bytes at the beginning of the text belong together, and whether they are a token.
+/// The length in bytes of the first lexical element of the text, and whether it is a token.
 fn extent(text: &str, first: char) -> (usize, bool) {
     let word = text.find(|c| !continues_word(c)).unwrap_or(text.len());
     if text.starts_with("//") {
@@ -78,7 +78,7 @@ fn continues_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// Length of a string or a character, with its quotes; an escaped quote does not end it.
+/// The length of a string or character literal, including quotes and escapes.
 fn quoted(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -90,14 +90,14 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Length of a string between `#"` and `"#` with as many signs on both sides.
+/// The length of a raw string, which starts and ends with the same number of `#`.
 fn raw_string(text: &str) -> usize {
     let signs = text.len() - text.trim_start_matches('#').len();
     let end = format!("\"{}", "#".repeat(signs));
     text[signs + 1..].find(&end).map_or(text.len(), |at| signs + 1 + at + end.len())
 }
 
-/// Length of a block comment; block comments nest.
+/// The length of a block comment, which can be nested.
 fn comment(text: &str) -> usize {
     let (mut depth, mut at) = (0, 0);
     while at < text.len() {
