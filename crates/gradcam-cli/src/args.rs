@@ -333,6 +333,10 @@ pub(crate) struct LayersArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) size: Option<(u32, u32)>,
 
+    /// The order of the axes of the network's input
+    #[arg(long, value_name = "LAYOUT", value_parser = values::layouts())]
+    pub(crate) layout: Option<Layout>,
+
     #[command(flatten)]
     pub(crate) signature: SignatureArgs,
 

@@ -15,7 +15,8 @@ use crate::{
 /// Prints the tree.
 pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     let opened = model::open(args.model.as_deref())?;
-    let overrides = Overrides { size: args.size, imagenet: true, ..Overrides::default() };
+    let overrides =
+        Overrides { size: args.size, layout: args.layout, imagenet: true, ..Overrides::default() };
     let builder = || {
         let builder = model::builder(opened.clone(), &args.signature)?;
         Ok::<_, Failure>(builder.preprocess(overrides.clone()))

@@ -1,4 +1,4 @@
-//! Layers: from what a user calls a layer to a value of the graph, and back.
+//! Layers: from the name of a layer to a value of the graph, and back.
 //!
 //! The output of a module is the last value, in node order, that is produced by a node of the
 //! module's scope and read outside that scope, or is an output of the graph.
@@ -50,11 +50,11 @@ pub struct LayerInfo {
     /// Whether a class-activation map can be made here: the value has spatial extent and reaches the
     /// output.
     pub candidate: bool,
-    /// Whether this is the layer that is explained where the user names none.
+    /// Whether this is the layer that is explained by default.
     pub default: bool,
 }
 
-/// Why a layer is explained: the strategy that chose it, and what speaks for its choice. `Display` gives both.
+/// Why a layer is explained: the strategy that chose it, and the reason for the choice. `Display` writes both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LayerReason {
@@ -75,7 +75,7 @@ impl fmt::Display for LayerReason {
     }
 }
 
-/// A module: its path, the value that leaves it, and what it is made of.
+/// A module: its path, its output, and its nodes.
 #[derive(Debug)]
 struct Module {
     path: String,
@@ -83,7 +83,8 @@ struct Module {
     kind: String,
     /// Whether it has parts.
     outer: bool,
-    /// Whether its value is that of a norm that was folded into it, which is a module of its own.
+    /// Whether the module is a convolution whose value is the output of the norm folded into it. The norm is a module of
+    /// its own.
     folded: bool,
     nodes: Vec<NodeId>,
 }
@@ -112,7 +113,7 @@ pub(crate) struct Layers {
     default: Option<DefaultLayer>,
 }
 
-/// The layer that is explained where the user names none.
+/// The default layer: the one that is explained if the user names none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DefaultLayer {
     pub(crate) value: ValueId,
@@ -143,7 +144,7 @@ impl Layers {
         Self { modules, scopes, views, reaching, default }
     }
 
-    /// The layer that is explained where the user names none.
+    /// The default layer.
     pub(crate) fn default(&self) -> Option<DefaultLayer> {
         self.default
     }
@@ -169,8 +170,8 @@ impl Layers {
 
     /// The module path of a value, or its name.
     ///
-    /// `layer4.2` rather than `layer4` or `layer4.2.relu`: the innermost module that has parts, else the
-    /// outermost.
+    /// Of several modules with this output, the innermost that has parts, else the outermost: `layer4.2`, not `layer4` or
+    /// `layer4.2.relu`.
     pub(crate) fn path_of<'a>(&'a self, graph: &'a Graph, value: ValueId) -> &'a str {
         let leaving =
             || self.modules.iter().filter(|module| module.value == value && !module.folded);
@@ -179,10 +180,8 @@ impl Layers {
         found.map_or(graph.name(value), |module| &module.path)
     }
 
-    /// The value that a user means by `name`.
-    ///
-    /// A module path, a node's name, a value's name, a suffix of a path that fits one module alone, or
-    /// a negative number that counts the candidates from the end.
+    /// The value of a layer, by name: a module path, a node's name, a value's name, a suffix of the path of a single
+    /// module, or a negative number that counts the candidates from the end.
     pub(crate) fn find(&self, graph: &Graph, name: &str) -> Result<ValueId> {
         self.locate(graph, name).map(|found| found.value)
     }
@@ -289,7 +288,7 @@ impl Layers {
         }
     }
 
-    /// What a user should know of the value that is called `name`.
+    /// The warning for a layer whose norm or convolution the exporter folded.
     pub(crate) fn folded_norm(&self, graph: &Graph, name: &str, value: ValueId) -> Option<Warning> {
         self.scopes.folded_norm(graph, name, value)
     }
@@ -314,9 +313,8 @@ impl Layers {
     }
 }
 
-/// Every module, outer modules before their parts; every node where the file names no modules. A node
-/// outside the modules of a file that has some, such as a function that `forward` itself calls, is
-/// there where `listed` says so of its value.
+/// All modules, outer modules before their parts; all nodes if the file names no modules. If it names some, a node outside
+/// of them, such as a function that `forward` itself calls, is included only if `listed` holds for its value.
 fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> Vec<Module> {
     let bare = graph.nodes().all(|(id, _)| scopes.of(id).is_none());
     let alone = graph.nodes().filter(|(id, _)| scopes.of(*id).is_none());
@@ -357,12 +355,12 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
         Some(Module { path: path.to_owned(), value, kind, outer, folded, nodes: nodes.clone() })
     }));
-    // An outer module begins with the node with which its first part begins, and stays before it.
+    // An outer module and its first part begin with the same node. The stable sort keeps the outer module first.
     found.sort_by_key(|module| module.nodes.first().copied());
     found
 }
 
-/// The values that a set of nodes makes and others read, in node order.
+/// The values that a set of nodes produces and other nodes read, in node order.
 pub(crate) fn leaving(graph: &Graph, nodes: &[NodeId]) -> Vec<ValueId> {
     let inside: HashSet<NodeId> = nodes.iter().copied().collect();
     let outputs = nodes.iter().flat_map(|id| graph.node_outputs(*id).iter().flatten());
@@ -373,7 +371,7 @@ pub(crate) fn leaving(graph: &Graph, nodes: &[NodeId]) -> Vec<ValueId> {
     outputs.copied().filter(escapes).collect()
 }
 
-/// The same numbers where a module's output is called so: its last operator may move them about.
+/// The output of the module that a value leaves: the last operators of the module may only move the elements.
 fn leaving_a_module(
     graph: &Graph,
     modules: &[Module],
@@ -394,7 +392,7 @@ fn leaving_a_module(
     }
 }
 
-/// A module of one node is that operator, a larger one the number of its nodes.
+/// The operator of a module of one node, else the number of nodes.
 fn kind(graph: &Graph, nodes: &[NodeId]) -> String {
     match nodes {
         [one] => graph.node(*one).op().to_owned(),

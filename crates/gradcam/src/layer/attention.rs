@@ -1,5 +1,5 @@
-//! The layer that is taken in a transformer: what the last attention reads, which is the first norm of the
-//! last block. Behind it the tokens of the picture may reach the score no more: a class token has all of it.
+//! The default layer of a transformer: the value that the last attention reads, which is the output of the first norm of
+//! the last block. Behind the attention the score may depend on the class token alone.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,8 @@ use onnx_grad::{
     op::{self, Kind},
 };
 
-/// The value that the last attention reads, where no convolution of a picture works on what it gives: those beside
-/// it (CoaT's positions) and those that join class tokens do not count.
+/// The value that the last attention reads, if no convolution of feature maps follows. Convolutions that do not read the
+/// attention's output (CoaT's positions) and those of rank 3, which join class tokens, do not count.
 pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<ValueId> {
     let is_active = |id: &NodeId| {
         let outputs = graph.node_outputs(*id).iter().flatten();
@@ -40,7 +40,7 @@ pub(super) fn last_read(graph: &Graph, active: &HashSet<ValueId>) -> Option<Valu
     read(graph, active, nodes[last])
 }
 
-/// Whether the weights that a node makes are multiplied with what depends on the picture too.
+/// Whether the attention weights that a node computes are multiplied with a value that depends on the image too.
 fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
     let mut open: Vec<ValueId> = graph.node_outputs(id).iter().copied().flatten().collect();
     while let Some(value) = open.pop() {
@@ -48,11 +48,11 @@ fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
             let node = graph.node(reader);
             let traits = op::traits(node);
             if matches!(traits.kind, Kind::MatMul | Kind::Einsum) {
-                // Behind them come zero points.
+                // The inputs behind the operands are zero points.
                 let operands = graph.node_inputs(reader).iter().take(2).flatten();
                 return operands.filter(|input| active.contains(input)).count() == 2;
             }
-            // Torch's newer exporter replaces the weights of a row that is masked as a whole.
+            // torch's newer exporter replaces the weights of fully masked rows.
             if traits.moves() || matches!(node.op(), "DynamicQuantizeLinear" | "Where") {
                 open.extend(graph.node_outputs(reader).iter().flatten());
             }
@@ -61,7 +61,7 @@ fn weighs(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> bool {
     false
 }
 
-/// The value that the projections in front of an attention read, before it is dealt out to windows.
+/// The value that the projections before an attention read, before it is split into windows.
 fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId> {
     let inputs = |id: NodeId| {
         let inputs = graph.node_inputs(id).iter().flatten().copied();
@@ -72,7 +72,7 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
     while let Some(value) = open.pop() {
         let producer = graph.producer(value).filter(|_| seen.insert(value));
         let Some(producer) = producer else { continue };
-        // Scale and zero point are no way to the value.
+        // Do not follow scale and zero point.
         let made = graph.node_outputs(producer).first().copied().flatten();
         let node = graph.node(producer);
         if node.op() == "DynamicQuantizeLinear" && made != Some(value) {
@@ -80,7 +80,7 @@ fn read(graph: &Graph, active: &HashSet<ValueId>, id: NodeId) -> Option<ValueId>
         }
         let mut from = inputs(producer);
         if node.op() == "MatMulInteger" {
-            // Zero points and scales are made of the value itself.
+            // Zero points and scales are computed from the value itself.
             let operands = graph.node_inputs(producer).iter().take(2).flatten().copied();
             from = operands.filter(|value| active.contains(value)).collect();
         }

@@ -1,4 +1,4 @@
-//! The layer that is explained where the user names none: strategies in a fixed order, the first that finds one decides.
+//! The default layer: strategies in a fixed order, of which the first that finds a layer decides.
 
 use std::{cell::OnceCell, collections::HashSet};
 
@@ -9,17 +9,17 @@ use onnx_grad::{
 
 use super::{LayerReason, attention, quantized, view::Views};
 
-/// Whether a value behind the operator shows what the one before it does.
+/// Whether the output of the operator has the content of its input.
 fn shows_the_same(traits: &Traits) -> bool {
     traits.carries() || traits.kind == Kind::Transpose
 }
 
-/// Whether a value behind the operator is no longer the feature map but a smaller or larger copy of it.
+/// Whether the output of the operator is a smaller or larger copy of its input.
 fn resamples(traits: &Traits) -> bool {
     matches!(traits.kind, Kind::Pool | Kind::Resample)
 }
 
-/// Whether a classifier without a linear layer may have the operator between its scoring convolution and the output.
+/// Whether the operator may follow the scoring convolution of a classifier without a linear layer.
 fn follows_scores(traits: &Traits) -> bool {
     let is_head = matches!(
         traits.kind,
@@ -33,7 +33,7 @@ fn follows_scores(traits: &Traits) -> bool {
     is_head || shows_the_same(traits) || resamples(traits)
 }
 
-/// The values that depend on one of these inputs of the graph, are not known in advance, and reach the output.
+/// The values on the paths from these inputs of the graph to the output, constants excluded.
 pub(super) fn active(graph: &Graph, inputs: &[ValueId], output: ValueId) -> HashSet<ValueId> {
     let open = |value: ValueId| graph.fact(value).value.is_none();
     let depends = graph.downstream(inputs.iter().copied(), open);
@@ -42,10 +42,10 @@ pub(super) fn active(graph: &Graph, inputs: &[ValueId], output: ValueId) -> Hash
     reaching
 }
 
-/// The values that everything passes through on its way from the image to `output`, in order.
+/// The values on every path from the image to `output`, in order.
 ///
-/// A value dominates where it is the only one that is alive: behind it nothing else that depends on
-/// the image is read.
+/// A value dominates if it is the only live value after its producer: no later node reads another value that depends on
+/// the image.
 fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<ValueId> {
     let node_is_active =
         |id: &NodeId| graph.node_outputs(*id).iter().flatten().any(|v| active.contains(v));
@@ -76,8 +76,7 @@ fn dominators(graph: &Graph, output: ValueId, active: &HashSet<ValueId>) -> Vec<
     found
 }
 
-/// A way to choose the layer where the user names none: its name, why the layer that it finds is a good one, and how it
-/// looks for it.
+/// A way to choose the default layer: its name and reason, and its search.
 struct Strategy {
     reason: LayerReason,
     find: fn(&Search<'_>) -> Option<ValueId>,
@@ -126,12 +125,12 @@ struct Search<'a> {
     output: ValueId,
     /// The values between the images and the output.
     active: HashSet<ValueId>,
-    /// Those that everything passes through, in order; computed at the first use.
+    /// The values on every path from the images to the output, in order; computed at the first use.
     dominators: OnceCell<Vec<ValueId>>,
 }
 
-/// The layer that is explained where the user names none, and the strategy that found it. Values that depend on other
-/// inputs than the images alone do not count.
+/// The default layer, and the strategy that found it. Values that depend only on inputs other than the images do not
+/// count.
 pub(super) fn default_layer(
     graph: &Graph,
     views: &Views,
@@ -148,7 +147,7 @@ impl Search<'_> {
         self.dominators.get_or_init(|| dominators(self.graph, self.output, &self.active))
     }
 
-    /// The place of the last dominator with spatial extent.
+    /// The index of the last dominator with spatial extent.
     fn last_with_space(&self) -> Option<usize> {
         self.dominators().iter().rposition(|value| self.views.of(self.graph, *value).is_some())
     }
@@ -170,7 +169,7 @@ impl Search<'_> {
         scoring_convolution(self.graph, self.views, self.dominators()[last]).filter(|_| is_plain)
     }
 
-    /// The value before the copies, poolings (VGG) and resizes that make a value, as floats.
+    /// The value, as floats, before the copies, poolings (VGG) and resizes that lead to a value.
     fn before_copies(&self, value: ValueId) -> ValueId {
         let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
         let value = back_through(self.graph, self.views, value, copies);
@@ -178,7 +177,7 @@ impl Search<'_> {
     }
 }
 
-/// The last feature map that all parts come from which a detector's scores are joined of.
+/// The last feature map that all parts of a detector's concatenated scores depend on.
 fn shared(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
     let id = graph.producer(output).filter(|id| graph.node(*id).op() == "Concat")?;
     let parts = graph.node_inputs(id).iter().flatten();
@@ -190,8 +189,8 @@ fn shared(graph: &Graph, views: &Views, output: ValueId) -> Option<ValueId> {
     all.into_iter().filter(|value| graph.producer(*value).is_some() && is_map(value)).max()
 }
 
-/// Walks to the first input for as long as the producer is such an operator, to the last value on that way that
-/// shows a picture: between quantization and dequantization no value does.
+/// Walks from a value to the first input of its producer as long as `is_passed` holds for the producer. Returns the last
+/// value on the way that has a view: a quantized value has none.
 fn back_through(
     graph: &Graph,
     views: &Views,
@@ -223,7 +222,7 @@ fn scoring_convolution(graph: &Graph, views: &Views, scores: ValueId) -> Option<
     let before = graph.node_inputs(id).first().copied().flatten()?;
     match graph.node(id) {
         node if op::traits(node).is_convolution() => Some(before),
-        // A bias of its own; a residual sum is no class score.
+        // The Add must be a bias: a residual sum is no class score.
         node if node.op() == "Add" => {
             let inputs = || graph.node_inputs(id).iter().flatten();
             let bias = inputs().any(|v| graph.initializer(*v).is_some());
@@ -256,7 +255,7 @@ mod tests {
         Graph::new(&model, &Sizes::new()).unwrap()
     }
 
-    /// The layer that is taken, by name.
+    /// The name of the default layer.
     fn taken(graph: &Graph) -> Option<&str> {
         let value = |name: &str| graph.value(name).unwrap();
         let views = Views::new(graph, None, Grid::default());

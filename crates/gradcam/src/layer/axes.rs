@@ -1,8 +1,8 @@
-//! What the axes of a value mean: where its channels are, and which positions of the picture the rest are.
+//! Axis inference: which axes of a value are batch, channels and positions of the image.
 //!
-//! Convolutions say it of their outputs, [N, C, H, W]; every other operator carries it on. An axis is a
-//! product of atoms: flattening joins them, and a reshape to windows splits them, so that tokens, NHWC
-//! layouts and windows are all found by following the network from its patch embedding.
+//! The output of a convolution is [N, C, H, W]; every other operator propagates the meaning of axes. An axis is a
+//! product of atoms: flattening joins atoms, and a reshape to windows splits them. Propagation from the patch embedding
+//! therefore finds tokens, NHWC layouts and windows.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub(crate) struct ImageValue {
     pub(crate) layout: Layout,
 }
 
-/// What a factor of an axis counts.
+/// The meaning of a factor of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Meaning {
     Batch,
@@ -38,8 +38,8 @@ pub(super) struct Atom {
     pub(super) step: i64,
 }
 
-/// An axis: the product of its atoms, the slowest first, with what stands before and behind it, such as
-/// the class token before the tokens of the picture.
+/// An axis: the product of its atoms, the slowest first, and the number of elements before and behind them, such as the
+/// class token before the tokens of the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Axis {
     pub(super) atoms: Vec<Atom>,
@@ -50,16 +50,16 @@ pub(super) struct Axis {
 impl Axis {
     pub(super) fn of(meaning: Meaning, size: i64) -> Self {
         let atom = Atom { meaning, size, step: 1 };
-        // An axis of size 1 means nothing.
+        // An axis of size 1 has no atoms.
         Self { atoms: Some(atom).filter(|_| size != 1).into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether something stands before or behind the picture.
+    /// Whether there are elements before or behind the image.
     pub(super) fn has_more(&self) -> bool {
         self.before > 0 || self.behind > 0
     }
 
-    /// The number of its positions that are in the picture, or its size where it is plain.
+    /// The number of elements in the image; the size of an axis without further elements.
     pub(super) fn inside(&self) -> i64 {
         if self.atoms.is_empty() && self.has_more() {
             return 0;
@@ -75,13 +75,13 @@ impl Axis {
         self.atoms.iter().any(|atom| matches!(atom.meaning, Meaning::Space(_)))
     }
 
-    /// Whether it has channels and positions.
+    /// Whether the axis has both channels and positions.
     fn is_mixed(&self) -> bool {
         self.has_space()
             && self.atoms.iter().any(|atom| atom.meaning == Meaning::Channel && atom.size > 1)
     }
 
-    /// Appends a faster atom; two that were split are one again.
+    /// Appends a faster atom; joins it with the last one if a reshape had split them.
     fn push(&mut self, atom: Atom) {
         match self.atoms.last_mut() {
             Some(last)
@@ -95,7 +95,7 @@ impl Axis {
     }
 }
 
-/// The number of positions; a file may declare sizes beyond all bounds.
+/// The product of the sizes. Saturates, because a file may declare any size.
 pub(super) fn product<'a>(atoms: impl IntoIterator<Item = &'a Atom>) -> i64 {
     atoms.into_iter().fold(1, |product, atom| product.saturating_mul(atom.size))
 }
@@ -107,8 +107,8 @@ pub(super) type Axes = Vec<Axis>;
 /// shape implies.
 pub(super) fn of_values(graph: &Graph, image: Option<ImageValue>) -> HashMap<ValueId, Axes> {
     let mut known: HashMap<ValueId, Axes> = HashMap::new();
-    // What the axes of `known` are made of where channels are joined with positions, for the reshape that
-    // undoes it: a group norm is written as one of instances between two reshapes.
+    // The atoms of axes in which channels are joined with positions, for the reshape that splits them again: exporters
+    // write a group norm as an instance norm between two reshapes.
     let mut mixed: HashMap<ValueId, Axes> = HashMap::new();
     for &input in graph.inputs() {
         if let Some(sizes) = graph.fact(input).sizes().filter(|sizes| sizes.len() >= 3) {
@@ -178,7 +178,7 @@ pub(super) fn channels_first(sizes: &[i64]) -> Axes {
     sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
 }
 
-/// The axes of a reshape, or of what computes position by position behind one, with all of their atoms.
+/// The axes of a reshape, or of an elementwise operator behind one, with all of their atoms.
 fn joined_of_output(
     graph: &Graph,
     known: &HashMap<ValueId, Axes>,
@@ -229,7 +229,7 @@ fn of_output(
             let mut axes = first()?.clone();
             let last = axes.last_mut()?;
             *last = Axis::of(Meaning::Channel, *sizes.last()?);
-            // Attention: the columns are positions again.
+            // Attention: the columns are positions.
             if let Some(other) = axes_of(1).filter(|other| other.len() > 2)
                 && let Some(columns) = other.last()
             {
@@ -295,7 +295,7 @@ fn of_output(
             let kept = from.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
             Some(kept.map(|(_, axis)| axis.clone()).collect())
         }
-        // All others compute position by position.
+        // The remaining operators are elementwise.
         _ => broadcast(graph, known, inputs, sizes),
     }
 }
@@ -305,7 +305,7 @@ fn along(axis: i64, rank: usize) -> Option<usize> {
     usize::try_from(axis).ok().filter(|axis| *axis < rank)
 }
 
-/// Behind a sliding window, axes are those of [N, C, …], and an axis that kept its size keeps its meaning.
+/// The output of a sliding window is [N, C, …]; a spatial axis that keeps its size keeps its meaning.
 fn sliding(from: Option<&Axes>, sizes: &[i64]) -> Axes {
     let mut axes = channels_first(sizes);
     for (axis, before) in from.into_iter().flatten().enumerate().skip(2) {
@@ -316,7 +316,8 @@ fn sliding(from: Option<&Axes>, sizes: &[i64]) -> Axes {
     axes
 }
 
-/// The same elements in another shape: atoms are dealt out anew, and split where an axis ends inside one.
+/// The same elements in another shape: assigns the atoms to the new axes, and splits an atom where an axis ends inside
+/// it.
 fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
     let mut rest = from.iter().peekable();
     let mut open: Vec<Atom> = Vec::new();
@@ -328,7 +329,7 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
             if open.is_empty() {
                 let next = rest.find(|axis| axis.size() > 1)?;
                 if next.has_more() {
-                    // With further tokens it is no product.
+                    // An axis with further tokens is not a product, and cannot be split or joined.
                     if size != next.size() || left != size {
                         return None;
                     }
@@ -355,8 +356,8 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
     Some(axes)
 }
 
-/// Positions that are joined with channels are channels, as where patches are merged; channels that are
-/// joined with positions are positions, as where pixels are shuffled. The larger part decides.
+/// Resolves an axis of channels and positions by its largest atom: merging patches joins positions with channels, and
+/// the result is channels; a pixel shuffle joins channels with positions, and the result is positions.
 fn unmixed(axis: Axis) -> Axis {
     let channels = axis.atoms.iter().filter(|atom| atom.meaning == Meaning::Channel);
     let (channels, all) = (product(channels), axis.inside());
@@ -367,7 +368,7 @@ fn unmixed(axis: Axis) -> Axis {
     }
 }
 
-/// Several values one behind another. What has no positions stands before or behind what has some.
+/// A concatenation. Parts without positions come before or behind the part that has some.
 fn joined(parts: &[(i64, Option<&Axes>)], axis: usize, sizes: &[i64]) -> Option<Axes> {
     let spatial = |part: &(i64, Option<&Axes>)| {
         part.1.and_then(|axes| axes.get(axis)).is_some_and(Axis::has_space)
@@ -388,8 +389,8 @@ fn joined(parts: &[(i64, Option<&Axes>)], axis: usize, sizes: &[i64]) -> Option<
     }
 }
 
-/// Some axes have other sizes: tokens before the picture are dropped where that is what is cut off, else
-/// the positions are new ones.
+/// The axes with other sizes. If the elements that are cut off are those before or behind the image, the atoms stay;
+/// otherwise the axis has new positions.
 fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
     let one = |(at, (axis, size)): (usize, (&Axis, &i64))| -> Axis {
         let whole = axis.size();
@@ -406,7 +407,7 @@ fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
                 let behind = size - before - axis.inside();
                 return Axis { atoms: axis.atoms.clone(), before, behind };
             }
-            // Tokens that are no places.
+            // The remaining tokens are not positions of the image.
             return Axis { before: *size, ..Axis::default() };
         }
         match axis.atoms.as_slice() {
@@ -417,7 +418,7 @@ fn cut(from: &Axes, sizes: &[i64], starts: &[(usize, i64)]) -> Axes {
     from.iter().zip(sizes).enumerate().map(one).collect()
 }
 
-/// Each axis means what it means in an input of that size.
+/// The axes of the first input that has the shape of the output.
 fn broadcast(
     graph: &Graph,
     known: &HashMap<ValueId, Axes>,

@@ -1,9 +1,9 @@
-//! Where the channels of a layer are told apart in closed form: behind the layer each goes its own way, then all meet in
-//! one affine step.
+//! Layers whose channels can be ablated in closed form: behind the layer the channels stay separate up to one affine
+//! step.
 //!
-//! A global pooling and a Gemm, or a flattening and a Gemm, are such a way. What changes in the scores when channel k is
-//! replaced is then Σ g·(P′ − P) over the elements of channel k, where P are the values at which the channels meet, P′ the
-//! same of a replaced activation, and g the gradient of the score there, which is constant.
+//! Examples are a global pooling and a Gemm, or a flattening and a Gemm. Replacing channel k changes the score by
+//! Σ g·(P′ − P) over the elements of channel k, where P is the input of the affine step, P′ the same for a replaced
+//! activation, and g the gradient of the score with respect to P, which is constant.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use onnx_grad::{
 
 use super::Views;
 
-/// The values between a layer and the scores up to which its channels go each its own way, and behind which the scores are an
-/// affine function of them; none where there are no such values.
+/// The values between a layer and the scores up to which the channels stay separate, and of which the scores are an affine
+/// function; `None` if there are no such values.
 pub(crate) fn separable(
     graph: &Graph,
     views: &Views,
@@ -62,7 +62,7 @@ pub(crate) fn separable(
                 || *first == 0 && is_within_channels(traits)
                 || *first == 0 && traits.by_channel && channels_at_1(graph, views, *value));
         let mut outputs = graph.node_outputs(id).iter().flatten();
-        // Integers and truth values have no gradient; a second output is a mask, or indices.
+        // Integers and booleans have no gradient; a second output is a mask or indices.
         let gives_floats = graph.node_outputs(id).first().copied().flatten();
         let gives_floats = gives_floats.is_some_and(|output| graph.fact(output).elem.is_float());
         if goes_on && gives_floats && outputs.all(|output| apart(*output)) {
@@ -96,7 +96,7 @@ fn channels_at_1(graph: &Graph, views: &Views, value: ValueId) -> bool {
     matches!(views.channel_axis(graph, value), Some((1, _)))
 }
 
-/// Whether an operator moves elements, or combines elements along axes: within channels as long as every channel is left.
+/// Whether an operator moves elements, or reduces along axes: each channel stays separate if the channel axis is kept.
 fn is_within_channels(traits: &Traits) -> bool {
     matches!(traits.kind, Kind::Reduce | Kind::Reshape | Kind::Transpose)
 }

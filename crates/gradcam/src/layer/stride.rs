@@ -1,4 +1,4 @@
-//! How many input pixels one position of a feature map stands for, along the height.
+//! The stride of feature maps: the number of input pixels per position, along the height.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use onnx_grad::{
 
 use super::{View, Views};
 
-/// The stride of every value that is made of an input of the graph and has rows.
+/// The strides of all values that depend on an input of the graph and have a height.
 pub(super) fn strides(
     graph: &Graph,
     views: &Views,
@@ -19,7 +19,7 @@ pub(super) fn strides(
     let images = graph.inputs().iter().filter(|input| graph.initializer(**input).is_none());
     let mut strides: HashMap<ValueId, i64> = images.map(|input| (*input, 1)).collect();
     for (id, _) in graph.nodes() {
-        // Of several inputs the largest one is meant, not a gate of 1x1 that is multiplied with it.
+        // Of several inputs the largest counts: a gate of 1x1 does not.
         let known = graph.node_inputs(id).iter().flatten().filter(|v| strides.contains_key(v));
         let Some(from) = known.copied().max_by_key(|value| rows(*value)) else { continue };
         let before = strides[&from];
@@ -36,25 +36,25 @@ pub(super) fn strides(
     strides
 }
 
-/// The stride of an output of a node that reads a value of stride `before`, given the rows of both; none
-/// where the node says nothing about it.
+/// The stride of an output of a node that reads a value of stride `before`, given the heights of both; `None` if they
+/// do not determine it.
 fn after(graph: &Graph, node: NodeId, before: i64, rows: Option<(i64, i64)>) -> Option<i64> {
     let node = graph.node(node);
     let kind = op::traits(node).kind;
-    // The ratio of the sizes does not say it, as windows without padding shorten a map as well.
+    // The ratio of the heights is not the stride: windows without padding shorten a map too.
     if matches!(kind, Kind::Convolve | Kind::Pool) {
         let own = node.attribute.iter().find(|a| a.name.as_deref() == Some("strides"));
         return before.checked_mul(own.and_then(|own| own.ints.first()).copied().unwrap_or(1));
     }
     match rows? {
-        // Pieces of a map have its scale, such as those that are rolled round; every second row has not.
+        // A slice of a map, such as a part of a roll, has the map's stride, unless it takes every second row.
         (from, to) if kind == Kind::Piece && from % to != 0 && to % from != 0 => Some(before),
         (from, to) if from >= to => before.checked_mul(nearest(from, to)?),
         (from, to) => Some(before.checked_div(nearest(to, from)?)?.max(1)),
     }
 }
 
-/// The height of the picture in a value, or of one that is pooled to a point.
+/// The height of a feature map, or of one that is pooled to a point.
 fn rows(graph: &Graph, views: &Views, value: ValueId) -> Option<i64> {
     let sizes = graph.fact(value).sizes()?;
     let rows = match views.of(graph, value) {

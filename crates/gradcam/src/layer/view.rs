@@ -1,4 +1,4 @@
-//! The picture in a value: how [N, C, …] is made of it, whatever its layout.
+//! The view of a value as feature maps [N, C, …], whatever its layout.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use onnx_grad::{
 
 use super::axes::{Atom, Axes, Axis, ImageValue, Meaning, channels_first, of_values, product};
 
-/// How a value is turned to [N, C, …].
+/// The conversion of a value to [N, C, …].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    /// It is so already.
+    /// The value is [N, C, …] already.
     Plain,
-    /// Its axes are regrouped.
+    /// The axes are regrouped.
     Regrouped {
-        /// Where on an axis the picture begins behind other tokens: axis, start, number of positions.
+        /// The tokens of the image among others: axis, start, number of positions.
         tokens: Option<(usize, i64, i64)>,
         /// The sizes of the atoms of all axes.
         atoms: Vec<i64>,
@@ -28,20 +28,20 @@ pub(crate) enum View {
     },
 }
 
-/// The grid of the tokens, where the user knows it better.
+/// The grid of a transformer's tokens. A value replaces the one that is inferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grid {
-    /// Rows and columns; found where it is `None`.
+    /// Rows and columns; inferred if `None`.
     pub size: Option<(i64, i64)>,
-    /// Tokens before those of the picture; found where it is `None`.
+    /// The number of tokens before those of the image; inferred if `None`.
     pub prefix: Option<i64>,
 }
 
-/// What is known of all values of a graph.
+/// The inferred axes of all values of a graph.
 #[derive(Debug)]
 pub(crate) struct Views {
     axes: HashMap<ValueId, Axes>,
-    /// Whether the model takes pictures [N, C, H, W], so that three axes may be tokens.
+    /// Whether an input has four axes, so that a value with three axes may hold tokens.
     pictures: bool,
     /// The number of images of a run.
     batch: Option<i64>,
@@ -58,7 +58,7 @@ impl Views {
         Self { axes: of_values(graph, image), pictures, batch, grid }
     }
 
-    /// The view of a value, if it shows a picture: floats with more than one position.
+    /// The view of a value of floats with more than one position.
     pub(crate) fn of(&self, graph: &Graph, value: ValueId) -> Option<View> {
         let (axes, sizes) = self.axes_of(graph, value)?;
         let view = view(&axes, &sizes)?;
@@ -66,11 +66,11 @@ impl Views {
             View::Plain => sizes.first().copied(),
             View::Regrouped { sizes, .. } => sizes.first().copied(),
         };
-        // Inside TNT's patches each patch is a row: no picture of the image.
+        // Inside TNT's patches each patch is a row, so the value is no feature map of the image.
         Some(view).filter(|_| self.batch.is_none_or(|batch| rows == Some(batch)))
     }
 
-    /// The axes and the sizes of a value of floats that may show a picture.
+    /// The axes and sizes of a value of floats that may have positions.
     fn axes_of(&self, graph: &Graph, value: ValueId) -> Option<(Axes, Vec<i64>)> {
         let fact = graph.fact(value);
         let sizes = fact.sizes().filter(|sizes| fact.elem.is_float() && sizes.len() > 2)?;
@@ -82,8 +82,8 @@ impl Views {
         Some((axes, sizes))
     }
 
-    /// The axis that holds the channels and nothing else, and whether the first axis holds the images, one behind the
-    /// other, as it does wherever there is more than one.
+    /// The axis that holds the channels alone, and whether the first axis begins with the batch and no other axis has
+    /// batch atoms.
     pub(crate) fn channel_axis(&self, graph: &Graph, value: ValueId) -> Option<(usize, bool)> {
         let (axes, _) = self.axes_of(graph, value)?;
         let is_channel = |atom: &Atom| atom.meaning == Meaning::Channel;
@@ -101,8 +101,8 @@ impl Views {
         Some((channels, images && !elsewhere))
     }
 
-    /// The channel of each element of one image, in row-major order, and the number of channels: of a value whose first
-    /// axis is that of the images.
+    /// The channel of each element of one image, in row-major order, and the number of channels, for a value whose first
+    /// axis is the batch.
     pub(crate) fn channels_of_elements(
         &self,
         graph: &Graph,
@@ -138,8 +138,8 @@ impl Views {
         Some((channels, usize::try_from(count).ok()?))
     }
 
-    /// For values behind an operator that does not say what its axes are. Tokens [N, T, C] have the grid that
-    /// was given, or a square; any other shape is [N, C, …] if there are feature maps of that extent.
+    /// Guesses the axes of a value behind an operator that does not propagate them. Tokens [N, T, C] have the given grid, or
+    /// a square one; any other shape is [N, C, …] if another value has the same spatial axes.
     fn guessed(&self, sizes: &[i64]) -> Option<Axes> {
         let (true, [batch, tokens, channels]) = (self.pictures, sizes) else {
             let axes = channels_first(sizes);
@@ -157,7 +157,7 @@ impl Views {
                 let side = side(tokens.checked_sub(prefix)?)?;
                 (side, side, prefix)
             }
-            // None, a class token, one for distillation too, or registers.
+            // No token before the image, a class token, a class and a distillation token, or a class token and registers.
             (None, None) => [0, 1, 2, 5].iter().find_map(|prefix| {
                 let side = side(tokens - prefix).filter(|side| *side > 1)?;
                 Some((side, side, *prefix))
@@ -187,7 +187,7 @@ fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
     let atoms: Vec<Atom> = axes.iter().flat_map(|axis| axis.atoms.iter().copied()).collect();
     let mut order: Vec<usize> = (0..atoms.len()).collect();
     order.sort_by_key(|at| (atoms[*at].meaning, -atoms[*at].step));
-    // Each of a meaning's atoms steps over the next: all of the picture, and once.
+    // The atoms of each meaning must cover all positions exactly once: each steps over the next.
     let whole = order.windows(2).all(|pair| {
         let (this, next) = (atoms[pair[0]], atoms[pair[1]]);
         this.meaning != next.meaning || this.step == next.size.saturating_mul(next.step)
