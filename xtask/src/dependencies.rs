@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(with(package("GPL-3.0-only OR MIT", registry, "1")), "");
         assert_eq!(with(package("MIT/Apache-2.0", registry, "*")), "");
         assert!(with(package("MIT AND GPL-3.0-only", registry, "1")).contains("its license is"));
-        assert!(with(package("", registry, "1")).contains("is none"));
+        assert!(with(package("", registry, "1")).contains("is invalid"));
         assert!(with(package("MIT", Some("git+two"), "1")).contains("comes from git+two"));
         assert!(
             with(package("MIT", Some("registry+two"), "1")).contains("comes from registry+two")
