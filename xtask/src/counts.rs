@@ -44,14 +44,14 @@ pub(crate) fn compare() -> Result<()> {
     let new = count()?;
     if old.tools != new.tools {
         println!(
-            "{BASELINE} is of {}, this is {}: other tools count otherwise",
+            "{BASELINE} is of {}, this is {}: counts differ between tools",
             old.tools, new.tools
         );
     }
     let above = above(&old.counts, &new.counts);
     ensure!(
         above.is_empty(),
-        "instructions more than {BOUND} % above {BASELINE}:\n{}\nfind out why, or if it is worth it: \
+        "instructions more than {BOUND} % above {BASELINE}:\n{}\nfind the cause, or accept the counts with \
          cargo xtask counts --write",
         above.join("\n")
     );
@@ -86,11 +86,11 @@ fn above(old: &Counts, new: &Counts) -> Vec<String> {
 
 fn count() -> Result<Baseline> {
     let valgrind = version(&mut Command::new("valgrind")).context(
-        "instructions are counted by valgrind, which does not start; install it, such as with \
+        "valgrind counts the instructions but does not start; install it, for example with \
          `apt install valgrind`",
     )?;
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let rustc = version(&mut Command::new(rustc)).context("rustc does not say its version")?;
+    let rustc = version(&mut Command::new(rustc)).context("rustc does not print its version")?;
     run(&mut cargo(["build", "--release", "--package", "bench"]))?;
     let mut counts = Counts::new();
     for (model, path) in models()? {
@@ -137,7 +137,7 @@ fn once(model: &Path, how: &str) -> Result<u64> {
         model.display(),
         output.status
     );
-    collected(&said).with_context(|| format!("valgrind says no `Collected`:\n{said}"))
+    collected(&said).with_context(|| format!("valgrind prints no `Collected`:\n{said}"))
 }
 
 /// The count in callgrind's summary.

@@ -23,7 +23,7 @@ const OF_ENGINES: &[&str] = &["lib", "engine", "engine_calls", "processors", "qu
 /// Runs tests on the QEMU processor `name`. `lib` selects the tests inside the crates; other words before `--` select
 /// modules of the integration tests. Without words it runs all tests except documentation tests.
 pub(crate) fn test(name: &str, words: &[&str]) -> Result<()> {
-    ensure!(is_there(), "this needs {QEMU}, which Debian and Ubuntu have in the package qemu-user");
+    ensure!(is_there(), "this needs {QEMU}, from the package qemu-user of Debian and Ubuntu");
     let (parts, args) = match words.iter().position(|word| *word == "--") {
         Some(place) => (&words[..place], &words[place + 1..]),
         None => (words, &[][..]),
@@ -65,14 +65,14 @@ fn command(name: &str, targets: &[&str], filter: Option<String>, args: &[&str]) 
 pub(crate) fn as_haswell() -> Result<()> {
     if computes_as_haswell() {
         println!(
-            "not run: this processor has AVX2 and no VNNI, as a Haswell; the tests before this step were it"
+            "skipped: this processor has AVX2 and no VNNI, like a Haswell, so the previous steps tested this case"
         );
         return Ok(());
     }
     if !is_there() {
         println!(
-            "NOT RUN: there is no {QEMU} (Debian and Ubuntu have it in the package qemu-user); products of 8-bit \
-             integers were tested on this processor alone"
+            "SKIPPED: {QEMU} is missing (package qemu-user of Debian and Ubuntu); products of 8-bit \
+             integers were tested on this processor only"
         );
         return Ok(());
     }

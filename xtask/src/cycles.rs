@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_in_code_counts_as_a_use_does() {
+    fn a_path_in_code_counts_like_a_use() {
         check(&[("x.rs", "fn g() { crate::y::f() }"), ("y.rs", "use crate::x::*;")], &[], CIRCLE);
         let by_module = "use crate::y; fn f() { y::f() }";
         check(&[("x.rs", by_module), ("y.rs", "use crate::x::X;")], &[], CIRCLE);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_another_crate_is_no_import() {
+    fn a_name_of_another_crate_is_not_an_import() {
         let x = ("x.rs", "use y::Y; use z::z; fn f() { z::z(); std::y::g() }");
         check(&[x, ("y.rs", "use crate::x::X;")], &[], &[]);
     }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_may_import_what_they_like() {
+    fn tests_may_import_any_file() {
         let x = ("x.rs", "use crate::y::Y;");
         check(&[x, ("y.rs", "#[cfg(test)] mod tests { use crate::x::X; }")], &[], &[]);
         check(&[x, ("y.rs", "mod tests;"), ("y/tests.rs", "use crate::x::X;")], &[], &[]);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_cycle_is_allowed_until_it_is_dissolved() {
+    fn a_known_cycle_is_allowed_until_it_is_removed() {
         let x = ("x.rs", "use crate::y::Y;");
         let known: &[(&str, &[&str])] = &[("a", &["x.rs", "y.rs"])];
         check(&[x, ("y.rs", "use crate::x::X;")], known, &[]);

@@ -52,7 +52,7 @@ pub(crate) fn check() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     for (name, versions) in several(&metadata.packages) {
-        println!("note: {name} is there in several versions: {}", versions.join(", "));
+        println!("note: {name} has several versions: {}", versions.join(", "));
     }
     let wrong = wrong(&metadata.packages);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -74,9 +74,7 @@ fn wrong(packages: &[Package]) -> Vec<String> {
         }
         match package.source.as_deref() {
             Some(source) if Some(&source) != registry => {
-                lines.push(format!(
-                    "{crate_} comes from {source}, not from the registry of the others"
-                ));
+                lines.push(format!("{crate_} comes from {source}, not from the common registry"));
             }
             Some(_) => {}
             None => lines.extend(
@@ -84,19 +82,21 @@ fn wrong(packages: &[Package]) -> Vec<String> {
                     .dependencies
                     .iter()
                     .filter(|dependency| dependency.req == "*" && dependency.path.is_none())
-                    .map(|dependency| format!("{crate_} takes any version of {}", dependency.name)),
+                    .map(|dependency| {
+                        format!("{crate_} accepts any version of {}", dependency.name)
+                    }),
             ),
         }
     }
     let unused = ALLOWED.iter().filter(|license| !used.contains(**license));
-    lines.extend(unused.map(|license| format!("no crate has the licence {license} any more")));
+    lines.extend(unused.map(|license| format!("no crate has the license {license} anymore")));
     lines
 }
 
 /// Whether the accepted licenses satisfy a license expression; records the licenses used.
 fn permissive(license: &str, used: &mut BTreeSet<&'static str>) -> Result<(), String> {
     let expression = Expression::parse_mode(license, ParseMode::LAX)
-        .map_err(|error| format!("its licence \"{license}\" is none: {}", error.reason))?;
+        .map_err(|error| format!("its license \"{license}\" is invalid: {}", error.reason))?;
     let allowed = |wanted: &str| ALLOWED.iter().find(|allowed| **allowed == wanted);
     let met = expression.evaluate(|requirement| {
         let found = allowed(&requirement.to_string());
@@ -106,7 +106,7 @@ fn permissive(license: &str, used: &mut BTreeSet<&'static str>) -> Result<(), St
     if met {
         Ok(())
     } else {
-        Err(format!("its licence is {license}; allowed: {}", ALLOWED.join(", ")))
+        Err(format!("its license is {license}; allowed: {}", ALLOWED.join(", ")))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_is_named() {
+    fn violations_are_named() {
         let registry = Some("registry+one");
         let every = ALLOWED.join(" AND ");
         let with = |other: Package| {
@@ -146,13 +146,13 @@ mod tests {
         };
         assert_eq!(with(package("GPL-3.0-only OR MIT", registry, "1")), "");
         assert_eq!(with(package("MIT/Apache-2.0", registry, "*")), "");
-        assert!(with(package("MIT AND GPL-3.0-only", registry, "1")).contains("its licence is"));
-        assert!(with(package("", registry, "1")).contains("is none"));
+        assert!(with(package("MIT AND GPL-3.0-only", registry, "1")).contains("its license is"));
+        assert!(with(package("", registry, "1")).contains("is invalid"));
         assert!(with(package("MIT", Some("git+two"), "1")).contains("comes from git+two"));
         assert!(
             with(package("MIT", Some("registry+two"), "1")).contains("comes from registry+two")
         );
-        assert_eq!(with(package("MIT", None, "*")), "one 1.0.0 takes any version of other");
+        assert_eq!(with(package("MIT", None, "*")), "one 1.0.0 accepts any version of other");
         let unused = wrong(&[package("MIT", registry, "1")]);
         assert_eq!(unused.len(), ALLOWED.len() - 1, "{unused:?}");
     }

@@ -45,7 +45,7 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
         }
         _ => bail!("expected a target ({known}) and seconds"),
     };
-    let seconds: u32 = seconds.parse().with_context(|| format!("`{seconds}` is no number"))?;
+    let seconds: u32 = seconds.parse().with_context(|| format!("`{seconds}` is not a number"))?;
     let cargo_fuzz = tools::cargo_fuzz()?;
     for target in targets {
         let corpus = corpus(target)?;

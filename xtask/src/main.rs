@@ -1,6 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its user")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "command-line output")]
 
 mod ci;
 #[cfg(feature = "models")]

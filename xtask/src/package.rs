@@ -30,7 +30,7 @@ pub(crate) fn check() -> Result<()> {
         println!("{folder}.crate: {bytes} bytes");
         ensure!(
             bytes <= MAX_BYTES,
-            "{folder}.crate has {bytes} bytes; a package may have {MAX_BYTES}: leave files out with `exclude` in its \
+            "{folder}.crate has {bytes} bytes; the limit is {MAX_BYTES}: exclude files with `exclude` in its \
              Cargo.toml"
         );
         run(Command::new("tar").args(["-xzf"]).arg(&path).args(["-C", FOLDER]))?;

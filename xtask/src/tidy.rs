@@ -105,12 +105,11 @@ fn faults_of(name: &str, extension: &str, text: &str) -> Vec<String> {
     }
     if extension == "rs" {
         if !text.starts_with("//!") {
-            faults.push(format!("{name}:1: does not begin with //! and what the file is for"));
+            faults.push(format!("{name}:1: does not start with a //! description of the file"));
         }
         let lines = text.lines().count();
         if lines > MAX_LINES {
-            faults
-                .push(format!("{name}: {lines} lines, more than {MAX_LINES}; split it by family"));
+            faults.push(format!("{name}: {lines} lines, more than {MAX_LINES}; split it"));
         }
     }
     faults
@@ -126,7 +125,7 @@ mod tests {
         let skipped = format!("//! A.\n{}]\n", concat!("#[", "ignore"));
         for (text, fault) in [
             ("//! A.\nfn a() {}\n", ""),
-            ("fn a() {}\n", "a.rs:1: does not begin with //!"),
+            ("fn a() {}\n", "a.rs:1: does not start with a //!"),
             ("//! A.\n\tb\n", "a.rs:2: a tab"),
             ("//! A. \n", "a.rs:1: space at the end"),
             ("//! A.", "a.rs: no newline"),

@@ -126,7 +126,7 @@ impl<'g> Builder<'g> {
     /// Whether a value is a constant whose every element is `number`.
     pub fn is_all(&self, value: ValueId, number: f64) -> bool {
         let floats = self.fact(value).floats();
-        #[expect(clippy::float_cmp, reason = "constants are compared as they are written")]
+        #[expect(clippy::float_cmp, reason = "exact comparison of constants")]
         floats.is_some_and(|floats| floats.iter().all(|&float| float == number))
     }
 
@@ -195,6 +195,7 @@ impl<'g> Builder<'g> {
 
 /// An axis or a count as the int64 that ONNX uses.
 pub(crate) fn index(number: usize) -> Result<i64> {
-    let too_large = |e| Error::new(ErrorKind::TooLarge, format!("{number} is no axis")).because(e);
+    let too_large =
+        |e| Error::new(ErrorKind::TooLarge, format!("{number} is not an axis")).because(e);
     i64::try_from(number).map_err(too_large)
 }

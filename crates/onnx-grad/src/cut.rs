@@ -36,7 +36,7 @@ pub fn extract(model: &Model, inputs: &[&str], outputs: &[&str], sizes: &Sizes) 
     let find = |names: &[&str]| -> Result<Vec<ValueId>> {
         let mut seen = HashSet::new();
         if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
-            bail!(InvalidModel, "\"{twice}\" is named twice in a cut");
+            bail!(InvalidModel, "\"{twice}\" occurs twice in a cut");
         }
         names.iter().map(|name| graph.value(name)).collect()
     };
@@ -54,7 +54,7 @@ pub fn extract_values(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) ->
     };
     if let Some(&open) = inputs.iter().find(open) {
         let name = graph.name(open);
-        bail!(Shape, "the type or shape of \"{name}\" is not known, so it can be no input");
+        bail!(Shape, "the type or shape of \"{name}\" is not known, so it cannot be an input");
     }
     let given: HashSet<ValueId> = inputs.iter().copied().collect();
     for &output in outputs {

@@ -93,7 +93,7 @@ pub struct Options {
 ///
 /// let model = Model::open("classifier.onnx")?;
 /// let saliency = gradient(&model, "logits", &["input"], &Options::default())?;
-/// saliency.save("saliency.onnx")?; // has the further output "input.grad"
+/// saliency.save("saliency.onnx")?; // additional output: input.grad
 /// # Ok(()) }
 /// ```
 pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Result<Model> {

@@ -159,7 +159,7 @@ impl Graph {
         for info in &graph.body.output {
             let name = info.name.as_deref().unwrap_or_default();
             let Some(&id) = graph.ids.get(name) else {
-                bail!(InvalidModel, "the graph's output \"{name}\" is produced by no node");
+                bail!(InvalidModel, "the graph's output \"{name}\" has no producer");
             };
             graph.outputs.push(id);
         }
@@ -220,7 +220,7 @@ impl Graph {
                 None => Err(Error::new(
                     ErrorKind::InvalidModel,
                     format!(
-                        "node \"{}\" ({}) reads \"{name}\", which nothing before it produces",
+                        "node \"{}\" ({}) reads \"{name}\", which is not defined before",
                         node.label(),
                         node.op()
                     ),

@@ -2,9 +2,9 @@
 //! Runtime's optimizer and quantizer, by their bodies; replaces `Constant` nodes by initializers. [`NameTable::branch`]
 //! replaces an `If` with a known condition by its branch, while the graph is built.
 //!
-//! Values of a body keep their names if these are unique; otherwise they become `<name of the call>/<name in the
-//! body>`. Nodes get the same prefix (with a dot in bodies of operators) and inherit the call's metadata, so that a
-//! node is traceable to its place in the model.
+//! Values of a body keep their names if these are unique; otherwise they become
+//! `<name of the call>/<name in the body>`. Nodes get the same prefix (with a dot in bodies of operators) and inherit
+//! the call's metadata, so that a node is traceable to its place in the model.
 
 mod body;
 mod constant;
@@ -180,7 +180,7 @@ impl<'m> Inliner<'m> {
             let outermost = self.active.first().map_or("", String::as_str);
             bail!(
                 TooLarge,
-                "calls and subgraphs lie more than {DEPTH_LIMIT} deep in each other, in function \
+                "calls and subgraphs are nested more than {DEPTH_LIMIT} deep, in function \
                  \"{outermost}\""
             );
         }
@@ -232,7 +232,7 @@ impl<'m> Inliner<'m> {
         if self.nodes > NODE_LIMIT || self.bytes > SIZE_LIMIT {
             bail!(
                 TooLarge,
-                "the calls of the model's functions come to more than {NODE_LIMIT} nodes or \
+                "the calls of the model's functions expand to more than {NODE_LIMIT} nodes or \
                  {SIZE_LIMIT} bytes, at function \"{name}\""
             );
         }
@@ -283,7 +283,7 @@ impl<'m> Inliner<'m> {
                 Some(had) => {
                     let domain = if domain.is_empty() { "ai.onnx" } else { domain };
                     let message = format!(
-                        "function \"{name}\" is written in opset {} of {domain}, the model in {}; \
+                        "function \"{name}\" uses opset {} of {domain}, the model uses {}; \
                          convert the model to one opset, or inline its functions with \
                          onnx.inliner.inline_local_functions(model, convert_version=True)",
                         import.version.unwrap_or_default(),

@@ -115,7 +115,7 @@ impl Model {
             bail!(NotAModel, "{shown} is not an ONNX model: it has no graph");
         }
         if proto.opset_import.is_empty() {
-            bail!(InvalidModel, "{shown} does not say which opset it uses");
+            bail!(InvalidModel, "{shown} declares no opset");
         }
         visit(&mut proto, &mut |part| match part {
             MessagePart::Tensor(tensor) => outside.take(tensor),
@@ -123,7 +123,7 @@ impl Model {
         })?;
         // The last occurrence of a repeated field counts; the message has dropped the others.
         if outside.ranges.values().any(|range| !range.placeholder.is_unique()) {
-            bail!(InvalidModel, "{shown} keeps tensors where the standard has none");
+            bail!(InvalidModel, "{shown} has tensors where the standard allows none");
         }
         Ok(Self { proto, weights: outside.weights, path })
     }
@@ -345,20 +345,21 @@ impl ExternalTensors<'_> {
     fn external(&mut self, tensor: &TensorProto, expected: Option<usize>) -> Result<Weight> {
         let name = tensor.label();
         let Some(location) = tensor.external("location") else {
-            bail!(InvalidModel, "tensor \"{name}\" is external but does not say in which file");
+            bail!(InvalidModel, "tensor \"{name}\" is external but names no file");
         };
         let Some(folder) = self.folder else {
             bail!(
                 InvalidModel,
-                "tensor \"{name}\" lies in the external file \"{location}\", which a model from \
-                 bytes cannot reach; open the model from its file"
+                "tensor \"{name}\" is in the external file \"{location}\", which a model from \
+                 bytes cannot access; open the model from its file"
             );
         };
         let number = |key: &str| -> Result<Option<u64>> {
             let Some(text) = tensor.external(key) else { return Ok(None) };
             let parsed = text.parse::<u64>();
             parsed.map(Some).map_err(|e| {
-                let message = format!("tensor \"{name}\": external {key} \"{text}\" is no number");
+                let message =
+                    format!("tensor \"{name}\": external {key} \"{text}\" is not a number");
                 Error::new(ErrorKind::InvalidModel, message).because(e)
             })
         };
@@ -372,7 +373,7 @@ impl ExternalTensors<'_> {
                     bail!(
                         InvalidModel,
                         "tensor \"{name}\" points to \"{location}\", outside the model's folder; \
-                         external data must lie beside the model"
+                         external data must be in that folder"
                     );
                 }
                 let path = folder.join(location);

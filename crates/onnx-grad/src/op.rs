@@ -183,7 +183,7 @@ mod tests {
 
     /// Every affine operator has a nonzero derivative in the table of gradients.
     #[test]
-    fn what_is_affine_has_a_derivative() {
+    fn affine_operators_have_a_derivative() {
         for (op, traits) in STANDARD {
             let zero = |rule: &crate::RuleInfo| rule.gradient == crate::Gradient::Zero;
             let is_zero = crate::rules().filter(|rule| rule.op == *op).any(|rule| zero(&rule));

@@ -6,7 +6,7 @@
     missing_docs,
     rustdoc::all,
     unreachable_pub,
-    reason = "generated code, documented where it comes from"
+    reason = "generated code, documented at its source"
 )]
 mod onnx;
 

@@ -63,8 +63,8 @@ pub fn tap(graph: &Graph, nodes: &[NodeId], name: &str) -> Result<(Model, Vec<St
     if let Some(&value) = inputs.iter().find(late) {
         bail!(
             Unsupported,
-            "the input \"{}\" of \"{name}\" is computed after \"{name}\" has begun, as where a module is \
-             called several times; choose one of its nodes",
+            "the input \"{}\" of \"{name}\" is computed after \"{name}\" has started, for example because \
+             a module is called several times; choose one of its nodes",
             graph.name(value)
         );
     }

@@ -50,12 +50,12 @@ pub fn verify_graph(graph: &Graph) -> Result<()> {
         let label = node.label();
         let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
         if inputs.len() != node.input.len() || outputs.len() != node.output.len() {
-            bail!(InvalidModel, "the tables of node \"{label}\" have another arity than the node");
+            bail!(InvalidModel, "the tables of node \"{label}\" differ in arity from the node");
         }
         let named = node.input.iter().zip(inputs).chain(node.output.iter().zip(outputs));
         for (name, value) in named {
             if *name != value.map_or("", |value| graph.name(value)) {
-                bail!(InvalidModel, "the tables of node \"{label}\" miss its value \"{name}\"");
+                bail!(InvalidModel, "the tables of node \"{label}\" lack its value \"{name}\"");
             }
         }
         for input in graph.node_reads(id) {
@@ -105,7 +105,7 @@ fn imported<'m>(imports: &'m [OperatorSetIdProto], of: &str) -> Result<HashMap<&
         let domain = normal(import.domain.as_deref());
         let version = import.version.unwrap_or_default();
         if version < 1 {
-            bail!(InvalidModel, "{of} imports \"{domain}\" in the impossible version {version}");
+            bail!(InvalidModel, "{of} imports \"{domain}\" in the invalid version {version}");
         }
         if versions.insert(domain, version).is_some_and(|had| had != version) {
             bail!(InvalidModel, "{of} imports \"{domain}\" in two versions");
@@ -201,7 +201,7 @@ impl<'m> Scope<'m> {
 
     fn read(&self, name: &str, reader: &str) -> Result<()> {
         if !self.defined.iter().any(|names| names.contains(name)) {
-            bail!(InvalidModel, "{reader} read \"{name}\", which nothing before it produces");
+            bail!(InvalidModel, "{reader} read \"{name}\", which is not defined before");
         }
         Ok(())
     }

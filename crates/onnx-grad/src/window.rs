@@ -62,7 +62,7 @@ impl fmt::Display for WindowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length(name, list, count) => {
-                write!(f, "its {name} are {list:?}, there must be {count}")
+                write!(f, "its {name} are {list:?}, expected {count}")
             }
             Self::Type(name) => write!(f, "its {name} are no list of integers"),
             Self::NotPositive => {
@@ -70,7 +70,7 @@ impl fmt::Display for WindowError {
             }
             Self::AutoPad(mode) => write!(
                 f,
-                "attribute auto_pad is {mode:?}; the standard knows NOTSET, VALID, SAME_UPPER, SAME_LOWER"
+                "attribute auto_pad is {mode:?}; the standard has NOTSET, VALID, SAME_UPPER, SAME_LOWER"
             ),
         }
     }
@@ -274,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_window_says_why() {
+    fn invalid_windows_are_errors() {
         let error = |attribute| {
             let node = NodeProto { attribute: vec![attribute], ..NodeProto::default() };
             Window::read(&node, vec![3, 3]).expect_err("no window").to_string()
         };
-        assert_eq!(error(ints("strides", &[1])), "its strides are [1], there must be 2");
-        assert_eq!(error(ints("pads", &[1, 1])), "its pads are [1, 1], there must be 4");
+        assert_eq!(error(ints("strides", &[1])), "its strides are [1], expected 2");
+        assert_eq!(error(ints("pads", &[1, 1])), "its pads are [1, 1], expected 4");
         assert!(error(ints("dilations", &[0, 1])).ends_with("at least 1"));
         for name in ["kernel_shape", "pads", "strides", "dilations"] {
             assert_eq!(error(float(name, 1.0)), format!("its {name} are no list of integers"));

@@ -154,7 +154,7 @@ pub fn ramp(count: usize) -> Vec<f32> {
 ///
 /// # Panics
 /// If a size is negative.
-#[expect(clippy::unwrap_used, reason = "only tests call it")]
+#[expect(clippy::unwrap_used, reason = "only tests call this function")]
 pub fn weights(name: &str, dims: &[i64]) -> TensorProto {
     let count = usize::try_from(dims.iter().product::<i64>()).unwrap();
     f32s(name, dims, &ramp(count + 31)[31..])

@@ -23,7 +23,7 @@ pub struct ExporterReference {
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn exported(network: &str) -> ExporterReference {
     let path = fixture(&format!("exporters/{network}.json"));
     let read = || -> Result<ExporterReference, Box<dyn std::error::Error>> {

@@ -41,7 +41,7 @@ pub const GUIDED_NETWORKS: [&str; 2] = ["resnet18", "vgg16"];
 ///
 /// # Panics
 /// If a fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn guided(name: &str) -> (Model, GuidedNetwork) {
     let path = |ending: &str| fixture(&format!("guided/{name}.{ending}"));
     let read = || -> Result<(Model, GuidedNetwork), Box<dyn std::error::Error>> {

@@ -88,7 +88,7 @@ impl HookCases {
     ///
     /// # Panics
     /// If there is no such case.
-    #[expect(clippy::panic, reason = "only tests call it")]
+    #[expect(clippy::panic, reason = "only tests call this function")]
     pub fn case(&self, name: &str) -> &HookCase {
         self.cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("case {name}"))
     }
@@ -98,7 +98,7 @@ impl HookCases {
 ///
 /// # Panics
 /// If a fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn hook_cases() -> (Model, HookCases) {
     let read = || -> Result<(Model, HookCases), Box<dyn std::error::Error>> {
         let text = fs::read_to_string(fixture("hooks/hooks.json"))?;

@@ -36,7 +36,7 @@ pub struct InputCase {
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn input_cases() -> BTreeMap<String, InputCase> {
     let read = || -> Result<BTreeMap<String, InputCase>, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(fixture("inputs/inputs.json"))?)?)

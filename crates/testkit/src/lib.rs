@@ -47,7 +47,7 @@ pub struct FixtureTensor {
 
 impl FixtureTensor {
     /// The numbers, rounded to float32.
-    #[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
     pub fn to_f32(&self) -> Vec<f32> {
         self.data.iter().map(|&number| number as f32).collect()
     }
@@ -98,7 +98,7 @@ pub fn fixture(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// If a fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn rule_cases() -> Vec<RuleCase> {
     let families = [
         "activation",
@@ -128,7 +128,7 @@ pub fn rule_cases() -> Vec<RuleCase> {
 ///
 /// # Panics
 /// If there is none.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn onnxruntime() -> PathBuf {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
         return path.into();

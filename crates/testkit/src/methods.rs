@@ -38,7 +38,7 @@ pub struct MethodCase {
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn method_cases() -> Vec<MethodCase> {
     let read = || -> Result<Vec<MethodCase>, Box<dyn std::error::Error>> {
         let mut cases = Vec::new();

@@ -96,7 +96,7 @@ pub const NETWORKS: [&str; 15] = [
 ///
 /// # Panics
 /// If a fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn network(name: &str) -> (Model, ReferenceNetwork) {
     let path = |ending: &str| fixture(&format!("networks/{name}.{ending}"));
     let read = || -> Result<(Model, ReferenceNetwork), Box<dyn std::error::Error>> {
@@ -133,7 +133,7 @@ pub struct Lite0Reference {
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn lite0() -> Vec<Lite0Reference> {
     let read = || -> Result<Vec<Lite0Reference>, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(fixture("networks/lite0.json"))?)?)

@@ -47,7 +47,7 @@ struct OperatorRow {
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn operator_cases() -> OperatorCases {
     read().unwrap_or_else(|e| panic!("fixtures/operators: {e}"))
 }

@@ -28,11 +28,11 @@ pub struct QuantizedCases {
     pub models: BTreeMap<String, QuantizedCase>,
 }
 
-/// All quantised files.
+/// All quantized files.
 ///
 /// # Panics
 /// If the fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn quantized() -> QuantizedCases {
     let read = || -> Result<QuantizedCases, Box<dyn std::error::Error>> {
         Ok(serde_json::from_str(&fs::read_to_string(fixture("quantized/quantized.json"))?)?)

@@ -51,13 +51,13 @@ impl Suite {
         if args.filter.is_none() && !args.quiet && !args.list {
             args.format = args.format.or(Some(FormatSetting::Terse));
         }
-        keep_what_panics_say();
+        record_panics();
         libtest_mimic::run(&args, self.0).exit_code()
     }
 }
 
 /// Test panics are reported with the test's name, other panics immediately.
-fn keep_what_panics_say() {
+fn record_panics() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let is_of_test = PANIC
@@ -82,7 +82,7 @@ mod tests {
         suite.function("program::module::function", || {});
         let names: Vec<&str> = suite.0.iter().map(Trial::name).collect();
         assert_eq!(names, ["one_word", "panics", "module::function"]);
-        keep_what_panics_say();
+        record_panics();
         let log = env::temp_dir().join(format!("gradcam-suite-{}", process::id()));
         let logfile = log.to_str().map(str::to_owned);
         let end = libtest_mimic::run(&Arguments { logfile, ..Arguments::default() }, suite.0);

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_the_generator_has_too() {
+    fn numbers_match_the_generator() {
         let got: Vec<f32> = (0..3).map(|index| uniform(7, "conv1.weight", index)).collect();
         assert_eq!(got, SHARED);
     }

@@ -44,7 +44,7 @@ impl ZooModel {
 ///
 /// # Panics
 /// If a fixture cannot be read.
-#[expect(clippy::panic, reason = "only tests call it")]
+#[expect(clippy::panic, reason = "only tests call this function")]
 pub fn zoo() -> Vec<ZooModel> {
     let read = || -> Result<Vec<ZooModel>, Box<dyn std::error::Error>> {
         let mut models = Vec::new();

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_have_is_passed_over() {
+    fn test_code_is_skipped() {
         let text = "#[cfg(test)] mod tests { use a::B; } #[cfg(test)] #[expect(x)] use c::D; \
                     #[cfg(test)] fn f(a: [u8; 2]) { c::d() } #[cfg(test)] mod cases; use e::F;";
         check(text, &["e::F as F"]);

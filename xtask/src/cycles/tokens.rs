@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_strings_characters_lifetimes_and_numbers_are_no_tokens() {
+    fn comments_strings_characters_lifetimes_and_numbers_are_not_tokens() {
         for (text, expected) in [
             ("use crate::a; // use b;", "use crate :: a ;"),
             ("a /* b /* c */ d */ e", "a e"),

@@ -382,13 +382,13 @@ mod tests {
     }
 
     #[test]
-    fn a_formula_is_emitted_as_it_is_written() {
+    fn a_formula_is_emitted_in_its_written_order() {
         let got = emitted(|x, y| (x + y) * -x);
         assert_eq!(got, ["Add(x, y)", "Neg(x)", "Mul(f/Add_0, f/Neg_1)"]);
     }
 
     #[test]
-    fn what_occurs_twice_is_emitted_once() {
+    fn shared_terms_are_emitted_once() {
         let got = emitted(|x, _| {
             let square = x.square();
             (1.0 - square) * (square + 1.0)
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_needs_is_not_emitted() {
+    fn unneeded_terms_are_not_emitted() {
         let got = emitted(|x, y| {
             let _ = x.exp().log();
             x.where_known(2.0, x * y, x / y)

@@ -60,19 +60,19 @@ fn a_cut_that_lets_an_input_through_is_refused() {
 }
 
 #[test]
-fn a_size_that_is_known_asks_for_no_input() {
+fn a_known_size_needs_no_input() {
     let cut = extract(&sized(), &["a"], &["y"], &Sizes::new()).expect("a cut");
     assert_eq!((ops(&cut), inputs(&cut)), (vec!["Neg", "Reshape"], vec!["a".to_owned()]));
 }
 
 #[test]
-fn the_inputs_of_a_cut_are_those_that_were_asked_for() {
+fn the_inputs_of_a_cut_are_the_requested_ones() {
     let cut = extract(&residual(), &["b", "x", "a"], &["y"], &Sizes::new()).expect("a cut");
     assert_eq!(inputs(&cut), ["b", "x", "a"]);
 }
 
 #[test]
-fn a_value_that_is_given_is_not_computed_beside_its_siblings() {
+fn a_given_value_is_not_computed_with_its_siblings() {
     let base = testing::model(&[("x", &[2, 3])], &[], "y");
     let mut graph = base.graph().clone();
     graph.node = vec![
@@ -96,7 +96,7 @@ fn a_value_that_is_given_is_not_computed_beside_its_siblings() {
 }
 
 #[test]
-fn inside_a_residual_branch_two_values_are_alive() {
+fn inside_a_residual_branch_two_values_are_live() {
     let graph = Graph::new(&residual(), &Sizes::new()).expect("a graph");
     let (neg, _) = graph.nodes().find(|(_, node)| node.op() == "Neg").expect("a Neg");
     let live = live_values(&graph, neg, graph.outputs());
@@ -106,7 +106,7 @@ fn inside_a_residual_branch_two_values_are_alive() {
 }
 
 #[test]
-fn what_is_known_and_what_no_output_reads_is_not_alive() {
+fn known_and_unread_values_are_not_live() {
     let graph = Graph::new(&sized(), &Sizes::new()).expect("a graph");
     let mut alive = vec![];
     for (id, node) in graph.nodes() {
@@ -123,7 +123,7 @@ fn what_is_known_and_what_no_output_reads_is_not_alive() {
 }
 
 #[test]
-fn what_constants_make_is_not_alive() {
+fn values_of_constants_are_not_live() {
     let mut graph = residual().graph().clone();
     graph.initializer.push(testing::floats("w", &[0.5; 99]));
     graph.node.insert(0, node("Neg", &["w"], &["v"]));
@@ -135,7 +135,7 @@ fn what_constants_make_is_not_alive() {
 }
 
 #[test]
-fn what_no_table_knows_is_taken_from_the_declaration_or_refused() {
+fn unknown_operators_use_the_declaration_or_are_refused() {
     let base = testing::model(&[("x", &[2, 3])], &[], "y");
     let mut graph = base.graph().clone();
     graph.node = vec![node("Strange", &["x"], &["a"]), node("Strange", &["a"], &["y"])];

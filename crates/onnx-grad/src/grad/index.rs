@@ -53,7 +53,7 @@ fn counted(places: &[i64], size: i64) -> Result<Vec<i64>> {
         let from_start = if place < 0 { place.saturating_add(size) } else { place };
         match (0..size).contains(&from_start) {
             true => Ok(from_start),
-            false => bail!(InvalidModel, "its index {place} is beyond an axis of {size}"),
+            false => bail!(InvalidModel, "its index {place} is outside an axis of size {size}"),
         }
     });
     counted.collect()
@@ -213,7 +213,7 @@ pub(super) fn gather_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let depth = b.size(index, last)?;
     let end = batch.saturating_add(usize::try_from(depth).unwrap_or(usize::MAX));
     if batch > last || end > shape.len() {
-        bail!(InvalidModel, "it addresses axes {batch} to {end} of {}", shape.len());
+        bail!(InvalidModel, "it indexes axes {batch} to {end} of {}", shape.len());
     }
     if shape[..batch] != index_shape[..batch] {
         bail!(Shape, "its batch is {:?} and {:?}", &shape[..batch], &index_shape[..batch]);

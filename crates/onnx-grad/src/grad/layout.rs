@@ -211,7 +211,7 @@ pub(super) fn pad(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     }
     let mut g = n.full(b)?;
     if begins.iter().chain(&ends).any(|count| count.unsigned_abs() > PAD_LIMIT) {
-        bail!(InvalidModel, "its pads {counts:?} are beyond any size");
+        bail!(InvalidModel, "its pads {counts:?} are too large");
     }
     if mode == "constant" {
         let negative = |counts: &[i64]| counts.iter().map(|count| -count).collect::<Vec<_>>();

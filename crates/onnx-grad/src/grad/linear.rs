@@ -414,7 +414,7 @@ pub(super) const PUSH_GEMM: Push = Push {
 fn summed_weights(b: &Builder<'_>, w: ValueId, rows: bool, count: i64) -> Result<Vec<f64>> {
     let graph = b.graph();
     let Some(initializer) = graph.initializer(w) else {
-        bail!(Unsupported, "its weights are no constant");
+        bail!(Unsupported, "its weights are not constant");
     };
     let bytes = graph.model().tensor_bytes(initializer)?;
     let (Ok(count), Ok(outs)) =

@@ -149,7 +149,7 @@ pub(super) fn group_normalization(b: &mut Builder<'_>, n: &RuleCall) -> Result<V
     let sizes = (1..shape.len()).map(|axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
     let count = product(sizes)?;
     if groups < 1 || b.size(x, 1)? % groups != 0 {
-        bail!(InvalidModel, "attribute num_groups is {groups}, of {} channels", shape[1]);
+        bail!(InvalidModel, "attribute num_groups is {groups} for {} channels", shape[1]);
     }
     let grouped = [shape[0], Dim::Fixed(groups), Dim::Fixed(count / groups)];
     let rows = normal(n.symbols().x(0).reshape(&grouped), &[2], epsilon(n)).x;

@@ -209,7 +209,7 @@ fn sum_of_blocks(
     }
     match total {
         Some(total) => Ok(total),
-        None => bail!(Shape, "it adds up nothing"),
+        None => bail!(Shape, "its sum is empty"),
     }
 }
 

@@ -127,7 +127,7 @@ fn axes(graph: &Graph, n: &RuleCall) -> Result<Vec<ResizedAxis>> {
         if let (Some(scale), true) = (scale, from[place] == to[place]) {
             bail!(
                 Unsupported,
-                "its scale {scale} leaves axis {place} as large as it is, which some engines take for \
+                "its scale {scale} does not change the size of axis {place}, which some engines treat as \
                  a copy; supported: 1, or a scale that changes the size"
             );
         }

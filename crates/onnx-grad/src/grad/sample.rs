@@ -38,7 +38,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<Value
     let axes = shape.len().saturating_sub(2);
     let sizes = (2..shape.len()).map(|axis| b.size(x, axis)).collect::<Result<Vec<_>>>()?;
     let Some(places) = product_dim(&out[1..out.len().saturating_sub(1)]) else {
-        bail!(Shape, "the number of its places is not known");
+        bail!(Shape, "the number of its coordinates is not known");
     };
     let places_of = [out[0], Dim::Fixed(1), places];
     let flat = [out[0], places, Dim::Fixed(b.size(grid, out.len() - 1)?)];
@@ -72,7 +72,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<Value
                 (weight, share) => weight.or(share),
             };
         }
-        let Some(place) = place else { bail!(InvalidModel, "its image has no space") };
+        let Some(place) = place else { bail!(InvalidModel, "its image has no spatial axes") };
         let place = b.cast(place, DataType::Int64)?;
         let place = b.expand(place, &picked)?;
         let mut part = b.raw("GatherElements", &[pixels, place], vec![attrs::int("axis", 2)])?;
@@ -84,7 +84,7 @@ pub(super) fn grid_sample(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<Value
             Some(sum) => b.add(sum, part)?,
         });
     }
-    let Some(sum) = sum else { bail!(InvalidModel, "its image has no space") };
+    let Some(sum) = sum else { bail!(InvalidModel, "its image has no spatial axes") };
     let y = b.reshape(sum, &[&shape[..2], &out[1..out.len() - 1]].concat())?;
     Ok(vec![b.cast(y, elem)?])
 }

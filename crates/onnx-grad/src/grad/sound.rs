@@ -40,7 +40,7 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {
         let shapes: Vec<String> = facts.iter().flatten().map(|fact| fact.shown()).collect();
         return Some(format!(
-            "its attributes and the shapes of its inputs, {}, do not go together",
+            "its attributes and the shapes of its inputs, {}, do not match",
             shapes.join(" and ")
         ));
     }

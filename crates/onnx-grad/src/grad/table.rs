@@ -30,17 +30,17 @@ pub const REFUSED_FORMS: &[&str] = &[
 const BLOCKED: &[&str] =
     &["attribute block_size is …; supported: 0, one scale or one for each index of an axis"];
 const NO_AXES: &[&str] = &["attribute noop_with_empty_axes is 1 without axes; supported: axes"];
-const LOOP: &str = "its body is run a number of times";
-const LOSS: &str = "losses belong to training";
-const NO_RULE: &str = "not written yet";
+const LOOP: &str = "its body runs repeatedly";
+const LOSS: &str = "losses are for training only";
+const NO_RULE: &str = "not implemented";
 const OPTIONAL: &str = "optional values are not differentiated";
 const RECURRENT: &str = "recurrent layers are not differentiated";
-const SCALES: &str = "its scales are no constants; with constants it is rewritten";
+const SCALES: &str = "its scales are not constants; with constants it is rewritten";
 const SEQUENCE: &str = "sequences are not differentiated";
-const SPECTRUM: &str = "spectra are not differentiated";
-const STATE: &str = "it keeps a state";
+const SPECTRUM: &str = "Fourier transforms are not differentiated";
+const STATE: &str = "it has a state";
 const TEXT: &str = "it works on text";
-const WINDOW: &str = "it makes a window or a filter, which has no derivative";
+const WINDOW: &str = "it creates a window or a filter, which has no derivative";
 const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
 const WEIGHTS: &[&str] = &["its weights depend on what is differentiated; supported: constants"];
 
@@ -79,7 +79,7 @@ const RULES: &[Rule] = &[
     refused("CenterCropPad", 18..=NEWEST, NO_RULE),
     formula("Clip", OLDEST..=NEWEST, elementwise::clip),
     refused("Col2Im", 18..=NEWEST, NO_RULE),
-    refused("Compress", 9..=NEWEST, "the size of its result depends on numbers"),
+    refused("Compress", 9..=NEWEST, "the size of its output depends on numbers"),
     whole("Concat", OLDEST..=NEWEST, layout::concat).pushed(layout::PUSH_CONCAT),
     refused("ConcatFromSequence", 11..=NEWEST, SEQUENCE),
     refused("Constant", OLDEST..=NEWEST, "it has no inputs"),
@@ -195,14 +195,14 @@ const RULES: &[Rule] = &[
     refused("RegexFullMatch", 20..=NEWEST, TEXT),
     formula("Relu", OLDEST..=NEWEST, elementwise::relu),
     whole("Reshape", OLDEST..=NEWEST, layout::reshape).pushed(layout::PUSH_RESHAPE),
-    whole("Resize", 10..=NEWEST, resize::resize).pushed(resize::PUSH_RESIZE).refusing(&["attribute coordinate_transformation_mode is …; supported: half_pixel,", "attribute coordinate_transformation_mode is half_pixel_symmetric with mode nearest", "its scale … leaves axis … as large as it is", "its sizes are computed when the model runs; supported: constants"]),
+    whole("Resize", 10..=NEWEST, resize::resize).pushed(resize::PUSH_RESIZE).refusing(&["attribute coordinate_transformation_mode is …; supported: half_pixel,", "attribute coordinate_transformation_mode is half_pixel_symmetric with mode nearest", "its scale … does not change the size of axis …", "its sizes are computed when the model runs; supported: constants"]),
     refused("ReverseSequence", 10..=NEWEST, NO_RULE),
     refused("RoiAlign", 10..=NEWEST, NO_RULE),
     whole("RotaryEmbedding", 23..=NEWEST, attention::rotary_embedding),
     zero("Round", 11..=NEWEST),
     refused("STFT", 17..=NEWEST, SPECTRUM),
     refused("Scan", 8..=NEWEST, LOOP),
-    refused("Scatter", 9..=10, "not written yet; ScatterElements has one"),
+    refused("Scatter", 9..=10, "not implemented; ScatterElements is"),
     whole("ScatterElements", 11..=NEWEST, index::scatter_elements).refusing(REDUCTIONS),
     whole("ScatterND", 11..=NEWEST, index::scatter_nd).refusing(REDUCTIONS),
     expand_to("Selu", OLDEST..=NEWEST, activation::selu),
@@ -249,7 +249,7 @@ const RULES: &[Rule] = &[
     whole("Trilu", 14..=NEWEST, layout::trilu),
     zero("Unique", 11..=NEWEST),
     whole("Unsqueeze", OLDEST..=NEWEST, layout::unsqueeze),
-    whole("Upsample", OLDEST..=9, resize::upsample).pushed(resize::PUSH_RESIZE).refusing(&["its scale … leaves axis … as large as it is"]),
+    whole("Upsample", OLDEST..=9, resize::upsample).pushed(resize::PUSH_RESIZE).refusing(&["its scale … does not change the size of axis …"]),
     formula("Where", 9..=NEWEST, elementwise::select),
     zero("Xor", OLDEST..=NEWEST),
 ];
@@ -272,7 +272,7 @@ pub(super) fn rule_for(node: &NodeProto, opset: i64) -> Result<&'static Rule, St
         Some(rule) => Ok(rule),
         None => {
             let (from, to) = (first.opsets.start(), first.opsets.end());
-            Err(format!("its gradient rule knows opsets {from} to {to}"))
+            Err(format!("its gradient rule supports opsets {from} to {to}"))
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn complete(fact: &mut Fact, info: &ValueInfoProto) {
 pub(super) fn input_fact(info: &ValueInfoProto, bound: Option<&[Dim]>) -> Result<Fact> {
     let name = info.name.as_deref().unwrap_or_default();
     let Some((elem, dims)) = facts::declared(info) else {
-        bail!(InvalidModel, "input \"{name}\" is no tensor");
+        bail!(InvalidModel, "input \"{name}\" is not a tensor");
     };
     let shape = match (dims, bound) {
         (None, None) => bail!(Shape, "input \"{name}\" has no shape; give its sizes"),

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_end_where_they_are_told_to() {
+    fn walks_stop_at_the_given_values() {
         let graph = branching();
         let value = |name: &str| graph.value(name).expect(name);
         let (a, y) = (value("a"), value("y"));

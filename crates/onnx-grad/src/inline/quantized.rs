@@ -153,8 +153,8 @@ impl QuantizedWriter<'_> {
         self.read_with((at, at + 1, at + 2), axis)
     }
 
-    /// Like [`QuantizedWriter::read`], with quantized numbers, scale and zero point at three inputs. Several scales apply
-    /// along `axis`.
+    /// Like [`QuantizedWriter::read`], with quantized numbers, scale and zero point at three inputs. Several scales
+    /// apply along `axis`.
     fn read_with(
         &mut self,
         (at, scale, zero): (usize, usize, usize),
@@ -326,7 +326,7 @@ mod tests {
     /// Between a QuantizeLinear and a DequantizeLinear, operators that preserve the numbers read floats. The others
     /// read integers: the border of Pad and the inputs of Concat have no scale here.
     #[test]
-    fn what_takes_numbers_as_they_are_moves_floats() {
+    fn operators_that_preserve_numbers_read_floats() {
         let rows = [
             ("Transpose", true),
             ("MaxPool", true),

@@ -245,7 +245,7 @@ fn functions_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn calls_that_multiply_without_end_are_refused() {
+fn calls_that_expand_exponentially_are_refused() {
     // Each function calls the next one eight times; the last only makes constants.
     let named = |level: usize| format!("F{level}");
     let mut functions: Vec<FunctionProto> = (0..20)
@@ -282,7 +282,7 @@ fn an_if_takes_the_branch_of_a_condition_that_is_known() {
 }
 
 #[test]
-fn branches_bring_constants_and_keep_their_hands_off_other_names() {
+fn branches_bring_constants_and_do_not_change_other_names() {
     // Both branches, the outer graph and a nested branch use the name "w".
     let weights = |numbers: usize| constant("w", floats("", &vec![1.0; numbers]));
     let nested = NodeProto {

@@ -138,7 +138,7 @@ pub(super) struct SkippingReader<'a> {
     skipped: SkippedRanges,
 }
 
-/// SkippedRanges ranges of a file, by the address of their placeholder in the message. The map also holds the placeholders:
+/// Skipped ranges of a file, by the address of their placeholder in the message. The map also holds the placeholders:
 /// if the message drops one, as for a repeated field, its address is not reused.
 pub(super) type SkippedRanges = HashMap<*const u8, (Bytes, u64, usize)>;
 

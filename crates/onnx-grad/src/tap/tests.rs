@@ -14,7 +14,7 @@ fn made(graph: &Graph, names: &[&str]) -> Vec<NodeId> {
 }
 
 #[test]
-fn the_nodes_alone_read_the_taps() {
+fn only_the_nodes_read_the_taps() {
     // A residual block {b, y} with the input a; the skip connection outside {b} reads a directly.
     let graph = graph(&[("Relu", &["x"], "a"), ("Neg", &["a"], "b"), ("Add", &["a", "b"], "y")]);
     let (block, taps) = tap(&graph, &made(&graph, &["b", "y"]), "block").expect("a model");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn a_small_gradient_reads_as_it_should() {
+fn a_small_gradient_is_listed() {
     let model = testing::model(&[("x", &[2, 3])], &[("Relu", &["x"], "y")], "y");
     let model = gradient(&model, "y", &["x"], &Options::default()).expect("a gradient");
     let want = "\
@@ -28,7 +28,7 @@ output x.grad: float[2,3]
 }
 
 #[test]
-fn everything_is_listed_and_nothing_obeyed() {
+fn everything_is_listed_without_control_characters() {
     let base = testing::model(&[("x", &[2])], &[], "y");
     let mut graph = base.graph().clone();
     graph.name = Some("main\x1b[2J".to_owned());
@@ -87,7 +87,7 @@ out = LeakyRelu(a) {alpha=@slope}
 }
 
 #[test]
-fn a_graph_shows_what_it_knows() {
+fn a_graph_lists_its_known_shapes() {
     let model =
         testing::model(&[("x", &[2, 3])], &[("Relu", &["x"], "a"), ("Shape", &["a"], "y")], "y");
     let graph = Graph::new(&model, &Sizes::new()).expect("a graph");

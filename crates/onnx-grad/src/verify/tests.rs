@@ -31,12 +31,12 @@ fn inner(proto: &mut ModelProto) -> &mut GraphProto {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn faults_are_named() {
     assert!(verify(&good()).is_ok());
     type Break = fn(&mut ModelProto);
     let rows: &[(&str, Break)] = &[
         ("no opset is declared", |p| p.opset_import.clear()),
-        ("impossible version 0", |p| p.opset_import[0].version = None),
+        ("invalid version 0", |p| p.opset_import[0].version = None),
         ("in two versions", |p| {
             let other = OperatorSetIdProto { domain: Some("ai.onnx".into()), version: Some(9) };
             p.opset_import.push(other);
@@ -76,7 +76,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn what_is_appended_to_a_graph_has_a_shape() {
+fn appended_values_have_a_shape() {
     let base = testing::model(&[("x", &[3])], &[("Relu", &["x"], "y")], "y");
     let mut graph = Graph::new(&base, &Sizes::new()).expect("a graph");
     graph.push(node("Neg", &["y"], &["more/a"])).expect("a node");

@@ -1,6 +1,6 @@
 //! The integration tests in one program.
 
-#![expect(clippy::expect_used, reason = "helpers of tests may panic")]
+#![expect(clippy::expect_used, reason = "test helpers may panic")]
 
 mod emitted;
 mod model;

@@ -191,7 +191,7 @@ fn external_data_beside_the_model_is_found() {
 }
 
 #[test]
-fn bad_models_say_what_is_wrong() {
+fn bad_models_are_errors_with_a_reason() {
     let folder = TestFolder::new("bad");
     folder.write("short.bin", &[0; 100]);
     let plain = rich().encode_to_vec();
@@ -206,10 +206,10 @@ fn bad_models_say_what_is_wrong() {
     use ErrorKind::{InvalidModel, NotAModel};
     let rows: Vec<(&str, Vec<u8>, ErrorKind, &str)> = vec![
         ("empty", vec![], NotAModel, "empty"),
-        ("text", b"this is no model, it is a text".to_vec(), NotAModel, "not an ONNX model"),
+        ("text", b"this text is not a model".to_vec(), NotAModel, "not an ONNX model"),
         ("truncated", plain[..plain.len() / 2].to_vec(), NotAModel, "cut short"),
         ("no graph", no_graph.encode_to_vec(), NotAModel, "no graph"),
-        ("no opset", no_opset.encode_to_vec(), InvalidModel, "which opset"),
+        ("no opset", no_opset.encode_to_vec(), InvalidModel, "declares no opset"),
         ("too few bytes", with_dims(vec![2000]), InvalidModel, "needs 8000 bytes"),
         ("negative dim", with_dims(vec![-5]), InvalidModel, "impossible shape"),
         ("huge dims", with_dims(vec![i64::MAX, i64::MAX]), InvalidModel, "impossible shape"),
@@ -217,7 +217,7 @@ fn bad_models_say_what_is_wrong() {
         ("short data", external("short.bin", None), InvalidModel, "which has 100 bytes"),
         ("up and out", external("../x.bin", None), InvalidModel, "outside the model's folder"),
         ("absolute", external("/etc/hostname", None), InvalidModel, "outside the model's folder"),
-        ("bad length", external("short.bin", Some("many")), InvalidModel, "no number"),
+        ("bad length", external("short.bin", Some("many")), InvalidModel, "is not a number"),
     ];
     for (name, bytes, kind, phrase) in rows {
         let path = folder.write("model.onnx", &bytes);

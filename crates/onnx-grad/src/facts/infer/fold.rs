@@ -38,7 +38,7 @@ pub(super) fn cast(call: &InferenceCall, out: &Fact) -> Option<ConstantValue> {
 }
 
 /// An integer as a float.
-#[expect(clippy::cast_precision_loss, reason = "rounding is what a cast to float means")]
+#[expect(clippy::cast_precision_loss, reason = "a cast to float rounds")]
 pub(super) fn float(int: i64) -> f64 {
     int as f64
 }

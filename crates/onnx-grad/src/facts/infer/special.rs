@@ -54,8 +54,8 @@ pub(super) fn einsum(call: &InferenceCall) -> Option<Dims> {
     Some([named(before)?, ellipsis, named(after)?].concat())
 }
 
-/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or `[batch,
-/// time, heads · size]` with head counts as attributes.
+/// Attention (opset 23): queries and values of shape `[batch, heads, time, size]`, or
+/// `[batch, time, heads · size]` with head counts as attributes.
 pub(super) fn attention(call: &InferenceCall) -> Option<Dims> {
     match (call.shape(0)?, call.shape(2)?) {
         (&[batch, heads, time, _], &[_, _, _, size]) => Some(vec![batch, heads, time, size]),
