@@ -172,7 +172,7 @@ fn targets_of_a_batch() {
     let two = ndarray::concatenate![ndarray::Axis(0), x, lite0_input("cat_beside_coffee")];
     let short = explainer.explain_one_each(two.view().into_dyn(), &[Target::Argmax]);
     let message = short.expect_err("one target for two images").to_string();
-    assert!(message.contains("1 targets for 2 images"), "{message}");
+    assert!(message.contains("is 1, that of the images 2"), "{message}");
 
     let of = |target: Target| -> Explanation {
         explainer.explain_one_each(x.view().into_dyn(), &[target]).expect("a map").remove(0)
