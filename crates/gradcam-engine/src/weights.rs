@@ -62,14 +62,16 @@ where
 {
     const BLOCK: usize = 1024;
     let (numbers, _) = bytes.as_chunks::<2>();
-    let mut wide = vec![0; 4 * numbers.len()];
+    let mut wide = Vec::with_capacity(4 * numbers.len());
     let (mut halves, mut floats) = ([T::default(); BLOCK], [0f32; BLOCK]);
-    for (block, wide) in numbers.chunks(BLOCK).zip(wide.chunks_mut(4 * BLOCK)) {
+    let mut written = [[0; 4]; BLOCK];
+    for block in numbers.chunks(BLOCK) {
         let (halves, floats) = (&mut halves[..block.len()], &mut floats[..block.len()]);
         halves.iter_mut().zip(block).for_each(|(half, bytes)| *half = read(*bytes));
         halves.convert_to_f32_slice(floats);
-        let (wide, _) = wide.as_chunks_mut::<4>();
-        wide.iter_mut().zip(floats).for_each(|(wide, float)| *wide = float.to_le_bytes());
+        let written = &mut written[..block.len()];
+        written.iter_mut().zip(floats).for_each(|(bytes, float)| *bytes = float.to_le_bytes());
+        wide.extend_from_slice(written.as_flattened());
     }
     wide
 }
