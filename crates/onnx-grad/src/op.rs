@@ -135,14 +135,30 @@ impl Traits {
 /// assert!(op::traits(&node).moves());
 /// ```
 pub fn traits(node: &NodeProto) -> &'static Traits {
-    let rows: &[TraitsRow] = match node.op_domain() {
-        "" => STANDARD,
-        "com.microsoft" => MICROSOFT,
+    let rows: &[TraitsRow] = match (node.op_domain(), node.op().as_bytes().first()) {
+        ("", Some(&letter)) => {
+            let (from, to) = LETTERS[usize::from(letter)];
+            STANDARD.get(from..to).unwrap_or_default()
+        }
+        ("com.microsoft", _) => MICROSOFT,
         _ => &[],
     };
     let at = rows.binary_search_by_key(&node.op(), |(op, _)| op);
     at.ok().and_then(|at| rows.get(at)).map_or(&Traits::UNKNOWN, |(_, traits)| traits)
 }
+
+/// From where to where the names of the standard begin with a letter: every node of a model is looked up several times.
+const LETTERS: [(usize, usize); 256] = {
+    let mut letters = [(0, 0); 256];
+    let mut at = 0;
+    while at < STANDARD.len() {
+        let letter = STANDARD[at].0.as_bytes()[0] as usize;
+        let from = if letters[letter].1 == 0 { at } else { letters[letter].0 };
+        letters[letter] = (from, at + 1);
+        at += 1;
+    }
+    letters
+};
 
 #[cfg(test)]
 mod tests {
@@ -158,6 +174,8 @@ mod tests {
         for (op, traits) in STANDARD {
             assert!(crate::rules().any(|rule| rule.op == *op), "{op} is no operator");
             assert_ne!(*traits, Traits::UNKNOWN, "{op} has a row that says nothing");
+            let node = NodeProto { op_type: Some((*op).to_owned()), ..NodeProto::default() };
+            assert_eq!(super::traits(&node), traits, "{op}");
         }
     }
 

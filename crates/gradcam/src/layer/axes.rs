@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
-    op::{self, Kind},
+    op::{self, Kind, Traits},
 };
 
 use crate::image::preprocess::Layout;
@@ -127,13 +127,14 @@ pub(super) fn of_values(graph: &Graph, image: Option<ImageValue>) -> HashMap<Val
         }
     }
     let images = graph.inputs().iter().find_map(|input| known.get(input)).map(rows);
-    for (id, _) in graph.nodes() {
+    for (id, node) in graph.nodes() {
+        let traits = op::traits(node);
         for (place, output) in graph.node_outputs(id).iter().enumerate() {
             let Some(output) = output else { continue };
             let Some(sizes) = graph.fact(*output).sizes() else { continue };
-            let joined = joined_of_output(graph, &known, &mixed, id, &sizes);
+            let joined = joined_of_output(graph, &known, &mixed, (id, traits), &sizes);
             let pure = joined.as_ref().filter(|axes| !axes.iter().any(Axis::is_mixed)).cloned();
-            let axes = pure.or_else(|| of_output(graph, &known, id, place, &sizes));
+            let axes = pure.or_else(|| of_output(graph, &known, (id, traits), place, &sizes));
             if let Some(joined) = joined.filter(|axes| axes.iter().any(Axis::is_mixed)) {
                 mixed.insert(*output, joined);
             }
@@ -183,15 +184,13 @@ fn joined_of_output(
     graph: &Graph,
     known: &HashMap<ValueId, Axes>,
     mixed: &HashMap<ValueId, Axes>,
-    id: NodeId,
+    (id, traits): (NodeId, &Traits),
     sizes: &[i64],
 ) -> Option<Axes> {
     let input = graph.node_inputs(id).first().copied().flatten()?;
-    match op::traits(graph.node(id)) {
-        traits if traits.kind == Kind::Reshape => {
-            regrouped(mixed.get(&input).or_else(|| known.get(&input))?, sizes)
-        }
-        traits if traits.kind == Kind::Normalize || traits.is_elementwise() => mixed
+    match traits.kind {
+        Kind::Reshape => regrouped(mixed.get(&input).or_else(|| known.get(&input))?, sizes),
+        kind if kind == Kind::Normalize || traits.is_elementwise() => mixed
             .get(&input)
             .filter(|_| graph.fact(input).sizes().as_deref() == Some(sizes))
             .cloned(),
@@ -202,7 +201,7 @@ fn joined_of_output(
 fn of_output(
     graph: &Graph,
     known: &HashMap<ValueId, Axes>,
-    id: NodeId,
+    (id, traits): (NodeId, &Traits),
     place: usize,
     sizes: &[i64],
 ) -> Option<Axes> {
@@ -214,7 +213,7 @@ fn of_output(
     let ints = |at: usize| graph.fact(input(at)?).ints();
     let numbers =
         |name: &str, at: usize| node.attr_ints(name).map(<[i64]>::to_vec).or_else(|| ints(at));
-    match op::traits(node).kind {
+    match traits.kind {
         Kind::Convolve | Kind::Deconvolve | Kind::Pool | Kind::GlobalPool | Kind::Shuffle => {
             Some(sliding(first(), sizes))
         }

@@ -267,7 +267,7 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
                     floats.insert(read.to_vec(), output.clone());
                 }
             },
-            (_, [first, ..], [output]) if op::traits(&node).selects => {
+            (_, [first, ..], [output]) if !scales.is_empty() && op::traits(&node).selects => {
                 if let Some(scale) = scales.get(first).cloned() {
                     let read = [slice::from_ref(first), &scale].concat();
                     let moved = names.fresh(node.label(), "DequantizeLinear");
