@@ -133,7 +133,7 @@ impl Builder<'_> {
         self.raw("Gather", &[a, indices], vec![attrs::int("axis", index(axis)?)])
     }
 
-    /// `y[n] = x[n, index[n]]` for `x` [N, K] and int64 `index` [N]; the result is [N].
+    /// `y[n] = x[n, index[n]]` for `x` `[N, K]` and int64 `index` `[N]`; the result is `[N]`.
     pub fn pick(&mut self, x: ValueId, index: ValueId) -> Result<ValueId> {
         let shape = self.shape(x)?;
         let column = self.reshape(index, &[shape[0], Dim::Fixed(1)])?;
