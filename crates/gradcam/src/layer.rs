@@ -132,7 +132,11 @@ impl Layers {
         let views = Views::new(graph, image, grid);
         let images = image.as_ref().map_or(graph.inputs(), |image| slice::from_ref(&image.value));
         let reaching = automatic::active(graph, graph.inputs(), output);
-        let found = automatic::default_layer(graph, &views, images, output);
+        let active = match images == graph.inputs() {
+            true => reaching.clone(),
+            false => automatic::active(graph, images, output),
+        };
+        let found = automatic::default_layer(graph, &views, active, output);
         let default = found.map(|(value, _)| value);
         let scopes = Scopes::new(graph);
         let shows = |value| reaching.contains(&value) && views.of(graph, value).is_some();

@@ -129,15 +129,14 @@ struct Search<'a> {
     dominators: OnceCell<Vec<ValueId>>,
 }
 
-/// The default layer, and the strategy that found it. Values that depend only on inputs other than the images do not
-/// count.
+/// The default layer, and the strategy that found it. `active` are the values between the images and the output; values that
+/// depend only on other inputs do not count.
 pub(super) fn default_layer(
     graph: &Graph,
     views: &Views,
-    images: &[ValueId],
+    active: HashSet<ValueId>,
     output: ValueId,
 ) -> Option<(ValueId, LayerReason)> {
-    let active = active(graph, images, output);
     let search = Search { graph, views, output, active, dominators: OnceCell::new() };
     STRATEGIES.iter().find_map(|strategy| Some(((strategy.find)(&search)?, strategy.reason)))
 }
@@ -259,7 +258,8 @@ mod tests {
     fn taken(graph: &Graph) -> Option<&str> {
         let value = |name: &str| graph.value(name).unwrap();
         let views = Views::new(graph, None, Grid::default());
-        let found = default_layer(graph, &views, &[value("x")], value("y"));
+        let active = active(graph, &[value("x")], value("y"));
+        let found = default_layer(graph, &views, active, value("y"));
         found.map(|(value, _)| graph.name(value))
     }
 
