@@ -49,8 +49,8 @@ impl From<gradcam::Error> for Failure {
     fn from(error: gradcam::Error) -> Self {
         match error.kind() {
             // The parser knows the names of the methods, so flags were combined that do not go together.
-            gradcam::ErrorKind::Method => Self::Usage(hints::message(&error)),
-            _ => Self::Failed(hints::message(&error)),
+            gradcam::ErrorKind::Method => Self::Usage(error.worded(hints::words)),
+            _ => Self::Failed(error.worded(hints::words)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What to do about an error or a warning, in the words of the command line.
 
-use gradcam::{Error, Hint, Warning};
+use gradcam::Hint;
 
 /// A hint as its flags.
 pub(crate) fn words(hint: &Hint) -> String {
@@ -24,21 +24,5 @@ pub(crate) fn words(hint: &Hint) -> String {
         }
         Hint::GiveFit => "say how photos fit with --fit".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// An error's message, and what to do.
-pub(crate) fn message(error: &Error) -> String {
-    match error.hint() {
-        Some(hint) => format!("{}; {}", error.message(), words(&hint)),
-        None => error.message().to_owned(),
-    }
-}
-
-/// A warning's message, and what to do.
-pub(crate) fn warning(warning: &Warning) -> String {
-    match warning.hint() {
-        Some(hint) => format!("{}; {}", warning.message(), words(&hint)),
-        None => warning.message(),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
         }
         Err(error) => {
             let layers = builder()?.layer_list()?;
-            let why = hints::message(&error);
+            let why = error.worded(hints::words);
             terminal::complain(&format!("the model cannot be explained as it is: {why}"));
             (layers, None)
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     engine::{EngineError, EngineErrorKind},
-    hint::Hint,
+    hint::{Hint, worded},
     image::{ImageError, ImageErrorKind, ImageHint},
 };
 
@@ -76,6 +76,11 @@ impl Error {
         self.hint
     }
 
+    /// The message, and the hint as `words` writes it, such as with the name of a flag.
+    pub fn worded(&self, words: impl Fn(&Hint) -> String) -> String {
+        worded(self.message(), self.hint(), words)
+    }
+
     /// The name of the node that the error is about, if it is about one.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
@@ -85,11 +90,7 @@ impl Error {
 /// The message, and the hint in the words of this crate.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match self.hint {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.worded(Hint::to_string))
     }
 }
 

@@ -206,7 +206,7 @@ impl Explainer {
     /// explanations: method by method, and for each method in the order of the targets.
     ///
     /// Images of one size are explained in one run. A model of a fixed batch is run as often as needed; the last batch is
-    /// padded by repeating its last image.
+    /// padded by repeating its last image. An input beside the image with a row for each image needs photos of one size.
     ///
     /// # Errors
     /// `Image` where the model takes no photos, `Input` where the shape does not fit, `Target` where a class does not exist

@@ -30,6 +30,19 @@ pub enum Hint {
     GiveFit,
 }
 
+/// A message, and behind it a hint as `words` writes it.
+pub(crate) fn worded(
+    message: impl Into<String>,
+    hint: Option<Hint>,
+    words: impl Fn(&Hint) -> String,
+) -> String {
+    let message = message.into();
+    match hint {
+        Some(hint) => format!("{message}; {}", words(&hint)),
+        None => message,
+    }
+}
+
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

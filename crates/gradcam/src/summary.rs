@@ -8,7 +8,6 @@ use crate::{
     explanation::{Class, Deployed, Explanation, range},
     hint::Hint,
     targets::Target,
-    warning::Warning,
 };
 
 /// An explanation without the numbers of its maps.
@@ -116,7 +115,7 @@ impl Summary {
             warnings: explanation
                 .warnings
                 .iter()
-                .map(|warning| WarningSummary { id: warning.id(), text: text(warning, &words) })
+                .map(|warning| WarningSummary { id: warning.id(), text: warning.worded(&words) })
                 .collect(),
             timings_ms: TimingsSummary {
                 differentiate: ms(timings.differentiate),
@@ -124,13 +123,5 @@ impl Summary {
                 run: ms(timings.run),
             },
         }
-    }
-}
-
-/// A warning's message, and its hint in the words of an interface.
-fn text(warning: &Warning, words: &impl Fn(&Hint) -> String) -> String {
-    match warning.hint() {
-        Some(hint) => format!("{}; {}", warning.message(), words(&hint)),
-        None => warning.message(),
     }
 }

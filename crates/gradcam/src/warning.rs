@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::hint::Hint;
+use crate::hint::{Hint, worded};
 
 /// A warning about an explanation or its model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +126,11 @@ impl Warning {
         }
     }
 
+    /// The message, and the hint as `words` writes it, such as with the name of a flag.
+    pub fn worded(&self, words: impl Fn(&Hint) -> String) -> String {
+        worded(self.message(), self.hint(), words)
+    }
+
     /// The message, without the hint.
     pub fn message(&self) -> String {
         match self {
@@ -188,10 +193,6 @@ impl Warning {
 /// The message, and the hint in the words of this crate.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message())?;
-        match self.hint() {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.worded(Hint::to_string))
     }
 }

@@ -296,7 +296,7 @@ fn alone(args: &ExplainArgs) -> bool {
 
 /// An error about one image, or one that would be the same for every image.
 fn failure(path: &Path, error: &gradcam::Error) -> Failure {
-    let message = hints::message(error);
+    let message = error.worded(hints::words);
     if model::is_about_the_image(error.kind()) {
         Failure::Failed(format!("{}: {message}", path.display()))
     } else {

@@ -333,7 +333,7 @@ impl<'a> Report<'a> {
         let mut text = String::new();
         for warning in &explanation.warnings {
             if said.warnings.insert(warning.clone()) {
-                let message = terminal::printable(&hints::warning(warning));
+                let message = terminal::printable(&warning.worded(hints::words));
                 let line = format!("warning: {}: {message}", warning.id());
                 text += &format!("  {}\n", self.style.yellow(line));
             }

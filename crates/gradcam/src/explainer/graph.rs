@@ -366,31 +366,14 @@ impl TargetGraph {
     /// depend on the inputs of the model.
     fn beside(&self, layer: ValueId) -> Result<Vec<ValueId>> {
         let graph = &self.graph;
-        let mut behind = HashSet::from([layer]);
-        for (id, _) in graph.nodes() {
-            let mut read = graph.node_inputs(id).iter().flatten().chain(graph.node_captures(id));
-            if read.any(|value| behind.contains(value)) {
-                behind.extend(graph.node_outputs(id).iter().flatten());
-            }
-        }
+        let behind = graph.downstream([layer], |_| true);
         let varying = varying(graph);
         let classes = [graph.find(&class_input(0)), graph.find(&other_input(0))];
-        let (mut open, mut seen, mut beside) = (vec![self.target(0)?], HashSet::new(), Vec::new());
-        while let Some(value) = open.pop() {
-            if !seen.insert(value) || value == layer {
-                continue;
-            }
-            match graph.producer(value).filter(|_| behind.contains(&value)) {
-                Some(node) => {
-                    open.extend(graph.node_inputs(node).iter().flatten());
-                    open.extend(graph.node_captures(node));
-                }
-                None if varying.contains(&value) && !classes.contains(&Some(value)) => {
-                    beside.push(value)
-                }
-                None => {}
-            }
-        }
+        let read = graph.upstream([self.target(0)?], |v| v != layer && behind.contains(&v));
+        let is_beside = |value: &ValueId| {
+            !behind.contains(value) && varying.contains(value) && !classes.contains(&Some(*value))
+        };
+        let mut beside: Vec<ValueId> = read.into_iter().filter(is_beside).collect();
         beside.sort_unstable();
         Ok(beside)
     }
