@@ -103,6 +103,12 @@ impl AttributeReader {
         std::str::from_utf8(self.get(name)?.s.as_deref()?).ok()
     }
 
+    /// A list of texts; empty if it is absent.
+    pub(crate) fn texts(&self, name: &str) -> Vec<&str> {
+        let strings = self.get(name).map_or(&[][..], |a| a.strings.as_slice());
+        strings.iter().filter_map(|text| std::str::from_utf8(text).ok()).collect()
+    }
+
     /// The attributes of the node that were not read.
     pub(crate) fn unread(&self) -> Vec<&AttributeProto> {
         let read = self.read.borrow();

@@ -24,6 +24,7 @@ mod overrides;
 mod path;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod rule;

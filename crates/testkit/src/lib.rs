@@ -111,6 +111,7 @@ pub fn rule_cases() -> Vec<RuleCase> {
         "norm",
         "pool",
         "quantize",
+        "recurrent",
         "reduce",
         "resize",
         "together",

@@ -4,7 +4,7 @@
 use crate::{
     facts::{self, Dim, Fact},
     graph::{Graph, NodeId, ValueId},
-    op,
+    op::{self, Kind},
     proto::tensor_proto::DataType,
 };
 
@@ -15,7 +15,9 @@ const MOST_ELEMENTS: i64 = 1 << 46;
 /// The fault in the shapes at a node, if any.
 pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
-    if !matches!(outputs.first(), Some(Some(_))) {
+    // Every output of a recurrent network is optional.
+    let optional = op::traits(graph.node(id)).kind == Kind::Recurrent;
+    if !optional && !matches!(outputs.first(), Some(Some(_))) {
         return Some("its first output has no name".to_owned());
     }
     let huge = |value: &&ValueId| elements(graph.fact(**value)).is_none();

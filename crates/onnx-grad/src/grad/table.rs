@@ -3,7 +3,7 @@
 use super::{
     attention, einsum,
     elementwise::{self, activation, function},
-    index, layout, linear, norm, pool, quantize, reduce, resize,
+    index, layout, linear, norm, pool, quantize, recurrent, reduce, resize,
     rule::{
         Rule, RuleKind, defined, elementwise, expand, expand_to, formula, refused, whole, zero,
     },
@@ -34,11 +34,14 @@ const LOOP: &str = "its body runs repeatedly";
 const LOSS: &str = "losses are for training only";
 const NO_RULE: &str = "not implemented";
 const OPTIONAL: &str = "optional values are not differentiated";
-const RECURRENT: &str = "recurrent layers are not differentiated";
 const SCALES: &str = "its scales are not constants; with constants it is rewritten";
 const SEQUENCE: &str = "sequences are not differentiated";
 const SPECTRUM: &str = "Fourier transforms are not differentiated";
 const STATE: &str = "it has a state";
+const STEPS: &[&str] = &[
+    "its sequence_lens are not all …, the number of its steps; supported: full length",
+    "its … steps unroll to … nodes or more; supported: up to 65536",
+];
 const TEXT: &str = "it works on text";
 const WINDOW: &str = "it creates a window or a filter, which has no derivative";
 const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
@@ -108,7 +111,7 @@ const RULES: &[Rule] = &[
     zero("EyeLike", 9..=NEWEST),
     whole("Flatten", OLDEST..=NEWEST, layout::flatten).pushed(layout::PUSH_RESHAPE),
     zero("Floor", OLDEST..=NEWEST),
-    refused("GRU", OLDEST..=NEWEST, RECURRENT),
+    defined("GRU", OLDEST..=NEWEST, recurrent::gru, recurrent::gru_definition).refusing(STEPS),
     whole("Gather", OLDEST..=NEWEST, index::gather),
     whole("GatherElements", 11..=NEWEST, index::gather_elements),
     whole("GatherND", 11..=NEWEST, index::gather_nd),
@@ -133,7 +136,7 @@ const RULES: &[Rule] = &[
     zero("IsInf", 10..=NEWEST),
     zero("IsNaN", 9..=NEWEST),
     expand("LRN", OLDEST..=NEWEST, norm::lrn),
-    refused("LSTM", OLDEST..=NEWEST, RECURRENT),
+    defined("LSTM", OLDEST..=NEWEST, recurrent::lstm, recurrent::lstm_definition).refusing(STEPS),
     defined("LayerNormalization", OLDEST..=NEWEST, norm::layer_normalization, norm::layer_definition),
     formula("LeakyRelu", OLDEST..=NEWEST, elementwise::leaky_relu),
     zero("Less", OLDEST..=NEWEST),
@@ -175,7 +178,7 @@ const RULES: &[Rule] = &[
     refused("QLinearMatMul", 10..=NEWEST, SCALES),
     whole("QuantizeLinear", 10..=NEWEST, quantize::quantize_linear).refusing(BLOCKED),
     expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
-    refused("RNN", OLDEST..=NEWEST, RECURRENT),
+    defined("RNN", OLDEST..=NEWEST, recurrent::rnn, recurrent::rnn_definition).refusing(STEPS),
     zero("RandomNormal", OLDEST..=NEWEST),
     zero("RandomNormalLike", OLDEST..=NEWEST),
     zero("RandomUniform", OLDEST..=NEWEST),
