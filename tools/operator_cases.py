@@ -38,7 +38,7 @@ FOLDER = Path(__file__).parent.parent / "crates/testkit/fixtures"
 # In the order of their cases: `attention` has those of `transformer` before those of `sample`.
 FAMILIES = [
     *("elementwise", "index", "layout", "linear", "norm", "pool", "quantize", "qlinear", "recurrent", "reduce", "transformer"),
-    *("sample", "zero", "contrib", "together"),
+    *("sample", "control", "zero", "contrib", "together"),
 ]
 # The families are read before the pool forks: threads that this process had started would be missing in the others.
 torch.set_num_threads(1)

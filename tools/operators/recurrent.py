@@ -231,17 +231,17 @@ def draw(d, op, most):
     d.node(op, " ".join(names), d.pick(outputs), **given)
 
 
-@spec("LSTM", count=30)
+@spec("LSTM", count=16)
 def _(d):
     draw(d, "LSTM", ["c", "p"])
 
 
-@spec("GRU", count=20)
+@spec("GRU", count=12)
 def _(d):
     draw(d, "GRU", [])
 
 
-@spec("RNN", count=14)
+@spec("RNN", count=12)
 def _(d):
     draw(d, "RNN", [])
 

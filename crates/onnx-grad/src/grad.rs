@@ -12,6 +12,7 @@
 mod attention;
 mod broadcast;
 mod call;
+mod control;
 mod definition;
 mod einsum;
 mod elementwise;

@@ -104,6 +104,7 @@ pub fn rule_cases() -> Vec<RuleCase> {
         "activation",
         "attention",
         "contrib",
+        "control",
         "elementwise",
         "index",
         "layout",

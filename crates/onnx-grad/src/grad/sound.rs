@@ -38,8 +38,9 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     // The numbers may be computed at run time.
     let at_run_time = op::traits(node).shape_by_numbers
         && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
+    let has_body = node.attr("body").is_some();
     let inferred = facts::infer(node, graph.opset(), &facts);
-    if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {
+    if !at_run_time && !has_body && inferred.first().is_some_and(|y| y.shape.is_none()) {
         let shapes: Vec<String> = facts.iter().flatten().map(|fact| fact.shown()).collect();
         return Some(format!(
             "its attributes and the shapes of its inputs, {}, do not match",
