@@ -22,7 +22,7 @@ def body(nodes, inputs, outputs):
     return helper.make_graph(made, "body", [info(*item) for item in inputs.items()], [info(name, None) for name in outputs])
 
 
-STEP = [node("Mul", "state w", "product"), node("Add", "product part", "sum"), node("Tanh", "sum", "next")]
+STEP = [node("Mul", "state w", "scaled"), node("Add", "scaled part", "inside"), node("Tanh", "inside", "next")]
 
 
 def loop_body(last="Identity", shape=(ROWS, COLUMNS)):
