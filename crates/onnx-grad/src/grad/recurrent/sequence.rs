@@ -5,7 +5,7 @@
 
 use super::activation::Activations;
 use crate::{
-    builder::Builder,
+    builder::{Builder, index},
     error::{Error, ErrorKind, Result, bail},
     facts::Dim,
     grad::{RuleCall, definition::check_unrolled},
@@ -16,13 +16,16 @@ use crate::{
 pub(super) struct Cell {
     /// The default activations.
     activations: &'static [&'static str],
+    /// The number of gates.
+    gates: i64,
     /// The least number of nodes in a step.
     nodes: i64,
 }
 
-pub(super) const LSTM: Cell = Cell { activations: &["Sigmoid", "Tanh", "Tanh"], nodes: 11 };
-pub(super) const GRU: Cell = Cell { activations: &["Sigmoid", "Tanh"], nodes: 10 };
-pub(super) const RNN: Cell = Cell { activations: &["Tanh"], nodes: 3 };
+pub(super) const LSTM: Cell =
+    Cell { activations: &["Sigmoid", "Tanh", "Tanh"], gates: 4, nodes: 11 };
+pub(super) const GRU: Cell = Cell { activations: &["Sigmoid", "Tanh"], gates: 3, nodes: 10 };
+pub(super) const RNN: Cell = Cell { activations: &["Tanh"], gates: 1, nodes: 3 };
 
 /// The inputs of a recurrent network in the order of its steps.
 #[derive(Debug)]
@@ -48,8 +51,19 @@ fn directions(n: &RuleCall) -> Result<Vec<bool>> {
 impl Sequence {
     /// Reads the attributes that the operators share.
     pub(super) fn read(b: &Builder<'_>, n: &RuleCall, cell: &Cell) -> Result<Self> {
-        n.attrs().ignore(&["hidden_size", "output_sequence"]);
+        n.attrs().ignore(&["output_sequence"]);
         let reversed = directions(n)?;
+        let count = index(reversed.len())?;
+        let hidden_size = b.size(n.x(2)?, 2)?;
+        let rows = [count, cell.gates.saturating_mul(hidden_size)];
+        let given = |input: usize| -> Result<[i64; 2]> {
+            Ok([b.size(n.x(input)?, 0)?, b.size(n.x(input)?, 1)?])
+        };
+        if [given(1)?, given(2)?] != [rows; 2]
+            || n.attrs().int_or("hidden_size", hidden_size) != hidden_size
+        {
+            bail!(InvalidModel, "its weights do not have {count} directions of the hidden size");
+        }
         let batch_first = n.attrs().flag("layout");
         let steps = b.size(n.x(0)?, usize::from(batch_first))?;
         if steps < 1 {
@@ -67,9 +81,9 @@ impl Sequence {
         }
         Ok(Self {
             activations: Activations::read(n.attrs(), reversed.len(), cell.activations)?,
-            hidden_size: b.size(n.x(2)?, 2)?,
+            hidden_size,
             steps,
-            directions: crate::builder::index(reversed.len())?,
+            directions: count,
             batch_first,
             reversed,
         })
