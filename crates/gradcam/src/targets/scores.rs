@@ -2,7 +2,7 @@
 
 use onnx_grad::{
     Dim,
-    graph::{Graph, ValueId},
+    graph::{Graph, NodeId, ValueId},
     op::{self, Kind},
     proto::NodeProto,
 };
@@ -37,6 +37,11 @@ impl Form {
     /// Whether the score of a class is an affine function of the value.
     pub(crate) fn is_affine(self) -> bool {
         matches!(self, Self::Classes(_) | Self::Binary)
+    }
+
+    /// Whether the scores are those of pixels, as many as the image has or a share of them.
+    pub(crate) fn is_dense(self) -> bool {
+        matches!(self, Self::Pixels(_))
     }
 
     /// The number of classes.
@@ -139,9 +144,11 @@ fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
     let sizes = |value: ValueId| graph.fact(value).shape.as_deref();
     let made_by =
         |value: ValueId, op: &str| graph.producer(value).filter(|id| graph.node(*id).op() == op);
-    let [boxes, scores, ..] = *graph.node_inputs(made_by(output, "Concat")?) else { return None };
-    let sigmoid = made_by(scores?, "Sigmoid")?;
+    let joined = made_by(before_quantizing(graph, output), "Concat")?;
+    let [boxes, scores, ..] = *graph.node_inputs(joined) else { return None };
+    let sigmoid = made_by(before_quantizing(graph, scores?), "Sigmoid")?;
     let value = graph.node_inputs(sigmoid).first().copied().flatten()?;
+    let value = before_quantizing(graph, value);
     let ([_, Dim::Fixed(4), of_boxes], [_, classes, anchors]) = (sizes(boxes?)?, sizes(value)?)
     else {
         return None;
@@ -150,15 +157,33 @@ fn detector(graph: &Graph, output: ValueId) -> Option<Head> {
     Some(Head { value, form: Form::Anchors(classes), activation: Some(Activation::Sigmoid) })
 }
 
-/// The value that a last pair of QuantizeLinear and DequantizeLinear rounds. Scores clipped to the range of the
-/// calibration have no gradient at the largest one, and of rounded scores several are the largest.
+/// The value that the last pairs of QuantizeLinear and DequantizeLinear round, also where only its shape changes behind them.
+/// Scores clipped to the range of the calibration have no gradient at the largest one, and of rounded scores several are the
+/// largest.
 fn before_quantizing(graph: &Graph, value: ValueId) -> ValueId {
-    let made_by = |value: ValueId, op: &str| {
-        let id = graph.producer(value).filter(|id| graph.node(*id).op() == op)?;
-        graph.node_inputs(id).first().copied().flatten()
+    let first = |id: NodeId| graph.node_inputs(id).first().copied().flatten();
+    let (mut found, mut at) = (value, value);
+    while let Some(id) = graph.producer(at) {
+        let rounds = matches!(graph.node(id).op(), "QuantizeLinear" | "DequantizeLinear");
+        let Some(before) = first(id).filter(|_| rounds || carries(graph.node(id))) else { break };
+        at = before;
+        if graph.node(id).op() == "QuantizeLinear" && same_classes(graph, at, value) {
+            found = at;
+        }
+    }
+    found
+}
+
+/// Whether two values have the same sizes, up to axes of size 1 at the end.
+fn same_classes(graph: &Graph, a: ValueId, b: ValueId) -> bool {
+    let sizes = |value: ValueId| {
+        let mut shape = graph.fact(value).shape.clone()?;
+        while shape.len() > 2 && shape.last() == Some(&Dim::Fixed(1)) {
+            shape.pop();
+        }
+        Some(shape)
     };
-    let before = made_by(value, "DequantizeLinear");
-    before.and_then(|numbers| made_by(numbers, "QuantizeLinear")).unwrap_or(value)
+    sizes(a).is_some() && sizes(a) == sizes(b)
 }
 
 /// Steps from the model's output to the logits under a last Softmax, LogSoftmax or Sigmoid.

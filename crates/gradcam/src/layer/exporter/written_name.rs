@@ -4,9 +4,10 @@ use onnx_grad::proto::NodeProto;
 
 /// The name that the exporter gave a node. An optimizer that replaces several nodes by one keeps the last one's output,
 /// which torch and tf2onnx name after its node: `/relu/Relu_output_0`, `net/relu/Relu:0`. ONNX Runtime appends to
-/// names: `/act/Mul/QuickGeluFusion/`.
+/// names: `/act/Mul/QuickGeluFusion/`, and to those of quantized values `/relu/Relu_output_0_quantized`.
 pub(super) fn written_name(node: &NodeProto) -> Option<&str> {
     let of_value = node.output.first().and_then(|value| {
+        let value = value.strip_suffix("_quantized").unwrap_or(value);
         let separator = if value.starts_with('/') { "_output_" } else { ":" };
         let (name, number) = value.rsplit_once(separator)?;
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -35,6 +36,7 @@ mod tests {
             ("/act/Mul/QuickGeluFusion/.gate", "/act/Mul/QuickGeluFusion//gate", "/act/Mul"),
             ("/act/Mul/QuickGeluFusion/", "scores", "/act/Mul"),
             ("/Fusion/Add", "/Fusion/Add_output_0", "/Fusion/Add"),
+            ("/conv/Conv_quant.y", "/relu/Relu_output_0_quantized", "/relu/Relu"),
             ("net_1/dense_1/Softmax", "Identity:0", "net_1/dense_1/Softmax"),
         ];
         for (name, value, written) in rows {
