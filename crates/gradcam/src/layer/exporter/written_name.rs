@@ -16,7 +16,10 @@ pub(super) fn written_name(node: &NodeProto) -> Option<&str> {
     let name = node.name.as_deref()?;
     Some(of_value.unwrap_or_else(|| match name.rsplit_once("Fusion") {
         Some((made_of, "" | "/")) => made_of.rsplit_once('/').map_or(name, |(made_of, _)| made_of),
-        Some((made_of, part)) if part.trim_start_matches('/').starts_with('.') => {
+        Some((made_of, part))
+            if part.trim_start_matches('/').starts_with('.')
+                || part.starts_with('_') && !part.contains('/') =>
+        {
             made_of.rsplit_once('/').map_or(name, |(made_of, _)| made_of)
         }
         _ => name,
@@ -35,6 +38,7 @@ mod tests {
             ("Conv__61.y", "net_1/re_lu_1/Relu:0", "net_1/re_lu_1/Relu"),
             ("/act/Mul/QuickGeluFusion/.gate", "/act/Mul/QuickGeluFusion//gate", "/act/Mul"),
             ("/act/Mul/QuickGeluFusion/", "scores", "/act/Mul"),
+            ("/fc/MatMul/MatMulAddFusion_MatMul_quant", "token_58", "/fc/MatMul"),
             ("/Fusion/Add", "/Fusion/Add_output_0", "/Fusion/Add"),
             ("/conv/Conv_quant.y", "/relu/Relu_output_0_quantized", "/relu/Relu"),
             ("net_1/dense_1/Softmax", "Identity:0", "net_1/dense_1/Softmax"),
