@@ -337,6 +337,12 @@ pub(crate) struct LayersArgs {
     #[arg(long, value_name = "LAYOUT", value_parser = values::layouts())]
     pub(crate) layout: Option<Layout>,
 
+    /// The levels of the tree: a number, or all [default: all, or 2 where the tree is longer than 100 lines]
+    ///
+    /// The default layer is listed at any level. JSON always has all of them.
+    #[arg(long, value_name = "N", value_parser = values::depth)]
+    pub(crate) depth: Option<Depth>,
+
     #[command(flatten)]
     pub(crate) signature: SignatureArgs,
 
@@ -403,6 +409,15 @@ pub(crate) struct MethodsArgs {
     /// Print a JSON array instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How deep the tree of modules is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// That many levels.
+    Levels(NonZeroUsize),
+    /// To the innermost modules.
+    All,
 }
 
 /// A kind of file that is written for each map.

@@ -23,6 +23,10 @@ pub(crate) fn words(hint: &Hint) -> String {
                 .to_owned()
         }
         Hint::GiveFit => "say how photos fit with --fit".to_owned(),
+        Hint::GiveSize => {
+            "say another, width x height, with --size 320x48, or explain a .npy file of the right shape"
+                .to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -28,6 +28,8 @@ pub enum Hint {
     GivePreprocessing,
     /// Say how photos fit into the network's input.
     GiveFit,
+    /// Say the size of the network's input, or give a tensor of it.
+    GiveSize,
 }
 
 /// A message, and behind it a hint as `words` writes it.
@@ -62,6 +64,9 @@ impl fmt::Display for Hint {
                 "say it with `Overrides`, or put a preprocessor_config.json beside the model"
             }
             Self::GiveFit => "say how photos fit with `Overrides::geometry`",
+            Self::GiveSize => {
+                "say another with `Overrides::size`, or with `ExplainerBuilder::image_shape` and explain a tensor of it"
+            }
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     args::ExplainArgs,
     engine::EngineSetup,
     failure::{Failure, Result},
-    hints, model, names,
+    hints, model, names, npy,
 };
 
 /// The most photos that are held for a run, whatever batch a model declares.
@@ -68,6 +68,10 @@ impl<'a> Job<'a> {
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = engine.set(builder, threads);
+        // The size of a tensor is known before the model is read for it.
+        if let Some(shape) = args.images.first().and_then(|first| npy::shape(first)) {
+            builder = builder.image_shape(&shape);
+        }
         let bar = passes_bar(args);
         builder = builder.progress(move |progress| {
             // The bar was finished for another layer or target.

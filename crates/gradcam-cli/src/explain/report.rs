@@ -362,6 +362,13 @@ fn geometry(geometry: &Geometry) -> String {
         }
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
         Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
+        Resize::Aspect { width: Some(width), .. } => format!("width to {width}, aspect ratio kept"),
+        Resize::Aspect { height: Some(height), .. } => {
+            format!("height to {height}, aspect ratio kept")
+        }
+        Resize::Aspect { longest, .. } => {
+            format!("aspect ratio kept, sides of at most {longest}")
+        }
     };
     let crop = geometry.crop.map(|crop| format!(", center crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()

@@ -21,7 +21,7 @@ use crate::{
     explanation::{
         Class, Explanation, LayerMap, Timings, gradient_warning, map_warning, range, scores_of,
     },
-    image::preprocess::{Channels, Layout},
+    image::preprocess::Channels,
     method::{ChannelMap, Method, PassesRecipe, Recipe, Site},
     targets::{Target, TargetKind, class_input, other_input},
     warning::Warning,
@@ -327,10 +327,8 @@ impl Explainer {
 
     /// The explanation of one image of a batch, with its target, method and maps still missing.
     fn explanation(&self, scores: &[f32], shape: &[usize], timings: Timings) -> Explanation {
-        let space = match self.inputs.image.layout {
-            Layout::Nhwc => 1..shape.len().saturating_sub(1),
-            Layout::Nchw => 2..shape.len(),
-        };
+        let space = self.inputs.image.space();
+        let input_size = space.filter_map(|axis| shape.get(axis).copied()).collect();
         let (scores, probabilities) = scores_of(&self.setup.head, scores);
         Explanation {
             layers: Vec::new(),
@@ -339,7 +337,7 @@ impl Explainer {
             other: None,
             scores,
             probabilities,
-            input_size: shape.get(space).unwrap_or_default().to_vec(),
+            input_size,
             placement: None,
             method: Method::default().id(),
             engine: self.setup.runtime.engine_name(),
