@@ -29,6 +29,8 @@ pub(super) struct Report<'a> {
     layer_reason: Option<LayerReason>,
     model: String,
     digest: Option<String>,
+    /// Whether an axis of the images holds channels.
+    has_channels: bool,
     /// How photos are prepared; none where the model takes no photos.
     preprocess: Option<PreprocessLine>,
     style: Style,
@@ -100,6 +102,7 @@ impl<'a> Report<'a> {
             layer_reason: explainer.layer_reason(),
             model,
             digest,
+            has_channels: explainer.image_input().channel_axis.is_some(),
             preprocess,
             style,
             head: String::new(),
@@ -216,9 +219,13 @@ impl<'a> Report<'a> {
         let size = match (&item.photo, item.explanations.first()) {
             (Some(photo), _) => format!("{}x{}", photo.width(), photo.height()),
             (None, Some(explanation)) => {
-                // Width x height, as of a photo.
-                let sizes = explanation.input_size.iter().rev().map(usize::to_string);
-                format!("tensor {}", sizes.collect::<Vec<_>>().join("x"))
+                let mut sizes: Vec<String> =
+                    explanation.input_size.iter().map(usize::to_string).collect();
+                // Width x height, as of a photo; a recording has the order of its axes.
+                if self.has_channels {
+                    sizes.reverse();
+                }
+                format!("tensor {}", sizes.join("x"))
             }
             (None, None) => String::new(),
         };

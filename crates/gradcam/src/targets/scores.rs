@@ -210,11 +210,71 @@ fn carries(node: &NodeProto) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use onnx_grad::{Model, graph::Sizes, proto::tensor_proto::DataType};
+    use onnx_grad::{
+        Model,
+        graph::Sizes,
+        proto::{TensorProto, tensor_proto::DataType},
+    };
     use prost::Message;
     use testkit::build::{self, node};
 
     use super::*;
+
+    fn found(nodes: Vec<NodeProto>, shape: &[i64], constants: Vec<TensorProto>) -> String {
+        let inputs = [("x", DataType::Float, shape)];
+        let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+        let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
+        let graph = Graph::new(&model, &Sizes::new()).unwrap();
+        graph.name(head(&graph, None).unwrap().value).to_owned()
+    }
+
+    fn rounded(from: &str, to: &str) -> [NodeProto; 2] {
+        let numbers = format!("{to}.numbers");
+        [
+            node("QuantizeLinear", &[from, "s"], &[&numbers], vec![]),
+            node("DequantizeLinear", &[&numbers, "s"], &[to], vec![]),
+        ]
+    }
+
+    /// Scores are those before the first rounding behind which they only change their shape.
+    #[test]
+    fn scores_are_taken_before_they_are_rounded() {
+        let rows = [
+            (&[2, 3][..], "Identity", "logits"),
+            (&[2, 3, 1, 1], "Flatten", "logits"),
+            (&[2, 3, 1, 1], "Squeeze", "logits"),
+            (&[2, 3], "Relu", "made"),
+            // Other classes than those of the output.
+            (&[2, 3, 2, 1], "Flatten", "made"),
+        ];
+        for (shape, op, wanted) in rows {
+            let mut nodes = vec![node("Neg", &["x"], &["logits"], vec![])];
+            nodes.extend(rounded("logits", "first"));
+            nodes.push(node(op, &["first"], &["made"], vec![]));
+            nodes.extend(rounded("made", "y"));
+            let scale = vec![build::f32s("s", &[], &[0.5])];
+            assert_eq!(found(nodes, shape, scale), wanted, "{shape:?} and {op}");
+        }
+    }
+
+    /// A detector is found behind the roundings of its parts.
+    #[test]
+    fn quantized_detectors_are_detectors() {
+        let four = [build::i64s("zero", &[1], &[0]), build::i64s("four", &[1], &[4])];
+        let sizes = [build::i64s("one", &[1], &[1]), build::i64s("seven", &[1], &[7])];
+        let scale = [build::f32s("s", &[], &[0.5])];
+        let mut nodes = vec![
+            node("Slice", &["x", "zero", "four", "one"], &["boxes"], vec![]),
+            node("Slice", &["x", "four", "seven", "one"], &["logits"], vec![]),
+        ];
+        nodes.extend(rounded("logits", "rounded"));
+        nodes.push(node("Sigmoid", &["rounded"], &["p"], vec![]));
+        nodes.extend(rounded("p", "q"));
+        nodes.push(node("Concat", &["boxes", "q"], &["all"], vec![build::int("axis", 1)]));
+        nodes.extend(rounded("all", "y"));
+        let constants = four.into_iter().chain(sizes).chain(scale).collect();
+        assert_eq!(found(nodes, &[1, 7, 9], constants), "logits");
+    }
 
     /// What gives the same numbers in the same order is stepped over on the way to the softmax; what reorders them is not.
     #[test]
@@ -232,13 +292,8 @@ mod tests {
                 node("Softmax", &["logits"], &["p"], vec![]),
                 node(op, &["p"], &["y"], vec![]),
             ];
-            let inputs = [("x", DataType::Float, &[2, 3][..])];
-            let proto = build::model(17, &inputs, &[("y", DataType::Float)], vec![], nodes);
-            let model = Model::from_bytes(proto.encode_to_vec()).unwrap();
-            let graph = Graph::new(&model, &Sizes::new()).unwrap();
-            let found = head(&graph, None).unwrap();
             let wanted = if carries { "logits" } else { "y" };
-            assert_eq!(graph.name(found.value), wanted, "{op}");
+            assert_eq!(found(nodes, &[2, 3], vec![]), wanted, "{op}");
         }
     }
 }

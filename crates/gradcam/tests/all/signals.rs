@@ -162,7 +162,8 @@ fn hidden_units_are_no_positions() {
 fn the_image_input_is_found_among_others() {
     let photo: &[i64] = &[1, 3, 8, 8];
     // What stands before the input x; x, and the name of what takes the images.
-    let rows: [(&str, DataType, &[i64], &[i64], &str); 6] = [
+    let rows: [(&str, DataType, &[i64], &[i64], &str); 7] = [
+        ("flow", F32, &[1, 2, 16, 16], photo, "x"),
         ("sr", DataType::Int64, &[], &[1, 400], "x"),
         ("flag", DataType::Bool, &[1, 3, 8, 8], photo, "x"),
         ("state", F32, &[2, 1, 128], photo, "x"),
