@@ -160,9 +160,10 @@ fn hidden_units_are_no_positions() {
 }
 
 fn the_image_input_is_found_among_others() {
-    let photo: &[i64] = &[1, 3, 8, 8];
     // What stands before the input x; x, and the name of what takes the images.
-    let rows: [(&str, DataType, &[i64], &[i64], &str); 7] = [
+    type Row<'a> = (&'a str, DataType, &'a [i64], &'a [i64], &'a str);
+    let photo: &[i64] = &[1, 3, 8, 8];
+    let rows: [Row<'_>; 7] = [
         ("flow", F32, &[1, 2, 16, 16], photo, "x"),
         ("sr", DataType::Int64, &[], &[1, 400], "x"),
         ("flag", DataType::Bool, &[1, 3, 8, 8], photo, "x"),
