@@ -16,11 +16,13 @@ mod metadata;
 mod origin;
 mod resolve;
 mod sources;
+mod task;
 mod timm;
 
 pub use geometry::{Crop, CropRounding, Geometry, Placement, Resize};
 pub use origin::{Origins, SettingOrigin};
 pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve};
+pub use task::Task;
 
 /// The order of the axes of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

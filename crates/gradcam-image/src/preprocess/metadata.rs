@@ -1,7 +1,8 @@
 //! Metadata in the ONNX file: `gradcam.*`, the keys of ultralytics, and `Image.*` of the ONNX specification.
 
 use super::json::{self, JsonFields};
-use super::origin::SourceSettings;
+use super::origin::{SettingOrigin, SourceSettings};
+use super::task::{self, Task};
 use super::{Channels, Geometry, hugging_face, labels, literal};
 use crate::{Filter, ImageError};
 
@@ -65,6 +66,11 @@ impl<'a> MetadataProps<'a> {
             layout: None,
             channels: None,
         }))
+    }
+
+    /// The task of ultralytics.
+    pub(super) fn task(self) -> Option<(Task, SettingOrigin)> {
+        self.get("names").and(self.get("task")).and_then(task::of_ultralytics)
     }
 
     /// `imgsz` ([height, width] or one number) as [width, height].

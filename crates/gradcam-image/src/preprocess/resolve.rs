@@ -8,6 +8,7 @@ use super::json::MAX_SIDE;
 use super::metadata::MetadataProps;
 use super::origin::{Origins, SettingOrigin, SourceSettings};
 use super::sources::{InputShape, Sidecars};
+use super::task::Task;
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
 use crate::{Filter, ImageError, ImageErrorKind, ImageHint};
 
@@ -68,6 +69,8 @@ pub struct PreprocessChoice {
     pub labels: Option<Vec<String>>,
     /// The origin of each value.
     pub origins: Origins,
+    /// What the model was trained for, where a source says so, and which.
+    pub task: Option<(Task, SettingOrigin)>,
     /// The guessed values in words, where no source has them.
     pub guess: Option<String>,
 }
@@ -158,7 +161,11 @@ pub fn resolve(
     };
     let labels = labels.map(|(_, labels)| labels);
     let guess = if overrides.imagenet { None } else { guess(&preprocess, &origins) };
-    Ok(PreprocessChoice { preprocess, labels, origins, guess })
+    let task = match sidecars.task()? {
+        Some(task) => Some(task),
+        None => props.task(),
+    };
+    Ok(PreprocessChoice { preprocess, labels, origins, task, guess })
 }
 
 fn flags(overrides: &Overrides) -> SourceSettings {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonFields};
 use super::metadata::MetadataProps;
 use super::origin::{SettingOrigin, SourceSettings};
+use super::task::{self, Task};
 use super::{Channels, Layout, hugging_face, labels, timm};
 use crate::{ImageError, ImageErrorKind, files};
 
@@ -150,6 +151,11 @@ impl Sidecars {
     ) -> Result<Option<SourceSettings>, ImageError> {
         let config = self.config().filter(|config| timm::is_timm(*config));
         config.map(|config| timm::preprocess(config, size)).transpose()
+    }
+
+    /// The task of Hugging Face's `config.json`.
+    pub(super) fn task(&self) -> Result<Option<(Task, SettingOrigin)>, ImageError> {
+        self.config().map_or(Ok(None), task::of_config)
     }
 
     /// The labels of `config.json`, from Hugging Face or timm.
