@@ -6,7 +6,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
-    Method,
+    Area, HeadKind, Method,
     engine::Provider,
     image::{
         Colormap, Filter, OverlayKind, Overrides,
@@ -105,11 +105,14 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
     pub(crate) prefix_tokens: Option<i64>,
 
-    /// What to explain: argmax, a class number, A-B, top:K, or a label
+    /// What to explain: argmax, a class number or label, A-B, top:K, p:CLASS, neg:CLASS, CLASS@K
     ///
-    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3
-    /// explains the three best classes. A label is written in full or as one of its synonyms; case does
-    /// not matter. In a detector (YOLO), a class is explained at its highest anchor. May be given
+    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967, as does
+    /// 'Egyptian cat-espresso'. top:3 explains the three best classes. p:285 explains the probability, neg:285
+    /// the score with the opposite sign. A label is written in full or as one of its synonyms; case does
+    /// not matter. In a detector (YOLO, DETR, SSD), a class is explained at its best box, and person@2 is the second
+    /// best after non-maximum suppression. In a sequence (text recognition), a class is explained at its time steps,
+    /// and e@2 is its second run. The value of a regressor is value, or -value for what lowers it. May be given
     /// several times.
     #[arg(
         long = "target",
@@ -119,9 +122,28 @@ pub(crate) struct ExplainArgs {
     )]
     pub(crate) targets: Vec<String>,
 
+    /// The box to explain, in pixels of the photo: of a detector's boxes the one that overlaps most
+    ///
+    /// With --target CLASS, of the boxes of that class.
+    #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = values::area)]
+    pub(crate) area: Option<Area>,
+
+    /// In a segmentation, the pixels whose scores are explained: a picture over the photo, white where they count
+    ///
+    /// Without it, a class is explained at the pixels that the model gives it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "area")]
+    pub(crate) mask: Option<PathBuf>,
+
+    /// What an embedding is compared with: a photo, or a vector in a .npy file
+    ///
+    /// The cosine of the angle between the two vectors is explained: which parts of the photo make it similar.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["targets", "area", "mask"])]
+    pub(crate) similar_to: Option<PathBuf>,
+
     /// How a map is computed; `gradcam methods` explains them
-    #[arg(long = "method", value_name = "METHOD", default_value = Method::default().id(),
-          value_parser = values::methods())]
+    /// [default: gradcam; hirescam for a box or a time step]
+    #[arg(long = "method", value_name = "METHOD", value_parser = values::methods())]
     pub(crate) methods: Vec<Method>,
 
     /// What runs the network
@@ -185,9 +207,20 @@ pub(crate) struct SignatureArgs {
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
 
-    /// The output of the model that holds the scores [default: the first one of floats]
+    /// The output that holds the scores, or any value of the model [default: the first output of floats]
+    ///
+    /// With an index as NumPy writes it, a part of the value is explained, summed: 'logits[:,3]', 'heatmap[:,17]'.
+    /// Of several outputs, one that is called logits or scores comes first; a message says which it is.
     #[arg(long, value_name = "NAME")]
     pub(crate) output_name: Option<String>,
+
+    /// What the scores are [default: what the graph and the files beside the model say]
+    ///
+    /// `gradcam layers MODEL` says which it is and why. softmax: one class is right. sigmoid: several labels.
+    /// binary: two classes by one logit. regression: values. segmentation: classes of pixels. detection: boxes.
+    /// sequence: classes of time steps. embedding: a vector.
+    #[arg(long, value_name = "KIND", value_parser = values::heads())]
+    pub(crate) head: Option<HeadKind>,
 }
 
 /// The arguments about files and messages.

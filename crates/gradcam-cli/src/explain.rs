@@ -5,6 +5,7 @@ mod input;
 mod job;
 mod place;
 mod report;
+mod target;
 
 use std::{
     path::{Path, PathBuf},

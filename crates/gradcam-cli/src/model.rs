@@ -42,6 +42,9 @@ pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<Explain
     if let Some(name) = &signature.output_name {
         builder = builder.output(name);
     }
+    if let Some(head) = signature.head {
+        builder = builder.head(head);
+    }
     Ok(builder)
 }
 

@@ -7,7 +7,7 @@ use clap::builder::{
     styling::{AnsiColor, Styles},
 };
 use gradcam::{
-    METHODS, Method,
+    Area, HeadKind, METHODS, Method,
     engine::{ENGINES, Provider},
     image::{
         Colormap, Filter, OverlayKind,
@@ -129,6 +129,14 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
         let value = row.id.parse().ok()?;
         Some((PossibleValue::new(row.id), value))
     }))
+}
+
+pub(super) fn heads() -> impl TypedValueParser<Value = HeadKind> {
+    one_of(plain(HeadKind::ALL))
+}
+
+pub(super) fn area(text: &str) -> Result<Area, String> {
+    text.parse().map_err(|error: gradcam::Error| error.to_string())
 }
 
 pub(super) fn engines() -> impl TypedValueParser<Value = EngineChoice> {

@@ -21,6 +21,7 @@ use super::{
     input::{self, Image},
     place,
     report::Report,
+    target,
 };
 use crate::{
     args::ExplainArgs,
@@ -95,14 +96,7 @@ impl<'a> Job<'a> {
                  export the model with an open batch"
             )));
         }
-        let mut targets = Vec::new();
-        for text in &args.targets {
-            // Two names of one target, such as a number and its label, give one map.
-            let target = explainer.parse_target(text)?;
-            if !targets.contains(&target) {
-                targets.push(target);
-            }
-        }
+        let targets = target::targets(args, &explainer)?;
         let out = &args.output;
         let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
         Ok(Self { args, engine, explainer, targets, style })

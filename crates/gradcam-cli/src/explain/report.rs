@@ -3,7 +3,8 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Deployed, Explainer, Explanation, LayerReason, Summary, Warning,
+    Class, Deployed, Explainer, Explanation, HeadKind, LayerReason, Summary, Target, TargetPlace,
+    Warning, WarningLevel,
     engine::Provider,
     image::preprocess::{Geometry, Origins, Preprocess, Resize},
 };
@@ -116,6 +117,9 @@ impl<'a> Report<'a> {
         };
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
+        let head = explainer.head();
+        text += &line("scores", format!("{}  ({})", head.kind, head.why));
+        text += &line("output", format!("{}  ({})", head.output, head.output_why));
         text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine.why));
         if let Some(provider) = self.engine.provider {
             text += &line("provider", provider.to_string());
@@ -229,7 +233,7 @@ impl<'a> Report<'a> {
             style.dim(format!("{size}, {total}"))
         );
         if let Some(first) = item.explanations.first() {
-            text += &self.classes(&first.top(self.args.output.top));
+            text += &self.scores(first);
         }
         for (explanation, files) in item.explanations.iter().zip(files) {
             text += &self.explanation(explanation, files);
@@ -248,6 +252,19 @@ impl<'a> Report<'a> {
             ));
         }
         text
+    }
+
+    /// The scores of an image: its classes, its value, or what it reads.
+    fn scores(&self, explanation: &Explanation) -> String {
+        let read = explanation.text.as_deref().map_or_else(String::new, |text| {
+            format!("  reads {}\n", self.style.bold(format!("\"{}\"", terminal::printable(text))))
+        });
+        match explanation.head {
+            // A vector is not for people.
+            HeadKind::Embedding => String::new(),
+            _ if explanation.is_value() => format!("  value  {:.4}\n", explanation.scores[0]),
+            _ => read + &self.classes(&explanation.top(self.args.output.top)),
+        }
     }
 
     fn classes(&self, classes: &[Class]) -> String {
@@ -277,9 +294,28 @@ impl<'a> Report<'a> {
             let first = terminal::printable(label.split(',').next().unwrap_or_default());
             format!("{} {first}", class.index).trim_end().to_owned()
         };
-        let mut target = class(&explanation.class);
+        let mut target = match explanation.is_value() {
+            true => "value".to_owned(),
+            false => class(&explanation.class),
+        };
         if let Some(other) = &explanation.other {
             target += &format!(" and not {}", class(other));
+        }
+        match &explanation.target {
+            Target::Negative(_) => target += ", opposite sign",
+            Target::Probability(_) => target += &format!(", probability {:.4}", explanation.value),
+            Target::Similar(_) => target = format!("similarity {:.4}", explanation.value),
+            Target::Masked(..) => target += " in the mask",
+            _ => {}
+        }
+        match &explanation.place {
+            Some(TargetPlace::Box { area, probability, .. }) => {
+                target += &format!(" in box {area} ({:.1} %)", probability * 100.0);
+            }
+            Some(TargetPlace::Steps { from, to }) => {
+                target += &format!(" at time steps {from} to {}", to - 1)
+            }
+            _ => {}
         }
         let layers = explanation.layers.iter().map(|layer| {
             let shape: Vec<String> = layer.map.shape().iter().map(ToString::to_string).collect();
@@ -334,8 +370,17 @@ impl<'a> Report<'a> {
         for warning in &explanation.warnings {
             if said.warnings.insert(warning.clone()) {
                 let message = terminal::printable(&warning.worded(hints::words));
-                let line = format!("warning: {}: {message}", warning.id());
-                text += &format!("  {}\n", self.style.yellow(line));
+                let line = |level: &str| format!("{level}: {}: {message}", warning.id());
+                match warning.level() {
+                    WarningLevel::Warning => {
+                        text += &format!("  {}\n", self.style.yellow(line("warning")));
+                    }
+                    WarningLevel::Note => text += &format!("  {}\n", self.style.dim(line("note"))),
+                    WarningLevel::Detail if self.args.output.verbose => {
+                        text += &format!("  {}\n", self.style.dim(line("note")));
+                    }
+                    WarningLevel::Detail => {}
+                }
             }
         }
         text

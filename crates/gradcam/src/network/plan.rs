@@ -12,7 +12,7 @@ use crate::{
     Result,
     error::bail,
     input::ImageInput,
-    layer::{Grid, LayerMatch, Layers, leaving},
+    layer::{Grid, LayerMatch, Layers, ScoreValue, leaving},
     memory,
     program::Runtime,
 };
@@ -226,7 +226,8 @@ impl Plan {
 fn hooked(graph: &Graph, input: &ImageInput, sites: &HookSites) -> Result<Vec<HookedLayer>> {
     let mut all: Vec<HookedLayer> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
-    let layers = Layers::new(graph, input.in_graph(graph), scores, Grid::default());
+    let layers =
+        Layers::new(graph, input.in_graph(graph), ScoreValue::plain(scores), Grid::default());
     for (path, kind) in sites {
         if let Some(known) = all.iter_mut().find(|known| known.path == *path) {
             known.kinds.push(*kind);
