@@ -27,10 +27,8 @@ pub(crate) fn target(explanation: &Explanation) -> String {
         return format!("{index}-vs-{}", other.index);
     }
     let slug = label.as_deref().map(slug).filter(|slug| !slug.is_empty());
-    let class = match explanation.is_value() {
-        true => "value".to_owned(),
-        false => slug.map_or_else(|| index.to_string(), |slug| format!("{index}-{slug}")),
-    };
+    let numbered = || slug.map_or_else(|| index.to_string(), |slug| format!("{index}-{slug}"));
+    let class = explanation.only_score().map_or_else(numbered, str::to_owned);
     match &explanation.target {
         Target::Negative(_) => format!("neg-{class}"),
         Target::Probability(_) => format!("p-{class}"),

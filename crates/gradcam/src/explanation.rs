@@ -141,9 +141,13 @@ impl Explanation {
         self.site == Site::Layer
     }
 
-    /// Whether its scores are one value, and not classes.
-    pub fn is_value(&self) -> bool {
-        self.head == HeadKind::Regression && self.scores.len() == 1
+    /// What its only score is called, where there are no classes: `value` of a regressor, `foreground` of a segmentation.
+    pub fn only_score(&self) -> Option<&'static str> {
+        match (self.head, self.scores.len()) {
+            (HeadKind::Regression, 1) => Some("value"),
+            (HeadKind::Segmentation, 1) => Some("foreground"),
+            _ => None,
+        }
     }
 
     /// The map of one layer as [h, w].

@@ -262,7 +262,10 @@ impl<'a> Report<'a> {
         match explanation.head {
             // A vector is not for people.
             HeadKind::Embedding => String::new(),
-            _ if explanation.is_value() => format!("  value  {:.4}\n", explanation.scores[0]),
+            HeadKind::Segmentation if explanation.only_score().is_some() => String::new(),
+            _ if explanation.only_score().is_some() => {
+                format!("  value  {:.4}\n", explanation.scores[0])
+            }
             _ => read + &self.classes(&explanation.top(self.args.output.top)),
         }
     }
@@ -294,10 +297,8 @@ impl<'a> Report<'a> {
             let first = terminal::printable(label.split(',').next().unwrap_or_default());
             format!("{} {first}", class.index).trim_end().to_owned()
         };
-        let mut target = match explanation.is_value() {
-            true => "value".to_owned(),
-            false => class(&explanation.class),
-        };
+        let mut target =
+            explanation.only_score().map_or_else(|| class(&explanation.class), str::to_owned);
         if let Some(other) = &explanation.other {
             target += &format!(" and not {}", class(other));
         }
