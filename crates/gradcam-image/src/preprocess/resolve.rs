@@ -173,7 +173,7 @@ fn flags(overrides: &Overrides) -> SourceSettings {
     }
 }
 
-/// Adds the last source: ImageNet's center crop, mean and standard deviation. Gray networks take the whole
+/// Adds the last source: ImageNet's center crop, mean and standard deviation. Networks of gray or with alpha take the whole
 /// short side in 0..1, as MNIST models do.
 fn add_default(
     sources: &mut Vec<(SettingOrigin, SourceSettings)>,
@@ -184,7 +184,7 @@ fn add_default(
     let (share, mean, std) = match channels {
         Channels::Rgb => (0.875, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
         Channels::Bgr => (0.875, vec![0.406, 0.456, 0.485], vec![0.225, 0.224, 0.229]),
-        Channels::Gray => (1.0, vec![0.0], vec![1.0]),
+        Channels::Gray | Channels::Rgba | Channels::GrayAlpha => (1.0, vec![0.0], vec![1.0]),
     };
     let default = SourceSettings {
         geometry: Some(Geometry::center(width, height, share)),

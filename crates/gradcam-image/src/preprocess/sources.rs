@@ -51,16 +51,15 @@ impl InputShape {
         };
         let channels = match channels {
             None => None,
-            Some(1) => Some(Channels::Gray),
-            Some(3) => Some(Channels::Rgb),
+            Some(count) if (1..=4).contains(&count) => Channels::of_count(count),
             Some(_) => {
                 let why = match layout {
                     Some((origin, layout)) if origin != SettingOrigin::Flag => {
                         format!(
-                            "photos have 1 or 3 channels, and {origin} sets the layout {layout}"
+                            "photos have 1 to 4 channels, and {origin} sets the layout {layout}"
                         )
                     }
-                    _ => "photos have 1 or 3 channels".to_owned(),
+                    _ => "photos have 1 to 4 channels".to_owned(),
                 };
                 return Err(invalid(&why));
             }

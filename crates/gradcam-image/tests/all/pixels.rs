@@ -2,7 +2,7 @@
 //!
 //! The references are made by `tools/make_image_references.py`.
 
-use gradcam_image::preprocess::{Crop, CropRounding, Geometry, Layout, Resize};
+use gradcam_image::preprocess::{Channels, Crop, CropRounding, Geometry, Layout, Resize};
 use gradcam_image::{
     Colormap, Filter, Limits, OverlayKind, OverlayStyle, Photo, Placement, Preprocess, heatmap,
     overlay, resize, resize_map,
@@ -222,6 +222,48 @@ fn prepares_photos_as_torchvision_bit_for_bit() {
         }
     }
     assert_none(&failed);
+}
+
+#[test]
+fn resizes_alpha_as_pillow_bit_for_bit() {
+    let path = format!("{}/tests/data/alpha.png", env!("CARGO_MANIFEST_DIR"));
+    let photo = Photo::open(path, &Limits::default()).unwrap();
+    let mut failed = Vec::new();
+    for row in table("alpha") {
+        let side = |key: &str| row[key].as_u64().unwrap() as u32;
+        let channels = match row["mode"].as_str().unwrap() {
+            "RGBA" => Channels::Rgba,
+            _ => Channels::GrayAlpha,
+        };
+        let count = channels.count();
+        let preprocess = Preprocess {
+            geometry: Geometry::squash(side("width"), side("height")),
+            filter: row["filter"].as_str().unwrap().parse().unwrap(),
+            rescale: 1.0,
+            mean: vec![0.0; count],
+            std: vec![1.0; count],
+            layout: Layout::Nhwc,
+            channels,
+        };
+        let (tensor, _) = preprocess.apply(&photo).unwrap();
+        let bytes: Vec<u8> = tensor.iter().map(|value| *value as u8).collect();
+        if sha256(bytes) != row["sha256"].as_str().unwrap() {
+            failed.push(row.to_string());
+        }
+    }
+    assert_none(&failed);
+    // A photo without alpha is opaque, and its borders are not.
+    let geometry = Geometry::pad(4, 4, [7; 3]);
+    let (mean, std) = (vec![0.0; 4], vec![1.0; 4]);
+    let wide = Preprocess { geometry, mean, std, ..rgba() };
+    let (tensor, _) = wide.apply(&synthetic(4, 2)).unwrap();
+    let column: Vec<f32> = tensor.slice(ndarray::s![0, .., 1, 3]).to_vec();
+    assert_eq!(column, [0.0, 255.0, 255.0, 0.0]);
+}
+
+fn rgba() -> Preprocess {
+    let (layout, channels) = (Layout::Nhwc, Channels::Rgba);
+    Preprocess { rescale: 1.0, layout, channels, ..pipelines()[0].1.clone() }
 }
 
 #[test]

@@ -39,7 +39,10 @@ fn each_kind_of_file_is_named() {
         (zip(&["resnet50/model.onnx"]), "a zip archive with an ONNX model in it"),
         (zip(&["readme.md"]), "a zip archive"),
         (long(b"\x10\0\0\0\0\0\0\0{\"a\":{}}      ", 20), "a safetensors file"),
-        (b"<?xml version=\"1.0\"?>\n<net name=\"m\" version=\"11\">".to_vec(), "a model of OpenVINO"),
+        (
+            b"<?xml version=\"1.0\"?>\n<net name=\"m\" version=\"11\">".to_vec(),
+            "a model of OpenVINO",
+        ),
         (b"\n<!DOCTYPE html><html lang=en>".to_vec(), "a web page"),
         (b"<HTML><head>".to_vec(), "a web page"),
         (
@@ -54,10 +57,7 @@ fn each_kind_of_file_is_named() {
         // The specification's version, a description of two bytes, and a neural network (field 500).
         (long(b"\x08\x04\x12\x02\x0a\0\xa2\x1f\x28", 40), "a Core ML model"),
         (long(b"\x08\x01\x12\xa0\x8d\x06\x0a\x40\x12", 4000), "a TensorFlow SavedModel"),
-        (
-            long(b"\x0a\x28\x0a\x05input\x12\x0bPlaceholder", 40),
-            "a frozen graph of TensorFlow",
-        ),
+        (long(b"\x0a\x28\x0a\x05input\x12\x0bPlaceholder", 40), "a frozen graph of TensorFlow"),
         (long(b"\x0a\x99\x10\x08\0\x10\xff\xff", 4000), "a model of PaddlePaddle"),
     ];
     let named: Vec<&str> = rows.iter().map(|(_, name)| *name).collect();
