@@ -15,11 +15,15 @@ mod labels;
 mod literal;
 mod metadata;
 mod origin;
+mod paddle;
 mod resolve;
 mod sources;
 mod timm;
+mod triton;
+mod yaml;
 
 pub use geometry::{Crop, CropRounding, Geometry, Placement, Resize};
+pub use labels::with_blank;
 pub use origin::{Origins, SettingOrigin};
 pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve};
 
@@ -107,7 +111,8 @@ impl Channels {
         })
     }
 
-    fn is_gray(self) -> bool {
+    /// Whether photos are converted to gray.
+    pub fn is_gray(self) -> bool {
         matches!(self, Self::Gray | Self::GrayAlpha)
     }
 

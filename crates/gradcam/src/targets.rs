@@ -5,6 +5,8 @@ mod scores;
 
 use std::ops::Range;
 
+use onnx_grad::closest::closest;
+
 use crate::{Result, error::bail};
 
 pub(crate) use emit::{
@@ -122,7 +124,8 @@ impl From<&Vec<TargetSpec>> for Targets {
 impl TargetSpec {
     /// Reads `argmax`, a class number, `top:K`, `A-B` with two class numbers, or a label.
     ///
-    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter.
+    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter. A
+    /// number that is the whole label of a class is that label.
     ///
     /// # Errors
     /// `Target` where the text is no target, a label fits no class or several, a number is not below
@@ -148,7 +151,8 @@ impl TargetSpec {
         if text.eq_ignore_ascii_case("argmax") {
             return Ok(Self::One(Target::Argmax));
         }
-        if digits(text) {
+        let is_label = || labels.is_some_and(|labels| labels.iter().any(|label| label == text));
+        if digits(text) && !is_label() {
             return Ok(Self::One(Target::Class(class(text)?)));
         }
         if let Some(count) = text.strip_prefix("top:") {
@@ -198,23 +202,41 @@ fn labeled(text: &str, labels: Option<&[String]>) -> Result<usize> {
     };
     match found.as_slice() {
         [class] => Ok(*class),
-        [] => {
-            let near = fitting(&|label| label.to_lowercase().contains(&wanted));
-            let near = &near[..near.len().min(5)];
-            match near {
-                [] => bail!(
-                    Target,
-                    "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
-                ),
-                near => {
-                    bail!(Target, "no class is labeled \"{text}\"; containing it: {}", show(near))
-                }
-            }
-        }
+        [] => match closest_labels(&wanted, labels).as_slice() {
+            [] => bail!(
+                Target,
+                "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
+            ),
+            near => bail!(Target, "no class is labeled \"{text}\"; closest: {}", show(near)),
+        },
         several => {
             bail!(Target, "\"{text}\" labels several classes: {}; write the number", show(several))
         }
     }
+}
+
+/// Up to five classes whose labels have the words, else up to three that are spelled like them.
+fn closest_labels(wanted: &str, labels: &[String]) -> Vec<usize> {
+    let words = |text: &str| {
+        let lower = text.to_lowercase();
+        let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        format!(" {} ", words.collect::<Vec<_>>().join(" "))
+    };
+    let phrase = words(wanted);
+    let classes = || labels.iter().enumerate();
+    let with_words = classes().filter(|(_, label)| words(label).contains(&phrase));
+    let found: Vec<usize> = with_words.map(|(class, _)| class).take(5).collect();
+    if !found.is_empty() && !phrase.trim().is_empty() {
+        return found;
+    }
+    let mut names: Vec<(usize, String)> = Vec::new();
+    for (class, label) in classes() {
+        names.extend(label.split(',').map(|word| (class, word.trim().to_lowercase())));
+    }
+    let near = closest(wanted, names.iter().map(|(_, name)| name.as_str()));
+    let class =
+        |name: &str| names.iter().find(|(_, synonym)| synonym == name).map(|(class, _)| *class);
+    near.into_iter().filter_map(class).collect()
 }
 
 #[cfg(test)]
@@ -244,6 +266,25 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_a_label_is_that_label() {
+        let labels = ["0", "90", "180", "270"].map(str::to_owned);
+        let parse = |text| TargetSpec::parse(text, Some(&labels), Some(300)).ok();
+        assert_eq!(parse("270"), Some(TargetSpec::One(Target::Class(3))));
+        assert_eq!(parse("0"), Some(TargetSpec::One(Target::Class(0))));
+        assert_eq!(parse("2"), Some(TargetSpec::One(Target::Class(2))));
+    }
+
+    /// The words count, not the letters in other words.
+    #[test]
+    fn cats_are_closest_to_cat() {
+        let labels = ["vacation home", "scatter rug", "catamount", "tiger cat", "cat, kitten"];
+        let labels = labels.map(str::to_owned);
+        assert_eq!(closest_labels("cat", &labels[..4]), [3]);
+        assert_eq!(closest_labels("catamont", &labels), [2]);
+        assert_eq!(closest_labels("???", &labels), [] as [usize; 0]);
+    }
+
+    #[test]
     fn wrong_targets_say_why() {
         let rows = [
             ("4", "classes 0 to 3"),
@@ -253,7 +294,9 @@ mod tests {
             ("top:0", "top:K"),
             ("top:x", "top:K"),
             ("crane", "labels several classes: 0 (crane), 3 (crane)"),
-            ("cat", "containing it: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
+            ("cat", "closest: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
+            ("egiptian cat", "closest: 2 (Egyptian cat)"),
+            ("tab", "closest: 1 (tabby, tabby cat)"),
             ("zebra", "no class is labeled \"zebra\""),
         ];
         for (text, phrase) in rows {

@@ -1,5 +1,6 @@
 //! Where preprocessing and labels come from, and what is said when they are guessed.
 
+mod found;
 mod refused;
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::{
     error::bail,
     image::{
         self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin},
+        preprocess::{Layout, Numbers, SettingOrigin, with_blank},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
@@ -340,9 +340,10 @@ impl Labels {
     /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list
     /// from the user is then an error, a list that was found is left out with a warning.
     fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<Warning>)> {
-        let count = self.names.len();
+        let names = with_blank(self.origin, self.names, classes);
+        let count = names.len();
         if count == classes {
-            return Ok((Some(self.names), None));
+            return Ok((Some(names), None));
         }
         match self.origin {
             SettingOrigin::Flag => bail!(

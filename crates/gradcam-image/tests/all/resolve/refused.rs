@@ -50,8 +50,8 @@ fn malformed_metadata_is_refused_by_file_and_key() {
             "id2label: 2 labels, but none for class 1; expected every class from 0",
         ),
         (
-            ("config.json", r#"{"id2label": ["a", 5]}"#),
-            "id2label: the label of class 1 is 5; expected a string",
+            ("config.json", r#"{"id2label": ["a", true]}"#),
+            "id2label: the label of class 1 is true; expected a string",
         ),
         (
             ("config.json", r#"{"pretrained_cfg": {"input_size": [3, 224]}}"#),
