@@ -115,7 +115,8 @@ impl<'a> Job<'a> {
         for text in &args.targets {
             // Two names of one target, such as a number and its label, give one map.
             let target = explainer.parse_target(text)?;
-            if let (Ok(number), TargetSpec::One(Target::Class(class))) = (text.parse(), &target)
+            if let (Ok(number), TargetSpec::One(Target::Class(class))) =
+                (text.parse::<usize>(), &target)
                 && number != *class
                 && !args.output.quiet
             {
