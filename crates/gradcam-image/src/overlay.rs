@@ -50,9 +50,11 @@ impl OverlayStyle {
     pub fn memory(&self, width: u32, height: u32) -> u64 {
         let (new_width, new_height) = self.size(width, height);
         let bytes = |width: u32, height: u32| 3 * u64::from(width) * u64::from(height);
-        let resized = if new_width == width { 0 } else { bytes(new_width, height) };
-        // The smaller photo, the picture, and its PNG, which grows by doubling.
-        resized.saturating_add(bytes(new_width, new_height).saturating_mul(4))
+        let drawn = bytes(new_width, new_height);
+        // The resize goes along the rows first. The PNG grows by doubling, beside the picture.
+        let resized = bytes(new_width, height).saturating_add(drawn);
+        let written = drawn.saturating_mul(3);
+        if new_width == width { written } else { written.max(resized) }
     }
 }
 

@@ -215,6 +215,13 @@ impl<'a> PhotoFile<'a> {
         self.decoder.dimensions()
     }
 
+    /// The bytes of the photo when it is decoded.
+    pub fn photo_memory(&self) -> u64 {
+        let (width, height) = self.size();
+        let alpha = u64::from(self.decoder.color_type().has_alpha());
+        u64::from(width) * u64::from(height) * (3 + alpha)
+    }
+
     /// The most bytes that are held at once while the picture is decoded, the file not counted.
     pub fn memory(&self) -> u64 {
         let (width, height) = self.size();

@@ -189,13 +189,13 @@ impl<'a> Job<'a> {
     /// The most bytes that a photo takes until it is drawn.
     fn memory(&self, file: &PhotoFile<'_>) -> u64 {
         let (width, height) = file.size();
-        let pixels = u64::from(width) * u64::from(height);
-        // Red, green, blue and alpha; and again while a network of gray is given its input.
-        let drawn = (4 * pixels).saturating_add(self.style.memory(width, height));
-        let is_gray =
-            self.explainer.preprocessing().is_ok_and(|choice| choice.preprocess.channels.is_gray());
-        let prepared = if is_gray { 8 * pixels } else { 4 * pixels };
-        file.memory().max(drawn).max(prepared)
+        let photo = file.photo_memory();
+        let drawn = self.style.memory(width, height);
+        // A network of gray gets its input from a copy.
+        let choice = self.explainer.preprocessing();
+        let is_gray = choice.is_ok_and(|choice| choice.preprocess.channels.is_gray());
+        let prepared = if is_gray { photo } else { 0 };
+        file.memory().max(photo.saturating_add(drawn.max(prepared)))
     }
 
     /// Explains the images of one run and draws their files; for each image, in order, those of its items.

@@ -374,6 +374,12 @@ fn large_photos_are_drawn_smaller() {
     assert_eq!(draw(&photo, &placement, 150), draw(&small, &half, 0));
     let drawn = draw(&photo, &placement, 1);
     assert_eq!((drawn.width(), drawn.height()), (1, 1));
+    let memory = |side| {
+        let style = OverlayStyle { max_side: NonZeroU32::new(side), ..OverlayStyle::default() };
+        style.memory(300, 200)
+    };
+    // The picture and its PNG, or the photo of fewer columns and then of fewer rows.
+    assert_eq!((memory(0), memory(30)), (3 * 3 * 300 * 200, 3 * 30 * (200 + 20)));
 }
 
 #[test]
