@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{self, JsonFields};
+use super::json::JsonFields;
 use super::origin::SourceSettings;
 use super::{Channels, Crop, CropRounding, Geometry, Resize, labels};
 use crate::{Filter, ImageError};
@@ -145,15 +145,4 @@ pub(super) fn labels(
 fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let map = value.as_object()?;
     map.get(key).or_else(|| map.values().find_map(|part| find(part, key)))
-}
-
-/// The object in an `inference.yml`.
-pub(super) fn object(place: &str, text: &[u8]) -> Result<Map<String, Value>, ImageError> {
-    match super::yaml::value(place, text)? {
-        Value::Object(map) => Ok(map),
-        other => {
-            let got = json::brief(&other);
-            Err(json::metadata(format!("{place}: {got}; expected a mapping")))
-        }
-    }
 }

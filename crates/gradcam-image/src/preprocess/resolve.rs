@@ -84,7 +84,8 @@ pub struct PreprocessChoice {
 /// also `character` metadata and, beside the model, `<model>.labels.txt`, `<model>.txt`, `<model>.json`, `labels.txt`,
 /// `labels.json`, `classes.txt`, `class_indices.json`, `synset.txt`; otherwise the defaults of most ImageNet models, which [`PreprocessChoice::guess`] lists.
 ///
-/// `input_shape` has the sizes of the model's image input, `None` for open ones; `numbers` is its element type.
+/// `input_shape` has the sizes of the model's image input, `None` for open ones, which MLflow's `MLmodel` may have; `numbers` is
+/// its element type.
 ///
 /// # Errors
 ///
@@ -100,13 +101,17 @@ pub fn resolve(
 ) -> Result<PreprocessChoice, ImageError> {
     let props = MetadataProps(metadata);
     let sidecars = Sidecars::read(model_path)?;
+    let completed = match overrides.size {
+        None => sidecars.completed(input_shape)?,
+        Some(_) => input_shape.to_vec(),
+    };
     let mut sources = vec![(SettingOrigin::Flag, flags(overrides))];
     sources.extend(props.gradcam()?.map(|p| (SettingOrigin::GradcamMetadata, p)));
     sources.extend(sidecars.hugging_face()?.map(|p| (SettingOrigin::PreprocessorConfig, p)));
     sources.extend(sidecars.triton().map(|p| (SettingOrigin::Triton, p)));
     // The settings of the sources below depend on the size, which depends on the layout. Of them only the shape sets
     // the layout.
-    let shape = InputShape::read(input_shape, first(&sources, |p| p.layout))?;
+    let shape = InputShape::read(&completed, first(&sources, |p| p.layout))?;
     let size = shape.size.or(overrides.size);
     let mut add =
         |origin, partial: Option<SourceSettings>| sources.extend(partial.map(|p| (origin, p)));

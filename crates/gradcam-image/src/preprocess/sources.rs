@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonFields};
 use super::metadata::MetadataProps;
 use super::origin::{SettingOrigin, SourceSettings};
-use super::{Channels, Layout, hugging_face, labels, paddle, timm, triton};
+use super::{Channels, Layout, hugging_face, labels, paddle, timm, triton, yaml};
 use crate::{ImageError, ImageErrorKind, files};
 
 /// The settings that follow from the shape of the model's input.
@@ -90,6 +90,8 @@ pub(super) struct Sidecars {
     config: Option<JsonFile>,
     /// PaddlePaddle's `inference.yml`.
     paddle: Option<JsonFile>,
+    /// MLflow's `MLmodel`.
+    mlflow: Option<JsonFile>,
     /// Triton's `config.pbtxt`: its folder and its text.
     triton: Option<(PathBuf, String)>,
 }
@@ -134,7 +136,8 @@ impl Sidecars {
             model: Some(model.to_owned()),
             processor,
             config: read("config.json")?,
-            paddle: read_as("inference.yml", paddle::object)?,
+            paddle: read_as("inference.yml", yaml::object)?,
+            mlflow: read_as("MLmodel", yaml::object)?,
             triton: triton_config(folder)?,
         })
     }
@@ -160,6 +163,25 @@ impl Sidecars {
     pub(super) fn triton(&self) -> Option<SourceSettings> {
         let layout = triton::layout(&self.triton.as_ref()?.1)?;
         Some(SourceSettings { layout: Some(layout), ..SourceSettings::default() })
+    }
+
+    /// The shape, with the sizes that MLflow's signature has for a tensor of four axes where the model leaves them open.
+    pub(super) fn completed(&self, shape: &[Option<i64>]) -> Result<Vec<Option<i64>>, ImageError> {
+        let open = || shape.to_vec();
+        let Some((place, map)) = &self.mlflow else { return Ok(open()) };
+        let signature = map.get("signature").and_then(|signature| signature.get("inputs"));
+        let Some(text) = signature.and_then(Value::as_str) else { return Ok(open()) };
+        let inputs = json::value(&format!("{place}: signature"), text.as_bytes())?;
+        let sizes = |input: &Value| -> Option<Vec<Option<i64>>> {
+            let sizes = input.get("tensor-spec")?.get("shape")?.as_array()?;
+            Some(sizes.iter().map(|size| size.as_i64().filter(|size| *size > 0)).collect())
+        };
+        let tensors: Vec<_> = inputs.as_array().into_iter().flatten().filter_map(sizes).collect();
+        let declared = match tensors.as_slice() {
+            [one] if one.len() == shape.len() => one,
+            _ => return Ok(open()),
+        };
+        Ok(shape.iter().zip(declared).map(|(size, declared)| size.or(*declared)).collect())
     }
 
     /// The settings of PaddlePaddle's `inference.yml`.

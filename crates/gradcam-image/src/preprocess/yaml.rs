@@ -3,7 +3,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-use super::json::metadata;
+use super::json::{brief, metadata};
 use crate::ImageError;
 
 /// The deepest nesting that is read.
@@ -16,8 +16,16 @@ enum Open {
     Mapping(Map<String, Value>, Option<String>),
 }
 
+/// The mapping that is the first document in `text`.
+pub(super) fn object(place: &str, text: &[u8]) -> Result<Map<String, Value>, ImageError> {
+    match value(place, text)? {
+        Value::Object(map) => Ok(map),
+        other => Err(metadata(format!("{place}: {}; expected a mapping", brief(&other)))),
+    }
+}
+
 /// The first document in `text`. Keys become text; anchors are refused, because a short file could stand for a huge one.
-pub(super) fn value(place: &str, text: &[u8]) -> Result<Value, ImageError> {
+fn value(place: &str, text: &[u8]) -> Result<Value, ImageError> {
     let wrong = |why: String| metadata(format!("{place}: not YAML: {why}"));
     let text = std::str::from_utf8(text).map_err(|error| wrong(error.to_string()))?;
     let mut open: Vec<Open> = Vec::new();

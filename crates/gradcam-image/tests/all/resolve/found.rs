@@ -211,6 +211,23 @@ fn triton_says_layout_and_labels() {
 }
 
 #[test]
+fn mlflow_has_the_sizes_that_a_model_leaves_open() {
+    let file = r#"flavors:
+  onnx: {data: model.onnx}
+signature:
+  inputs: '[{"name": "x", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 3, 96, 128]}}]'
+"#;
+    let found = with_files("mlflow", &[("MLmodel", file)], &OPEN);
+    assert_eq!(found.preprocess.geometry.output(), Some((128, 96)));
+    let found = with_files("mlflow and a shape", &[("MLmodel", file)], &NCHW);
+    assert_eq!(found.preprocess.geometry.output(), Some((224, 224)));
+    let model = folder("mlflow and a flag", &[("MLmodel", file)]).join("model.onnx");
+    let size = Overrides { size: Some((64, 64)), ..Overrides::default() };
+    let found = resolve(&size, &[], Some(&model), &OPEN, Numbers::Floats).unwrap();
+    assert_eq!(found.preprocess.geometry.output(), Some((64, 64)));
+}
+
+#[test]
 fn caffe_squashes_and_crops() {
     let mean = Some(vec![104.0, 117.0, 123.0]);
     let caffe = Overrides {
