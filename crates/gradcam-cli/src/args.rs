@@ -2,7 +2,10 @@
 
 mod values;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
@@ -73,10 +76,15 @@ pub(crate) enum Command {
 /// The arguments of `gradcam explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Photos (JPEG, PNG, WebP) or tensors (.npy); - reads standard input
+    /// Photos (JPEG, PNG, WebP, TIFF, BMP, GIF) or tensors (.npy), folders of them, patterns such as
+    /// 'photos/**/*.jpg', or @FILE with one of these a line; - reads standard input
+    ///
+    /// The pictures of a folder and of those in it are explained in the order of their names, and their
+    /// files keep the folders. Of a GIF or TIFF with several frames or pages the first one is explained.
     ///
     /// A photo is turned upright, resized and normalized as the model expects; where the network takes
-    /// integers, its pixels are 0 to 255. A .npy file goes into the network as it is: float32 or the type that
+    /// integers, its pixels are 0 to 255. A network of 4 channels takes red, green, blue and opacity, one of 2
+    /// gray and opacity, which is 255 where a photo has none. A .npy file goes into the network as it is: float32 or the type that
     /// the network takes, [C, H, W] for one image or [N, C, H, W] for N of them (for models that take
     /// [N, H, W, C], the same with the channels last; 1-D and 3-D models take [C, L] and [C, D, H, W]).
     #[arg(value_name = "IMAGE", required = true, value_hint = ValueHint::FilePath)]
@@ -182,8 +190,10 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) batch: Option<NonZeroUsize>,
 
-    /// Refuse a run that would need more memory than this, such as 2GiB or 500MB
+    /// Refuse a run or a photo that would need more memory than this, such as 2GiB or 500MB
     /// [default: half of what the process may use]
+    ///
+    /// Runs, and photos that are decoded and drawn, take it together, and wait for each other. Weights do not count.
     #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
     pub(crate) max_memory: Option<u64>,
 
@@ -232,14 +242,14 @@ pub(crate) struct OutputArgs {
     ///
     /// It is the name of the file where one file results, and a folder where it is one already, ends
     /// in / or where several files result. Files in a folder are called IMAGE.TARGET.png, such as
-    /// cat.285-egyptian-cat.png, with .LAYER and .METHOD behind the target where several were asked
+    /// cat.285-egyptian-cat.png (photos/a/cat.jpg of the folder photos becomes a/cat.…), with .LAYER and .METHOD behind the target where several were asked
     /// for, and .0, .1, … behind IMAGE for the images of one .npy file. Existing files are replaced.
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
 
     /// What to write, separated by commas
     ///
-    /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo, the
+    /// png: the heatmap over the photo, at the photo's size up to --max-side; for a .npy image, which has no photo, the
     /// heatmap alone in colors, at the size of the network's input (a strip for a 1-D model, the slices
     /// along the depth for a 3-D one). saliency and guided-backprop give pictures of that size, without
     /// the photo: the gradient's magnitude in gray (one pixel in a hundred is white), and the gradient in
@@ -267,6 +277,10 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "KIND", default_value = "alpha", value_parser = values::overlays())]
     pub(crate) overlay: OverlayKind,
 
+    /// The longest side of a picture in pixels; a larger photo is drawn smaller
+    #[arg(long, value_name = "PIXELS", default_value = "4096", value_parser = values::side)]
+    pub(crate) max_side: NonZeroU32,
+
     /// How many classes to list
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub(crate) top: usize,
@@ -292,16 +306,16 @@ pub(crate) struct OutputArgs {
 #[command(next_help_heading = "Preprocessing (default: what the model or a file beside it says)")]
 pub(crate) struct PrepareArgs {
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", visible_alias = "crop", value_parser = values::size)]
     size: Option<(u32, u32)>,
 
     /// How a photo of another shape fits: center crop, distort, or borders
     #[arg(long, value_name = "FIT", value_parser = values::fits())]
     fit: Option<Fit>,
 
-    /// Length of the photo's short side before the center crop
-    #[arg(long, value_name = "PIXELS", conflicts_with = "fit")]
-    short_side: Option<u32>,
+    /// Length of the photo's short side before the center crop; with --fit squash that of the distorted photo's
+    #[arg(long, value_name = "PIXELS", value_parser = values::side)]
+    short_side: Option<NonZeroU32>,
 
     /// The filter of the resize, as in Pillow
     #[arg(long, value_name = "FILTER", value_parser = values::filters())]
@@ -342,7 +356,7 @@ impl PrepareArgs {
         Overrides {
             size: self.size,
             fit: self.fit,
-            short_side: self.short_side,
+            short_side: self.short_side.map(NonZeroU32::get),
             filter: self.filter,
             rescale: self.rescale,
             mean: self.mean.clone(),

@@ -7,14 +7,6 @@ use gradcam::{Class, Explanation, Target};
 /// Longest part that a label or a layer adds to a file name; file systems allow 255 bytes in all.
 const LONGEST: usize = 60;
 
-/// The name of an image without folder and extension; `stdin` for `-`.
-pub(crate) fn stem(image: &Path) -> String {
-    if is_dash(image) {
-        return "stdin".to_owned();
-    }
-    image.file_stem().unwrap_or(image.as_os_str()).to_string_lossy().into_owned()
-}
-
 /// Whether a path stands for standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -105,12 +97,5 @@ mod tests {
             assert_eq!(layer(name), wanted, "{name}");
         }
         assert_eq!(layer(&format!("{}.last", "x".repeat(100))).len(), LONGEST);
-    }
-
-    #[test]
-    fn stems() {
-        for (path, wanted) in [("a/cat.jpg", "cat"), ("-", "stdin"), ("x.tar.png", "x.tar")] {
-            assert_eq!(stem(Path::new(path)), wanted, "{path}");
-        }
     }
 }

@@ -39,6 +39,6 @@ pub use frame::frame;
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
-pub use photo::{Limits, Photo};
+pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{Filter, resize, resize_linear_aligned, resize_map};

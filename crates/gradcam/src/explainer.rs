@@ -33,6 +33,7 @@ use crate::{
     images::Images,
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo, LayerReason},
+    memory::{Holder, MemoryLease, human},
     method::{Method, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
@@ -187,6 +188,30 @@ impl Explainer {
     /// `Target`, as [`TargetSpec::parse`].
     pub fn parse_target(&self, text: &str) -> Result<TargetSpec> {
         TargetSpec::parse(text, self.labels(), Some(self.classes()))
+    }
+
+    /// Takes a share of the memory limit for what a caller holds, such as photos that are decoded and drawn, and gives it back when
+    /// the lease is dropped. Waits for other callers where the limit is reached.
+    ///
+    /// # Errors
+    /// `Memory` for more than the whole limit.
+    pub fn take_memory(&self, bytes: u64) -> Result<MemoryLease> {
+        let memory = self.setup.runtime.memory();
+        if bytes > memory.limit {
+            bail!(
+                Memory, RaiseMemoryLimit;
+                "decoding and drawing would need {} of memory, the limit is {}",
+                human(bytes),
+                human(memory.limit)
+            );
+        }
+        Ok(memory.take(bytes, Holder::Caller))
+    }
+
+    /// As [`Explainer::take_memory`]; `None` where it would wait, or fail.
+    pub fn try_take_memory(&self, bytes: u64) -> Option<MemoryLease> {
+        let memory = self.setup.runtime.memory();
+        memory.try_take(bytes, Holder::Caller).filter(|_| bytes <= memory.limit)
     }
 
     /// Prepares a photo: gives the network's input, and the part of the photo that it shows.

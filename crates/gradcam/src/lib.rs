@@ -31,6 +31,7 @@ pub use hint::Hint;
 pub use images::Images;
 pub use input::ImageInput;
 pub use layer::{Grid, LayerInfo, LayerReason};
+pub use memory::MemoryLease;
 pub use method::{METHODS, Method, MethodInfo, PictureStyle, Site};
 pub use ndarray;
 pub use network::{

@@ -3,14 +3,13 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Deployed, Explainer, Explanation, HeadKind, LayerReason, Summary, Target, TargetPlace,
-    Warning, WarningLevel,
+    Class, Deployed, Explainer, Explanation, HeadKind, LayerReason, Summary, Warning, WarningLevel,
     engine::Provider,
     image::preprocess::{Geometry, Origins, Preprocess, Resize},
 };
 use serde::Serialize;
 
-use super::{Item, Stages};
+use super::{Item, Stages, line};
 use crate::{
     args::ExplainArgs,
     engine::EngineSetup,
@@ -40,8 +39,17 @@ pub(super) struct Report<'a> {
 /// What was reported before.
 #[derive(Debug, Default)]
 pub(super) struct ReportState {
+    /// Whether each image gets one line.
+    brief: bool,
     head: bool,
     warnings: HashSet<Warning>,
+}
+
+impl ReportState {
+    /// Where there are several items, each gets one line.
+    pub(super) fn of(items: usize) -> Self {
+        Self { brief: items > 1, ..Self::default() }
+    }
 }
 
 /// One explanation as a line of JSON.
@@ -196,7 +204,7 @@ impl<'a> Report<'a> {
             layer_why: self.layer_reason.as_ref().filter(|_| explanation.is_of_layers()),
             provider: self.engine.provider.map(Provider::name),
             // A tensor is not prepared.
-            preprocess: self.preprocess.as_ref().filter(|_| item.photo.is_some()),
+            preprocess: self.preprocess.as_ref().filter(|_| item.size.is_some()),
             files,
         }
     }
@@ -217,8 +225,13 @@ impl<'a> Report<'a> {
             Some(index) => format!("{image} [{index}]"),
             None => image.to_owned(),
         };
-        let size = match (&item.photo, item.explanations.first()) {
-            (Some(photo), _) => format!("{}x{}", photo.width(), photo.height()),
+        let name = terminal::printable(&name);
+        if said.brief && !self.args.output.verbose {
+            text += &line::line(style, &name, &item.explanations, files);
+            return text + &self.all_warnings(said, item);
+        }
+        let size = match (item.size, item.explanations.first()) {
+            (Some((width, height)), _) => format!("{width}x{height}"),
             (None, Some(explanation)) => {
                 // Width x height, as of a photo.
                 let sizes = explanation.input_size.iter().rev().map(usize::to_string);
@@ -227,21 +240,14 @@ impl<'a> Report<'a> {
             (None, None) => String::new(),
         };
         let total = ms(stages.read + stages.explain + stages.write);
-        text += &format!(
-            "{}  {}\n",
-            style.bold(terminal::printable(&name)),
-            style.dim(format!("{size}, {total}"))
-        );
+        text += &format!("{}  {}\n", style.bold(name), style.dim(format!("{size}, {total}")));
         if let Some(first) = item.explanations.first() {
             text += &self.scores(first);
         }
         for (explanation, files) in item.explanations.iter().zip(files) {
             text += &self.explanation(explanation, files);
         }
-        for explanation in &item.explanations {
-            text += &self.warnings(said, explanation);
-        }
-        said.warnings.retain(Warning::is_about_model);
+        text += &self.all_warnings(said, item);
         if self.args.output.verbose {
             let Stages { read, explain, write } = stages;
             text += &style.dim(format!(
@@ -291,33 +297,7 @@ impl<'a> Report<'a> {
 
     fn explanation(&self, explanation: &Explanation, files: &[String]) -> String {
         let style = self.style;
-        // The first synonym suffices: the classes are listed above.
-        let class = |class: &Class| {
-            let label = class.label.as_deref().unwrap_or_default();
-            let first = terminal::printable(label.split(',').next().unwrap_or_default());
-            format!("{} {first}", class.index).trim_end().to_owned()
-        };
-        let mut target =
-            explanation.only_score().map_or_else(|| class(&explanation.class), str::to_owned);
-        if let Some(other) = &explanation.other {
-            target += &format!(" and not {}", class(other));
-        }
-        match &explanation.target {
-            Target::Negative(_) => target += ", opposite sign",
-            Target::Probability(_) => target += &format!(", probability {:.4}", explanation.value),
-            Target::Similar(_) => target = format!("similarity {:.4}", explanation.value),
-            Target::Masked(..) => target += " in the mask",
-            _ => {}
-        }
-        match &explanation.place {
-            Some(TargetPlace::Box { area, probability, .. }) => {
-                target += &format!(" in box {area} ({:.1} %)", probability * 100.0);
-            }
-            Some(TargetPlace::Steps { from, to }) => {
-                target += &format!(" at time steps {from} to {}", to - 1)
-            }
-            _ => {}
-        }
+        let target = line::target(explanation);
         let layers = explanation.layers.iter().map(|layer| {
             let shape: Vec<String> = layer.map.shape().iter().map(ToString::to_string).collect();
             format!("{} ({})", terminal::printable(&layer.layer), shape.join("x"))
@@ -364,6 +344,14 @@ impl<'a> Report<'a> {
             shown(&there.class)
         );
         format!("    {}\n", self.style.yellow(text))
+    }
+
+    /// The warnings of an image that were not said before.
+    fn all_warnings(&self, said: &mut ReportState, item: &Item) -> String {
+        let each = item.explanations.iter().map(|explanation| self.warnings(said, explanation));
+        let text = each.collect();
+        said.warnings.retain(Warning::is_about_model);
+        text
     }
 
     fn warnings(&self, said: &mut ReportState, explanation: &Explanation) -> String {

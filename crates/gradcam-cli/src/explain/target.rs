@@ -8,11 +8,11 @@ use gradcam::{
     image::{Limits, Photo},
 };
 
-use super::input::{self, Image};
+use super::input::{self, Content};
 use crate::{
     args::ExplainArgs,
     failure::{Failure, Result, failed},
-    npy,
+    npy, terminal,
 };
 
 /// The targets, each once.
@@ -24,6 +24,15 @@ pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<T
     let mut targets = Vec::new();
     for text in &args.targets {
         let mut spec = explainer.parse_target(text)?;
+        if let (Ok(number), TargetSpec::One(Target::Class(class))) = (text.parse::<usize>(), &spec)
+            && number != *class
+            && !args.output.quiet
+        {
+            let label = terminal::printable(text);
+            terminal::note(format!(
+                "note: {label} is the label of class {class}, which is explained\n"
+            ));
+        }
         let flag = if args.area.is_some() { "--box" } else { "--mask" };
         if args.area.is_some() || mask.is_some() {
             let class = match &spec {
@@ -65,9 +74,12 @@ fn vector(path: &Path, explainer: &Explainer) -> Result<Arc<[f32]>> {
     {
         return Ok(array.iter().copied().collect());
     }
-    let embedding = match input::load(path, explainer.image_input()).map_err(about)? {
-        Image::Photo(photo) => explainer.embedding(&photo),
-        Image::Tensor(x) => explainer.embedding(x.view()),
+    let embedding = match input::read_content(path, explainer.image_input()).map_err(about)? {
+        Content::Picture(bytes) => {
+            let photo = Photo::decode(&bytes, &Limits::default());
+            explainer.embedding(&photo.map_err(|error| about(error.to_string()))?)
+        }
+        Content::Tensor(x) => explainer.embedding(x.view()),
     };
     embedding.map_err(|error| about(error.to_string()))
 }

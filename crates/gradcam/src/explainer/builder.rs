@@ -12,7 +12,7 @@ use crate::{
     head::{Form, Head, HeadKind, HeadSettings, Selection, head},
     image::{
         self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin, Task},
+        preprocess::{Layout, Numbers, SettingOrigin, Task, with_blank},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
     layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
@@ -421,6 +421,7 @@ impl Labels {
     /// stands for nothing, and that of the space between words behind the others.
     fn of(mut self, head: &Head) -> Result<(Option<Vec<String>>, Option<Warning>)> {
         let classes = head.form.classes();
+        self.names = with_blank(self.origin, self.names, classes);
         let nothing = match &head.form {
             Form::Anchors(anchors) => anchors.background,
             _ => head.blank,

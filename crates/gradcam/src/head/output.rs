@@ -72,7 +72,8 @@ fn named(graph: &Graph, selection: &Selection) -> Result<Output> {
                 Some(_) => "holds no floats to explain",
                 None => "is no output and no other value of the model",
             };
-            let names = graph.values().map(|value| graph.name(value));
+            let made = graph.values().filter(|value| graph.producer(*value).is_some());
+            let names = made.map(|value| graph.name(value));
             let closest = match found {
                 Some(_) => String::new(),
                 None => closest::hint(&selection.name, names),

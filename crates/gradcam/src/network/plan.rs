@@ -205,7 +205,7 @@ impl Plan {
             std::iter::once(&part.model)
                 .chain(part.backward.as_ref().map(|backward| &backward.model))
         });
-        memory::check(models, runtime.limit())?;
+        memory::check(models, runtime.memory().limit)?;
         let mut steps = Vec::with_capacity(parts.len());
         for part in parts {
             let segment = part.map(|part| part.compile(runtime)).transpose()?;

@@ -1,5 +1,7 @@
 //! Targets as users write them.
 
+use onnx_grad::closest::closest;
+
 use super::{Target, TargetSpec};
 use crate::{Result, error::bail};
 
@@ -15,7 +17,8 @@ impl TargetSpec {
     /// `p:CLASS`, its probability; `neg:CLASS`, its score with the opposite sign; `CLASS@K`, its K-th box or run of time
     /// steps. The only value of a regressor is also called `value`, and with the opposite sign `-value`.
     ///
-    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter.
+    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter. A
+    /// number that is the whole label of a class is that label.
     ///
     /// # Errors
     /// `Target` where the text is no target, a label fits no class or several, a number is not below
@@ -101,7 +104,9 @@ impl Classes<'_> {
     /// A class by its number or its label.
     fn class(self, text: &str) -> Result<usize> {
         let text = text.trim();
-        if !is_number(text) {
+        if !is_number(text)
+            || self.labels.is_some_and(|labels| labels.iter().any(|label| label == text))
+        {
             return labeled(text, self.labels);
         }
         let in_range = |class: &usize| self.count.is_none_or(|classes| *class < classes);
@@ -120,8 +125,9 @@ impl Classes<'_> {
 
     /// The only class whose label is the text, or one of whose synonyms it is.
     fn exactly(self, text: &str) -> Option<usize> {
-        match fitting(self.labels?, text).as_slice() {
-            [class] if !is_number(text) => Some(*class),
+        let labels = self.labels?;
+        match fitting(labels, text).as_slice() {
+            [class] if !is_number(text) || labels[*class] == text => Some(*class),
             _ => None,
         }
     }
@@ -163,29 +169,41 @@ fn labeled(text: &str, labels: Option<&[String]>) -> Result<usize> {
     };
     match fitting(labels, text).as_slice() {
         [class] => Ok(*class),
-        [] => {
-            let wanted = text.to_lowercase();
-            let near: Vec<usize> = labels
-                .iter()
-                .enumerate()
-                .filter(|(_, label)| label.to_lowercase().contains(&wanted))
-                .map(|(class, _)| class)
-                .collect();
-            let near = &near[..near.len().min(5)];
-            match near {
-                [] => bail!(
-                    Target,
-                    "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
-                ),
-                near => {
-                    bail!(Target, "no class is labeled \"{text}\"; containing it: {}", show(near))
-                }
-            }
-        }
+        [] => match closest_labels(&text.to_lowercase(), labels).as_slice() {
+            [] => bail!(
+                Target,
+                "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
+            ),
+            near => bail!(Target, "no class is labeled \"{text}\"; closest: {}", show(near)),
+        },
         several => {
             bail!(Target, "\"{text}\" labels several classes: {}; write the number", show(several))
         }
     }
+}
+
+/// Up to five classes whose labels have the words, else up to three that are spelled like them.
+fn closest_labels(wanted: &str, labels: &[String]) -> Vec<usize> {
+    let words = |text: &str| {
+        let lower = text.to_lowercase();
+        let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        format!(" {} ", words.collect::<Vec<_>>().join(" "))
+    };
+    let phrase = words(wanted);
+    let classes = || labels.iter().enumerate();
+    let with_words = classes().filter(|(_, label)| words(label).contains(&phrase));
+    let found: Vec<usize> = with_words.map(|(class, _)| class).take(5).collect();
+    if !found.is_empty() && !phrase.trim().is_empty() {
+        return found;
+    }
+    let mut names: Vec<(usize, String)> = Vec::new();
+    for (class, label) in classes() {
+        names.extend(label.split(',').map(|word| (class, word.trim().to_lowercase())));
+    }
+    let near = closest(wanted, names.iter().map(|(_, name)| name.as_str()));
+    let class =
+        |name: &str| names.iter().find(|(_, synonym)| synonym == name).map(|(class, _)| *class);
+    near.into_iter().filter_map(class).collect()
 }
 
 #[cfg(test)]
@@ -238,7 +256,9 @@ mod tests {
             ("top:0", "top:K"),
             ("top:x", "top:K"),
             ("crane", "labels several classes: 0 (crane), 3 (crane)"),
-            ("cat", "containing it: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
+            ("cat", "closest: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
+            ("egiptian cat", "closest: 2 (Egyptian cat)"),
+            ("tab", "closest: 1 (tabby, tabby cat)"),
             ("zebra", "no class is labeled \"zebra\""),
         ];
         for (text, phrase) in rows {
@@ -247,6 +267,25 @@ mod tests {
         }
         let message = TargetSpec::parse("cat", None, None).expect_err("no labels").to_string();
         assert!(message.contains("no labels"), "{message}");
+    }
+
+    #[test]
+    fn a_number_that_is_a_label_is_that_label() {
+        let labels = ["0", "90", "180", "270"].map(str::to_owned);
+        let parse = |text| TargetSpec::parse(text, Some(&labels), Some(300)).ok();
+        assert_eq!(parse("270"), Some(TargetSpec::One(Target::Class(3))));
+        assert_eq!(parse("0"), Some(TargetSpec::One(Target::Class(0))));
+        assert_eq!(parse("2"), Some(TargetSpec::One(Target::Class(2))));
+    }
+
+    /// The words count, not the letters in other words.
+    #[test]
+    fn cats_are_closest_to_cat() {
+        let labels = ["vacation home", "scatter rug", "catamount", "tiger cat", "cat, kitten"];
+        let labels = labels.map(str::to_owned);
+        assert_eq!(closest_labels("cat", &labels[..4]), [3]);
+        assert_eq!(closest_labels("catamont", &labels), [2]);
+        assert_eq!(closest_labels("???", &labels), [] as [usize; 0]);
     }
 
     #[test]
