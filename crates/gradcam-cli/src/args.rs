@@ -209,8 +209,8 @@ pub(crate) struct ExplainArgs {
 pub(crate) struct SignatureArgs {
     /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
     ///
-    /// The input without a value takes the images; if several remain, the only 4-D one with 1 or 3
-    /// channels. The file holds floats for an input of floats, integers for one of integers, booleans or
+    /// The input without a value takes the images; if several remain, the one that the scores depend on,
+    /// that is most like a photo, that has an image's name, and that is largest, in this order. The file holds floats for an input of floats, integers for one of integers, booleans or
     /// 0 and 1 for one of booleans. Where the model declares the first axis like that of the images
     /// (open, or of the same size), a tensor with 1 row, or without that axis, is used for each image,
     /// and a tensor with N rows for the N images of a .npy file.
@@ -306,6 +306,10 @@ pub(crate) struct OutputArgs {
 #[command(next_help_heading = "Preprocessing (default: what the model or a file beside it says)")]
 pub(crate) struct PrepareArgs {
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
+    ///
+    /// Without it, what the model or a file beside it says; else the size of the first image that is a
+    /// tensor; for a network that scores each pixel at any size, the photo's own shape, with sides of at most
+    /// 640; for one of a fixed height, that height and the photo's shape; else 224x224.
     #[arg(long, value_name = "SIZE", visible_alias = "crop", value_parser = values::size)]
     size: Option<(u32, u32)>,
 
@@ -384,6 +388,12 @@ pub(crate) struct LayersArgs {
     #[arg(long, value_name = "LAYOUT", value_parser = values::layouts())]
     pub(crate) layout: Option<Layout>,
 
+    /// The levels of the tree: a number, or all [default: all, or 2 where the tree is longer than 100 lines]
+    ///
+    /// The default layer is listed at any level. JSON always has all of them.
+    #[arg(long, value_name = "N", value_parser = values::depth)]
+    pub(crate) depth: Option<Depth>,
+
     #[command(flatten)]
     pub(crate) signature: SignatureArgs,
 
@@ -450,6 +460,15 @@ pub(crate) struct MethodsArgs {
     /// Print a JSON array instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How deep the tree of modules is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// That many levels.
+    Levels(NonZeroUsize),
+    /// To the innermost modules.
+    All,
 }
 
 /// A kind of file that is written for each map.

@@ -81,7 +81,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     files::clean_up_on_interrupt();
     let started = Instant::now();
     let images = paths::expand(&args)?;
-    let job = Job::new(&args, images.len())?;
+    let job = Job::new(&args, &images)?;
     let report = Report::new(&args, &job.engine, &job.explainer, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.
     let mut first = None;

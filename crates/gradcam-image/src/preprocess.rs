@@ -41,6 +41,14 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// The axis of the channels in an input of that many axes; NHWC stands for [N, …, C] of any rank.
+    pub fn channel_axis(self, rank: usize) -> usize {
+        match self {
+            Self::Nchw => 1,
+            Self::Nhwc => rank.saturating_sub(1),
+        }
+    }
+
     /// The layout that an input's shape implies; `None` where the shape fits both or neither. Open sizes are `None`.
     ///
     /// Axis 1 of size 1 or 3 is the channel axis. Otherwise the last axis is, if its size is 1 or 3, or the one of both whose

@@ -4,17 +4,23 @@ mod builder;
 mod cost;
 mod graph;
 mod key;
+mod labels;
 mod locate;
 mod passes;
 mod place;
 mod read;
+mod reading;
 mod run;
 mod slot;
 
-use std::{collections::HashSet, ops::Range, sync::Arc};
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
-use onnx_grad::Model;
+use onnx_grad::{Model, graph::Graph};
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
@@ -24,15 +30,15 @@ use place::{PhotoPlacement, PlacedTarget};
 use slot::Slot;
 
 use crate::{
-    Result,
+    Error, Result,
     engine::Tensor,
     error::bail,
     explanation::Explanation,
-    head::{Head, HeadInfo, HeadSettings},
-    image::{Photo, Placement, PreprocessChoice},
+    head::{Head, HeadInfo, HeadSettings, head},
+    image::{Photo, Placement, PreprocessChoice, preprocess::SettingOrigin},
     images::Images,
     input::{ImageInput, Inputs},
-    layer::{Grid, LayerInfo, LayerReason},
+    layer::{Grid, LayerInfo, LayerReason, Layers},
     memory::{Holder, MemoryLease, human},
     method::{Method, Recipe},
     program::{Cache, Runtime},
@@ -68,7 +74,8 @@ struct Setup {
     layer_reason: Option<LayerReason>,
     /// The network's input, as methods explain it that take no layer.
     image: [(String, String); 1],
-    list: Vec<LayerInfo>,
+    /// All layers; found at the first use.
+    list: OnceLock<Vec<LayerInfo>>,
     labels: Option<Arc<Vec<String>>>,
     /// Warnings attached to every explanation.
     warnings: Vec<Warning>,
@@ -133,7 +140,17 @@ impl Explainer {
 
     /// All layers of the model.
     pub fn layer_list(&self) -> &[LayerInfo] {
-        &self.setup.list
+        self.setup.list.get_or_init(|| self.list().unwrap_or_default())
+    }
+
+    fn list(&self) -> Result<Vec<LayerInfo>> {
+        let preprocess = self.setup.resolved.as_ref().ok().map(|choice| &choice.preprocess);
+        let graph = Graph::new(&self.setup.model, &self.inputs.default_sizes(preprocess))?;
+        let image = &self.inputs.image;
+        let head = head(&graph, &self.setup.head_settings)?;
+        let layers =
+            Layers::new(&graph, image.in_graph(&graph), head.score_value(), self.setup.grid);
+        Ok(layers.list(&graph, image.rows_of(&graph)))
     }
 
     /// The labels of the classes, where the model has some.
@@ -288,7 +305,8 @@ impl Explainer {
                     }
                 });
             let placements: Vec<PhotoPlacement> = placements.collect();
-            let mut explained = self.tensor(x.view().into_dyn(), &of_batch, Some(&placements))?;
+            let explained = self.tensor(x.view().into_dyn(), &of_batch, Some(&placements));
+            let mut explained = explained.map_err(|error| self.with_size(error, x.shape()))?;
             for (explanations, (_, placement)) in explained.iter_mut().zip(batch) {
                 for explanation in explanations {
                     explanation.placement = Some(*placement);
@@ -298,6 +316,17 @@ impl Explainer {
             all.extend(explained);
         }
         Ok(all)
+    }
+
+    /// An error about photos, with the size that they were prepared for where the model does not fit it.
+    fn with_size(&self, error: Error, shape: &[usize]) -> Error {
+        let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape));
+        let size = self.preprocessing().map(|choice| choice.origins.size);
+        let assumed = size.is_ok_and(|origin| origin == SettingOrigin::ImagenetDefault);
+        match graph {
+            Ok(graph) => reading::with_size(error, &graph, &self.inputs.image, assumed),
+            Err(_) => error,
+        }
     }
 
     /// Explains a batch that is ready for the network.

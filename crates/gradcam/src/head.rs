@@ -185,6 +185,11 @@ impl Form {
         matches!(self, Self::Classes(_) | Self::Binary)
     }
 
+    /// Whether the scores are those of pixels, as many as the image has or a share of them.
+    pub(crate) fn is_dense(&self) -> bool {
+        matches!(self, Self::Pixels(_) | Self::Mask)
+    }
+
     /// The number of classes.
     pub(crate) fn classes(&self) -> usize {
         match self {

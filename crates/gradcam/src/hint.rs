@@ -22,8 +22,6 @@ pub enum Hint {
     NameOutput,
     /// Choose a method that keeps places apart.
     NameMethod,
-    /// Give the size of the network's input.
-    GiveSize,
     /// Give a photo or a vector that an embedding is compared with.
     GiveReference,
     /// Give the inputs beside the image their values.
@@ -34,6 +32,8 @@ pub enum Hint {
     GivePreprocessing,
     /// Say how photos fit into the network's input.
     GiveFit,
+    /// Say the size of the network's input, or give a tensor of it.
+    GiveSize,
 }
 
 /// A message, and behind it a hint as `words` writes it.
@@ -61,7 +61,6 @@ impl fmt::Display for Hint {
             }
             Self::NameOutput => "name the output that holds the scores with `ExplainerBuilder::output`",
             Self::NameMethod => "choose the method hirescam",
-            Self::GiveSize => "give the size of the network's input with `Overrides::size`",
             Self::GiveReference => "give its vector with `Target::Similar`",
             Self::GiveInputs => "give each input beside the images its value with `ExplainerBuilder::input`",
             Self::KeepPixels => {
@@ -71,6 +70,9 @@ impl fmt::Display for Hint {
                 "say it with `Overrides`, or put a preprocessor_config.json beside the model"
             }
             Self::GiveFit => "say how photos fit with `Overrides::geometry`",
+            Self::GiveSize => {
+                "say another with `Overrides::size`, or with `ExplainerBuilder::image_shape` and explain a tensor of it"
+            }
         })
     }
 }

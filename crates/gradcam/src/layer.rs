@@ -6,6 +6,7 @@
 mod attention;
 mod automatic;
 mod axes;
+mod channels;
 mod exporter;
 mod quantized;
 mod scope;
@@ -21,7 +22,7 @@ use std::{
 use onnx_grad::{
     closest,
     graph::{Graph, NodeId, ValueId},
-    op,
+    op, refused_values,
 };
 
 use serde::Serialize;
@@ -30,6 +31,7 @@ use crate::{Result, error::bail, warning::Warning};
 
 pub(crate) use automatic::Scale;
 pub(crate) use axes::ImageValue;
+pub(crate) use channels::channel_axis;
 use scope::Scopes;
 pub(crate) use separable::separable;
 pub use view::Grid;
@@ -40,6 +42,8 @@ pub(crate) use view::{Spread, View, Views};
 pub struct LayerInfo {
     /// The module path such as `layer4.2`, or the value's name where the file carries no paths.
     pub path: String,
+    /// The path of the module around it; `None` for an outermost module, and for a node without a module.
+    pub parent: Option<String>,
     /// The operator or operators that the module is made of.
     pub kind: String,
     /// The value that leaves the module.
@@ -49,7 +53,7 @@ pub struct LayerInfo {
     /// How many input pixels one position stands for, along the height; 0 where there is no space.
     pub stride: i64,
     /// Whether a class-activation map can be made here: the value has spatial extent and reaches the
-    /// output.
+    /// output, through operators that have a gradient.
     pub candidate: bool,
     /// Whether this is the layer that is explained by default.
     pub default: bool,
@@ -93,6 +97,8 @@ impl ScoreValue {
 #[derive(Debug)]
 struct Module {
     path: String,
+    /// The path of the module around it.
+    parent: Option<String>,
     value: ValueId,
     kind: String,
     /// Whether it has parts.
@@ -123,6 +129,7 @@ pub(crate) struct Layers {
     scopes: Scopes,
     modules: Vec<Module>,
     views: Views,
+    output: ValueId,
     reaching: HashSet<ValueId>,
     default: Option<DefaultLayer>,
     scales: Vec<Scale>,
@@ -184,7 +191,7 @@ impl Layers {
             value: leaving_a_module(graph, &modules, value, shows),
             reason,
         });
-        Self { modules, scopes, views, reaching, default, scales }
+        Self { modules, scopes, views, output, reaching, default, scales }
     }
 
     /// The layers of a detector's scales, each for the boxes of its anchors; none where the model has no scales.
@@ -341,6 +348,11 @@ impl Layers {
         self.scopes.folded_norm(graph, name, value)
     }
 
+    /// The paths of the modules, as in [`Layers::list`].
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.modules.iter().map(|module| module.path.as_str())
+    }
+
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
         let defaults: Vec<ValueId> = match self.scales.as_slice() {
@@ -351,15 +363,20 @@ impl Layers {
             defaults.contains(&module.value) && module.path == self.path_of(graph, module.value)
         };
         let strides = stride::strides(graph, &self.views, input_height);
+        let values = self.modules.iter().map(|module| module.value);
+        let shown: HashSet<ValueId> = values.filter(|v| self.is_candidate(graph, *v)).collect();
+        // Where even that fails, an explanation says why.
+        let refused = refused_values(graph, self.output, shown.iter().copied()).unwrap_or_default();
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();
             LayerInfo {
                 path: module.path.clone(),
+                parent: module.parent.clone(),
                 kind: module.kind.clone(),
                 value: graph.name(module.value).to_owned(),
                 stride: strides.get(&module.value).copied().unwrap_or(0),
                 shape,
-                candidate: self.is_candidate(graph, module.value),
+                candidate: shown.contains(&module.value) && !refused.contains(&module.value),
                 default: is_default(module),
             }
         };
@@ -377,8 +394,10 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
         let path = graph.name(made).to_owned();
         let (value, _) = quantized::shown(graph, made);
         let kind = node.op().to_owned();
-        let module = Module { path, value, kind, outer: false, folded: false, nodes: vec![id] };
-        (bare || listed(value)).then_some(module)
+        (bare || listed(value)).then(|| {
+            let (parent, nodes) = (None, vec![id]);
+            Module { path, parent, value, kind, outer: false, folded: false, nodes }
+        })
     });
     let mut found: Vec<Module> = alone.collect();
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
@@ -400,6 +419,8 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
             }
         }
     }
+    let gives =
+        |path: &str| members.get(path).is_some_and(|nodes| !leaving(graph, nodes).is_empty());
     found.extend(order.into_iter().filter_map(|path| {
         let nodes = &members[path];
         let last = *leaving(graph, nodes).last()?;
@@ -407,7 +428,11 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
-        Some(Module { path: path.to_owned(), value, kind, outer, folded, nodes: nodes.clone() })
+        // A module around it that gives no value is not listed.
+        let around = scope::with_parents(path).filter(|outer| *outer != path);
+        let parent = around.filter(|outer| gives(outer)).last().map(str::to_owned);
+        let (path, nodes) = (path.to_owned(), nodes.clone());
+        Some(Module { path, parent, value, kind, outer, folded, nodes })
     }));
     // An outer module and its first part begin with the same node. The stable sort keeps the outer module first.
     found.sort_by_key(|module| module.nodes.first().copied());

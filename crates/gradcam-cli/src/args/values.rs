@@ -19,7 +19,7 @@ use gradcam::{
     },
 };
 
-use super::Format;
+use super::{Depth, Format};
 use crate::engine::EngineChoice;
 
 pub(super) const STYLES: Styles = Styles::styled()
@@ -195,6 +195,15 @@ pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
         (PossibleValue::new("rgba"), Channels::Rgba),
         (PossibleValue::new("grey-alpha").alias("gray-alpha"), Channels::GrayAlpha),
     ])
+}
+
+/// The levels of a tree.
+pub(super) fn depth(text: &str) -> Result<Depth, String> {
+    match (text, text.parse().ok().map(NonZeroUsize::new)) {
+        ("all", _) | (_, Some(None)) => Ok(Depth::All),
+        (_, Some(Some(levels))) => Ok(Depth::Levels(levels)),
+        (_, None) => Err("expected a number of levels, or all".to_owned()),
+    }
 }
 
 pub(super) fn number(text: &str) -> Result<NonZeroUsize, String> {

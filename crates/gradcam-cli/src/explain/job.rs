@@ -29,7 +29,7 @@ use crate::{
     args::ExplainArgs,
     engine::EngineSetup,
     failure::{Failure, Result},
-    hints, model, names,
+    hints, model, names, npy,
 };
 
 /// The most photos that are held for a run, whatever batch a model declares.
@@ -68,10 +68,10 @@ struct LoadedPhoto<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(args: &'a ExplainArgs, images: usize) -> Result<Self> {
-        let model = model::open(args.model.as_deref())?;
+    pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath]) -> Result<Self> {
+        let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
-        let threads = if alone(args, images) { args.threads } else { Some(NonZeroUsize::MIN) };
+        let threads = if alone(args, count) { args.threads } else { Some(NonZeroUsize::MIN) };
         let engine = EngineSetup::new(
             args.engine,
             args.provider,
@@ -85,7 +85,11 @@ impl<'a> Job<'a> {
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = engine.set(builder, threads);
-        let bar = passes_bar(args, images);
+        // The size of a tensor is known before the model is read for it.
+        if let Some(shape) = images.first().and_then(|first| npy::shape(&first.path)) {
+            builder = builder.image_shape(&shape);
+        }
+        let bar = passes_bar(args, count);
         builder = builder.progress(move |progress| {
             // The bar was finished for another layer or target.
             if bar.is_finished() {
@@ -120,7 +124,7 @@ impl<'a> Job<'a> {
             kind: out.overlay,
             max_side: Some(out.max_side),
         };
-        Ok(Self { args, images, engine, explainer, targets, style })
+        Ok(Self { args, images: count, engine, explainer, targets, style })
     }
 
     pub(super) fn files_per_item(&self) -> usize {

@@ -29,6 +29,8 @@ pub(super) struct Report<'a> {
     layer_reason: Option<LayerReason>,
     model: String,
     digest: Option<String>,
+    /// Whether an axis of the images holds channels.
+    has_channels: bool,
     /// How photos are prepared; none where the model takes no photos.
     preprocess: Option<PreprocessLine>,
     style: Style,
@@ -109,6 +111,7 @@ impl<'a> Report<'a> {
             layer_reason: explainer.layer_reason(),
             model,
             digest,
+            has_channels: explainer.image_input().channel_axis.is_some(),
             preprocess,
             style,
             head: String::new(),
@@ -233,9 +236,13 @@ impl<'a> Report<'a> {
         let size = match (item.size, item.explanations.first()) {
             (Some((width, height)), _) => format!("{width}x{height}"),
             (None, Some(explanation)) => {
-                // Width x height, as of a photo.
-                let sizes = explanation.input_size.iter().rev().map(usize::to_string);
-                format!("tensor {}", sizes.collect::<Vec<_>>().join("x"))
+                let mut sizes: Vec<String> =
+                    explanation.input_size.iter().map(usize::to_string).collect();
+                // Width x height, as of a photo; a recording has the order of its axes.
+                if self.has_channels {
+                    sizes.reverse();
+                }
+                format!("tensor {}", sizes.join("x"))
             }
             (None, None) => String::new(),
         };
@@ -396,6 +403,13 @@ fn geometry(geometry: &Geometry) -> String {
         }
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
         Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
+        Resize::Aspect { width: Some(width), .. } => format!("width to {width}, aspect ratio kept"),
+        Resize::Aspect { height: Some(height), .. } => {
+            format!("height to {height}, aspect ratio kept")
+        }
+        Resize::Aspect { longest, .. } => {
+            format!("aspect ratio kept, sides of at most {longest}")
+        }
     };
     let crop = geometry.crop.map(|crop| format!(", center crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()

@@ -186,11 +186,26 @@ fn inputs_and_outputs() -> Folder {
     let kind = kind.node("Mul", &["act", "column"], "both", &[]);
     folder.write("kind.onnx", kind.head("both"));
     let two = Net::new(&[1, 3, 8, 8]).also_takes("before", DataType::Float, &[1, 3, 8, 8]);
-    folder.write("two.onnx", two.node("Sub", &["x", "before"], "d", &[]).stem().head("act"));
+    let two = two.stem().ints("one", &[1]).node("ReduceMean", &["before", "one"], "mean", &[]);
+    folder.write("two.onnx", two.node("Add", &["act", "mean"], "both", &[]).head("both"));
+    let unused = Net::new(&[1, 3, 8, 8]).also_takes("before", DataType::Float, &[0, 3, 0, 0]);
+    folder.write("unused.onnx", unused.node("Neg", &["before"], "after", &[]).stem().head("act"));
     let outputs = Net::new(&[1, 3, 8, 8]).stem().also_gives("best", DataType::Int64, &[1, 1, 8, 8]);
     let outputs = outputs.also_gives("act", DataType::Float, &[1, 4, 8, 8]);
     let best = [int("axis", 1)];
     folder.write("outputs.onnx", outputs.node("ArgMax", &["act"], "best", &best).head("act"));
+    // A recorder's rate stands before the images, and the sizes stay open.
+    let rate = Net::default().also_takes("sr", DataType::Int64, &[]);
+    let rate = rate.also_takes("x", DataType::Float, &[0, 3, 0, 0]).stem();
+    let float = [int("to", DataType::Float as i64)];
+    let rate = rate.node("Cast", &["sr"], "hertz", &float);
+    folder.write("rate.onnx", rate.node("Mul", &["act", "hertz"], "both", &[]).head("both"));
+    folder.write("rate.npy", npy(&[], 2i64));
+    // A linear layer takes 8x8 positions, and the model declares any size.
+    let linear = Net::new(&[1, 3, 0, 0]).stem().ints("to", &[1, 256]).weight("w8", &[256, 5]);
+    let linear = linear.node("Reshape", &["act", "to"], "flat", &[]);
+    folder.write("linear.onnx", linear.node("MatMul", &["flat", "w8"], "y", &[]).model("y"));
+    folder.write("right.npy", npy(&[3, 8, 8], 0.5f32));
     // Listed among the inputs, as files of old do, with its value in the file.
     let old = Net::new(&[1, 3, 8, 8]).also_takes("w", DataType::Float, &[4, 3, 3, 3]);
     folder.write("old.onnx", old.stem().head("act"));

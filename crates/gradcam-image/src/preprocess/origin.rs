@@ -71,6 +71,9 @@ pub enum SettingOrigin {
     /// The shape of the model's input.
     #[serde(rename = "model input shape")]
     ModelShape,
+    /// The operators of the model that read its input.
+    #[serde(rename = "model graph")]
+    ModelGraph,
     /// The type of the model's input: integers are pixel values.
     #[serde(rename = "model input type")]
     ModelType,

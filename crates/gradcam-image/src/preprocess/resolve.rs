@@ -77,6 +77,14 @@ pub struct PreprocessChoice {
     pub guess: Option<String>,
 }
 
+impl PreprocessChoice {
+    /// Keeps the aspect ratio of photos, for a network that takes any size, where no source says how they fit.
+    pub fn keep_aspect(&mut self) {
+        self.preprocess.geometry = Geometry::aspect(None, None);
+        self.guess = self.guess.take().and_then(|_| guess(&self.preprocess, &self.origins));
+    }
+}
+
 /// Determines the preprocessing that a model expects.
 ///
 /// For each value the first of these sources that has it decides: `overrides`; `gradcam.preprocess` and
@@ -143,6 +151,12 @@ pub fn resolve(
     let geometry = fit(geometry, overrides, shape.size);
     let flagged = overrides.fit.is_some() || overrides.short_side.is_some();
     let geometry_origin = if flagged { SettingOrigin::Flag } else { geometry_origin };
+    // A line of text has a height and any length.
+    let is_line = shape.sides.0.is_some() != shape.sides.1.is_some() && overrides.size.is_none();
+    let geometry = match geometry_origin {
+        SettingOrigin::ImagenetDefault if is_line => Geometry::aspect(shape.sides.0, shape.sides.1),
+        _ => geometry,
+    };
     let size_origin = match (shape.size, overrides.size) {
         (Some(_), _) => SettingOrigin::ModelShape,
         (None, Some(_)) => SettingOrigin::Flag,
@@ -298,6 +312,17 @@ fn check(
     if let Some((w, h)) = overrides.size.filter(|(w, h)| *w.min(h) == 0 || *w.max(h) > MAX_SIDE) {
         return invalid(format!("size is {w}x{h}; expected sides between 1 and {MAX_SIDE}"));
     }
+    let side = |side: Option<u32>| side.map_or("any".to_owned(), |side| side.to_string());
+    let fits = |asked: u32, fixed: Option<u32>| fixed.is_none_or(|fixed| fixed == asked);
+    if let (None, Some((w, h))) = (shape.size, overrides.size)
+        && !(fits(w, shape.sides.0) && fits(h, shape.sides.1))
+    {
+        return invalid(format!(
+            "size {w}x{h} was asked for, but the model takes a width of {} and a height of {}",
+            side(shape.sides.0),
+            side(shape.sides.1)
+        ));
+    }
     if let Some((width, height)) = shape.size {
         if let Some((w, h)) = overrides.size.filter(|size| *size != (width, height)) {
             return invalid(format!(
@@ -363,6 +388,11 @@ fn geometry_text(geometry: &Geometry, filter: &str) -> String {
     let resize = match geometry.resize {
         Resize::ShortSide { size, .. } => format!("short side to {size}"),
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
+        Resize::Aspect { width, height, .. } => match (width, height) {
+            (Some(width), _) => format!("width to {width}, aspect ratio kept"),
+            (None, Some(height)) => format!("height to {height}, aspect ratio kept"),
+            (None, None) => "aspect ratio kept".to_owned(),
+        },
         other => format!("{other:?}"),
     };
     let crop = geometry

@@ -19,6 +19,8 @@ pub(super) struct InputShape {
     pub(super) channels: Option<Channels>,
     /// [width, height] if both are fixed.
     pub(super) size: Option<(u32, u32)>,
+    /// The width and the height that are fixed.
+    pub(super) sides: (Option<u32>, Option<u32>),
 }
 
 impl InputShape {
@@ -66,14 +68,11 @@ impl InputShape {
             }
         };
         let side = |side: i64| u32::try_from(side).ok().filter(|side| *side > 0);
-        let size = match (width, height) {
-            (Some(width), Some(height)) => {
-                let size = side(width).zip(side(height));
-                Some(size.ok_or_else(|| invalid("its height and width must be positive"))?)
-            }
-            _ => None,
-        };
-        Ok(Self { layout: implied, channels, size })
+        let sides = (width.and_then(side), height.and_then(side));
+        if width.is_some() != sides.0.is_some() || height.is_some() != sides.1.is_some() {
+            return Err(invalid("its height and width must be positive"));
+        }
+        Ok(Self { layout: implied, channels, size: sides.0.zip(sides.1), sides })
     }
 }
 

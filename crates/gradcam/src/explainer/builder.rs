@@ -1,20 +1,28 @@
 //! The settings of an explainer, and their checks.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
-use super::{Explainer, Setup};
+use super::{
+    Explainer, Setup,
+    labels::Labels,
+    reading::{InputReading, reading, takes_any_size, with_size},
+};
 use crate::{
-    Result,
+    Error, Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
-    head::{Form, Head, HeadKind, HeadSettings, Selection, head},
+    head::{HeadKind, HeadSettings, Selection, head},
     image::{
-        self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin, Task, with_blank},
+        Overrides, Preprocess,
+        preprocess::{SettingOrigin, Task},
     },
-    input::{ImageInput, Inputs, image_of, usual_sizes},
+    input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
     layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
     memory,
     method::Method,
@@ -35,6 +43,7 @@ pub struct ExplainerBuilder {
     overrides: Overrides,
     grid: Grid,
     inputs: Vec<(String, Tensor)>,
+    example: Option<Vec<usize>>,
     output: Option<String>,
     head: Option<HeadKind>,
     compare_deployed: bool,
@@ -53,6 +62,7 @@ impl ExplainerBuilder {
             overrides: Overrides::default(),
             grid: Grid::default(),
             inputs: Vec::new(),
+            example: None,
             output: None,
             head: None,
             compare_deployed: false,
@@ -172,8 +182,17 @@ impl ExplainerBuilder {
         self
     }
 
+    /// Says the shape of the images, such as `[1, 3, 48, 320]`, where the model leaves sizes open; the default is the size that photos
+    /// are prepared for. The network is read for this shape; images of other shapes can still be explained.
+    #[must_use]
+    pub fn image_shape(mut self, shape: &[usize]) -> Self {
+        self.example = Some(shape.to_vec());
+        self
+    }
+
     /// Gives an input of the model beside the image its value, an array of f32 or i64 (0 and 1 for booleans). The input
-    /// without a value takes the images. If several remain, the only 4-D one with 1 or 3 channels takes them.
+    /// without a value takes the images. If several remain, the one takes them that the scores depend on, that is most like
+    /// a photo, that has an image's name, and that is largest, in this order.
     ///
     /// The first axis of a value is the batch of the images where the model declares both open or with the same size. A
     /// value with 1 row, or without this axis, is used for each image; a value with N rows is used for a batch of N images.
@@ -208,16 +227,27 @@ impl ExplainerBuilder {
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
         refuse_blocked(&self.model)?;
-        let mut inputs = Inputs::of(&self.model, &self.inputs)?;
+        let settings = self.head_settings(None, None)?;
+        let mut inputs = Inputs::of(&self.model, self.input_settings(&settings))?;
         inputs.image.check_type()?;
-        let Resolution { preprocess: resolved, labels, layout, task } =
-            self.resolved(&inputs.image)?;
-        inputs.image.layout = layout;
-        let input = &inputs.image;
-        let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
-        let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
+        let mut image = inputs.image.clone();
+        let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
+            inputs.sizes_for(image, preprocess)
+        };
+        let (graph, reading) = reading(&self.model, &self.overrides, &mut image, &sizes)?;
+        let assumed = self.example.is_none() && self.overrides.size.is_none();
+        let with_size = |error: Error| with_size(error, &graph, &image, assumed);
+        let InputReading { preprocess: mut resolved, labels, task } = reading;
         let head_settings = self.head_settings(labels.as_ref(), task)?;
-        let head = head(&graph, &head_settings)?;
+        let head = head(&graph, &head_settings).map_err(with_size)?;
+        if let Ok(choice) = &mut resolved
+            && head.form.is_dense()
+            && takes_any_size(&self.model, &inputs, &image, choice, &head_settings)
+        {
+            choice.keep_aspect();
+        }
+        inputs.image.clone_from(&image);
+        let input = &inputs.image;
         let labels = labels.map(|labels| labels.of(&head)).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
@@ -244,7 +274,8 @@ impl ExplainerBuilder {
         let (chosen, layer_reason) = match self.methods.iter().all(|method| of_input(&method)) {
             true => (Vec::new(), None),
             false => {
-                let (chosen, reason) = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
+                let chosen = chosen_layers(&graph, &layers, &self.layers, &mut warnings);
+                let (chosen, reason) = chosen.map_err(with_size)?;
                 (chosen, Some(reason))
             }
         };
@@ -268,7 +299,7 @@ impl ExplainerBuilder {
             layer_reason,
             image: [(input.name.clone(), input.name.clone())],
             plain,
-            list: layers.list(&graph, input.rows_of(&graph)),
+            list: OnceLock::new(),
             labels: labels.map(Arc::new),
             warnings,
             model: self.model,
@@ -292,22 +323,27 @@ impl ExplainerBuilder {
     /// # Errors
     /// `Model`.
     pub fn layer_list(&self) -> Result<Vec<LayerInfo>> {
-        let inputs = onnx_grad::inputs(&self.model);
+        let all = onnx_grad::inputs(&self.model);
         let given = |input: &&Input| self.inputs.iter().any(|(name, _)| *name == input.name);
-        let open: Vec<&Input> = inputs.iter().filter(|input| !given(input)).collect();
-        let mut input = image_of(&open).map(ImageInput::of);
-        let mut sizes = usual_sizes(&inputs);
-        if let Some(input) = &mut input {
-            let resolution = self.resolved(input).ok();
-            let flag = self.overrides.layout.unwrap_or(input.layout);
-            input.layout = resolution.as_ref().map_or(flag, |resolution| resolution.layout);
-            let choice = resolution.and_then(|resolution| resolution.preprocess.ok());
-            sizes.extend(input.default_sizes(choice.as_ref().map(|choice| &choice.preprocess)));
-        }
-        let graph = Graph::new(&self.model, &sizes)?;
+        let open: Vec<&Input> = all.iter().filter(|input| !given(input)).collect();
         let settings = self.head_settings(None, None)?;
-        let rows = input.as_ref().and_then(|input| input.rows_of(&graph));
-        let image = input.and_then(|input| input.in_graph(&graph));
+        let image = image_of(&self.model, &open, self.output_name(&settings));
+        let mut image = image.map(|input| ImageInput::of(input, self.example.as_deref()));
+        let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
+            let mut sizes = usual_sizes(&all);
+            sizes.extend(image.default_sizes(preprocess, self.example.as_deref()));
+            sizes
+        };
+        let graph = match &mut image {
+            Some(image) => match reading(&self.model, &self.overrides, image, &sizes) {
+                Ok((graph, _)) => graph,
+                // What is wrong with the preprocessing does not concern the layers.
+                Err(_) => Graph::new(&self.model, &sizes(image, None))?,
+            },
+            None => Graph::new(&self.model, &usual_sizes(&all))?,
+        };
+        let rows = image.as_ref().and_then(|input| input.rows_of(&graph));
+        let image = image.and_then(|input| input.in_graph(&graph));
         let scores = match (head(&graph, &settings), graph.outputs().first()) {
             (Ok(head), _) => head.score_value(),
             (Err(_), Some(output)) => ScoreValue::plain(*output),
@@ -320,137 +356,39 @@ impl ExplainerBuilder {
     fn head_settings(
         &self,
         labels: Option<&Labels>,
-        task: Option<(HeadKind, String)>,
+        task: Option<(Task, SettingOrigin)>,
     ) -> Result<HeadSettings> {
         Ok(HeadSettings {
             kind: self.head,
             output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
-            task,
-            labels: labels.map(|labels| labels.names.len()),
+            task: task.and_then(|(task, origin)| Some((kind_of(task)?, origin.to_string()))),
+            labels: labels.map(Labels::count),
             background: labels.and_then(Labels::nothing),
         })
     }
 
-    /// The preprocessing of photos for the input, the labels, and the layout.
-    fn resolved(&self, input: &ImageInput) -> Result<Resolution> {
-        let metadata: Vec<(String, String)> =
-            self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let resolve = |shape: &[Option<i64>]| {
-            let numbers = if input.elem.is_float() { Numbers::Floats } else { Numbers::Integers };
-            image::resolve(&self.overrides, &metadata, self.model.path(), shape, numbers)
-        };
-        match resolve(&input.shape) {
-            Ok(resolved) => {
-                let labels = Labels::of_resolved(&resolved);
-                let layout = resolved.preprocess.layout;
-                let task = task_of(&resolved);
-                Ok(Resolution { preprocess: Ok(resolved), labels, layout, task })
-            }
-            // Tensors can still be explained. Labels do not depend on the input, nor does a layout from another source than
-            // the shape.
-            Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
-                let resolved = resolve(&[None; 4])?;
-                let labels = Labels::of_resolved(&resolved);
-                let layout = match resolved.origins.layout {
-                    SettingOrigin::ImagenetDefault => input.layout,
-                    _ => resolved.preprocess.layout,
-                };
-                let task = task_of(&resolved);
-                Ok(Resolution { preprocess: Err(error.to_string()), labels, layout, task })
-            }
-            Err(error) => Err(error.into()),
-        }
+    /// The model's output that the user names, if it is one.
+    fn output_name<'a>(&self, settings: &'a HeadSettings) -> Option<&'a str> {
+        let name = settings.output.as_ref()?.name.as_str();
+        let outputs = &self.model.graph().output;
+        outputs.iter().any(|output| output.name() == name).then_some(name)
+    }
+
+    fn input_settings<'a>(&'a self, settings: &'a HeadSettings) -> InputSettings<'a> {
+        let (output, example) = (self.output_name(settings), self.example.as_deref());
+        InputSettings { values: &self.inputs, output, example }
     }
 }
 
-/// What the sources of preprocessing say of a model.
-struct Resolution {
-    /// The preprocessing of photos, or why the model takes none.
-    preprocess: Result<PreprocessChoice, String>,
-    labels: Option<Labels>,
-    /// The order of the input's axes: from flags, metadata or the shape, in this order.
-    layout: Layout,
-    /// The kind of scores that a file names, and which file.
-    task: Option<(HeadKind, String)>,
-}
-
-/// The kind of scores that a file beside the model, or its metadata, names.
-fn task_of(resolved: &PreprocessChoice) -> Option<(HeadKind, String)> {
-    let (task, origin) = resolved.task?;
-    let kind = match task {
-        Task::SingleLabel => HeadKind::Softmax,
-        Task::MultiLabel => HeadKind::Sigmoid,
-        Task::Regression => HeadKind::Regression,
-        Task::Detection => HeadKind::Detection,
-        Task::Segmentation => HeadKind::Segmentation,
-        _ => return None,
-    };
-    Some((kind, origin.to_string()))
-}
-
-/// The labels of the classes, and where they come from.
-#[derive(Debug)]
-struct Labels {
-    names: Vec<String>,
-    origin: SettingOrigin,
-}
-
-impl Labels {
-    fn of_resolved(resolved: &PreprocessChoice) -> Option<Self> {
-        let origin = resolved.origins.labels?;
-        Some(Self { names: resolved.labels.clone()?, origin })
-    }
-
-    /// The class of no object, or of nothing between two others.
-    fn nothing(&self) -> Option<usize> {
-        const NAMES: [&str; 8] = [
-            "background",
-            "__background__",
-            "no object",
-            "no_object",
-            "blank",
-            "<blank>",
-            "[blank]",
-            "<pad>",
-        ];
-        self.names.iter().position(|name| NAMES.contains(&name.to_lowercase().as_str()))
-    }
-
-    /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list
-    /// from the user is then an error, a list that was found is left out with a warning. A list may leave out the class that
-    /// stands for nothing, and that of the space between words behind the others.
-    fn of(mut self, head: &Head) -> Result<(Option<Vec<String>>, Option<Warning>)> {
-        let classes = head.form.classes();
-        self.names = with_blank(self.origin, self.names, classes);
-        let nothing = match &head.form {
-            Form::Anchors(anchors) => anchors.background,
-            _ => head.blank,
-        };
-        if let Some(nothing) =
-            nothing.filter(|nothing| self.nothing().is_none() && *nothing <= self.names.len())
-        {
-            if self.names.len() + 1 == classes || self.names.len() + 2 == classes {
-                self.names.insert(nothing, String::new());
-            }
-            if self.names.len() + 1 == classes && head.blank.is_some() {
-                self.names.push(" ".to_owned());
-            }
-        }
-        let count = self.names.len();
-        if count == classes {
-            return Ok((Some(self.names), None));
-        }
-        match self.origin {
-            SettingOrigin::Flag => bail!(
-                Target,
-                "the file of labels has {count} labels, but the model has {classes} classes; give one line, or one JSON \
-                 entry, for each class"
-            ),
-            origin => {
-                let source = origin.to_string();
-                Ok((None, Some(Warning::LabelsLeftOut { source, labels: count, classes })))
-            }
-        }
+/// The kind of scores of a task.
+fn kind_of(task: Task) -> Option<HeadKind> {
+    match task {
+        Task::SingleLabel => Some(HeadKind::Softmax),
+        Task::MultiLabel => Some(HeadKind::Sigmoid),
+        Task::Regression => Some(HeadKind::Regression),
+        Task::Detection => Some(HeadKind::Detection),
+        Task::Segmentation => Some(HeadKind::Segmentation),
+        _ => None,
     }
 }
 

@@ -15,7 +15,6 @@ use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
-    image::preprocess::Layout,
     input::ImageInput,
     method::{Change, Passes},
     program::Program,
@@ -313,7 +312,6 @@ impl Passes for ImagePasses<'_> {
         let given = given.iter().map(|(name, tensor)| (*name, tensor));
         let others: Vec<(&str, &Tensor)> =
             given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
-        let last = explainer.inputs.image.layout == Layout::Nhwc;
         let image = &explainer.inputs.image;
         let batches = Batches {
             program: &compiled.program,
@@ -327,11 +325,14 @@ impl Passes for ImagePasses<'_> {
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.index_axis_mut(Axis(0), at);
-            if last {
-                let axes = one.ndim();
-                let order: Vec<usize> = std::iter::once(axes - 1).chain(0..axes - 1).collect();
-                one = one.permuted_axes(order);
-            }
+            one = match image.channel_axis.and_then(|axis| axis.checked_sub(1)) {
+                Some(channels) => {
+                    let others = (0..one.ndim()).filter(|axis| *axis != channels);
+                    let order: Vec<usize> = std::iter::once(channels).chain(others).collect();
+                    one.permuted_axes(order)
+                }
+                None => one.insert_axis(Axis(0)),
+            };
             change(number, one);
         })
     }

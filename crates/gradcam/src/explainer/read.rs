@@ -19,7 +19,7 @@ use crate::{
         Class, Explanation, LayerMap, Timings, gradient_warning, map_warning, range, scores_of,
     },
     head::HeadKind,
-    image::preprocess::{Channels, Layout},
+    image::preprocess::Channels,
     method::{ChannelMap, Method, PassesRecipe, Recipe, Site},
     targets::Target,
     warning::Warning,
@@ -206,11 +206,7 @@ impl Explainer {
 
     /// The size of the images of an input of this shape.
     pub(super) fn input_size(&self, shape: &[usize]) -> Vec<usize> {
-        let space = match self.inputs.image.layout {
-            Layout::Nhwc => 1..shape.len().saturating_sub(1),
-            Layout::Nchw => 2..shape.len(),
-        };
-        shape.get(space).unwrap_or_default().to_vec()
+        self.inputs.image.space().filter_map(|axis| shape.get(axis).copied()).collect()
     }
 
     /// The explanation of one image of a batch, with its target, method and maps still missing.

@@ -1,8 +1,9 @@
 //! The end of a model: the activation that makes its probabilities, and what follows it without another meaning.
 
 use onnx_grad::{
+    Dim,
     graph::{Graph, NodeId, ValueId},
-    op::{self, Kind},
+    op::{self, Kind, Traits},
 };
 
 use super::Scale;
@@ -89,6 +90,8 @@ impl Step {
         };
         match node.op() {
             _ if traits.carries() || traits.kind == Kind::Reshape => Some(Self::Same(first)),
+            // Rounded probabilities.
+            "QuantizeLinear" => Some(Self::Same(first)),
             // A clip that cuts off no probability.
             "Clip" => {
                 let bound = |name: &str, at: usize, open: f64| {
@@ -138,15 +141,35 @@ fn channels_first(graph: &Graph, value: ValueId) -> ValueId {
     before().unwrap_or(value)
 }
 
-/// The value that a last pair of QuantizeLinear and DequantizeLinear rounds. Scores clipped to the range of the
-/// calibration have no gradient at the largest one, and of rounded scores several are the largest.
-fn before_quantizing(graph: &Graph, value: ValueId) -> ValueId {
-    let made_by = |value: ValueId, op: &str| {
-        let id = graph.producer(value).filter(|id| graph.node(*id).op() == op)?;
-        graph.node_inputs(id).first().copied().flatten()
+/// The value that the last pairs of QuantizeLinear and DequantizeLinear round, also where only its shape changes behind them.
+/// Scores clipped to the range of the calibration have no gradient at the largest one, and of rounded scores several are the
+/// largest.
+pub(super) fn before_quantizing(graph: &Graph, value: ValueId) -> ValueId {
+    let first = |id: NodeId| graph.node_inputs(id).first().copied().flatten();
+    let carries = |traits: &Traits| traits.carries() || traits.kind == Kind::Reshape;
+    let (mut found, mut at) = (value, value);
+    while let Some(id) = graph.producer(at) {
+        let node = graph.node(id);
+        let rounds = matches!(node.op(), "QuantizeLinear" | "DequantizeLinear");
+        let Some(before) = first(id).filter(|_| rounds || carries(op::traits(node))) else { break };
+        at = before;
+        if node.op() == "QuantizeLinear" && same_classes(graph, at, value) {
+            found = at;
+        }
+    }
+    found
+}
+
+/// Whether two values have the same sizes, up to axes of size 1 at the end.
+fn same_classes(graph: &Graph, a: ValueId, b: ValueId) -> bool {
+    let sizes = |value: ValueId| {
+        let mut shape = graph.fact(value).shape.clone()?;
+        while shape.len() > 2 && shape.last() == Some(&Dim::Fixed(1)) {
+            shape.pop();
+        }
+        Some(shape)
     };
-    let before = made_by(value, "DequantizeLinear");
-    before.and_then(|numbers| made_by(numbers, "QuantizeLinear")).unwrap_or(value)
+    sizes(a).is_some() && sizes(a) == sizes(b)
 }
 
 /// Whether a value is a vector divided by its length: by LpNormalization, or by a length that is bounded from below and

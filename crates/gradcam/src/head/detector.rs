@@ -2,7 +2,10 @@
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
-use super::{HeadSettings, Scale, activation::ending};
+use super::{
+    HeadSettings, Scale,
+    activation::{before_quantizing, ending},
+};
 
 /// The anchors of a detector: every place where it may find something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +132,9 @@ fn joined(graph: &Graph, output: ValueId) -> Option<Detector> {
     joins.sort_unstable();
     joins.into_iter().rev().find_map(|join| {
         let [Some(boxes), Some(scores), ..] = *graph.node_inputs(join) else { return None };
-        let sigmoid = made_by(graph, scores, "Sigmoid")?;
+        let sigmoid = made_by(graph, before_quantizing(graph, scores), "Sigmoid")?;
         let value = graph.node_inputs(sigmoid).first().copied().flatten()?;
+        let value = before_quantizing(graph, value);
         let shape_of = |value: ValueId| <[usize; 3]>::try_from(sizes(graph, value)?).ok();
         let ([_, 4, of_boxes], [_, classes, count]) = (shape_of(boxes)?, shape_of(value)?) else {
             return None;

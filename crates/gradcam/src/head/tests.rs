@@ -299,3 +299,56 @@ fn outputs_are_chosen_and_named() {
         assert!(message.contains(phrase), "{text}: {message}");
     }
 }
+
+fn rounded(from: &str, to: &str) -> [NodeProto; 2] {
+    let numbers = format!("{to}.numbers");
+    [
+        node("QuantizeLinear", &[from, "s"], &[&numbers], vec![]),
+        node("DequantizeLinear", &[&numbers, "s"], &[to], vec![]),
+    ]
+}
+
+fn value_of(nodes: Vec<NodeProto>, shape: &[i64], constants: Vec<TensorProto>) -> String {
+    let graph = graph(shape, constants, nodes, &["y"]);
+    graph.name(head(&graph, &HeadSettings::default()).unwrap().value).to_owned()
+}
+
+/// Scores are those before the first rounding behind which they only change their shape.
+#[test]
+fn scores_are_taken_before_they_are_rounded() {
+    let rows = [
+        (&[2, 3][..], "Identity", "logits"),
+        (&[2, 3, 1, 1], "Flatten", "logits"),
+        (&[2, 3, 1, 1], "Squeeze", "logits"),
+        (&[2, 3], "Relu", "made"),
+        // Other classes than those of the output.
+        (&[2, 3, 2, 1], "Flatten", "made"),
+    ];
+    for (shape, op, wanted) in rows {
+        let mut nodes = vec![node("Neg", &["x"], &["logits"], vec![])];
+        nodes.extend(rounded("logits", "first"));
+        nodes.push(node(op, &["first"], &["made"], vec![]));
+        nodes.extend(rounded("made", "y"));
+        let scale = vec![build::f32s("s", &[], &[0.5])];
+        assert_eq!(value_of(nodes, shape, scale), wanted, "{shape:?} and {op}");
+    }
+}
+
+/// A detector is found behind the roundings of its parts.
+#[test]
+fn quantized_detectors_are_detectors() {
+    let four = [build::i64s("zero", &[1], &[0]), build::i64s("four", &[1], &[4])];
+    let sizes = [build::i64s("one", &[1], &[1]), build::i64s("seven", &[1], &[7])];
+    let scale = [build::f32s("s", &[], &[0.5])];
+    let mut nodes = vec![
+        node("Slice", &["x", "zero", "four", "one"], &["boxes"], vec![]),
+        node("Slice", &["x", "four", "seven", "one"], &["logits"], vec![]),
+    ];
+    nodes.extend(rounded("logits", "rounded"));
+    nodes.push(node("Sigmoid", &["rounded"], &["p"], vec![]));
+    nodes.extend(rounded("p", "q"));
+    nodes.push(node("Concat", &["boxes", "q"], &["all"], vec![build::int("axis", 1)]));
+    nodes.extend(rounded("all", "y"));
+    let constants = four.into_iter().chain(sizes).chain(scale).collect();
+    assert_eq!(value_of(nodes, &[1, 7, 9], constants), "logits");
+}

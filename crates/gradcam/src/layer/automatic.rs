@@ -322,20 +322,8 @@ fn step(graph: &Graph, value: ValueId, is_passed: impl Fn(&Traits) -> bool) -> O
 /// The input of the convolution whose output, up to activation and resampling, is `scores`.
 fn scoring_convolution(graph: &Graph, views: &Views, scores: ValueId) -> Option<ValueId> {
     let made = back_through(graph, views, scores, follows_scores);
-    let id = graph.producer(made)?;
-    let before = graph.node_inputs(id).first().copied().flatten()?;
-    match graph.node(id) {
-        node if op::traits(node).is_convolution() => Some(before),
-        // The Add must be a bias: a residual sum is no class score.
-        node if node.op() == "Add" => {
-            let inputs = || graph.node_inputs(id).iter().flatten();
-            let bias = inputs().any(|v| graph.initializer(*v).is_some());
-            let is_conv = |id: &NodeId| bias && op::traits(graph.node(*id)).is_convolution();
-            let conv = graph.producer(before).filter(is_conv)?;
-            graph.node_inputs(conv).first().copied().flatten()
-        }
-        _ => None,
-    }
+    let (id, read) = quantized::product(graph, made)?;
+    op::traits(graph.node(id)).is_convolution().then_some(read)
 }
 
 #[cfg(test)]

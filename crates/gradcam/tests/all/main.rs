@@ -28,6 +28,7 @@ mod parity;
 mod processors;
 mod quantized;
 mod several;
+mod signals;
 mod targets;
 mod zoo;
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     processors::tests(&mut suite);
     quantized::tests(&mut suite);
     several::tests(&mut suite);
+    signals::tests(&mut suite);
     targets::tests(&mut suite);
     zoo::tests(&mut suite);
     suite.run()
