@@ -19,7 +19,7 @@ use prost::{Message, bytes::Bytes};
 
 use foreign::Sample;
 pub use source::Weight;
-use source::{DataFile, OUTSIDE_FROM, SkippingReader};
+use source::{DataFile, MESSAGE_LIMIT, OUTSIDE_FROM, SkippingReader};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
@@ -28,9 +28,6 @@ use crate::{
         StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
     },
 };
-
-/// The maximum size of a protobuf message; larger models keep weights in a separate file.
-const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
 /// An ONNX model. Its weights stay in the file.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use prost::{
     encoding::{WireType, decode_key, decode_varint},
 };
 
-use super::source::DataFile;
+use super::source::{DataFile, MESSAGE_LIMIT};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     proto::ModelProto,
@@ -216,7 +216,7 @@ pub(super) fn checked(
     decoded: Result<ModelProto, DecodeError>,
     shown: &str,
     sample: impl FnOnce() -> Sample,
-    cut: impl FnOnce() -> Option<u64>,
+    cut: impl FnOnce() -> Option<usize>,
 ) -> Result<ModelProto> {
     // Random bytes often decode as a message with unknown fields.
     let is_empty = |proto: &ModelProto| {
@@ -272,7 +272,7 @@ pub(super) fn folder(path: &Path) -> String {
 }
 
 /// The number of bytes that are missing at least at the end of a model, where a field of the message ends behind it.
-pub(super) fn missing(mut message: impl Buf) -> Option<u64> {
+pub(super) fn missing(mut message: impl Buf) -> Option<usize> {
     while message.has_remaining() {
         let (field, wire) = decode_key(&mut message).ok()?;
         // The fields of an ONNX model; others mean that it is none.
@@ -284,9 +284,12 @@ pub(super) fn missing(mut message: impl Buf) -> Option<u64> {
             WireType::Varint => {}
             WireType::LengthDelimited => {
                 let there = message.remaining();
-                match usize::try_from(number) {
-                    Ok(length) if length <= there => message.advance(length),
-                    _ => return number.checked_sub(there as u64),
+                // A longer field is noise.
+                let length =
+                    usize::try_from(number).ok().filter(|length| *length <= MESSAGE_LIMIT)?;
+                match length.checked_sub(there) {
+                    None | Some(0) => message.advance(length),
+                    Some(missing) => return Some(missing),
                 }
             }
             _ => return None,

@@ -15,6 +15,9 @@ use prost::bytes::{Buf, Bytes};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The maximum size of a protobuf message; larger models keep weights in a separate file.
+pub(super) const MESSAGE_LIMIT: usize = i32::MAX as usize;
+
 /// Tensors of this size or more stay outside the message.
 pub(super) const OUTSIDE_FROM: usize = 1024;
 

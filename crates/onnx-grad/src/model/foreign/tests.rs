@@ -89,6 +89,7 @@ fn what_is_missing_is_counted() {
         let phrase = format!("cut short: at least {missing} byte");
         assert!(message.contains(&phrase), "{message}");
     }
-    // Noise that begins like a model.
+    // Noise that begins like a model, and a length that no field has.
+    assert!(refused(b"\x08\x08\x3a\xff\xff\xff\xff\xff\x03".to_vec()).contains("damaged"));
     assert!(refused(b"\x08\x08\x7a\xff\xff\x03".to_vec()).contains("damaged"));
 }
