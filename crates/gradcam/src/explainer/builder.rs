@@ -10,20 +10,24 @@ use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
 use super::{
     Explainer, Setup,
+    labels::Labels,
     reading::{InputReading, reading, takes_any_size, with_size},
 };
 use crate::{
     Error, Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
-    image::{Overrides, Preprocess},
+    head::{HeadKind, HeadSettings, Selection, head},
+    image::{
+        Overrides, Preprocess,
+        preprocess::{SettingOrigin, Task},
+    },
     input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
-    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
+    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
     memory,
     method::Method,
     program::{Cache, Runtime},
     progress::{Observer, Progress},
-    targets::head,
     warning::Warning,
 };
 
@@ -41,6 +45,7 @@ pub struct ExplainerBuilder {
     inputs: Vec<(String, Tensor)>,
     example: Option<Vec<usize>>,
     output: Option<String>,
+    head: Option<HeadKind>,
     compare_deployed: bool,
     observer: Option<Observer>,
 }
@@ -59,6 +64,7 @@ impl ExplainerBuilder {
             inputs: Vec::new(),
             example: None,
             output: None,
+            head: None,
             compare_deployed: false,
             observer: None,
         }
@@ -196,10 +202,19 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the output of the model that holds the scores. The default is the first output of floats.
+    /// Sets the output of the model that holds the scores, or any other value of the graph. An index behind the name, as NumPy
+    /// writes it, takes a part of the value, whose sum is explained: `logits[:,3]`, `heatmap[:,17]`. The default is an output
+    /// that is called as scores are, else the first output of floats.
     #[must_use]
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.output = Some(name.into());
+        self
+    }
+
+    /// Says what the model's scores are. The default follows from the graph, and from the files beside the model.
+    #[must_use]
+    pub fn head(mut self, kind: HeadKind) -> Self {
+        self.head = Some(kind);
         self
     }
 
@@ -211,11 +226,9 @@ impl ExplainerBuilder {
     /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
-        if self.methods.is_empty() {
-            self.methods.push(Method::default());
-        }
         refuse_blocked(&self.model)?;
-        let mut inputs = Inputs::of(&self.model, self.input_settings())?;
+        let settings = self.head_settings(None, None)?;
+        let mut inputs = Inputs::of(&self.model, self.input_settings(&settings))?;
         inputs.image.check_type()?;
         let mut image = inputs.image.clone();
         let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
@@ -224,21 +237,35 @@ impl ExplainerBuilder {
         let (graph, reading) = reading(&self.model, &self.overrides, &mut image, &sizes)?;
         let assumed = self.example.is_none() && self.overrides.size.is_none();
         let with_size = |error: Error| with_size(error, &graph, &image, assumed);
-        let output = self.output.as_deref();
-        let head = head(&graph, output).map_err(with_size)?;
-        let InputReading { preprocess: mut resolved, labels } = reading;
+        let InputReading { preprocess: mut resolved, labels, task } = reading;
+        let head_settings = self.head_settings(labels.as_ref(), task)?;
+        let head = head(&graph, &head_settings).map_err(with_size)?;
         if let Ok(choice) = &mut resolved
             && head.form.is_dense()
-            && takes_any_size(&self.model, &inputs, &image, choice, output)
+            && takes_any_size(&self.model, &inputs, &image, choice, &head_settings)
         {
             choice.keep_aspect();
         }
         inputs.image.clone_from(&image);
         let input = &inputs.image;
-        let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
+        let labels = labels.map(|labels| labels.of(&head)).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, input.in_graph(&graph), head.value, self.grid);
+        if head.info.is_chosen {
+            let (output, why) = (head.info.output.clone(), head.info.output_why.clone());
+            warnings.push(Warning::OutputChosen { output, why });
+        }
+        if self.methods.is_empty() {
+            self.methods.push(if head.info.kind.is_local() {
+                Method::places()
+            } else {
+                Method::default()
+            });
+            if head.info.kind.is_local() {
+                warnings.push(Warning::MethodChosen { method: Method::places().id() });
+            }
+        }
+        let layers = Layers::new(&graph, input.in_graph(&graph), head.score_value(), self.grid);
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
             refuse_layers(*method, &self.layers)?;
@@ -251,6 +278,10 @@ impl ExplainerBuilder {
                 let (chosen, reason) = chosen.map_err(with_size)?;
                 (chosen, Some(reason))
             }
+        };
+        let scales = match self.layers.is_empty() && !chosen.is_empty() {
+            true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
+            false => Vec::new(),
         };
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
@@ -275,7 +306,8 @@ impl ExplainerBuilder {
             methods: self.methods,
             runtime: Runtime::new(engine, limit),
             head,
-            output: self.output,
+            head_settings,
+            scales,
             compare_deployed,
             observer: self.observer,
             grid: self.grid,
@@ -294,7 +326,8 @@ impl ExplainerBuilder {
         let all = onnx_grad::inputs(&self.model);
         let given = |input: &&Input| self.inputs.iter().any(|(name, _)| *name == input.name);
         let open: Vec<&Input> = all.iter().filter(|input| !given(input)).collect();
-        let image = image_of(&self.model, &open, self.output.as_deref());
+        let settings = self.head_settings(None, None)?;
+        let image = image_of(&self.model, &open, self.output_name(&settings));
         let mut image = image.map(|input| ImageInput::of(input, self.example.as_deref()));
         let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
             let mut sizes = usual_sizes(&all);
@@ -309,18 +342,53 @@ impl ExplainerBuilder {
             },
             None => Graph::new(&self.model, &usual_sizes(&all))?,
         };
-        let scores = head(&graph, self.output.as_deref()).ok().map(|head| head.value);
-        let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
-            bail!(Model, "the model has no output")
-        };
         let rows = image.as_ref().and_then(|input| input.rows_of(&graph));
         let image = image.and_then(|input| input.in_graph(&graph));
-        Ok(Layers::new(&graph, image, output, self.grid).list(&graph, rows))
+        let scores = match (head(&graph, &settings), graph.outputs().first()) {
+            (Ok(head), _) => head.score_value(),
+            (Err(_), Some(output)) => ScoreValue::plain(*output),
+            (Err(_), None) => bail!(Model, "the model has no output"),
+        };
+        Ok(Layers::new(&graph, image, scores, self.grid).list(&graph, rows))
     }
 
-    fn input_settings(&self) -> InputSettings<'_> {
-        let (output, example) = (self.output.as_deref(), self.example.as_deref());
+    /// What is known of the scores beside the graph.
+    fn head_settings(
+        &self,
+        labels: Option<&Labels>,
+        task: Option<(Task, SettingOrigin)>,
+    ) -> Result<HeadSettings> {
+        Ok(HeadSettings {
+            kind: self.head,
+            output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
+            task: task.and_then(|(task, origin)| Some((kind_of(task)?, origin.to_string()))),
+            labels: labels.map(Labels::count),
+            background: labels.and_then(Labels::nothing),
+        })
+    }
+
+    /// The model's output that the user names, if it is one.
+    fn output_name<'a>(&self, settings: &'a HeadSettings) -> Option<&'a str> {
+        let name = settings.output.as_ref()?.name.as_str();
+        let outputs = &self.model.graph().output;
+        outputs.iter().any(|output| output.name() == name).then_some(name)
+    }
+
+    fn input_settings<'a>(&'a self, settings: &'a HeadSettings) -> InputSettings<'a> {
+        let (output, example) = (self.output_name(settings), self.example.as_deref());
         InputSettings { values: &self.inputs, output, example }
+    }
+}
+
+/// The kind of scores of a task.
+fn kind_of(task: Task) -> Option<HeadKind> {
+    match task {
+        Task::SingleLabel => Some(HeadKind::Softmax),
+        Task::MultiLabel => Some(HeadKind::Sigmoid),
+        Task::Regression => Some(HeadKind::Regression),
+        Task::Detection => Some(HeadKind::Detection),
+        Task::Segmentation => Some(HeadKind::Segmentation),
+        _ => None,
     }
 }
 
@@ -342,6 +410,13 @@ fn chosen_layers(
     warnings: &mut Vec<Warning>,
 ) -> Result<(Vec<(String, String)>, LayerReason)> {
     let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
+    if names.is_empty() && !layers.scales().is_empty() {
+        let chosen = layers
+            .scales()
+            .iter()
+            .map(|scale| named(layers.path_of(graph, scale.value), scale.value));
+        return Ok((chosen.collect(), LayerReason::SCALE));
+    }
     if names.is_empty() {
         return match layers.default() {
             Some(DefaultLayer { value, reason }) => {

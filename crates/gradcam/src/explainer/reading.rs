@@ -8,14 +8,14 @@ use onnx_grad::{
 use crate::{
     Error, Result,
     error::ErrorKind,
+    head::{HeadSettings, head},
     hint::Hint,
     image::{
         self, ImageErrorKind, Overrides, Preprocess, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin},
+        preprocess::{Layout, Numbers, SettingOrigin, Task},
     },
     input::{ImageInput, Inputs},
     layer::channel_axis,
-    targets::head,
 };
 
 use super::labels::Labels;
@@ -25,6 +25,8 @@ pub(super) struct InputReading {
     /// The preprocessing of photos, or why the model takes none.
     pub(super) preprocess: Result<PreprocessChoice, String>,
     pub(super) labels: Option<Labels>,
+    /// What the model was trained for, and which source says so.
+    pub(super) task: Option<(Task, SettingOrigin)>,
 }
 
 /// Reads the image input, whose channels get their axis: from flags, metadata, an unambiguous shape, or the graph, in this order.
@@ -80,14 +82,16 @@ fn resolved(
     match resolve(&input.shape) {
         Ok(choice) => {
             let (labels, layout) = (Labels::of_choice(&choice), told(&choice));
-            Ok((InputReading { preprocess: Ok(choice), labels }, layout))
+            let task = choice.task;
+            Ok((InputReading { preprocess: Ok(choice), labels, task }, layout))
         }
         // Tensors can still be explained. Labels do not depend on the input, nor does a layout from another source than
         // the shape.
         Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
             let choice = resolve(&[None; 4])?;
             let (labels, layout) = (Labels::of_choice(&choice), told(&choice));
-            Ok((InputReading { preprocess: Err(error.to_string()), labels }, layout))
+            let (preprocess, task) = (Err(error.to_string()), choice.task);
+            Ok((InputReading { preprocess, labels, task }, layout))
         }
         Err(error) => Err(error.into()),
     }
@@ -123,7 +127,7 @@ pub(super) fn takes_any_size(
     inputs: &Inputs,
     image: &ImageInput,
     choice: &PreprocessChoice,
-    output: Option<&str>,
+    settings: &HeadSettings,
 ) -> bool {
     let says_nothing = choice.origins.geometry == SettingOrigin::ImagenetDefault
         && choice.origins.size == SettingOrigin::ImagenetDefault;
@@ -133,5 +137,5 @@ pub(super) fn takes_any_size(
     let mut preprocess = choice.preprocess.clone();
     preprocess.geometry = image::preprocess::Geometry::squash(288, 160);
     let other = Graph::new(model, &inputs.sizes_for(image, Some(&preprocess)));
-    other.is_ok_and(|graph| head(&graph, output).is_ok_and(|head| head.form.is_dense()))
+    other.is_ok_and(|graph| head(&graph, settings).is_ok_and(|head| head.form.is_dense()))
 }
