@@ -11,6 +11,13 @@ pub(crate) fn words(hint: &Hint) -> String {
         Hint::GiveLabels => "give a label for each class with --labels".to_owned(),
         Hint::RaiseMemoryLimit => "raise it with --max-memory if that is right".to_owned(),
         Hint::NameOutput => "name the output that holds the scores with --output-name".to_owned(),
+        Hint::NameMethod => "choose --method hirescam".to_owned(),
+        Hint::GiveSize => {
+            "give the size of the network's input with --size WIDTHxHEIGHT".to_owned()
+        }
+        Hint::GiveReference => {
+            "give it with --similar-to PHOTO, or --similar-to VECTOR.npy".to_owned()
+        }
         Hint::GiveInputs => {
             "give each input beside the images its value with --input NAME=FILE.npy".to_owned()
         }

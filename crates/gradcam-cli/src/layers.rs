@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gradcam::{LayerInfo, LayerReason, image::Overrides};
+use gradcam::{HeadInfo, LayerInfo, LayerReason, image::Overrides};
 use serde::Serialize;
 
 use crate::{
@@ -22,33 +22,40 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
         Ok::<_, Failure>(builder.preprocess(overrides.clone()))
     };
     // A default between modules is in no line of the tree, so its name is kept beside the list.
-    let (layers, default) = match builder()?.build() {
+    let (layers, default, head) = match builder()?.build() {
         Ok(explainer) => {
-            let default = explainer.layers().next().map(|(name, _)| name.to_owned());
-            (explainer.layer_list().to_vec(), default.zip(explainer.layer_reason()))
+            let names: Vec<String> = explainer.layers().map(|(name, _)| name.to_owned()).collect();
+            let default = explainer.layer_reason().map(|reason| (names, reason));
+            (explainer.layer_list().to_vec(), default, Some(explainer.head().clone()))
         }
         Err(error) => {
             let layers = builder()?.layer_list()?;
             let why = error.worded(hints::words);
             terminal::complain(&format!("the model cannot be explained as it is: {why}"));
-            (layers, None)
+            (layers, None, None)
         }
     };
     let name = model::name(args.model.as_deref());
     if args.json {
-        let (default, layer_why) = default.unzip();
-        let list = LayerList { schema: 1, model: name, default, layer_why, layers };
+        let (defaults, layer_why) = default.unzip();
+        let defaults = defaults.unwrap_or_default();
+        let default = defaults.first().cloned();
+        let list = LayerList { schema: 1, model: name, head, default, defaults, layer_why, layers };
         return terminal::print(serde_json::to_string(&list).map_err(failed)? + "\n");
     }
     let style = Style::of(&io::stdout());
     let mut text = tree(&name, &layers, style);
-    if let Some((default, reason)) = default {
+    if let Some((defaults, reason)) = default {
         let between = match layers.iter().any(|layer| layer.default) {
             true => "",
             false => ", a value between the modules",
         };
-        let default = style.green(terminal::printable(&default));
-        text += &format!("\n* {default}{between}: {}\n", reason.why);
+        let names = style.green(terminal::printable(&defaults.join(", ")));
+        text += &format!("\n* {names}{between}: {}\n", reason.why);
+    }
+    if let Some(head) = head {
+        let output = terminal::printable(&head.output);
+        text += &format!("{} scores in \"{output}\": {}\n", head.kind, head.why);
     }
     let legend = "* the default   + can be explained   /N one position stands for N pixels";
     terminal::print(text + &format!("\n{}\n", style.dim(legend)))
@@ -59,7 +66,12 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
 struct LayerList {
     schema: u32,
     model: String,
+    /// What the scores are.
+    head: Option<HeadInfo>,
+    /// The default layer; the first one where there are several.
     default: Option<String>,
+    /// All default layers: a detector has one for each scale.
+    defaults: Vec<String>,
     /// Why that layer is the default.
     layer_why: Option<LayerReason>,
     layers: Vec<LayerInfo>,

@@ -20,6 +20,12 @@ pub enum Hint {
     RaiseMemoryLimit,
     /// Name the output that holds the scores.
     NameOutput,
+    /// Choose a method that keeps places apart.
+    NameMethod,
+    /// Give the size of the network's input.
+    GiveSize,
+    /// Give a photo or a vector that an embedding is compared with.
+    GiveReference,
     /// Give the inputs beside the image their values.
     GiveInputs,
     /// Prepare photos without a mean and a standard deviation, so that pixels stay whole numbers.
@@ -54,6 +60,9 @@ impl fmt::Display for Hint {
                 "raise it with `ExplainerBuilder::max_memory` if that is right"
             }
             Self::NameOutput => "name the output that holds the scores with `ExplainerBuilder::output`",
+            Self::NameMethod => "choose the method hirescam",
+            Self::GiveSize => "give the size of the network's input with `Overrides::size`",
+            Self::GiveReference => "give its vector with `Target::Similar`",
             Self::GiveInputs => "give each input beside the images its value with `ExplainerBuilder::input`",
             Self::KeepPixels => {
                 "prepare photos with a rescale of 1, a mean of 0 and a standard deviation of 1 (`Overrides`)"

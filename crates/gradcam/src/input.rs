@@ -56,10 +56,8 @@ impl ImageInput {
         if self.shape.is_empty() {
             return sizes;
         }
-        let channels = match preprocess {
-            Some(preprocess) if preprocess.channels.count() != 1 => 3,
-            _ => 1,
-        };
+        let channels = preprocess.map_or(1, |preprocess| preprocess.channels.count());
+        let channels = i64::try_from(channels).unwrap_or(1);
         let (width, height) =
             preprocess.and_then(|known| known.geometry.output()).unwrap_or((224, 224));
         let fallback = |axis| match axis {

@@ -28,11 +28,12 @@ use serde::Serialize;
 
 use crate::{Result, error::bail, warning::Warning};
 
+pub(crate) use automatic::Scale;
 pub(crate) use axes::ImageValue;
 use scope::Scopes;
 pub(crate) use separable::separable;
 pub use view::Grid;
-pub(crate) use view::{View, Views};
+pub(crate) use view::{Spread, View, Views};
 
 /// A module of the network, as its exporter named it, or a node without a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +66,12 @@ pub struct LayerReason {
 }
 
 impl LayerReason {
+    /// A detector's layers, one for each scale.
+    pub(crate) const SCALE: Self = Self {
+        strategy: "scale-of-the-box",
+        why: "it is the last feature map of the scale that the explained box comes from",
+    };
+
     /// The user named the layer.
     pub(crate) const NAMED: Self = Self { strategy: "named", why: "the user named it" };
 }
@@ -72,6 +79,13 @@ impl LayerReason {
 impl fmt::Display for LayerReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.strategy, self.why)
+    }
+}
+
+impl ScoreValue {
+    /// A value of which nothing else is known.
+    pub(crate) fn plain(value: ValueId) -> Self {
+        Self { value, anchors: None, is_map: false }
     }
 }
 
@@ -111,6 +125,17 @@ pub(crate) struct Layers {
     views: Views,
     reaching: HashSet<ValueId>,
     default: Option<DefaultLayer>,
+    scales: Vec<Scale>,
+}
+
+/// The scores as the search for layers sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScoreValue {
+    pub(crate) value: ValueId,
+    /// The number of anchors of a detector, and the value with their boxes.
+    pub(crate) anchors: Option<(usize, Option<ValueId>)>,
+    /// Whether the scores are a picture themselves.
+    pub(crate) is_map: bool,
 }
 
 /// The default layer: the one that is explained if the user names none.
@@ -122,13 +147,14 @@ pub(crate) struct DefaultLayer {
 }
 
 impl Layers {
-    /// Finds the modules of a graph whose scores are `output`. Without an image input, any input may hold the images.
+    /// Finds the modules of a graph with these scores. Without an image input, any input may hold the images.
     pub(crate) fn new(
         graph: &Graph,
         image: Option<ImageValue>,
-        output: ValueId,
+        scores: ScoreValue,
         grid: Grid,
     ) -> Self {
+        let output = scores.value;
         let views = Views::new(graph, image, grid);
         let images = image.as_ref().map_or(graph.inputs(), |image| slice::from_ref(&image.value));
         let reaching = automatic::active(graph, graph.inputs(), output);
@@ -136,16 +162,34 @@ impl Layers {
             true => reaching.clone(),
             false => automatic::active(graph, images, output),
         };
-        let found = automatic::default_layer(graph, &views, active, output);
+        let scales = scores.anchors.map_or_else(Vec::new, |(count, boxes)| {
+            automatic::scales(graph, &views, images, &[Some(output), boxes], count)
+        });
+        let found = automatic::default_layer(graph, &views, active, scores);
         let default = found.map(|(value, _)| value);
         let scopes = Scopes::new(graph);
         let shows = |value| reaching.contains(&value) && views.of(graph, value).is_some();
-        let modules = modules(graph, &scopes, |value| default == Some(value));
+        let is_default = |value| {
+            default == Some(value) || scales.iter().any(|scale: &Scale| scale.value == value)
+        };
+        let modules = modules(graph, &scopes, is_default);
+        let scales = scales
+            .iter()
+            .map(|scale| Scale {
+                value: leaving_a_module(graph, &modules, scale.value, shows),
+                ..scale.clone()
+            })
+            .collect();
         let default = found.map(|(value, reason)| DefaultLayer {
             value: leaving_a_module(graph, &modules, value, shows),
             reason,
         });
-        Self { modules, scopes, views, reaching, default }
+        Self { modules, scopes, views, reaching, default, scales }
+    }
+
+    /// The layers of a detector's scales, each for the boxes of its anchors; none where the model has no scales.
+    pub(crate) fn scales(&self) -> &[Scale] {
+        &self.scales
     }
 
     /// The default layer.
@@ -299,7 +343,13 @@ impl Layers {
 
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
-        let default = self.default.map(|found| (found.value, self.path_of(graph, found.value)));
+        let defaults: Vec<ValueId> = match self.scales.as_slice() {
+            [] => self.default.iter().map(|found| found.value).collect(),
+            scales => scales.iter().map(|scale| scale.value).collect(),
+        };
+        let is_default = |module: &Module| {
+            defaults.contains(&module.value) && module.path == self.path_of(graph, module.value)
+        };
         let strides = stride::strides(graph, &self.views, input_height);
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();
@@ -310,7 +360,7 @@ impl Layers {
                 stride: strides.get(&module.value).copied().unwrap_or(0),
                 shape,
                 candidate: self.is_candidate(graph, module.value),
-                default: default == Some((module.value, &module.path)),
+                default: is_default(module),
             }
         };
         self.modules.iter().map(info).collect()

@@ -30,7 +30,7 @@ use crate::{
     engine::{self, EngineKind, EngineOptions, Provider},
     error::bail,
     input::ImageInput,
-    layer::{Grid, Layers},
+    layer::{Grid, Layers, ScoreValue},
     memory,
     program::Runtime,
 };
@@ -400,7 +400,8 @@ impl NetworkBuilder {
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
-        let layers = Layers::new(&graph, input.in_graph(&graph), scores, Grid::default());
+        let layers =
+            Layers::new(&graph, input.in_graph(&graph), ScoreValue::plain(scores), Grid::default());
         let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
         let engine = engine::engine(self.engine, &self.options)?;
         let limit = self.max_memory.unwrap_or_else(memory::default_limit);

@@ -157,8 +157,15 @@ fn the_output_of_the_scores_is_named() {
     };
     let one = map(&["-m", "one.onnx"], "out/x.2.raw.npy");
     assert_eq!(map(&["-m", "two.onnx", "--output-name", "scores"], "out/x.2.raw.npy"), one);
-    // Without the name the first output of floats is taken, here a segmentation of four classes.
-    assert_ne!(map(&["-m", "two.onnx"], "out/x.2.raw.npy"), one);
+    // The other output of floats is a segmentation of four classes.
+    assert_ne!(map(&["-m", "two.onnx", "--output-name", "act"], "out/x.2.raw.npy"), one);
+    // Without a name the one is taken that is called as scores are, and a note says so.
+    let said =
+        done(&folder, &["explain", "x.npy", "-m", "two.onnx", "--layer", "conv", "-o", "out/"]);
+    assert!(
+        said.contains("note: output-chosen: the model has several outputs, and \"scores\""),
+        "{said}"
+    );
     let classes = done(&folder, &["layers", "two.onnx", "--output-name", "scores", "--json"]);
     assert!(classes.contains(r#""default":"act""#), "{classes}");
     let args = ["layers", "two.onnx", "--output-name", "nix", "--json"];

@@ -250,4 +250,12 @@ impl Placement {
             (y - self.y) * (f64::from(self.network_height) / self.height),
         )
     }
+
+    /// Maps the point (`x`, `y`) of the network's input to the photo: the inverse of [`Placement::to_network`].
+    pub fn to_photo(&self, x: f64, y: f64) -> (f64, f64) {
+        (
+            self.x + x * (self.width / f64::from(self.network_width)),
+            self.y + y * (self.height / f64::from(self.network_height)),
+        )
+    }
 }

@@ -9,17 +9,17 @@ use crate::{
     Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
+    head::{Form, Head, HeadKind, HeadSettings, Selection, head},
     image::{
         self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin},
+        preprocess::{Layout, Numbers, SettingOrigin, Task, with_blank},
     },
     input::{ImageInput, Inputs, image_of, usual_sizes},
-    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
+    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
     memory,
     method::Method,
     program::{Cache, Runtime},
     progress::{Observer, Progress},
-    targets::head,
     warning::Warning,
 };
 
@@ -36,6 +36,7 @@ pub struct ExplainerBuilder {
     grid: Grid,
     inputs: Vec<(String, Tensor)>,
     output: Option<String>,
+    head: Option<HeadKind>,
     compare_deployed: bool,
     observer: Option<Observer>,
 }
@@ -53,6 +54,7 @@ impl ExplainerBuilder {
             grid: Grid::default(),
             inputs: Vec::new(),
             output: None,
+            head: None,
             compare_deployed: false,
             observer: None,
         }
@@ -181,10 +183,19 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the output of the model that holds the scores. The default is the first output of floats.
+    /// Sets the output of the model that holds the scores, or any other value of the graph. An index behind the name, as NumPy
+    /// writes it, takes a part of the value, whose sum is explained: `logits[:,3]`, `heatmap[:,17]`. The default is an output
+    /// that is called as scores are, else the first output of floats.
     #[must_use]
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.output = Some(name.into());
+        self
+    }
+
+    /// Says what the model's scores are. The default follows from the graph, and from the files beside the model.
+    #[must_use]
+    pub fn head(mut self, kind: HeadKind) -> Self {
+        self.head = Some(kind);
         self
     }
 
@@ -196,22 +207,35 @@ impl ExplainerBuilder {
     /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
-        if self.methods.is_empty() {
-            self.methods.push(Method::default());
-        }
         refuse_blocked(&self.model)?;
         let mut inputs = Inputs::of(&self.model, &self.inputs)?;
         inputs.image.check_type()?;
-        let Resolution { preprocess: resolved, labels, layout } = self.resolved(&inputs.image)?;
+        let Resolution { preprocess: resolved, labels, layout, task } =
+            self.resolved(&inputs.image)?;
         inputs.image.layout = layout;
         let input = &inputs.image;
         let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
         let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
-        let head = head(&graph, self.output.as_deref())?;
-        let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
+        let head_settings = self.head_settings(labels.as_ref(), task)?;
+        let head = head(&graph, &head_settings)?;
+        let labels = labels.map(|labels| labels.of(&head)).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, input.in_graph(&graph), head.value, self.grid);
+        if head.info.is_chosen {
+            let (output, why) = (head.info.output.clone(), head.info.output_why.clone());
+            warnings.push(Warning::OutputChosen { output, why });
+        }
+        if self.methods.is_empty() {
+            self.methods.push(if head.info.kind.is_local() {
+                Method::places()
+            } else {
+                Method::default()
+            });
+            if head.info.kind.is_local() {
+                warnings.push(Warning::MethodChosen { method: Method::places().id() });
+            }
+        }
+        let layers = Layers::new(&graph, input.in_graph(&graph), head.score_value(), self.grid);
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
             refuse_layers(*method, &self.layers)?;
@@ -223,6 +247,10 @@ impl ExplainerBuilder {
                 let (chosen, reason) = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
                 (chosen, Some(reason))
             }
+        };
+        let scales = match self.layers.is_empty() && !chosen.is_empty() {
+            true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
+            false => Vec::new(),
         };
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
@@ -247,7 +275,8 @@ impl ExplainerBuilder {
             methods: self.methods,
             runtime: Runtime::new(engine, limit),
             head,
-            output: self.output,
+            head_settings,
+            scales,
             compare_deployed,
             observer: self.observer,
             grid: self.grid,
@@ -276,13 +305,30 @@ impl ExplainerBuilder {
             sizes.extend(input.default_sizes(choice.as_ref().map(|choice| &choice.preprocess)));
         }
         let graph = Graph::new(&self.model, &sizes)?;
-        let scores = head(&graph, self.output.as_deref()).ok().map(|head| head.value);
-        let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
-            bail!(Model, "the model has no output")
-        };
+        let settings = self.head_settings(None, None)?;
         let rows = input.as_ref().and_then(|input| input.rows_of(&graph));
         let image = input.and_then(|input| input.in_graph(&graph));
-        Ok(Layers::new(&graph, image, output, self.grid).list(&graph, rows))
+        let scores = match (head(&graph, &settings), graph.outputs().first()) {
+            (Ok(head), _) => head.score_value(),
+            (Err(_), Some(output)) => ScoreValue::plain(*output),
+            (Err(_), None) => bail!(Model, "the model has no output"),
+        };
+        Ok(Layers::new(&graph, image, scores, self.grid).list(&graph, rows))
+    }
+
+    /// What is known of the scores beside the graph.
+    fn head_settings(
+        &self,
+        labels: Option<&Labels>,
+        task: Option<(HeadKind, String)>,
+    ) -> Result<HeadSettings> {
+        Ok(HeadSettings {
+            kind: self.head,
+            output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
+            task,
+            labels: labels.map(|labels| labels.names.len()),
+            background: labels.and_then(Labels::nothing),
+        })
     }
 
     /// The preprocessing of photos for the input, the labels, and the layout.
@@ -297,7 +343,8 @@ impl ExplainerBuilder {
             Ok(resolved) => {
                 let labels = Labels::of_resolved(&resolved);
                 let layout = resolved.preprocess.layout;
-                Ok(Resolution { preprocess: Ok(resolved), labels, layout })
+                let task = task_of(&resolved);
+                Ok(Resolution { preprocess: Ok(resolved), labels, layout, task })
             }
             // Tensors can still be explained. Labels do not depend on the input, nor does a layout from another source than
             // the shape.
@@ -308,7 +355,8 @@ impl ExplainerBuilder {
                     SettingOrigin::ImagenetDefault => input.layout,
                     _ => resolved.preprocess.layout,
                 };
-                Ok(Resolution { preprocess: Err(error.to_string()), labels, layout })
+                let task = task_of(&resolved);
+                Ok(Resolution { preprocess: Err(error.to_string()), labels, layout, task })
             }
             Err(error) => Err(error.into()),
         }
@@ -322,6 +370,22 @@ struct Resolution {
     labels: Option<Labels>,
     /// The order of the input's axes: from flags, metadata or the shape, in this order.
     layout: Layout,
+    /// The kind of scores that a file names, and which file.
+    task: Option<(HeadKind, String)>,
+}
+
+/// The kind of scores that a file beside the model, or its metadata, names.
+fn task_of(resolved: &PreprocessChoice) -> Option<(HeadKind, String)> {
+    let (task, origin) = resolved.task?;
+    let kind = match task {
+        Task::SingleLabel => HeadKind::Softmax,
+        Task::MultiLabel => HeadKind::Sigmoid,
+        Task::Regression => HeadKind::Regression,
+        Task::Detection => HeadKind::Detection,
+        Task::Segmentation => HeadKind::Segmentation,
+        _ => return None,
+    };
+    Some((kind, origin.to_string()))
 }
 
 /// The labels of the classes, and where they come from.
@@ -337,9 +401,41 @@ impl Labels {
         Some(Self { names: resolved.labels.clone()?, origin })
     }
 
+    /// The class of no object, or of nothing between two others.
+    fn nothing(&self) -> Option<usize> {
+        const NAMES: [&str; 8] = [
+            "background",
+            "__background__",
+            "no object",
+            "no_object",
+            "blank",
+            "<blank>",
+            "[blank]",
+            "<pad>",
+        ];
+        self.names.iter().position(|name| NAMES.contains(&name.to_lowercase().as_str()))
+    }
+
     /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list
-    /// from the user is then an error, a list that was found is left out with a warning.
-    fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<Warning>)> {
+    /// from the user is then an error, a list that was found is left out with a warning. A list may leave out the class that
+    /// stands for nothing, and that of the space between words behind the others.
+    fn of(mut self, head: &Head) -> Result<(Option<Vec<String>>, Option<Warning>)> {
+        let classes = head.form.classes();
+        self.names = with_blank(self.origin, self.names, classes);
+        let nothing = match &head.form {
+            Form::Anchors(anchors) => anchors.background,
+            _ => head.blank,
+        };
+        if let Some(nothing) =
+            nothing.filter(|nothing| self.nothing().is_none() && *nothing <= self.names.len())
+        {
+            if self.names.len() + 1 == classes || self.names.len() + 2 == classes {
+                self.names.insert(nothing, String::new());
+            }
+            if self.names.len() + 1 == classes && head.blank.is_some() {
+                self.names.push(" ".to_owned());
+            }
+        }
         let count = self.names.len();
         if count == classes {
             return Ok((Some(self.names), None));
@@ -376,6 +472,13 @@ fn chosen_layers(
     warnings: &mut Vec<Warning>,
 ) -> Result<(Vec<(String, String)>, LayerReason)> {
     let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
+    if names.is_empty() && !layers.scales().is_empty() {
+        let chosen = layers
+            .scales()
+            .iter()
+            .map(|scale| named(layers.path_of(graph, scale.value), scale.value));
+        return Ok((chosen.collect(), LayerReason::SCALE));
+    }
     if names.is_empty() {
         return match layers.default() {
             Some(DefaultLayer { value, reason }) => {

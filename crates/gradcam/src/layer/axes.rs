@@ -71,7 +71,7 @@ impl Axis {
         self.before.saturating_add(self.inside()).saturating_add(self.behind)
     }
 
-    fn has_space(&self) -> bool {
+    pub(super) fn has_space(&self) -> bool {
         self.atoms.iter().any(|atom| matches!(atom.meaning, Meaning::Space(_)))
     }
 

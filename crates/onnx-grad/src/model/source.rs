@@ -45,7 +45,7 @@ impl DataFile {
         self.len
     }
 
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(into)
