@@ -60,7 +60,9 @@ def write(network, x, case, path):
         exported = Path(folder) / "model.onnx"
         names = {"input_names": ["input"], "output_names": list(network.outputs)}
         torch.onnx.export(copy.deepcopy(network).eval(), (x,), str(exported), verbose=False, **names, **options)
-        onnx.save(strip(exported), path)
+        model = strip(exported)
+        model.producer_name = getattr(network, "producer", model.producer_name)
+        onnx.save(model, path)
 
 
 def settled(case):
@@ -96,7 +98,13 @@ def scale_of(anchor, scales):
 
 def fixture(folder, case):
     seed, x, network, run, truth, worst = settled(case)
-    path = folder / f"{case.name}.onnx"
+    config = getattr(network, "config_json", None)
+    # A configuration is known by its name, so it has a folder of its own.
+    file = f"{case.name}/model.onnx" if config else f"{case.name}.onnx"
+    path = folder / file
+    path.parent.mkdir(exist_ok=True)
+    if config:
+        (path.parent / "config.json").write_text(json.dumps(config) + "\n")
     write(network, x, case, path)
     outputs, value = check_file(path, network, x, case, run.activation)
     found = []
@@ -106,11 +114,19 @@ def fixture(folder, case):
             entry["classes"] = row.classes
         if row.boxes is not None:
             entry["boxes"] = [rounded(box) for box in row.boxes]
-            entry["anchors"] = row.anchors
+            entry |= {"probabilities": rounded(row.probabilities), "anchors": row.anchors}
             if hasattr(network, "scales"):
                 entry["scale_layers"] = [scale_of(anchor, network.scales(x)) for anchor in row.anchors]
         found.append(entry | {"maps": {method: tensor(m, 9) for method, m in maps.items()}})
-    known = {"name": case.name, "kind": case.kind, "why": case.why, "seed": seed, "input": list(case.shape), "outputs": outputs}
+    known = {
+        "name": case.name,
+        "file": file,
+        "kind": case.kind,
+        "why": case.why,
+        "seed": seed,
+        "input": list(case.shape),
+        "outputs": outputs,
+    }
     known |= {"layer": case.layer, "value": value}
     if run.head.default is not None:
         known["default"] = run.head.default

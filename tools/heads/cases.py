@@ -164,7 +164,7 @@ CASES = [
         "softmax",
         "features and logits; any part of a value is a target",
         lambda: networks.TwoOutputs(5),
-        [{"output": "logits[:,3]"}, {"output": "features[:,3]"}, {"output": "features[:,3,1:4]"}, {"output": "logits"}],
+        [{"output": "logits[:,3]"}, {"output": "features[:,3]"}, {"output": "features[:,3,1:4]"}, {"output": "logits[:]"}],
         head=parts,
     ),
 ]
@@ -212,9 +212,17 @@ CASES += [
         shape=(1, 3, 64, 64),
     ),
     Case(
+        "suppressed_top_first",
+        "detection",
+        "NonMaxSuppression of corners as the standard has them, y first",
+        lambda: detectors.SuppressedTopFirst(3),
+        [*texts("argmax", "2@2"), {"box": [20, 12, 24, 30]}],
+        shape=(1, 3, 64, 64),
+    ),
+    Case(
         "suppressed",
         "detection",
-        "NonMaxSuppression in the file: the scores in front of it",
+        "NonMaxSuppression in a file of PyTorch, corners x first: the scores in front of it",
         lambda: detectors.Suppressed(3),
         [*texts("argmax", "2", "2@2"), {"box": [20, 12, 24, 30]}],
         shape=(1, 3, 64, 64),
@@ -231,7 +239,7 @@ CASES += [
     Case(
         "detr",
         "detection",
-        "DETR of transformers: a pair, the last class is no object",
+        "DETR of transformers: a pair; one class more than labels, which is no object",
         lambda: Detr(3),
         [*texts("argmax", "2", "2@2"), {"box": [20, 12, 24, 30]}],
         shape=(1, 3, 64, 64),

@@ -32,7 +32,7 @@ class Pyramid(Network):
     def scales(self, x):
         """For each scale the module that makes its map, and how many anchors it has."""
         places = [x.shape[2] * x.shape[3] // stride**2 for stride in self.STRIDES]
-        return [(f"p{i}.1", self.ANCHORS_PER_PLACE * count) for i, count in zip((3, 4, 5), places, strict=True)]
+        return [(f"p{i}", self.ANCHORS_PER_PLACE * count) for i, count in zip((3, 4, 5), places, strict=True)]
 
 
 class Yolov5(Pyramid):
@@ -145,16 +145,13 @@ class Ssd(Pyramid):
         return Foreground(z, p, targets.corners(boxes * side))
 
 
-class Foreground(targets.Detection):
+class Foreground(targets.SoftmaxDetection):
     """Class 0 is the background: it is no default, and no anchor's best class."""
 
     def __init__(self, s, p, boxes):
         shown = p.clone()
         shown[:, 0] = 0
         super().__init__(s, shown, boxes)
-
-    def probabilities(self):
-        return None
 
 
 class Suppressed(Ssd):
@@ -189,3 +186,14 @@ class SuppressedByCenter(Suppressed):
         z, boxes = self.before(x)
         p, boxes = z.sigmoid(), torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
         return boxes, p, NonMaxSuppression.apply(boxes, p, True)
+
+
+class SuppressedTopFirst(Suppressed):
+    """Corners as the standard has them, y first, and what is selected as the only output; not PyTorch's file."""
+
+    outputs = ("selected",)
+    producer = "tf2onnx"
+
+    def forward(self, x):
+        z, boxes = self.before(x)
+        return NonMaxSuppression.apply(boxes[..., [1, 0, 3, 2]], z.sigmoid(), False)

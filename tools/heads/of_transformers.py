@@ -38,19 +38,21 @@ class Tower(Wrapped):
         return targets.Embedding(self(x))
 
 
-def pair(x, z, p, boxes):
+def pair(kind, x, z, p, boxes):
     """Logits as scores; boxes are center and size as shares of the picture."""
     side = torch.tensor([x.shape[3], x.shape[2]] * 2, dtype=x.dtype)
-    return targets.Detection(z.transpose(1, 2), p.transpose(1, 2), targets.centered(boxes * side))
+    return kind(z.transpose(1, 2), p.transpose(1, 2), targets.centered(boxes * side))
 
 
 class Detr(Wrapped):
-    """DETR: logits [N, Q, K + 1], of which the last is no object, and boxes."""
+    """DETR: logits [N, Q, K + 1], of which the last is no object, and boxes. The labels tell it from detectors with sigmoids."""
 
     outputs = ("logits", "pred_boxes")
 
     def __init__(self, classes):
         super().__init__()
+        labels = {str(k): name for k, name in zip(range(classes), ("cat", "dog", "bird"), strict=True)}
+        self.config_json = {"architectures": ["DetrForObjectDetection"], "model_type": "detr", "id2label": labels}
         from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
         backbone = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 16], depths=[1, 1, 1], layer_type="basic", out_features=["stage3"])
@@ -74,7 +76,7 @@ class Detr(Wrapped):
     def head(self, x):
         z, boxes = self(x)
         p = z.softmax(2)
-        return pair(x, z[..., :-1], p[..., :-1], boxes)
+        return pair(targets.SoftmaxDetection, x, z[..., :-1], p[..., :-1], boxes)
 
 
 class RtDetr(Wrapped):
@@ -103,4 +105,4 @@ class RtDetr(Wrapped):
 
     def head(self, x):
         z, boxes = self(x)
-        return pair(x, z, z.sigmoid(), boxes)
+        return pair(targets.Detection, x, z, z.sigmoid(), boxes)

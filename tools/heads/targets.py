@@ -18,6 +18,7 @@ class Row:
     values: torch.Tensor
     classes: list = None
     boxes: list = None
+    probabilities: list = None
     anchors: list = None
 
 
@@ -185,7 +186,8 @@ class Detection(Head):
     def at(self, anchors, classes):
         values = [self.s[i, k, a] for i, (k, a) in enumerate(zip(classes, anchors, strict=True))]
         boxes = [self.boxes[i, a].tolist() for i, a in enumerate(anchors)]
-        return Row(torch.stack(values), classes, boxes, anchors)
+        p = [float(self.p[i, k, a].detach()) for i, (k, a) in enumerate(zip(classes, anchors, strict=True))]
+        return Row(torch.stack(values), classes, boxes, p, anchors)
 
     def of(self, classes, which):
         everywhere = torch.arange(self.p.shape[2])
@@ -208,6 +210,13 @@ class Detection(Head):
 
     def row(self, text=None, box=None, **options):
         return super().row(text, **options) if box is None else self.near(torch.tensor(box, dtype=self.boxes.dtype))
+
+
+class SoftmaxDetection(Detection):
+    """A class has a probability at an anchor, by the other scores there, and none of its own."""
+
+    def probabilities(self):
+        return None
 
 
 class Embedding(Head):

@@ -10,8 +10,9 @@ use crate::{FixtureTensor, fixture, uniform};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadCase {
-    /// The file name without extension.
+    /// The name of the network.
     pub name: String,
+    file: String,
     /// What the scores are: `softmax`, `sigmoid`, `binary`, `regression`, `segmentation`, `detection`, `sequence` or `embedding`.
     pub kind: String,
     /// What the network stands for.
@@ -28,7 +29,7 @@ pub struct HeadCase {
     /// The class of each image without a target. Regressors and embeddings have none.
     pub default: Option<Vec<usize>>,
     /// The probabilities, [N, K]: of a detector those of the best anchor of each class. Heads without probabilities, and
-    /// scores with a background, have none.
+    /// detectors with a softmax, have none.
     pub probabilities: Option<FixtureTensor>,
     /// The blank of a sequence.
     pub blank: Option<usize>,
@@ -59,6 +60,8 @@ pub struct HeadTarget {
     pub classes: Option<Vec<usize>>,
     /// The explained box of each image: x, y, width, height in pixels of the input.
     pub boxes: Option<Vec<[f64; 4]>>,
+    /// The probability of the class at the anchor, for each image.
+    pub probabilities: Option<Vec<f64>>,
     /// The explained anchor of each image.
     pub anchors: Option<Vec<usize>>,
     /// The module whose feature map the detector reads for the explained anchor, for each image.
@@ -76,7 +79,7 @@ impl HeadCase {
 
     /// The network's file.
     pub fn path(&self) -> PathBuf {
-        fixture(&format!("heads/{}.onnx", self.name))
+        fixture(&format!("heads/{}", self.file))
     }
 }
 
