@@ -327,6 +327,7 @@ impl ExplainerBuilder {
             output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
             task,
             labels: labels.map(|labels| labels.names.len()),
+            is_of_pytorch: self.model.proto().producer_name.as_deref() == Some("pytorch"),
             background: labels.and_then(Labels::nothing),
         })
     }
