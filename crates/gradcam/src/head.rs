@@ -119,6 +119,8 @@ pub(crate) struct HeadSettings {
     pub(crate) task: Option<(HeadKind, String)>,
     /// The number of labels, where there are some.
     pub(crate) labels: Option<usize>,
+    /// Whether PyTorch wrote the file. It gives NonMaxSuppression its boxes x first, and not y first as the standard has them.
+    pub(crate) is_of_pytorch: bool,
     /// The class that stands for nothing, where a label says so: the background, or the blank of a sequence.
     pub(crate) background: Option<usize>,
 }
@@ -140,6 +142,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// The head of a graph whose batch is a number: there the axis of the images looks like that of time.
+    pub(crate) fn with_axes_of(mut self, open: &Self) -> Self {
+        if matches!(self.form, Form::Steps { .. }) {
+            self.form.clone_from(&open.form);
+        }
+        self
+    }
+
     /// The scores as the search for layers sees them.
     pub(crate) fn score_value(&self) -> ScoreValue {
         ScoreValue {
@@ -466,7 +476,8 @@ impl Extent {
                 if spread == Some(Spread::Plane) {
                     return Some(Self::Plane);
                 }
-                let time_first = *second == Dim::Fixed(1) && *first != Dim::Fixed(1);
+                let is_batch = |dim: &Dim| matches!(dim, Dim::Batch(_) | Dim::Fixed(1));
+                let time_first = is_batch(second) && !is_batch(first);
                 Some(Self::Steps { classes: count(last)?, time_first })
             }
             _ => None,

@@ -363,6 +363,7 @@ impl ExplainerBuilder {
             output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
             task: task.and_then(|(task, origin)| Some((kind_of(task)?, origin.to_string()))),
             labels: labels.map(Labels::count),
+            is_of_pytorch: self.model.proto().producer_name.as_deref() == Some("pytorch"),
             background: labels.and_then(Labels::nothing),
         })
     }

@@ -138,7 +138,7 @@ impl Explainer {
         let sizes = self.inputs.sizes(key.shape());
         let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
         let mut graph = Graph::new(&self.setup.model, &sizes)?;
-        let head = head(&graph, &self.setup.head_settings)?;
+        let head = head(&graph, &self.setup.head_settings)?.with_axes_of(&self.setup.head);
         let layers = self
             .setup
             .layers

@@ -61,7 +61,7 @@ pub(super) struct Detector {
 /// Finds the scores and boxes that an output belongs to, where the model is a detector.
 pub(super) fn find(graph: &Graph, output: ValueId, settings: &HeadSettings) -> Option<Detector> {
     let of_model = graph.outputs().contains(&output);
-    suppressed(graph, output)
+    suppressed(graph, output, settings)
         .or_else(|| joined(graph, output))
         .or_else(|| pair(graph, output, settings).filter(|_| of_model))
         .or_else(|| cells(graph, output, settings))
@@ -88,12 +88,18 @@ fn untransposed(graph: &Graph, value: ValueId) -> (ValueId, bool) {
 }
 
 /// What a file of non-maximum suppression is given: boxes [N, A, 4] and scores [N, K, A].
-fn suppressed(graph: &Graph, output: ValueId) -> Option<Detector> {
+fn suppressed(graph: &Graph, output: ValueId, settings: &HeadSettings) -> Option<Detector> {
     let is_suppression = |id: &NodeId| graph.node(*id).op() == "NonMaxSuppression";
     let (id, _) = graph.nodes().find(|(id, _)| is_suppression(id))?;
     let made = graph.node_outputs(id).first().copied().flatten()?;
     let [Some(boxes), Some(scores), ..] = *graph.node_inputs(id) else { return None };
-    if !graph.upstream([output], |_| true).contains(&made) {
+    // A file may also give what it had before the suppression.
+    let outputs = graph.outputs();
+    let ends: Vec<ValueId> = match outputs.contains(&output) {
+        true => outputs.to_vec(),
+        false => vec![output],
+    };
+    if !graph.upstream(ends, |_| true).contains(&made) {
         return None;
     }
     let center = graph.node(id).attr_int("center_point_box") == Some(1);
@@ -111,7 +117,11 @@ fn suppressed(graph: &Graph, output: ValueId) -> Option<Detector> {
         boxes: Some(Boxes {
             value: boxes,
             axis: 2,
-            corners: if center { Corners::Center } else { Corners::TopLeft },
+            corners: match (center, settings.is_of_pytorch) {
+                (true, _) => Corners::Center,
+                (false, true) => Corners::LeftTop,
+                (false, false) => Corners::TopLeft,
+            },
         }),
     };
     Some(Detector {

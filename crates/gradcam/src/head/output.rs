@@ -45,9 +45,11 @@ pub(super) fn choose(graph: &Graph, settings: &HeadSettings) -> Result<Output> {
                 .filter(|id| op::traits(graph.node(*id)).kind == op::Kind::Arg)?;
             graph.node_inputs(id).first().copied().flatten()
         });
-        return match scores.filter(|value| graph.fact(*value).elem.is_float()) {
-            Some(value) => output(value, "the model's output is the arg-max of it"),
-            None => bail!(
+        let scores = scores.filter(|value| graph.fact(*value).elem.is_float());
+        return match (scores, selected(graph)) {
+            (Some(value), _) => output(value, "the model's output is the arg-max of it"),
+            (None, Some(value)) => output(value, "it says which boxes are kept"),
+            (None, None) => bail!(
                 Target,
                 "the model has no output of floats to explain; its outputs: {}",
                 outputs_of(graph)
@@ -62,6 +64,14 @@ pub(super) fn choose(graph: &Graph, settings: &HeadSettings) -> Result<Output> {
         Some(value) => output(value, "of several outputs it is called as scores are"),
         None => output(first, "it is the first of several outputs of floats"),
     }
+}
+
+/// The output with the indices that a non-maximum suppression selects.
+fn selected(graph: &Graph) -> Option<ValueId> {
+    let is_selected = |value: &ValueId| {
+        graph.producer(*value).is_some_and(|id| graph.node(id).op() == "NonMaxSuppression")
+    };
+    graph.outputs().iter().copied().find(is_selected)
 }
 
 fn named(graph: &Graph, selection: &Selection) -> Result<Output> {

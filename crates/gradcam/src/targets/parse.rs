@@ -142,18 +142,17 @@ fn counted(text: &str) -> Option<usize> {
     text.trim().parse().ok().filter(|count| *count > 0)
 }
 
-/// The classes whose whole label is the text, else those of which a synonym is.
+/// The classes whose whole label is the text, else those whose label is it in another case, else those of which a synonym is.
 fn fitting(labels: &[String], text: &str) -> Vec<usize> {
-    let wanted = text.trim().to_lowercase();
+    let (text, lower) = (text.trim(), text.trim().to_lowercase());
     let classes = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
-        let each = labels.iter().enumerate().filter(|(_, label)| fits(&label.to_lowercase()));
+        let each = labels.iter().enumerate().filter(|(_, label)| fits(label));
         each.map(|(class, _)| class).collect()
     };
-    let whole = classes(&|label| label == wanted);
-    match whole.is_empty() {
-        true => classes(&|label| label.split(',').any(|word| word.trim() == wanted)),
-        false => whole,
-    }
+    let synonym = |label: &str| label.to_lowercase().split(',').any(|word| word.trim() == lower);
+    let ways: [&dyn Fn(&str) -> bool; 3] =
+        [&|label| label == text, &|label| label.to_lowercase() == lower, &synonym];
+    ways.into_iter().map(classes).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 fn labeled(text: &str, labels: Option<&[String]>) -> Result<usize> {
@@ -276,6 +275,17 @@ mod tests {
         assert_eq!(parse("270"), Some(TargetSpec::One(Target::Class(3))));
         assert_eq!(parse("0"), Some(TargetSpec::One(Target::Class(0))));
         assert_eq!(parse("2"), Some(TargetSpec::One(Target::Class(2))));
+    }
+
+    #[test]
+    fn letters_have_a_case() {
+        let labels = ["L", "l", "Tab, ta", "tab, TA"].map(str::to_owned);
+        let parse =
+            |text| TargetSpec::parse(text, Some(&labels), Some(4)).map_err(|e| e.to_string());
+        assert_eq!(parse("l"), Ok(TargetSpec::One(Target::Class(1))));
+        assert_eq!(parse("L"), Ok(TargetSpec::One(Target::Class(0))));
+        let several = parse("ta").expect_err("two classes");
+        assert!(several.contains("labels several classes: 2 (Tab, ta), 3 (tab, TA)"), "{several}");
     }
 
     /// The words count, not the letters in other words.

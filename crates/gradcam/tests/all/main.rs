@@ -15,6 +15,7 @@ mod examples;
 mod explain;
 mod exporters;
 mod guided;
+mod heads;
 mod hooks;
 mod inputs;
 mod last;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     explain::tests(&mut suite);
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
+    heads::tests(&mut suite);
     hooks::tests(&mut suite);
     inputs::tests(&mut suite);
     layer_names::tests(&mut suite);
