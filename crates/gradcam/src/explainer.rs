@@ -231,6 +231,17 @@ impl Explainer {
         memory.try_take(bytes, Holder::Caller).filter(|_| bytes <= memory.limit)
     }
 
+    /// Checks that the model's scores have a target.
+    ///
+    /// # Errors
+    /// `Target` where a class does not exist, or the scores have nothing of this kind, such as boxes.
+    pub fn check_target(&self, target: &TargetSpec) -> Result<()> {
+        match target {
+            TargetSpec::One(target) => target.check(&self.setup.head),
+            TargetSpec::Top(_) => Target::Argmax.check(&self.setup.head),
+        }
+    }
+
     /// Prepares a photo: gives the network's input, and the part of the photo that it shows.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ impl Head {
                 }
                 _ => None,
             },
-            is_map: matches!(self.form, Form::Pixels(_) | Form::Mask),
+            is_map: matches!(self.form, Form::Pixels(_) | Form::Mask | Form::Steps { .. }),
         }
     }
 }

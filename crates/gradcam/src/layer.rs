@@ -141,7 +141,7 @@ pub(crate) struct ScoreValue {
     pub(crate) value: ValueId,
     /// The number of anchors of a detector, and the value with their boxes.
     pub(crate) anchors: Option<(usize, Option<ValueId>)>,
-    /// Whether the scores are a picture themselves.
+    /// Whether the scores have positions themselves: pixels or time steps.
     pub(crate) is_map: bool,
 }
 

@@ -7,7 +7,12 @@ use crate::terminal::{self, Style};
 /// A class by number and the first synonym of its label, which suffices beside the list of the classes.
 pub(super) fn class(class: &Class) -> String {
     let label = class.label.as_deref().unwrap_or_default();
-    let first = terminal::printable(label.split(',').next().unwrap_or_default());
+    // A comma, and a space, may be a class themselves.
+    let first = label.split(',').next().filter(|first| !first.is_empty()).unwrap_or(label);
+    let first = match first.trim().is_empty() && !first.is_empty() {
+        true => format!("\"{first}\""),
+        false => terminal::printable(first),
+    };
     format!("{} {first}", class.index).trim_end().to_owned()
 }
 
@@ -28,6 +33,9 @@ pub(super) fn target(explanation: &Explanation) -> String {
     match &explanation.place {
         Some(TargetPlace::Box { area, probability, .. }) => {
             target += &format!(" in box {area} ({:.1} %)", probability * 100.0);
+        }
+        Some(TargetPlace::Steps { from, to }) if from + 1 == *to => {
+            target += &format!(" at time step {from}");
         }
         Some(TargetPlace::Steps { from, to }) => {
             target += &format!(" at time steps {from} to {}", to - 1);

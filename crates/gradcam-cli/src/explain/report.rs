@@ -279,6 +279,8 @@ impl<'a> Report<'a> {
             _ if explanation.only_score().is_some() => {
                 format!("  value  {:.4}\n", explanation.scores[0])
             }
+            // The sums of scores over time steps say less than what they read.
+            HeadKind::Sequence if !read.is_empty() => read,
             _ => read + &self.classes(&explanation.top(self.args.output.top)),
         }
     }

@@ -18,7 +18,9 @@ use crate::{
 /// The targets, each once.
 pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<TargetSpec>> {
     if let Some(path) = &args.similar_to {
-        return Ok(vec![Target::Similar(vector(path, explainer)?).into()]);
+        let target = TargetSpec::One(Target::Similar(vector(path, explainer)?));
+        explainer.check_target(&target)?;
+        return Ok(vec![target]);
     }
     let mask = args.mask.as_deref().map(mask).transpose()?;
     let mut targets = Vec::new();
@@ -50,6 +52,7 @@ pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<T
                 (None, None) => spec,
             };
         }
+        explainer.check_target(&spec)?;
         // Two names of one target, such as a number and its label, give one map.
         if !targets.contains(&spec) {
             targets.push(spec);
@@ -70,7 +73,7 @@ fn vector(path: &Path, explainer: &Explainer) -> Result<Arc<[f32]>> {
     let about = |why: String| failed(format!("--similar-to {}: {why}", path.display()));
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
         && let Tensor::F32(array) = npy::load(path).map_err(Failure::Failed)?
-        && array.len() == explainer.classes()
+        && array.ndim() == 1
     {
         return Ok(array.iter().copied().collect());
     }

@@ -9,7 +9,7 @@ use gradcam::{
     onnx_grad::{self, Gradient, proto::tensor_proto::DataType},
 };
 use ndarray_npy::WriteNpyExt;
-use testkit::{Suite, build::int};
+use testkit::{Suite, build::int, fixture};
 
 use crate::{
     models::{Net, classifier, conv},
@@ -21,6 +21,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (file, prepared) in [
         ("command_lines", command_lines as fn() -> Folder),
         ("files", command_lines),
+        ("heads", heads),
         ("images", images),
         ("inputs_and_outputs", inputs_and_outputs),
         ("layers_and_targets", layers_and_targets),
@@ -152,6 +153,25 @@ fn operators(folder: &Folder) {
     let net = net.node(op, &["x", "three"], "odd", &[]);
     let net = net.node("Conv", &["odd", "w"], "conv", &conv(1)).node("Relu", &["conv"], "act", &[]);
     folder.write("before.onnx", net.head("act"));
+}
+
+/// Networks of several kinds of scores, and what their targets are made of.
+fn heads() -> Folder {
+    let folder = Folder::new();
+    for name in ["yolov8", "recognizer", "segmenter", "regressor", "clip_tower", "softmax"] {
+        let file = format!("{name}.onnx");
+        folder.write(&file, fs::read(fixture(&format!("heads/{file}"))).expect("a fixture"));
+    }
+    let plain = |value: u8| {
+        let photo = Photo::from_rgb8(16, 16, vec![value; 768]).expect("a photo");
+        photo.to_png().expect("a picture")
+    };
+    folder.write("photo.png", png(16, 16));
+    folder.write("white.png", plain(255));
+    folder.write("black.png", plain(0));
+    folder.write("letters.txt", "blank\na\nb\nc\nd\ne\nf\n");
+    folder.write("three.npy", npy(&[3], 1f32));
+    folder
 }
 
 fn layers_and_targets() -> Folder {

@@ -178,8 +178,8 @@ impl Explainer {
                 Some(found.nth(*class, *place)?)
             }
             (Target::Box(class, area), Prediction::Boxes(found)) => {
-                let area = photo.map_or(*area, |photo| area.to_network(&photo.placement));
-                Some(found.at(*class, &area)?)
+                let in_network = photo.map_or(*area, |photo| area.to_network(&photo.placement));
+                Some(found.at(*class, &in_network, area)?)
             }
             (target, Prediction::Boxes(found)) => {
                 let best = found.ranked().first().copied();

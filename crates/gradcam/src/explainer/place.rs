@@ -196,13 +196,19 @@ impl Detections {
             Some(found) => Ok(Place::Box { class, found: *found }),
             None => {
                 let there = self.best(class, place).len();
-                bail!(Target, "class {class} has {there} boxes that do not overlap, and no {place}")
+                bail!(
+                    Target,
+                    "class {class} has {there} boxes that do not overlap, so there is no box {place}"
+                )
             }
         }
     }
 
     /// The box that overlaps most with an area, of a class if one is named.
-    pub(super) fn at(&self, class: Option<usize>, area: &Area) -> Result<Place> {
+    ///
+    /// # Errors
+    /// `Target` where there is none, in words for the area as it was `given`.
+    pub(super) fn at(&self, class: Option<usize>, area: &Area, given: &Area) -> Result<Place> {
         let classes: Vec<usize> = match class {
             Some(class) => vec![class],
             None => self.ranked(),
@@ -238,7 +244,7 @@ impl Detections {
         });
         match nearest {
             Some((class, found)) => Ok(Place::Box { class, found }),
-            None => bail!(Target, "no box of the model overlaps with the area {area}"),
+            None => bail!(Target, "no box of the model overlaps with the area {given}"),
         }
     }
 }
@@ -333,7 +339,11 @@ pub(super) fn nth_run(winners: &[usize], class: usize, place: usize) -> Result<P
     match runs.get(place - 1) {
         Some(run) => Ok(Place::Steps(run.clone())),
         None => {
-            bail!(Target, "class {class} wins {} runs of time steps, and no {place}", runs.len())
+            bail!(
+                Target,
+                "class {class} wins {} runs of time steps, so there is no run {place}",
+                runs.len()
+            )
         }
     }
 }

@@ -123,7 +123,7 @@ struct Search<'a> {
     graph: &'a Graph,
     views: &'a Views,
     output: ValueId,
-    /// Whether the output is a picture of scores itself, which is no layer.
+    /// Whether the output has positions itself: pixels or time steps. It is no layer then.
     is_map: bool,
     /// The values between the images and the output.
     active: HashSet<ValueId>,
@@ -163,7 +163,10 @@ impl Search<'_> {
             return Some(value);
         }
         let shows = |value: &&ValueId| self.views.of(self.graph, **value).is_some();
-        self.dominators()[..last].iter().rev().find(shows).copied().or(Some(value))
+        let before = || self.dominators()[..last].iter().rev().filter(shows).copied();
+        // A picture shows more than the time steps that it is summed to.
+        let picture = before().find(|value| self.graph.fact(*value).rank() == Some(4));
+        picture.or_else(|| before().next()).or(Some(value))
     }
 
     /// The input of the convolution that makes the class scores of a classifier without a linear layer (SqueezeNet) or of a
