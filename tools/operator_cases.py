@@ -37,8 +37,8 @@ from operators import chosen, drawn
 FOLDER = Path(__file__).parent.parent / "crates/testkit/fixtures"
 # In the order of their cases: `attention` has those of `transformer` before those of `sample`.
 FAMILIES = [
-    *("elementwise", "index", "layout", "linear", "norm", "pool", "quantize", "qlinear", "reduce", "transformer", "sample"),
-    *("zero", "contrib", "together"),
+    *("elementwise", "index", "layout", "linear", "norm", "pool", "quantize", "qlinear", "recurrent", "reduce", "transformer"),
+    *("sample", "control", "zero", "contrib", "together"),
 ]
 # The families are read before the pool forks: threads that this process had started would be missing in the others.
 torch.set_num_threads(1)

@@ -100,7 +100,7 @@ def grid(shape, sides):
     """Rows and columns of a tensor of one image, [1, C, h, w], [1, h, w, C], [1, 1, T, C] or [1, T, C]."""
     fits = lambda h, w: h * sides[1] == w * sides[0]
     if len(shape) == 4 and shape[1] > 1:
-        return tuple(shape[2:]) if fits(*shape[2:]) else tuple(shape[1:3])
+        return tuple(shape[1:3]) if fits(*shape[1:3]) and not fits(*shape[2:]) else tuple(shape[2:])
     tokens = shape[-2]
     return max(
         (h, h * sides[1] // sides[0])

@@ -111,6 +111,29 @@ def mixer():
     return timm_module("mlp_mixer").MlpMixer(img_size=32, patch_size=8, num_blocks=3, embed_dim=16, num_classes=10)
 
 
+class Recurrent(torch.nn.Module):
+    """Convolutions whose columns are the steps of a recurrent network, as in text and speech recognition.
+
+    Text is one row high behind the convolutions, and its scores are averaged over the steps; of a spectrogram the rows are
+    joined with the channels, and the last step is read.
+    """
+
+    def __init__(self, network, text):
+        super().__init__()
+        part = lambda ins, outs, stride: [torch.nn.Conv2d(ins, outs, 3, stride, 1), torch.nn.BatchNorm2d(outs), torch.nn.ReLU()]
+        self.cnn = torch.nn.Sequential(*part(3, 8, 2), *part(8, 8, (2, 1)), *part(8, 12, (2, 1)))
+        self.pool = torch.nn.MaxPool2d((4, 1)) if text else torch.nn.Identity()
+        self.rnn = network(12 if text else 48, 6, bidirectional=text, batch_first=not text)
+        self.fc = torch.nn.Linear(12 if text else 6, 10)
+        self.text = text
+
+    def forward(self, x):
+        x = self.pool(self.cnn(x))
+        if self.text:
+            return self.fc(self.rnn(x.squeeze(2).permute(2, 0, 1))[0]).mean(0)
+        return self.fc(self.rnn(x.flatten(1, 2).transpose(1, 2))[0][:, -1])
+
+
 def mobilenet_v2():
     from torchvision.models import MobileNetV2
 
@@ -199,6 +222,17 @@ TINY = [
         "stages.2.blocks.0",
     ),
     ("lraspp", "segmentation", LAST_MAP + " of the head, at its own size", (64, 64), segmentation, "classifier"),
+    ("crnn", "CRNN", LAST_MAP + " to one row", (32, 48), lambda: Recurrent(torch.nn.LSTM, text=True), "cnn", "cnn.5"),
+    ("crnn_gru", "CRNN of GRUs", LAST_MAP + " to one row", (32, 48), lambda: Recurrent(torch.nn.GRU, text=True), "cnn", "cnn.5"),
+    (
+        "spectrogram",
+        "LSTM over a spectrogram",
+        "the last feature map before the recurrent network",
+        (32, 24),
+        lambda: Recurrent(torch.nn.LSTM, text=False),
+        "cnn",
+        "cnn.5",
+    ),
     ("vit", "ViT with a class token", FIRST_NORM, (32, 32), vit, "blocks.2.norm1"),
     (
         "vit_registers",

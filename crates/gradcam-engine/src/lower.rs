@@ -10,6 +10,7 @@ mod dialect;
 mod facts;
 pub(super) mod layout;
 pub(super) mod nodes;
+pub(super) mod recurrent;
 mod refusal;
 mod rewrite;
 pub(super) mod saturation;

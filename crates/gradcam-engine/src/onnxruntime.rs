@@ -10,6 +10,7 @@ use super::{
         definition::{always, has_dots, has_even_size},
         layout::{resize_of_two_axes, wide_axes},
         nodes::{EVEN_SIZE, odd_size, one_hot, plain_interface_types},
+        recurrent::differs_from_runtime,
         saturation, unchecked, until,
         windows::{PADS, new_global_lp_pool, odd_same},
     },
@@ -50,8 +51,11 @@ fn saturates() -> bool {
 
 const DEFINITIONS: &[DefinitionRow] = &[
     DefinitionRow { op: "Einsum", when: has_dots },
+    DefinitionRow { op: "GRU", when: differs_from_runtime },
     // ONNX Runtime requires an odd size.
     DefinitionRow { op: "LRN", when: has_even_size },
+    DefinitionRow { op: "LSTM", when: differs_from_runtime },
+    DefinitionRow { op: "RNN", when: differs_from_runtime },
     DefinitionRow { op: "Swish", when: always },
 ];
 

@@ -22,6 +22,7 @@ use super::{
             dropout, identity, is_inf, layer_norm, matmul, pow, quantize, reduce, scatter_elements,
             sign, softmax, softplus,
         },
+        recurrent::{LENGTHS, full_length, is_unusual_gru, is_unusual_lstm},
         rewritten, row, unchecked,
         windows::{
             INDICES_OUTPUT, PADS, SPATIAL_AXES, conv, conv_transpose, global_lp_pool, lp_pool, pool,
@@ -64,7 +65,9 @@ const DEFINITIONS: &[DefinitionRow] = &[
     // rten computes it wrongly with pads and zero points.
     DefinitionRow { op: "ConvInteger", when: always },
     DefinitionRow { op: "Einsum", when: has_dots },
+    DefinitionRow { op: "GRU", when: is_unusual_gru },
     DefinitionRow { op: "GridSample", when: is_not_linear_2d },
+    DefinitionRow { op: "LSTM", when: is_unusual_lstm },
     DefinitionRow { op: "LayerNormalization", when: has_statistics },
     DefinitionRow { op: "MatMulInteger", when: is_saturating },
 ];
@@ -129,7 +132,7 @@ const OPERATORS: &[OperatorRow] = &[
     row("EyeLike", attributes![dtype = 1 | 2 | 3 | 6 | 7 | 9 | 10 | 11, k]),
     row("Flatten", attributes![axis]),
     row("Floor", &[]),
-    row("GRU", attributes![activation_alpha, activation_beta, activations, clip = 0, direction, hidden_size, layout = 0, linear_before_reset]),
+    rewritten("GRU", attributes![activations, clip = 0, direction, hidden_size, layout = 0, linear_before_reset], full_length).ignoring(&["activation_alpha", "activation_beta"]).refusing(&[LENGTHS]),
     row("Gather", attributes![axis]),
     row("GatherElements", attributes![axis]),
     row("GatherND", attributes![batch_dims]),
@@ -148,7 +151,7 @@ const OPERATORS: &[OperatorRow] = &[
     row("InstanceNormalization", attributes![epsilon]),
     rewritten("IsInf", attributes![detect_negative, detect_positive], is_inf),
     row("IsNaN", &[]),
-    row("LSTM", attributes![activation_alpha, activation_beta, activations, clip = 0, direction, hidden_size, input_forget = 0, layout = 0]),
+    rewritten("LSTM", attributes![activations, clip = 0, direction, hidden_size, input_forget = 0, layout = 0], full_length).ignoring(&["activation_alpha", "activation_beta"]).refusing(&[LENGTHS]),
     rewritten("LayerNormalization", attributes![axis, epsilon, stash_type = 1], layer_norm).refusing(&[STATISTICS_OUTPUT]),
     row("LeakyRelu", attributes![alpha]),
     row("Less", &[]),

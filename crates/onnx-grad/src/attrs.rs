@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, collections::HashSet};
 
-use crate::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType};
+use crate::proto::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType,
+};
 
 fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto {
@@ -101,6 +103,17 @@ impl AttributeReader {
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.get(name)?.s.as_deref()?).ok()
+    }
+
+    /// A list of texts; empty if it is absent.
+    pub(crate) fn texts(&self, name: &str) -> Vec<&str> {
+        let strings = self.get(name).map_or(&[][..], |a| a.strings.as_slice());
+        strings.iter().filter_map(|text| std::str::from_utf8(text).ok()).collect()
+    }
+
+    /// A graph, such as the body of a loop.
+    pub(crate) fn graph(&self, name: &str) -> Option<&GraphProto> {
+        self.get(name)?.g.as_ref()
     }
 
     /// The attributes of the node that were not read.

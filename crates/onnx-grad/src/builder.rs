@@ -157,6 +157,11 @@ impl<'g> Builder<'g> {
         self.constant(DataType::Int64, dims, bytes)
     }
 
+    /// A truth value.
+    pub(crate) fn truth(&mut self, truth: bool) -> Result<ValueId> {
+        self.constant(DataType::Bool, &[], vec![u8::from(truth)])
+    }
+
     /// A one-dimensional int64 constant, the form of axes and shapes.
     pub fn list(&mut self, numbers: &[i64]) -> Result<ValueId> {
         let Ok(len) = i64::try_from(numbers.len()) else {

@@ -12,6 +12,7 @@
 mod attention;
 mod broadcast;
 mod call;
+mod control;
 mod definition;
 mod einsum;
 mod elementwise;
@@ -24,6 +25,7 @@ mod overrides;
 mod path;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod rule;

@@ -2,6 +2,7 @@
 //!
 //! The nodes are the ONNX messages. The model's nodes are never edited; new nodes are appended.
 
+mod body;
 mod declared;
 mod walk;
 
@@ -236,7 +237,10 @@ impl Graph {
         captures.sort_unstable();
         let known: Vec<Option<&Fact>> =
             inputs.iter().map(|id| id.map(|id| &self.values[id.index()].fact)).collect();
-        let facts = facts::infer(&node, self.opset, &known);
+        let facts = match body::facts(self, &node, &known) {
+            Some(facts) => facts,
+            None => facts::infer(&node, self.opset, &known),
+        };
         let mut outputs = Vec::with_capacity(node.output.len());
         for (index, name) in node.output.iter().enumerate() {
             if name.is_empty() {
@@ -361,6 +365,12 @@ impl Graph {
     /// The values of this graph that subgraphs of a node read.
     pub fn node_captures(&self, id: NodeId) -> &[ValueId] {
         &self.nodes[id.index()].captures
+    }
+
+    /// The inputs of a node, and behind them the values that its subgraphs read.
+    pub(crate) fn node_operands(&self, id: NodeId) -> Vec<Option<ValueId>> {
+        let captures = self.node_captures(id).iter().copied().map(Some);
+        self.node_inputs(id).iter().copied().chain(captures).collect()
     }
 
     /// All values in order of creation.

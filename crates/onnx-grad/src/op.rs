@@ -55,6 +55,8 @@ pub enum Kind {
     Einsum,
     /// Complete attention: the softmax and both products.
     Attention,
+    /// A recurrent network: LSTM, GRU or RNN.
+    Recurrent,
     /// Anything else, including operators that are not in the table.
     Other,
 }

@@ -249,12 +249,7 @@ fn joined(cases: &[&OperatorCase]) -> Model {
         };
         let part = ModelProto::decode(case.variants[0].model.as_slice());
         let mut part = part.unwrap_or_else(|e| panic!("{e}")).graph.unwrap_or_default();
-        part.input.iter_mut().filter_map(|value| value.name.as_mut()).for_each(rename);
-        part.initializer.iter_mut().filter_map(|value| value.name.as_mut()).for_each(rename);
-        for node in &mut part.node {
-            node.input.iter_mut().chain(&mut node.output).for_each(rename);
-            node.name = node.output.first().cloned();
-        }
+        rename_all(&mut part, &rename);
         let [y, seed, product, sum] = ["y", "seed", "product", "sum"].map(|name| own(case, name));
         graph.input.append(&mut part.input);
         graph.initializer.append(&mut part.initializer);
@@ -270,6 +265,19 @@ fn joined(cases: &[&OperatorCase]) -> Model {
     graph.output = whole.graph.take().unwrap_or_default().output;
     whole.graph = Some(graph);
     Model::from_bytes(whole.encode_to_vec()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Renames every value of a graph and of its subgraphs.
+fn rename_all(graph: &mut GraphProto, rename: &impl Fn(&mut String)) {
+    let declared = graph.input.iter_mut().chain(&mut graph.output);
+    declared.filter_map(|value| value.name.as_mut()).for_each(rename);
+    graph.initializer.iter_mut().filter_map(|value| value.name.as_mut()).for_each(rename);
+    for node in &mut graph.node {
+        node.input.iter_mut().chain(&mut node.output).for_each(rename);
+        node.name = node.output.first().cloned();
+        let bodies = node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut());
+        bodies.for_each(|body| rename_all(body, rename));
+    }
 }
 
 fn own(case: &RuleCase, name: &str) -> String {

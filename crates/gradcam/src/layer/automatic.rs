@@ -5,6 +5,7 @@ use std::{cell::OnceCell, collections::HashSet, ops::Range};
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
     op::{self, Kind, Traits},
+    proto::NodeProto,
 };
 
 use super::{LayerReason, ScoreValue, attention, quantized, view::Views};
@@ -104,6 +105,13 @@ const STRATEGIES: &[Strategy] = &[
     },
     Strategy {
         reason: LayerReason {
+            strategy: "before-recurrent",
+            why: "it is the last feature map before the recurrent network, which reads its columns as steps",
+        },
+        find: |search| search.before_recurrent().map(|value| search.before_copies(value)),
+    },
+    Strategy {
+        reason: LayerReason {
             strategy: "before-class-scores",
             why: "the convolution behind it makes the class scores, and only pooling follows",
         },
@@ -167,6 +175,24 @@ impl Search<'_> {
         // A picture shows more than the time steps that it is summed to.
         let picture = before().find(|value| self.graph.fact(*value).rank() == Some(4));
         picture.or_else(|| before().next()).or(Some(value))
+    }
+
+    /// The last dominator before a recurrent network that has the axes of the image.
+    fn before_recurrent(&self) -> Option<ValueId> {
+        let is_active = |id: NodeId| {
+            self.graph.node_outputs(id).iter().flatten().any(|value| self.active.contains(value))
+        };
+        let mut nodes = self.graph.nodes();
+        let is_recurrent = |node: &NodeProto| op::traits(node).kind == Kind::Recurrent;
+        let (recurrent, _) = nodes.find(|(id, node)| is_recurrent(node) && is_active(*id))?;
+        let rank = |value: ValueId| self.graph.fact(value).rank();
+        let images = self.graph.inputs().iter().filter(|input| self.active.contains(input));
+        let axes = images.filter_map(|input| rank(*input)).max();
+        let found = self.dominators().iter().rev().find(|&&value| {
+            let before = self.graph.producer(value).is_some_and(|id| id < recurrent);
+            before && rank(value) == axes && self.views.of(self.graph, value).is_some()
+        });
+        found.copied()
     }
 
     /// The input of the convolution that makes the class scores of a classifier without a linear layer (SqueezeNet) or of a
@@ -334,7 +360,7 @@ mod tests {
     use onnx_grad::{
         Model,
         graph::Sizes,
-        proto::{NodeProto, TensorProto, tensor_proto::DataType},
+        proto::{TensorProto, tensor_proto::DataType},
     };
     use prost::Message;
     use testkit::build::{self, node};

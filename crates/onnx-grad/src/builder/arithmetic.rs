@@ -98,6 +98,11 @@ impl Builder<'_> {
         self.binary("Max", a, b)
     }
 
+    /// `a` between two bounds.
+    pub(crate) fn clip(&mut self, a: ValueId, low: f64, high: f64) -> Result<ValueId> {
+        self.spell_clip(a, low, high)
+    }
+
     /// `max(a, 0)`.
     pub fn relu(&mut self, a: ValueId) -> Result<ValueId> {
         self.raw("Relu", &[a], vec![])

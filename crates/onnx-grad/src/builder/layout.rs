@@ -78,6 +78,18 @@ impl Builder<'_> {
         }
     }
 
+    /// That many equal parts of one axis.
+    pub fn split(&mut self, a: ValueId, axis: usize, parts: usize) -> Result<Vec<ValueId>> {
+        if parts == 1 {
+            return Ok(vec![a]);
+        }
+        let (size, count) = (self.size(a, axis)?, index(parts)?);
+        if count == 0 || size % count != 0 {
+            bail!(Shape, "\"{}\" does not split into {parts} equal parts", self.graph.name(a));
+        }
+        self.spell_split(a, axis, &vec![size / count; parts])
+    }
+
     /// Elements `start, start + step, …` (`count` elements) of one axis.
     pub fn slice(
         &mut self,

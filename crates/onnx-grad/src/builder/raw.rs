@@ -4,10 +4,39 @@ use super::{Builder, NODE_LIMIT};
 use crate::{
     error::{Result, bail},
     graph::ValueId,
-    proto::{AttributeProto, NodeProto, tensor_proto::DataType},
+    inline::Body,
+    proto::{AttributeProto, GraphProto, NodeProto, tensor_proto::DataType},
 };
 
 impl Builder<'_> {
+    /// Appends a copy of a graph with these values as inputs, and returns its outputs.
+    pub(crate) fn copy(&mut self, graph: &GraphProto, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
+        if inputs.len() != graph.input.len() {
+            let (has, got) = (graph.input.len(), inputs.len());
+            bail!(InvalidModel, "its body has {has} inputs and gets {got}");
+        }
+        let formal = graph.input.iter().map(|input| input.name.clone().unwrap_or_default());
+        let actual = inputs.iter().map(|&input| self.graph.name(input).to_owned());
+        let map = formal.zip(actual).collect();
+        let scope = self.fresh("copy");
+        let (body, outputs) = Body::copied(graph, map, &scope);
+        for tensor in body.initializers {
+            self.graph.push_initializer(tensor)?;
+        }
+        for node in body.nodes {
+            self.check_count()?;
+            self.graph.push(node)?;
+        }
+        outputs.iter().map(|name| self.graph.value(name)).collect()
+    }
+
+    fn check_count(&self) -> Result<()> {
+        if self.graph.node_count() >= NODE_LIMIT {
+            bail!(TooLarge, "the graph would have more than {NODE_LIMIT} nodes");
+        }
+        Ok(())
+    }
+
     /// Appends a node of the default domain with one output, exactly as given.
     pub(crate) fn raw(
         &mut self,
@@ -37,9 +66,7 @@ impl Builder<'_> {
         outputs: usize,
         attributes: Vec<AttributeProto>,
     ) -> Result<Vec<ValueId>> {
-        if self.graph.node_count() >= NODE_LIMIT {
-            bail!(TooLarge, "the graph would have more than {NODE_LIMIT} nodes");
-        }
+        self.check_count()?;
         let names: Vec<String> = (0..outputs.max(1)).map(|_| self.fresh(op)).collect();
         let input = |id: &Option<ValueId>| id.map_or("", |id| self.graph.name(id)).to_owned();
         let node = NodeProto {

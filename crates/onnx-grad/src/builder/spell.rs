@@ -106,6 +106,33 @@ impl Builder<'_> {
         self.raw("Slice", &[a], attributes)
     }
 
+    /// The sizes are an input from opset 13.
+    pub(super) fn spell_split(
+        &mut self,
+        a: ValueId,
+        axis: usize,
+        sizes: &[i64],
+    ) -> Result<Vec<ValueId>> {
+        let axis = attrs::int("axis", index(axis)?);
+        if self.graph().opset() >= 13 {
+            let list = self.list(sizes)?;
+            return self.raw_outputs("Split", &[Some(a), Some(list)], sizes.len(), vec![axis]);
+        }
+        let attributes = vec![axis, attrs::ints("split", sizes)];
+        self.raw_outputs("Split", &[Some(a)], sizes.len(), attributes)
+    }
+
+    /// The bounds are inputs from opset 11.
+    pub(super) fn spell_clip(&mut self, a: ValueId, low: f64, high: f64) -> Result<ValueId> {
+        if self.graph().opset() >= 11 {
+            let (low, high) = (self.scalar(a, low)?, self.scalar(a, high)?);
+            return self.raw("Clip", &[a, low, high], vec![]);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the attributes are 32-bit floats")]
+        let bounds = vec![attrs::float("min", low as f32), attrs::float("max", high as f32)];
+        self.raw("Clip", &[a], bounds)
+    }
+
     /// The pads are an input from opset 11.
     pub(super) fn spell_pad(
         &mut self,

@@ -146,7 +146,7 @@ impl RuleCall {
             opset: graph.opset(),
             op: graph.node(id).op().to_owned(),
             traits: op::traits(graph.node(id)),
-            inputs: graph.node_inputs(id).to_vec(),
+            inputs: graph.node_operands(id),
             outputs: graph.node_outputs(id).to_vec(),
             reader: AttributeReader::new(graph.node(id)),
             cotangents,
@@ -208,7 +208,7 @@ impl RuleCall {
         self.traits
     }
 
-    /// The number of the node's inputs, omitted ones included.
+    /// The number of the node's inputs, omitted ones included, and of the values that its subgraphs read.
     pub(crate) fn input_count(&self) -> usize {
         self.inputs.len()
     }

@@ -3,7 +3,26 @@
 use super::{
     Cotangents, GradientForm, RuleCall, propagate, quantize::cotangent_type, rule::Definition,
 };
-use crate::{builder::Builder, error::bail, graph::ValueId};
+use crate::{
+    builder::Builder,
+    error::{Result, bail},
+    graph::ValueId,
+};
+
+/// The maximum number of nodes of an unrolled operator. Engines take longer to load such graphs than to run them.
+const UNROLL_LIMIT: i64 = 1 << 16;
+
+/// Fails if an unrolled operator would have too many nodes. `each` is a lower bound for one step.
+pub(in crate::grad) fn check_unrolled(steps: i64, each: i64) -> Result<()> {
+    let nodes = steps.saturating_mul(each.max(1));
+    if nodes > UNROLL_LIMIT {
+        bail!(
+            Unsupported,
+            "its {steps} steps unroll to {nodes} nodes or more; supported: up to {UNROLL_LIMIT}"
+        );
+    }
+    Ok(())
+}
 
 /// The cotangents of a node's inputs. Emits the node's definition and differentiates it. Overrides do not apply to
 /// the nodes of the definition.

@@ -67,7 +67,8 @@ fn emitted(
     let values = define.emit(&mut Builder::new(graph, label), &call)?;
     call.refuse_unread()?;
     let mut nodes = graph.body().node[from..].to_vec();
-    for (name, value) in graph.node(id).output.iter().zip(values) {
+    let named = graph.node(id).output.iter().zip(values).filter(|(name, _)| !name.is_empty());
+    for (name, value) in named {
         nodes.push(NodeProto {
             name: Some(label.to_owned()),
             op_type: Some("Identity".to_owned()),

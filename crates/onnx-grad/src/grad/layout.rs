@@ -131,19 +131,26 @@ pub(super) fn split(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     if sizes.len() != parts {
         bail!(InvalidModel, "it has {parts} outputs for the sizes {sizes:?}");
     }
-    let mut sum = None;
+    let mut placed = Vec::new();
     let mut start = 0;
     for (part, &size) in sizes.iter().enumerate() {
         if let (Some(cotangent), Some(output)) = (n.form(part), n.output(part)) {
             let dense = cotangent.dense(b, output)?;
-            let full = b.expand_like(dense, output)?;
-            let placed = b.pad_axis(full, axis, start, total - start - size)?;
-            sum = Some(match sum {
-                None => placed,
-                Some(sum) => b.add(sum, placed)?,
-            });
+            placed.push((start, size, b.expand_like(dense, output)?));
         }
         start += size;
+    }
+    if placed.len() == parts {
+        let all: Vec<ValueId> = placed.into_iter().map(|(_, _, part)| part).collect();
+        return one(b.concat(&all, axis)?);
+    }
+    let mut sum = None;
+    for (start, size, part) in placed {
+        let part = b.pad_axis(part, axis, start, total - start - size)?;
+        sum = Some(match sum {
+            None => part,
+            Some(sum) => b.add(sum, part)?,
+        });
     }
     Ok(vec![sum.map(Cotangent::Dense)])
 }

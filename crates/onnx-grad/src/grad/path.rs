@@ -93,7 +93,7 @@ impl Path {
             };
             refused.extend(why.map(|why| RefusedNode { id, text: describe(graph, id, &why) }));
             path.nodes.push(id);
-            let from = graph.node_inputs(id).iter().flatten().copied();
+            let from = graph.node_reads(id);
             let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
             active.extend(carried(graph, id, &from));
         }
@@ -112,9 +112,9 @@ impl Path {
             }
         }
         for &id in &self.nodes {
-            let inputs = graph.node_inputs(id).iter().enumerate();
+            let inputs = graph.node_operands(id).into_iter().enumerate();
             let wanted: Vec<(usize, Need)> = inputs
-                .filter_map(|(i, v)| Some((i, *needs.get(&(*v)?)?)))
+                .filter_map(|(i, v)| Some((i, *needs.get(&v?)?)))
                 .filter(|(_, need)| need.full || need.sum.is_some())
                 .collect();
             for (input, need) in wanted {

@@ -46,7 +46,7 @@ pub(super) fn cotangent_type(b: &Builder<'_>, value: ValueId) -> DataType {
 
 /// Whether a node computes quantized numbers from quantized numbers of the same type, as layout operators do.
 pub(super) fn is_among_integers(b: &Builder<'_>, n: &RuleCall) -> bool {
-    let elem = b.elem(n.y());
+    let Some(elem) = n.output(0).map(|y| b.elem(y)) else { return false };
     let same = |input: usize| n.optional(input).is_some_and(|x| b.elem(x) == elem);
     let converts = n.traits().kind == Kind::Convert;
     is_integer(elem) && !converts && (0..n.input_count()).any(|at| n.wants(at) && same(at))

@@ -4,7 +4,7 @@
 use crate::{
     facts::{self, Dim, Fact},
     graph::{Graph, NodeId, ValueId},
-    op,
+    op::{self, Kind},
     proto::tensor_proto::DataType,
 };
 
@@ -15,7 +15,9 @@ const MOST_ELEMENTS: i64 = 1 << 46;
 /// The fault in the shapes at a node, if any.
 pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     let (inputs, outputs) = (graph.node_inputs(id), graph.node_outputs(id));
-    if !matches!(outputs.first(), Some(Some(_))) {
+    // Every output of a recurrent network is optional.
+    let optional = op::traits(graph.node(id)).kind == Kind::Recurrent;
+    if !optional && !matches!(outputs.first(), Some(Some(_))) {
         return Some("its first output has no name".to_owned());
     }
     let huge = |value: &&ValueId| elements(graph.fact(**value)).is_none();
@@ -36,8 +38,9 @@ pub(super) fn fault(graph: &Graph, id: NodeId) -> Option<String> {
     // The numbers may be computed at run time.
     let at_run_time = op::traits(node).shape_by_numbers
         && facts.iter().skip(1).flatten().any(|fact| fact.value.is_none());
+    let has_body = node.attr("body").is_some();
     let inferred = facts::infer(node, graph.opset(), &facts);
-    if !at_run_time && inferred.first().is_some_and(|y| y.shape.is_none()) {
+    if !at_run_time && !has_body && inferred.first().is_some_and(|y| y.shape.is_none()) {
         let shapes: Vec<String> = facts.iter().flatten().map(|fact| fact.shown()).collect();
         return Some(format!(
             "its attributes and the shapes of its inputs, {}, do not match",

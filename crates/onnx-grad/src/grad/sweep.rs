@@ -63,7 +63,7 @@ impl Sweep<'_> {
         if self.path.from == 0 {
             b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
         }
-        let inputs = b.graph().node_inputs(id).to_vec();
+        let inputs = b.graph().node_operands(id);
         let outputs = b.graph().node_outputs(id).to_vec();
         let mut cotangents = HashMap::new();
         for (index, output) in outputs.iter().enumerate() {

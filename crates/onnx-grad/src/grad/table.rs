@@ -1,9 +1,9 @@
 //! The table of gradient rules: one row for each operator and range of opsets.
 
 use super::{
-    attention, einsum,
+    attention, control, einsum,
     elementwise::{self, activation, function},
-    index, layout, linear, norm, pool, quantize, reduce, resize,
+    index, layout, linear, norm, pool, quantize, recurrent, reduce, resize,
     rule::{
         Rule, RuleKind, defined, elementwise, expand, expand_to, formula, refused, whole, zero,
     },
@@ -30,16 +30,17 @@ pub const REFUSED_FORMS: &[&str] = &[
 const BLOCKED: &[&str] =
     &["attribute block_size is …; supported: 0, one scale or one for each index of an axis"];
 const NO_AXES: &[&str] = &["attribute noop_with_empty_axes is 1 without axes; supported: axes"];
-const LOOP: &str = "its body runs repeatedly";
 const LOSS: &str = "losses are for training only";
 const NO_RULE: &str = "not implemented";
 const OPTIONAL: &str = "optional values are not differentiated";
-const RECURRENT: &str = "recurrent layers are not differentiated";
 const SCALES: &str = "its scales are not constants; with constants it is rewritten";
 const SEQUENCE: &str = "sequences are not differentiated";
 const SPECTRUM: &str = "Fourier transforms are not differentiated";
 const STATE: &str = "it has a state";
+const STEPS: &[&str] =
+    &["its sequence_lens are not all …, the number of its steps; supported: full length", UNROLLED];
 const TEXT: &str = "it works on text";
+const UNROLLED: &str = "its … steps unroll to … nodes or more; supported: up to 65536";
 const WINDOW: &str = "it creates a window or a filter, which has no derivative";
 const REDUCTIONS: &[&str] = &["attribute reduction is …; supported: none, add"];
 const WEIGHTS: &[&str] = &["its weights depend on what is differentiated; supported: constants"];
@@ -108,7 +109,7 @@ const RULES: &[Rule] = &[
     zero("EyeLike", 9..=NEWEST),
     whole("Flatten", OLDEST..=NEWEST, layout::flatten).pushed(layout::PUSH_RESHAPE),
     zero("Floor", OLDEST..=NEWEST),
-    refused("GRU", OLDEST..=NEWEST, RECURRENT),
+    defined("GRU", OLDEST..=NEWEST, recurrent::gru, recurrent::gru_definition).refusing(STEPS),
     whole("Gather", OLDEST..=NEWEST, index::gather),
     whole("GatherElements", 11..=NEWEST, index::gather_elements),
     whole("GatherND", 11..=NEWEST, index::gather_nd),
@@ -133,7 +134,7 @@ const RULES: &[Rule] = &[
     zero("IsInf", 10..=NEWEST),
     zero("IsNaN", 9..=NEWEST),
     expand("LRN", OLDEST..=NEWEST, norm::lrn),
-    refused("LSTM", OLDEST..=NEWEST, RECURRENT),
+    defined("LSTM", OLDEST..=NEWEST, recurrent::lstm, recurrent::lstm_definition).refusing(STEPS),
     defined("LayerNormalization", OLDEST..=NEWEST, norm::layer_normalization, norm::layer_definition),
     formula("LeakyRelu", OLDEST..=NEWEST, elementwise::leaky_relu),
     zero("Less", OLDEST..=NEWEST),
@@ -141,7 +142,7 @@ const RULES: &[Rule] = &[
     refused("LinearAttention", 27..=NEWEST, STATE),
     formula("Log", OLDEST..=NEWEST, elementwise::log),
     whole("LogSoftmax", OLDEST..=NEWEST, reduce::log_softmax),
-    refused("Loop", OLDEST..=NEWEST, LOOP),
+    expand("Loop", OLDEST..=NEWEST, control::loop_definition).refusing(&["its number of trips depends on …, which is computed when the model runs; supported: known numbers", UNROLLED]),
     expand("LpNormalization", OLDEST..=NEWEST, norm::lp_normalization),
     whole("LpPool", OLDEST..=NEWEST, pool::lp_pool),
     whole("MatMul", OLDEST..=NEWEST, linear::matmul),
@@ -175,7 +176,7 @@ const RULES: &[Rule] = &[
     refused("QLinearMatMul", 10..=NEWEST, SCALES),
     whole("QuantizeLinear", 10..=NEWEST, quantize::quantize_linear).refusing(BLOCKED),
     expand("RMSNormalization", 23..=NEWEST, norm::rms_normalization),
-    refused("RNN", OLDEST..=NEWEST, RECURRENT),
+    defined("RNN", OLDEST..=NEWEST, recurrent::rnn, recurrent::rnn_definition).refusing(STEPS),
     zero("RandomNormal", OLDEST..=NEWEST),
     zero("RandomNormalLike", OLDEST..=NEWEST),
     zero("RandomUniform", OLDEST..=NEWEST),
@@ -201,7 +202,7 @@ const RULES: &[Rule] = &[
     whole("RotaryEmbedding", 23..=NEWEST, attention::rotary_embedding),
     zero("Round", 11..=NEWEST),
     refused("STFT", 17..=NEWEST, SPECTRUM),
-    refused("Scan", 8..=NEWEST, LOOP),
+    expand("Scan", 8..=NEWEST, control::scan_definition).refusing(&["it has an input sequence_lens; supported: without it", UNROLLED]),
     refused("Scatter", 9..=10, "not implemented; ScatterElements is"),
     whole("ScatterElements", 11..=NEWEST, index::scatter_elements).refusing(REDUCTIONS),
     whole("ScatterND", 11..=NEWEST, index::scatter_nd).refusing(REDUCTIONS),

@@ -18,6 +18,41 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// A copy of a graph with the names of its outputs. Inputs get the names of `map`, its own values names below
+    /// `scope`; captured values keep theirs.
+    pub(crate) fn copied(
+        graph: &GraphProto,
+        map: HashMap<String, String>,
+        scope: &str,
+    ) -> (Self, Vec<String>) {
+        let inner: Vec<String> =
+            graph.output.iter().map(|o| o.name.clone().unwrap_or_default()).collect();
+        let outputs: Vec<String> =
+            (0..inner.len()).map(|at| format!("{scope}/output_{at}")).collect();
+        let mut body = Self {
+            nodes: graph.node.clone(),
+            initializers: graph.initializer.clone(),
+            value_info: Vec::new(),
+        };
+        body.rename(map, (&inner, &outputs), scope, &mut |local| Some(format!("{scope}/{local}")));
+        for node in &mut body.nodes {
+            node.name = Some(format!("{scope}/{}", node.label()));
+        }
+        body.separate_constants(&outputs);
+        (body, outputs)
+    }
+
+    /// Makes initializers of Constant nodes that produce no output.
+    fn separate_constants(&mut self, outputs: &[String]) {
+        for inner in std::mem::take(&mut self.nodes) {
+            let is_output = inner.output.iter().any(|name| outputs.contains(name));
+            match constant::tensor(&inner).filter(|_| !is_output) {
+                Some(tensor) => self.initializers.push(tensor),
+                None => self.nodes.push(inner),
+            }
+        }
+    }
+
     /// The first free name (read, but neither in the map nor defined) and the node that reads it.
     pub(super) fn free_name(&self, map: &HashMap<String, String>) -> Option<(&str, &str)> {
         let mut defined = HashSet::new();
@@ -146,13 +181,7 @@ impl NameTable {
         body.rename(HashMap::new(), (&outputs, &node.output), label, &mut |local| {
             (self.count.get(local) != Some(&1)).then(|| self.fresh(label, local))
         });
-        for inner in std::mem::take(&mut body.nodes) {
-            let is_output = inner.output.iter().any(|name| node.output.contains(name));
-            match constant::tensor(&inner).filter(|_| !is_output) {
-                Some(tensor) => body.initializers.push(tensor),
-                None => body.nodes.push(inner),
-            }
-        }
+        body.separate_constants(&node.output);
         Ok(body)
     }
 }
