@@ -230,6 +230,57 @@ def mode_rows():
         yield {"file": name, "width": picture.width, "height": picture.height, "rgb": pixels.tobytes().hex()}
 
 
+def format_rows():
+    """Small images in the formats beside PNG, JPEG and WebP; of several frames or pages the first."""
+    rgb = Image.fromarray(synthetic(5, 3))
+    grey16 = (np.arange(15, dtype=np.uint16) * 4400 + 7).reshape(3, 5)
+    rgba = rgb.copy()
+    rgba.putalpha(Image.fromarray((np.arange(15, dtype=np.uint8) * 17).reshape(3, 5)))
+    palette = rgb.quantize(8)
+    second = palette.transpose(Image.Transpose.ROTATE_180)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = {
+        "palette.gif": save(palette, "GIF"),
+        "transparent.gif": save(palette, "GIF", transparency=2),
+        "moving.gif": save(palette, "GIF", save_all=True, append_images=[second], duration=100),
+        "rgb.bmp": save(rgb, "BMP"),
+        "palette.bmp": save(palette, "BMP"),
+        "one_bit.bmp": save(rgb.convert("1"), "BMP"),
+        "rgb.tiff": save(rgb, "TIFF"),
+        "lzw.tiff": save(rgb, "TIFF", compression="tiff_lzw"),
+        "deflate.tiff": save(rgb, "TIFF", compression="tiff_adobe_deflate"),
+        "pages.tiff": save(rgb, "TIFF", save_all=True, append_images=[second.convert("RGB")]),
+        "grey.tiff": save(rgb.convert("L"), "TIFF"),
+        "grey16.tiff": save(Image.fromarray(grey16), "TIFF"),
+        "rgba.tiff": save(rgba, "TIFF"),
+        "turned.tiff": save(rgb, "TIFF", exif=turned),
+    }
+    for name, data in files.items():
+        (OUT / "formats" / name).write_bytes(data)
+        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        pixels = np.asarray(picture.convert("RGB"))
+        if picture.mode == "I;16":  # Pillow clips it at 255; the high byte is kept instead
+            pixels = np.stack([grey16 >> 8] * 3, -1).astype(np.uint8)
+        alpha = None
+        if picture.has_transparency_data:
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3].tobytes().hex()
+        yield {"file": name, "width": picture.width, "height": picture.height, "rgb": pixels.tobytes().hex(), "alpha": alpha}
+
+
+def alpha_rows():
+    """Resizes of a photo with alpha, in colors and in gray."""
+    photo = Image.fromarray(synthetic(23, 17))
+    y, x = np.mgrid[0:17, 0:23]
+    photo.putalpha(Image.fromarray(((11 * x + 13 * y) % 256).astype(np.uint8)))
+    (OUT / "alpha.png").write_bytes(save(photo, "PNG"))
+    for mode in ["RGBA", "LA"]:
+        for width, height in [(23, 17), (9, 7), (40, 30)]:
+            for name, filter_ in FILTERS.items():
+                resized = np.asarray(photo.convert(mode).resize((width, height), filter_))
+                yield {"mode": mode, "filter": name, "width": width, "height": height, "sha256": digest(resized)}
+
+
 def bombs():
     chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     png = lambda w, h: (
@@ -244,7 +295,7 @@ def bombs():
     (OUT / "bad" / "bomb_16383x16383.webp").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(lossless)) + b"WEBP" + lossless)
 
 
-for folder in ["exif", "modes", "bad"]:
+for folder in ["exif", "modes", "formats", "bad"]:
     (OUT / folder).mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(20)
 tables = {
@@ -254,6 +305,8 @@ tables = {
     "heatmap": heatmap_rows(rng),
     "overlay": overlay_rows(),
     "modes": mode_rows(),
+    "formats": format_rows(),
+    "alpha": alpha_rows(),
 }
 for table, rows in tables.items():
     lines = ",\n".join(json.dumps(row) for row in rows)

@@ -2,13 +2,13 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch==2.15.0", "onnx==1.23.2", "onnxruntime==1.32.0", "numpy"]
 # ///
-"""Writes a small network as ONNX Runtime's static quantization leaves it, and its maps: crates/testkit/fixtures/quantized.
+"""Writes small networks as ONNX Runtime's quantization leaves them, and their maps: crates/testkit/fixtures/quantized.
 
 python tools/quantized_cases.py [FOLDER]
 
-Both formats, uint8 and int8 activations, asymmetric (activations are removed, their work is done by the range of the
-integers) and symmetric. The file is run with torch operators in float64; quantizing is differentiated straight through:
-dx = g/s strictly inside the range of the integers, which stay in float64. The logits are those before they are
+Static quantization: both formats, uint8 and int8 activations, asymmetric (activations are removed, their work is done by the range
+of the integers) and symmetric. Dynamic quantization: uint8 weights, and int8 weights per channel; of a transformer too. The file is run with torch operators in float64; quantizing is differentiated straight through:
+dx = g/s strictly inside the range of the integers, which stay in float64; scales that are found at run time count as constants. The logits are those before they are
 quantized. Images are the first whose values all keep a distance from where float32 may round another way.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
 from networks.interpret import Network
@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 ort.set_default_logger_severity(4)
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "crates/testkit/fixtures/quantized")
-LAYERS = ["stem", "pool", "block"]
+LAYERS = {"small": ["stem", "pool", "block"], "tokens": ["norm1"]}
 CLASSES = [3, 1]
 DISTANCE = 4e-4
 
@@ -54,6 +54,22 @@ class Small(nn.Module):
 
     def forward(self, x):
         return self.fc(self.mean(self.block(self.pool(self.stem(x)))).flatten(1))
+
+
+class Tokens(nn.Module):
+    """One block of a transformer over 4x4 patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm1, self.norm2 = nn.Conv2d(3, 8, 2, stride=2), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.query, self.key, self.value, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.mlp, self.fc = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8)), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        n = self.norm1(x)
+        x = x + self.out(torch.softmax(self.query(n) @ self.key(n).transpose(1, 2) * 0.5, -1) @ self.value(n))
+        return self.fc((x + self.mlp(self.norm2(x))).mean(1))
 
 
 class StraightThrough(torch.autograd.Function):
@@ -84,6 +100,26 @@ class Quantized(Network):
         exact = ends == 0
         self.distance = min(self.distance, float(middle.min()), float(ends[~exact].min()))
         return StraightThrough.apply(x, scale, zero.double(), info.min, info.max)
+
+    def step(self, n):
+        if n.op_type != "DynamicQuantizeLinear":
+            return super().step(n)
+        x = self.values[n.input[0]]
+        low, high = x.detach().min().clamp(max=0), x.detach().max().clamp(min=0)
+        scale = (high - low) / 255
+        zero = torch.round(-low / scale)
+        for part in (x.detach() / scale, -low / scale):
+            self.distance = min(self.distance, float((part - part.floor() - 0.5).abs().min()))
+        # Nothing is clipped, up to the rounding of the zero point.
+        numbers = StraightThrough.apply(x, scale, zero, torch.tensor(-1.0), torch.tensor(256.0))
+        for name, value in zip(n.output, (numbers, scale, zero), strict=True):
+            self.values[name] = value
+
+    def convinteger(self, a, x, w, xz, wz):
+        return self.conv(a, x - xz, w.double() - wz.double().reshape(-1, *[1] * (w.ndim - 1)))
+
+    def matmulinteger(self, a, x, w, xz, wz):
+        return (x - xz) @ (w.double() - wz.double())
 
     def dequantizelinear(self, a, q, scale, zero=None):
         shape = [-1 if axis == a.get("axis", 1) % max(q.ndim, 1) else 1 for axis in range(q.ndim)] if scale.numel() > 1 else []
@@ -128,7 +164,7 @@ class Images(CalibrationDataReader):
 
 def scoped(model, layer):
     """The last value that a node of the module's scope makes and one of another scope reads, dequantized."""
-    inside = [n for n in model.graph.node if n.name.startswith(f"/{layer}/")]
+    inside = [n for n in model.graph.node if n.name.startswith(f"/{layer}/") and n.op_type != "DynamicQuantizeLinear"]
     read = {name for n in model.graph.node if n not in inside for name in n.input}
     value = [o for n in inside for o in n.output if o in read][-1]
     readers = lambda value: [n for n in model.graph.node if value in n.input]
@@ -149,15 +185,18 @@ def scale_of(model, value):
 
 
 def grad_cam(a, g):
+    if a.ndim == 3:
+        return (g.mean(1, keepdim=True) * a).sum(2).unflatten(1, (4, 4))
     return (g.mean((2, 3), keepdim=True) * a).sum(1)
 
 
-def reference(model, x):
+def reference(model, x, layers):
     network = Quantized(model, torch.float64).eval()
     x = x.double().requires_grad_()
     with torch.enable_grad():
-        network(x)
-    values = {layer: scoped(model, layer) for layer in LAYERS}
+        scores = network(x)
+    network.logits = getattr(network, "logits", scores)
+    values = {layer: scoped(model, layer) for layer in layers}
     score = network.logits[torch.arange(len(CLASSES)), torch.tensor(CLASSES)].sum()
     tensors = [network.values[v] for v in values.values()]
     *grads, image = torch.autograd.grad(score, tensors + [x])
@@ -176,30 +215,34 @@ def tensor(t):
     return {"shape": list(t.shape), "data": [float(f"{v:.12g}") for v in t.double().flatten()]}
 
 
-torch.manual_seed(3)
-network = Small().eval()
-FOLDER.mkdir(parents=True, exist_ok=True)
-models = {}
-with tempfile.TemporaryDirectory() as folder:
-    plain = f"{folder}/plain.onnx"
+def exported(network, path):
     torch.onnx.export(
-        network,
+        network.eval(),
         (torch.zeros(1, 3, 8, 8),),
-        plain,
+        path,
         dynamo=False,
         opset_version=17,
         input_names=["input"],
         output_names=["scores"],
         dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}},
     )
+
+
+torch.manual_seed(3)
+networks = {"small": Small(), "tokens": Tokens()}
+FOLDER.mkdir(parents=True, exist_ok=True)
+models = {}
+with tempfile.TemporaryDirectory() as folder:
+    plain = {name: f"{folder}/{name}.onnx" for name in networks}
+    for name, network in networks.items():
+        exported(network, plain[name])
     for form in (QuantFormat.QDQ, QuantFormat.QOperator):
         for kind in (QuantType.QInt8, QuantType.QUInt8):
             for symmetric in (False, True):
                 name = f"{form.name.lower()}_{kind.name[1:].lower()}{'_symmetric' if symmetric else ''}"
-                path = FOLDER / f"{name}.onnx"
                 quantize_static(
-                    plain,
-                    path,
+                    plain["small"],
+                    FOLDER / f"{name}.onnx",
                     Images(),
                     quant_format=form,
                     activation_type=kind,
@@ -207,25 +250,35 @@ with tempfile.TemporaryDirectory() as folder:
                     per_channel=symmetric or kind == QuantType.QInt8,
                     extra_options={"ActivationSymmetric": symmetric},
                 )
-                models[name] = onnx.load(path)
-for seed in range(1000):
+                models[name] = "small"
+    for network in networks:
+        for kind in (QuantType.QInt8, QuantType.QUInt8):
+            name = f"dynamic_{kind.name[1:].lower()}{'_tokens' if network == 'tokens' else ''}"
+            quantize_dynamic(plain[network], FOLDER / f"{name}.onnx", weight_type=kind, per_channel=kind == QuantType.QInt8)
+            models[name] = network
+files = {name: onnx.load(FOLDER / f"{name}.onnx") for name in models}
+for seed in range(3000):
     x = torch.tensor(np.random.default_rng(seed).uniform(-4, 4, (2, 3, 8, 8)).astype(np.float32))
-    found = {name: reference(model, x) for name, model in models.items()}
-    if min(network.distance for network, *_ in found.values()) > DISTANCE:
+    found = {}
+    for name, network in models.items():
+        found[name] = reference(files[name], x, LAYERS[network])
+        if found[name][0].distance <= DISTANCE:
+            break
+    else:
         break
 else:
     raise AssertionError("no image keeps the distance")
 cases = {}
 for name, (run, maps, image) in found.items():
-    theirs = ort.InferenceSession(models[name].SerializeToString()).run(None, {"input": x.numpy()})[0]
-    ours = run.values[models[name].graph.output[0].name].detach().numpy()
+    theirs = ort.InferenceSession(files[name].SerializeToString()).run(None, {"input": x.numpy()})[0]
+    ours = run.values[files[name].graph.output[0].name].detach().numpy()
     assert np.abs(theirs - ours).max() <= 1e-5 * np.abs(ours).max(), name
     print(
         name,
         seed,
         run.distance,
         {layer: float(m.detach().abs().max()) for layer, m in maps.items()},
-        [n.op_type for n in models[name].graph.node if "Relu" in n.op_type or n.op_type in ("Clip", "MaxPool")],
+        [n.op_type for n in files[name].graph.node if "Relu" in n.op_type or n.op_type in ("Clip", "MaxPool", "MatMulInteger", "ConvInteger")],
     )
     cases[name] = {"scores": tensor(run.logits), "image": tensor(image), "maps": {layer: tensor(m) for layer, m in maps.items()}}
 text = {"input": tensor(x), "classes": CLASSES, "models": cases}

@@ -2,11 +2,14 @@
 
 mod values;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
-    Method,
+    Area, HeadKind, Method,
     engine::Provider,
     image::{
         Colormap, Filter, OverlayKind, Overrides,
@@ -73,10 +76,15 @@ pub(crate) enum Command {
 /// The arguments of `gradcam explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Photos (JPEG, PNG, WebP) or tensors (.npy); - reads standard input
+    /// Photos (JPEG, PNG, WebP, TIFF, BMP, GIF) or tensors (.npy), folders of them, patterns such as
+    /// 'photos/**/*.jpg', or @FILE with one of these a line; - reads standard input
+    ///
+    /// The pictures of a folder and of those in it are explained in the order of their names, and their
+    /// files keep the folders. Of a GIF or TIFF with several frames or pages the first one is explained.
     ///
     /// A photo is turned upright, resized and normalized as the model expects; where the network takes
-    /// integers, its pixels are 0 to 255. A .npy file goes into the network as it is: float32 or the type that
+    /// integers, its pixels are 0 to 255. A network of 4 channels takes red, green, blue and opacity, one of 2
+    /// gray and opacity, which is 255 where a photo has none. A .npy file goes into the network as it is: float32 or the type that
     /// the network takes, [C, H, W] for one image or [N, C, H, W] for N of them (for models that take
     /// [N, H, W, C], the same with the channels last; 1-D and 3-D models take [C, L] and [C, D, H, W]).
     #[arg(value_name = "IMAGE", required = true, value_hint = ValueHint::FilePath)]
@@ -105,11 +113,14 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
     pub(crate) prefix_tokens: Option<i64>,
 
-    /// What to explain: argmax, a class number, A-B, top:K, or a label
+    /// What to explain: argmax, a class number or label, A-B, top:K, p:CLASS, neg:CLASS, CLASS@K
     ///
-    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967. top:3
-    /// explains the three best classes. A label is written in full or as one of its synonyms; case does
-    /// not matter. In a detector (YOLO), a class is explained at its highest anchor. May be given
+    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967, as does
+    /// 'Egyptian cat-espresso'. top:3 explains the three best classes. p:285 explains the probability, neg:285
+    /// the score with the opposite sign. A label is written in full or as one of its synonyms; case does
+    /// not matter. In a detector (YOLO, DETR, SSD), a class is explained at its best box, and person@2 is the second
+    /// best after non-maximum suppression. In a sequence (text recognition), a class is explained at its time steps,
+    /// and e@2 is its second run. The value of a regressor is value, or -value for what lowers it. May be given
     /// several times.
     #[arg(
         long = "target",
@@ -119,9 +130,28 @@ pub(crate) struct ExplainArgs {
     )]
     pub(crate) targets: Vec<String>,
 
+    /// The box to explain, in pixels of the photo: of a detector's boxes the one that overlaps most
+    ///
+    /// With --target CLASS, of the boxes of that class.
+    #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = values::area)]
+    pub(crate) area: Option<Area>,
+
+    /// In a segmentation, the pixels whose scores are explained: a picture over the photo, white where they count
+    ///
+    /// Without it, a class is explained at the pixels that the model gives it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "area")]
+    pub(crate) mask: Option<PathBuf>,
+
+    /// What an embedding is compared with: a photo, or a vector in a .npy file
+    ///
+    /// The cosine of the angle between the two vectors is explained: which parts of the photo make it similar.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["targets", "area", "mask"])]
+    pub(crate) similar_to: Option<PathBuf>,
+
     /// How a map is computed; `gradcam methods` explains them
-    #[arg(long = "method", value_name = "METHOD", default_value = Method::default().id(),
-          value_parser = values::methods())]
+    /// [default: gradcam; hirescam for a box or a time step]
+    #[arg(long = "method", value_name = "METHOD", value_parser = values::methods())]
     pub(crate) methods: Vec<Method>,
 
     /// What runs the network
@@ -160,8 +190,10 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) batch: Option<NonZeroUsize>,
 
-    /// Refuse a run that would need more memory than this, such as 2GiB or 500MB
+    /// Refuse a run or a photo that would need more memory than this, such as 2GiB or 500MB
     /// [default: half of what the process may use]
+    ///
+    /// Runs, and photos that are decoded and drawn, take it together, and wait for each other. Weights do not count.
     #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
     pub(crate) max_memory: Option<u64>,
 
@@ -177,17 +209,28 @@ pub(crate) struct ExplainArgs {
 pub(crate) struct SignatureArgs {
     /// The value of an input beside the image, from a .npy file: NAME=FILE; once for each input
     ///
-    /// The input without a value takes the images; if several remain, the only 4-D one with 1 or 3
-    /// channels. The file holds floats for an input of floats, integers for one of integers, booleans or
+    /// The input without a value takes the images; if several remain, the one that the scores depend on,
+    /// that is most like a photo, that has an image's name, and that is largest, in this order. The file holds floats for an input of floats, integers for one of integers, booleans or
     /// 0 and 1 for one of booleans. Where the model declares the first axis like that of the images
     /// (open, or of the same size), a tensor with 1 row, or without that axis, is used for each image,
     /// and a tensor with N rows for the N images of a .npy file.
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::input)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
 
-    /// The output of the model that holds the scores [default: the first one of floats]
+    /// The output that holds the scores, or any value of the model [default: the first output of floats]
+    ///
+    /// With an index as NumPy writes it, a part of the value is explained, summed: 'logits[:,3]', 'heatmap[:,17]'.
+    /// Of several outputs, one that is called logits or scores comes first; a message says which it is.
     #[arg(long, value_name = "NAME")]
     pub(crate) output_name: Option<String>,
+
+    /// What the scores are [default: what the graph and the files beside the model say]
+    ///
+    /// `gradcam layers MODEL` says which it is and why. softmax: one class is right. sigmoid: several labels.
+    /// binary: two classes by one logit. regression: values. segmentation: classes of pixels. detection: boxes.
+    /// sequence: classes of time steps. embedding: a vector.
+    #[arg(long, value_name = "KIND", value_parser = values::heads())]
+    pub(crate) head: Option<HeadKind>,
 }
 
 /// The arguments about files and messages.
@@ -199,14 +242,14 @@ pub(crate) struct OutputArgs {
     ///
     /// It is the name of the file where one file results, and a folder where it is one already, ends
     /// in / or where several files result. Files in a folder are called IMAGE.TARGET.png, such as
-    /// cat.285-egyptian-cat.png, with .LAYER and .METHOD behind the target where several were asked
+    /// cat.285-egyptian-cat.png (photos/a/cat.jpg of the folder photos becomes a/cat.…), with .LAYER and .METHOD behind the target where several were asked
     /// for, and .0, .1, … behind IMAGE for the images of one .npy file. Existing files are replaced.
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
 
     /// What to write, separated by commas
     ///
-    /// png: the heatmap over the photo, at the photo's size; for a .npy image, which has no photo, the
+    /// png: the heatmap over the photo, at the photo's size up to --max-side; for a .npy image, which has no photo, the
     /// heatmap alone in colors, at the size of the network's input (a strip for a 1-D model, the slices
     /// along the depth for a 3-D one). saliency and guided-backprop give pictures of that size, without
     /// the photo: the gradient's magnitude in gray (one pixel in a hundred is white), and the gradient in
@@ -234,6 +277,10 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "KIND", default_value = "alpha", value_parser = values::overlays())]
     pub(crate) overlay: OverlayKind,
 
+    /// The longest side of a picture in pixels; a larger photo is drawn smaller
+    #[arg(long, value_name = "PIXELS", default_value = "4096", value_parser = values::side)]
+    pub(crate) max_side: NonZeroU32,
+
     /// How many classes to list
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub(crate) top: usize,
@@ -259,16 +306,20 @@ pub(crate) struct OutputArgs {
 #[command(next_help_heading = "Preprocessing (default: what the model or a file beside it says)")]
 pub(crate) struct PrepareArgs {
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    ///
+    /// Without it, what the model or a file beside it says; else the size of the first image that is a
+    /// tensor; for a network that scores each pixel at any size, the photo's own shape, with sides of at most
+    /// 640; for one of a fixed height, that height and the photo's shape; else 224x224.
+    #[arg(long, value_name = "SIZE", visible_alias = "crop", value_parser = values::size)]
     size: Option<(u32, u32)>,
 
     /// How a photo of another shape fits: center crop, distort, or borders
     #[arg(long, value_name = "FIT", value_parser = values::fits())]
     fit: Option<Fit>,
 
-    /// Length of the photo's short side before the center crop
-    #[arg(long, value_name = "PIXELS", conflicts_with = "fit")]
-    short_side: Option<u32>,
+    /// Length of the photo's short side before the center crop; with --fit squash that of the distorted photo's
+    #[arg(long, value_name = "PIXELS", value_parser = values::side)]
+    short_side: Option<NonZeroU32>,
 
     /// The filter of the resize, as in Pillow
     #[arg(long, value_name = "FILTER", value_parser = values::filters())]
@@ -309,7 +360,7 @@ impl PrepareArgs {
         Overrides {
             size: self.size,
             fit: self.fit,
-            short_side: self.short_side,
+            short_side: self.short_side.map(NonZeroU32::get),
             filter: self.filter,
             rescale: self.rescale,
             mean: self.mean.clone(),
@@ -336,6 +387,12 @@ pub(crate) struct LayersArgs {
     /// The order of the axes of the network's input
     #[arg(long, value_name = "LAYOUT", value_parser = values::layouts())]
     pub(crate) layout: Option<Layout>,
+
+    /// The levels of the tree: a number, or all [default: all, or 2 where the tree is longer than 100 lines]
+    ///
+    /// The default layer is listed at any level. JSON always has all of them.
+    #[arg(long, value_name = "N", value_parser = values::depth)]
+    pub(crate) depth: Option<Depth>,
 
     #[command(flatten)]
     pub(crate) signature: SignatureArgs,
@@ -403,6 +460,15 @@ pub(crate) struct MethodsArgs {
     /// Print a JSON array instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How deep the tree of modules is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// That many levels.
+    Levels(NonZeroUsize),
+    /// To the innermost modules.
+    All,
 }
 
 /// A kind of file that is written for each map.

@@ -3,11 +3,13 @@
 mod draw;
 mod input;
 mod job;
+mod line;
+mod paths;
 mod place;
 mod report;
+mod target;
 
 use std::{
-    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -20,10 +22,10 @@ use crate::{
     failure::{Failure, Result},
     files,
     in_order::in_order,
-    names, terminal,
+    terminal,
 };
-use input::Image;
-use job::Job;
+use job::{Image, Job};
+use paths::ImagePath;
 use place::Place;
 use report::{Report, ReportState};
 
@@ -34,13 +36,21 @@ struct Item {
     stem: String,
     /// Its place in a batch of several.
     index: Option<usize>,
+    /// The photo, until its files are drawn.
     photo: Option<Photo>,
+    /// The size of the photo, [width, height].
+    size: Option<(u32, u32)>,
     explanations: Vec<Explanation>,
 }
 
 impl Item {
     fn new(stem: String) -> Self {
-        Self { stem, index: None, photo: None, explanations: Vec::new() }
+        Self { stem, index: None, photo: None, size: None, explanations: Vec::new() }
+    }
+
+    fn of_photo(stem: String, photo: Photo) -> Self {
+        let size = Some((photo.width(), photo.height()));
+        Self { photo: Some(photo), size, ..Self::new(stem) }
     }
 }
 
@@ -70,37 +80,39 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     place::check(&args)?;
     files::clean_up_on_interrupt();
     let started = Instant::now();
-    let job = Job::new(&args)?;
+    let images = paths::expand(&args)?;
+    let job = Job::new(&args, &images)?;
     let report = Report::new(&args, &job.engine, &job.explainer, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.
     let mut first = None;
-    let count = match args.images.as_slice() {
+    let items = match images.as_slice() {
         [one] => {
             let started = Instant::now();
-            let image = job.load(one)?;
+            let image = job.load(&one.path, || {})?;
             let items = match &image {
-                Image::Photo(_) => 1,
+                Image::Photo(..) => 1,
                 Image::Tensor(x) => x.len_of(Axis(0)),
             };
             first = Some((image, started.elapsed()));
-            items * job.files_per_item()
+            items
         }
-        several => several.len() * job.files_per_item().max(1),
+        several => several.len(),
     };
-    let mut place = Place::new(&args, count)?;
-    let mut said = ReportState::default();
-    let bar = progress(&args);
+    let files = job.files_per_item().max(usize::from(images.len() > 1));
+    let mut place = Place::new(&args, &images, items * files)?;
+    let mut said = ReportState::of(items);
+    let bar = progress(images.len(), args.output.quiet);
     let mut all_done = true;
     let first = Mutex::new(first);
-    let chunks: Vec<&[PathBuf]> = args.images.chunks(job.images_of_a_run()).collect();
+    let chunks: Vec<&[ImagePath]> = images.chunks(job.images_of_a_run()).collect();
     let explain = |at: usize| -> Vec<_> {
         let drawn = job.explain(chunks[at], &first, &report);
         chunks[at].iter().zip(drawn).collect()
     };
     in_order(chunks.len(), job.callers(), explain, |chunk| {
-        for (path, drawn) in chunk {
-            bar.set_message(names::stem(path));
-            match drawn.and_then(|drawn| write(path, drawn, &mut place, &report, &mut said)) {
+        for (image, drawn) in chunk {
+            bar.set_message(image.name.clone());
+            match drawn.and_then(|drawn| write(image, drawn, &mut place, &report, &mut said)) {
                 Ok(block) => bar.suspend(|| report.say(&block))?,
                 Err(Failure::Failed(message)) => {
                     all_done = false;
@@ -118,7 +130,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
 
 /// Writes the files of the images of one path, and gives the message about them.
 fn write(
-    path: &Path,
+    image: &ImagePath,
     rendered: Vec<RenderedImage>,
     place: &mut Place,
     report: &Report<'_>,
@@ -133,16 +145,16 @@ fn write(
             places.push(each.collect::<Result<Vec<String>>>()?);
         }
         stages.write += started.elapsed();
-        text += &report.item(said, &path.display().to_string(), &item, &places, stages)?;
+        text += &report.item(said, &image.path.display().to_string(), &item, &places, stages)?;
     }
     Ok(text)
 }
 
-fn progress(args: &ExplainArgs) -> ProgressBar {
-    if args.images.len() < 2 || args.output.quiet {
+fn progress(images: usize, quiet: bool) -> ProgressBar {
+    if images < 2 || quiet {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(args.images.len() as u64);
+    let bar = ProgressBar::new(images as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}") {
         bar.set_style(style);
     }

@@ -11,6 +11,10 @@ pub(crate) fn words(hint: &Hint) -> String {
         Hint::GiveLabels => "give a label for each class with --labels".to_owned(),
         Hint::RaiseMemoryLimit => "raise it with --max-memory if that is right".to_owned(),
         Hint::NameOutput => "name the output that holds the scores with --output-name".to_owned(),
+        Hint::NameMethod => "choose --method hirescam".to_owned(),
+        Hint::GiveReference => {
+            "give it with --similar-to PHOTO, or --similar-to VECTOR.npy".to_owned()
+        }
         Hint::GiveInputs => {
             "give each input beside the images its value with --input NAME=FILE.npy".to_owned()
         }
@@ -23,6 +27,10 @@ pub(crate) fn words(hint: &Hint) -> String {
                 .to_owned()
         }
         Hint::GiveFit => "say how photos fit with --fit".to_owned(),
+        Hint::GiveSize => {
+            "say another, width x height, with --size 320x48, or explain a .npy file of the right shape"
+                .to_owned()
+        }
         other => other.to_string(),
     }
 }

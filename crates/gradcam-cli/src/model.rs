@@ -20,9 +20,6 @@ const BUILT_IN_NAME: &str = "efficientnet_lite0 (built in)";
 /// Opens a model file, or the built-in model.
 pub(crate) fn open(path: Option<&Path>) -> Result<Model> {
     match path {
-        Some(path) if path.is_dir() => {
-            Err(failed(format!("{} is a folder; name the .onnx file in it", path.display())))
-        }
         Some(path) => Ok(Model::open(path)?),
         None => Ok(Model::from_static(BUILT_IN)?),
     }
@@ -41,6 +38,9 @@ pub(crate) fn builder(model: Model, signature: &SignatureArgs) -> Result<Explain
     }
     if let Some(name) = &signature.output_name {
         builder = builder.output(name);
+    }
+    if let Some(head) = signature.head {
+        builder = builder.head(head);
     }
     Ok(builder)
 }

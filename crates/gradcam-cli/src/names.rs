@@ -2,32 +2,36 @@
 
 use std::path::Path;
 
-use gradcam::{Class, Explanation};
+use gradcam::{Class, Explanation, Target};
 
 /// Longest part that a label or a layer adds to a file name; file systems allow 255 bytes in all.
 const LONGEST: usize = 60;
-
-/// The name of an image without folder and extension; `stdin` for `-`.
-pub(crate) fn stem(image: &Path) -> String {
-    if is_dash(image) {
-        return "stdin".to_owned();
-    }
-    image.file_stem().unwrap_or(image.as_os_str()).to_string_lossy().into_owned()
-}
 
 /// Whether a path stands for standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The target in a file name: `285-egyptian-cat`, `285` without a label, `285-vs-967`.
+/// The target in a file name: `285-egyptian-cat`, `285` without a label, `285-vs-967`, `p-285`, `0-person@2`.
 pub(crate) fn target(explanation: &Explanation) -> String {
     let Class { index, label, .. } = &explanation.class;
     if let Some(other) = &explanation.other {
         return format!("{index}-vs-{}", other.index);
     }
     let slug = label.as_deref().map(slug).filter(|slug| !slug.is_empty());
-    slug.map_or_else(|| index.to_string(), |slug| format!("{index}-{slug}"))
+    let numbered = || slug.map_or_else(|| index.to_string(), |slug| format!("{index}-{slug}"));
+    let class = explanation.only_score().map_or_else(numbered, str::to_owned);
+    match &explanation.target {
+        Target::Negative(_) => format!("neg-{class}"),
+        Target::Probability(_) => format!("p-{class}"),
+        Target::Nth(_, place) => format!("{class}@{place}"),
+        Target::Box(_, area) => {
+            format!("{class}@{:.0}-{:.0}-{:.0}x{:.0}", area.x, area.y, area.width, area.height)
+        }
+        Target::Masked(..) => format!("{class}.masked"),
+        Target::Similar(_) => "similarity".to_owned(),
+        _ => class,
+    }
 }
 
 /// The first synonym of a label, in lower case, words joined by `-`.
@@ -93,12 +97,5 @@ mod tests {
             assert_eq!(layer(name), wanted, "{name}");
         }
         assert_eq!(layer(&format!("{}.last", "x".repeat(100))).len(), LONGEST);
-    }
-
-    #[test]
-    fn stems() {
-        for (path, wanted) in [("a/cat.jpg", "cat"), ("-", "stdin"), ("x.tar.png", "x.tar")] {
-            assert_eq!(stem(Path::new(path)), wanted, "{path}");
-        }
     }
 }

@@ -49,6 +49,25 @@ const TYPES: &[(&str, &str, usize, Reader)] = &[
     ("i8", "int64", 8, Reader::Int(|b| Some(i64::from_le_bytes(bytes(b))))),
 ];
 
+/// Most bytes of the header of a .npy file.
+const LONGEST_HEADER: usize = 10_000;
+
+/// The header of a .npy file, and the bytes behind it.
+fn header(file: &[u8]) -> Result<(Header, &[u8]), String> {
+    // The parser of the header recurses into brackets, which a real header has three of.
+    let start = file.iter().take(LONGEST_HEADER);
+    let line: Vec<u8> = start.copied().take_while(|byte| *byte != b'\n').collect();
+    let brackets = line.iter().filter(|byte| matches!(byte, b'(' | b'[' | b'{')).count();
+    if brackets > 16 || line.len() == LONGEST_HEADER {
+        return Err("its .npy header is malformed".to_owned());
+    }
+    let mut rest = Cursor::new(file);
+    let header = Header::from_reader(&mut rest)
+        .map_err(|error| format!("the .npy file is damaged: {error}"))?;
+    let data = usize::try_from(rest.position()).ok().and_then(|at| file.get(at..));
+    Ok((header, data.unwrap_or_default()))
+}
+
 /// The bytes of one number; the chunks that are read have its length.
 fn bytes<const N: usize>(chunk: &[u8]) -> [u8; N] {
     chunk.try_into().unwrap_or([0; N])
@@ -67,20 +86,17 @@ pub(crate) fn load(path: &Path) -> Result<Tensor, String> {
     self::read(&bytes).map(|npy| npy.tensor).map_err(|why| format!("{shown}: {why}"))
 }
 
+/// The shape that the header of a .npy file says, if a file is one.
+pub(crate) fn shape(path: &Path) -> Option<Vec<usize>> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(LONGEST_HEADER as u64).read_to_end(&mut start).ok()?;
+    let is_tensor = start.starts_with(MAGIC);
+    Some(is_tensor.then(|| header(&start))?.ok()?.0.shape)
+}
+
 /// Reads the bytes of a .npy file. Floats are rounded to float32.
 pub(crate) fn read(file: &[u8]) -> Result<Npy, String> {
-    // The parser of the header recurses into brackets, which a real header has three of.
-    let start = file.get(..file.len().min(10_000)).unwrap_or_default();
-    let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
-    let brackets = start[..end].iter().filter(|byte| matches!(byte, b'(' | b'[' | b'{')).count();
-    if brackets > 16 || end == 10_000 {
-        return Err("its .npy header is malformed".to_owned());
-    }
-    let mut rest = Cursor::new(file);
-    let header = Header::from_reader(&mut rest)
-        .map_err(|error| format!("the .npy file is damaged: {error}"))?;
-    let data = usize::try_from(rest.position()).ok().and_then(|at| file.get(at..));
-    let data = data.unwrap_or_default();
+    let (header, data) = header(file)?;
     let descriptor = header.type_descriptor.to_string();
     let descriptor = descriptor.trim_matches('\'');
     let plain = descriptor.trim_start_matches(['<', '>', '|', '=']);

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum ImageErrorKind {
     /// A file could not be read.
     Read,
-    /// The bytes are not a JPEG, PNG or WebP picture.
+    /// The bytes are not a picture of a format that is decoded.
     Format,
     /// The picture is truncated or damaged.
     Damaged,

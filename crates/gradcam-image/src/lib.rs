@@ -25,6 +25,7 @@
 pub mod colormap;
 mod error;
 mod files;
+pub mod frame;
 pub mod gradient;
 pub mod heatmap;
 pub mod overlay;
@@ -34,9 +35,10 @@ pub mod resize;
 
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind, ImageHint};
+pub use frame::frame;
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
-pub use photo::{Limits, Photo};
+pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{Filter, resize, resize_linear_aligned, resize_map};

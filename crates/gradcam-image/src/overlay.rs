@@ -1,8 +1,11 @@
 //! Draws a heatmap over the photo that it explains, at the photo's size.
 
+use std::num::NonZeroU32;
+
 use ndarray::ArrayView2;
 
-use super::{Colormap, ImageError, ImageErrorKind, Photo, Placement};
+use super::resize::resize;
+use super::{Colormap, Filter, ImageError, ImageErrorKind, Photo, Placement};
 
 /// How heat and photo are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +28,40 @@ pub struct OverlayStyle {
     pub alpha: f64,
     /// How heat and photo are mixed.
     pub kind: OverlayKind,
+    /// The longest side of the picture in pixels; a larger photo is made smaller. `None` keeps every photo's size.
+    pub max_side: Option<NonZeroU32>,
+}
+
+impl OverlayStyle {
+    /// The size of the picture of a photo of this size.
+    fn size(&self, width: u32, height: u32) -> (u32, u32) {
+        let longest = width.max(height);
+        let Some(most) = self.max_side.map(NonZeroU32::get).filter(|most| *most < longest) else {
+            return (width, height);
+        };
+        let side = |side: u32| {
+            let scaled = (u64::from(side) * u64::from(most)).div_ceil(u64::from(longest));
+            u32::try_from(scaled).unwrap_or(most).max(1)
+        };
+        (side(width), side(height))
+    }
+
+    /// The most bytes that drawing a photo of this size and writing the picture as PNG hold at once, the photo not counted.
+    pub fn memory(&self, width: u32, height: u32) -> u64 {
+        let (new_width, new_height) = self.size(width, height);
+        let bytes = |width: u32, height: u32| 3 * u64::from(width) * u64::from(height);
+        let drawn = bytes(new_width, new_height);
+        // The resize goes along the rows first. The PNG grows by doubling, beside the picture.
+        let resized = bytes(new_width, height).saturating_add(drawn);
+        let written = drawn.saturating_mul(3);
+        if new_width == width { written } else { written.max(resized) }
+    }
 }
 
 impl Default for OverlayStyle {
     /// Half heat and half photo in OpenCV's jet, as users of Grad-CAM expect.
     fn default() -> Self {
-        Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha }
+        Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha, max_side: None }
     }
 }
 
@@ -39,7 +70,7 @@ const UNSEEN: f32 = 0.6;
 
 /// Draws a heatmap [H, W] in 0..1, at the network's input size, over the photo.
 ///
-/// The result has the photo's size. The heat covers the part that the network saw, such as a center crop; the rest is
+/// The result has the photo's size, or a smaller one of the same aspect ratio ([`OverlayStyle::max_side`]). The heat covers the part that the network saw, such as a center crop; the rest is
 /// darkened.
 ///
 /// # Errors
@@ -65,6 +96,20 @@ pub fn overlay(
     if !(0.0..=1.0).contains(&style.alpha) {
         let message = format!("alpha is {}; it must be between 0 and 1", style.alpha);
         return Err(ImageError::new(ImageErrorKind::Invalid, message));
+    }
+    let (width, height) = style.size(photo.width(), photo.height());
+    if (width, height) != (photo.width(), photo.height()) {
+        let across = f64::from(width) / f64::from(photo.width());
+        let down = f64::from(height) / f64::from(photo.height());
+        let placement = Placement {
+            x: placement.x * across,
+            y: placement.y * down,
+            width: placement.width * across,
+            height: placement.height * down,
+            ..*placement
+        };
+        let smaller = resize(photo, width, height, Filter::Box)?;
+        return overlay(&smaller, heatmap, &placement, style);
     }
     let columns: Vec<Option<LinearTap>> = (0..photo.width())
         .map(|x| tap(x, placement.x, placement.width, placement.network_width))

@@ -1,11 +1,16 @@
 //! Decodes untrusted bytes to upright 8-bit RGB.
 
+mod format;
+
 use std::io::Cursor;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, RgbImage};
+use image::{
+    ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader,
+    RgbImage,
+};
 
 use super::{ImageError, ImageErrorKind, files};
 
@@ -31,6 +36,8 @@ pub struct Photo {
     width: u32,
     height: u32,
     rgb: Vec<u8>,
+    /// The opacity of each pixel; none where all are opaque.
+    alpha: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Photo {
@@ -40,7 +47,7 @@ impl std::fmt::Debug for Photo {
 }
 
 impl Photo {
-    /// Reads and decodes a JPEG, PNG or WebP file, whatever its extension is.
+    /// Reads and decodes a picture file, whatever its extension is.
     ///
     /// # Errors
     ///
@@ -51,11 +58,12 @@ impl Photo {
         Self::decode(&bytes, limits).map_err(|error| error.in_file(path.display()))
     }
 
-    /// Decodes a JPEG, PNG or WebP picture and applies its EXIF orientation.
+    /// Decodes a JPEG, PNG, WebP, TIFF, BMP or GIF picture, of several frames or pages the first, and applies its
+    /// orientation.
     ///
     /// Every picture becomes RGB as with Pillow's `convert("RGB")`: palettes and gray are expanded, alpha
-    /// is dropped (not blended), 16-bit samples keep their high byte. Only 16-bit gray differs: Pillow clips
-    /// it to white above 255; here it keeps its high byte too.
+    /// is kept beside ([`Photo::alpha`], not blended), 16-bit samples keep their high byte. Only 16-bit gray differs: Pillow
+    /// clips it to white above 255; here it keeps its high byte too.
     ///
     /// # Errors
     ///
@@ -64,10 +72,7 @@ impl Photo {
     /// gray, because the explanation would look like one of the photo.
     /// [`ImageErrorKind::Invalid`] for a picture of one pixel, in which a map cannot show positions.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, ImageError> {
-        // The decoders are third-party parsers of untrusted bytes. A panic in one of them must not end a process that
-        // explains thousands of photos.
-        panic::catch_unwind(|| decode(bytes, limits))
-            .unwrap_or_else(|_| Err(damaged("its decoder panicked")))
+        PhotoFile::new(bytes, limits)?.decode()
     }
 
     /// Creates a photo from pixels in row-major order, `rgb.len() == 3 * width * height`.
@@ -88,7 +93,7 @@ impl Photo {
             );
             return Err(ImageError::new(ImageErrorKind::Invalid, message));
         }
-        Ok(Self { width, height, rgb })
+        Ok(Self { width, height, rgb, alpha: None })
     }
 
     /// Width in pixels, at least 1.
@@ -106,7 +111,17 @@ impl Photo {
         &self.rgb
     }
 
-    /// Encodes the photo as a PNG file.
+    /// The opacity of each pixel in row-major order, 255 for opaque; `None` where all pixels are.
+    pub fn alpha(&self) -> Option<&[u8]> {
+        self.alpha.as_deref()
+    }
+
+    /// The photo with another opacity, of as many pixels.
+    pub(super) fn with_alpha(self, alpha: Option<Vec<u8>>) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// Encodes the photo as a PNG file, without its alpha.
     ///
     /// # Errors
     ///
@@ -131,64 +146,152 @@ impl Photo {
             [luma.min(255) as u8; 3]
         };
         let rgb = self.rgb.chunks_exact(3).flat_map(gray).collect();
-        Self { width: self.width, height: self.height, rgb }
+        Self { width: self.width, height: self.height, rgb, alpha: self.alpha.clone() }
     }
 }
 
-fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
-    if bytes.is_empty() {
-        return Err(ImageError::new(ImageErrorKind::Format, "empty: 0 bytes"));
+/// A picture whose header is read and whose pixels are not.
+pub struct PhotoFile<'a> {
+    bytes: &'a [u8],
+    format: ImageFormat,
+    decoder: Box<dyn ImageDecoder + 'a>,
+    orientation: Orientation,
+}
+
+impl std::fmt::Debug for PhotoFile<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (width, height) = self.size();
+        write!(f, "PhotoFile({:?} {width}x{height})", self.format)
     }
-    if bytes.len() as u64 > limits.max_bytes {
-        let message = format!("{} bytes, but the limit is {} bytes", bytes.len(), limits.max_bytes);
-        return Err(ImageError::new(ImageErrorKind::TooLarge, message));
+}
+
+impl<'a> PhotoFile<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    ///
+    /// As [`Photo::decode`], for what the header tells.
+    pub fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, ImageError> {
+        caught(|| Self::read(bytes, limits))
     }
-    let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
-        Ok(other) => {
-            let name = other.extensions_str().first().unwrap_or(&"another format").to_uppercase();
-            let message = format!("not a JPEG, PNG or WebP picture (it looks like {name})");
-            return Err(ImageError::new(ImageErrorKind::Format, message));
+
+    fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, ImageError> {
+        if bytes.len() as u64 > limits.max_bytes {
+            let message =
+                format!("{} bytes, but the limit is {} bytes", bytes.len(), limits.max_bytes);
+            return Err(ImageError::new(ImageErrorKind::TooLarge, message));
         }
-        Err(_) => {
-            return Err(ImageError::new(ImageErrorKind::Format, "not a JPEG, PNG or WebP picture"));
+        let format = format::of(bytes)?;
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.no_limits(); // The limits below are checked before pixels are allocated.
+        let mut decoder = reader.into_decoder().map_err(undecodable)?;
+        let (width, height) = decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 {
+            return Err(damaged(&format!("it claims {width}x{height} pixels")));
         }
+        if pixels == 1 {
+            let message = "the picture is a single pixel; a map shows where in a picture something is, \
+                           so it needs at least two";
+            return Err(ImageError::new(ImageErrorKind::Invalid, message));
+        }
+        if pixels > limits.max_pixels {
+            let message = format!(
+                "the picture claims {width}x{height} pixels; the limit is {} pixels",
+                limits.max_pixels
+            );
+            return Err(ImageError::new(ImageErrorKind::TooLarge, message));
+        }
+        if format::is_cut(format, bytes) {
+            return Err(damaged("the data ends early"));
+        }
+        // A broken EXIF block is ignored, because the pixels are still valid.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok(Self { bytes, format, decoder: Box::new(decoder), orientation })
+    }
+
+    /// Width and height as they are stored, before the orientation is applied.
+    pub fn size(&self) -> (u32, u32) {
+        self.decoder.dimensions()
+    }
+
+    /// The bytes of the photo when it is decoded.
+    pub fn photo_memory(&self) -> u64 {
+        let (width, height) = self.size();
+        let alpha = u64::from(self.decoder.color_type().has_alpha());
+        u64::from(width) * u64::from(height) * (3 + alpha)
+    }
+
+    /// The most bytes that are held at once while the picture is decoded, the file not counted.
+    pub fn memory(&self) -> u64 {
+        let (width, height) = self.size();
+        let pixels = u64::from(width) * u64::from(height);
+        let color = self.decoder.color_type();
+        // The bytes of a pixel that the decoder holds beside the result: coefficients, planes, or the screen of a film.
+        let inside = match self.format {
+            ImageFormat::Jpeg if format::is_progressive(self.bytes) => 6,
+            ImageFormat::WebP | ImageFormat::Gif => 4,
+            _ => 0,
+        };
+        let converted = if color == ColorType::Rgb8 { 0 } else { 3 };
+        let alpha = u64::from(color.has_alpha());
+        let turned = match self.orientation {
+            Orientation::NoTransforms => 0,
+            _ => 3 + alpha,
+        };
+        let decoded = u64::from(color.bytes_per_pixel());
+        pixels * (decoded + inside).max(decoded + converted + alpha).max(3 + alpha + turned)
+    }
+
+    /// Decodes the pixels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Photo::decode`].
+    pub fn decode(self) -> Result<Photo, ImageError> {
+        caught(|| {
+            let decoded = DynamicImage::from_decoder(self.decoder).map_err(undecodable)?;
+            if matches!(decoded, DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) {
+                let message = "a picture of floats, whose range is not known; save it with 8 or 16 bits, or as a .npy \
+                               file that is ready for the network";
+                return Err(ImageError::new(ImageErrorKind::Format, message));
+            }
+            let upright = |mut picture: DynamicImage| {
+                picture.apply_orientation(self.orientation);
+                picture
+            };
+            let alpha = alpha(&decoded).map(|alpha| upright(alpha.into()).into_luma8().into_raw());
+            let rgb = upright(to_rgb8(decoded).into()).into_rgb8();
+            let photo = Photo::from_rgb8(rgb.width(), rgb.height(), rgb.into_raw())?;
+            Ok(photo.with_alpha(alpha))
+        })
+    }
+}
+
+/// The decoders are third-party parsers of untrusted bytes. A panic in one of them must not end a process that explains
+/// thousands of photos.
+fn caught<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(damaged("its decoder panicked")))
+}
+
+/// The opacity of a picture of 8 or 16 bits; `None` where all of it is opaque.
+fn alpha(decoded: &DynamicImage) -> Option<GrayImage> {
+    let last = |samples: &[u8], count: usize| {
+        samples.iter().skip(count - 1).step_by(count).copied().collect()
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.no_limits(); // The limits below are checked before pixels are allocated.
-    let mut decoder = reader.into_decoder().map_err(undecodable)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 {
-        return Err(damaged(&format!("it claims {width}x{height} pixels")));
-    }
-    if pixels == 1 {
-        let message = "the picture is a single pixel; a map shows where in a picture something is, \
-                       so it needs at least two";
-        return Err(ImageError::new(ImageErrorKind::Invalid, message));
-    }
-    if pixels > limits.max_pixels {
-        let message = format!(
-            "the picture claims {width}x{height} pixels; the limit is {} pixels",
-            limits.max_pixels
-        );
-        return Err(ImageError::new(ImageErrorKind::TooLarge, message));
-    }
-    let cut = match format {
-        ImageFormat::Jpeg => is_truncated_jpeg(bytes),
-        ImageFormat::WebP => is_truncated_webp(bytes),
-        _ => false, // The decoder checks the length and the checksum of every PNG chunk.
+    let high = |samples: &[u16], count: usize| {
+        samples.iter().skip(count - 1).step_by(count).map(|v| v.to_be_bytes()[0]).collect()
     };
-    if cut {
-        return Err(damaged("the data ends early"));
-    }
-    // A broken EXIF block is ignored, because the pixels are still valid.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let decoded = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    let mut upright = DynamicImage::ImageRgb8(to_rgb8(decoded));
-    upright.apply_orientation(orientation);
-    let upright = upright.into_rgb8();
-    Photo::from_rgb8(upright.width(), upright.height(), upright.into_raw())
+    let alpha: Vec<u8> = match decoded {
+        DynamicImage::ImageLumaA8(picture) => last(picture, 2),
+        DynamicImage::ImageRgba8(picture) => last(picture, 4),
+        DynamicImage::ImageLumaA16(picture) => high(picture, 2),
+        DynamicImage::ImageRgba16(picture) => high(picture, 4),
+        _ => return None,
+    };
+    let opaque = alpha.iter().all(|alpha| *alpha == u8::MAX);
+    GrayImage::from_raw(decoded.width(), decoded.height(), alpha).filter(|_| !opaque)
 }
 
 /// Converts 16-bit samples to their high byte, as Pillow's `RGB;16B` reader does; `image` would round them.
@@ -209,39 +312,16 @@ fn to_rgb8(decoded: DynamicImage) -> RgbImage {
     RgbImage::from_raw(width, height, rgb).unwrap_or_else(|| decoded.into_rgb8())
 }
 
-/// Whether the bytes end before the end-of-image marker of a JPEG. Then libjpeg, and so Pillow, reports a truncated file, but
-/// zune-jpeg fills the rest with gray. The decoder detects other faults.
-fn is_truncated_jpeg(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start-of-image marker
-    loop {
-        // A marker is 0xFF followed by a byte other than 0x00 (a stuffed data byte), 0xFF (a fill byte) or a restart.
-        let Some(offset) = bytes.get(at..).and_then(|rest| {
-            rest.windows(2)
-                .position(|w| w[0] == 0xFF && !matches!(w[1], 0x00 | 0x01 | 0xFF | 0xD0..=0xD7))
-        }) else {
-            return true;
-        };
-        at += offset;
-        if bytes[at + 1] == 0xD9 {
-            return false;
-        }
-        match bytes.get(at + 2..at + 4) {
-            Some(length) => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
-            None => return true,
-        }
-    }
-}
-
-/// Whether the bytes end before the length in the RIFF header. EXIF, with the orientation, comes last.
-fn is_truncated_webp(bytes: &[u8]) -> bool {
-    let length = bytes.get(4..8).and_then(|length| <[u8; 4]>::try_from(length).ok());
-    length.is_none_or(|length| (bytes.len() as u64) < 8 + u64::from(u32::from_le_bytes(length)))
-}
-
 fn damaged(why: &str) -> ImageError {
     ImageError::new(ImageErrorKind::Damaged, format!("the picture is cut off or damaged: {why}"))
 }
 
 fn undecodable(error: image::ImageError) -> ImageError {
-    damaged(&error.to_string()).caused_by(error)
+    match error {
+        image::ImageError::Unsupported(_) => {
+            let message = format!("a form of picture that is not decoded: {error}; save it as PNG");
+            ImageError::new(ImageErrorKind::Format, message).caused_by(error)
+        }
+        _ => damaged(&error.to_string()).caused_by(error),
+    }
 }

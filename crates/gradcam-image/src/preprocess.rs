@@ -5,6 +5,7 @@ use std::fmt;
 use ndarray::{Array4, ArrayViewMut3, Axis};
 use serde::Serialize;
 
+use super::resize::resize_with_alpha;
 use super::{Filter, ImageError, ImageErrorKind, Limits, Photo};
 
 mod geometry;
@@ -14,13 +15,19 @@ mod labels;
 mod literal;
 mod metadata;
 mod origin;
+mod paddle;
 mod resolve;
 mod sources;
+mod task;
 mod timm;
+mod triton;
+mod yaml;
 
 pub use geometry::{Crop, CropRounding, Geometry, Placement, Resize};
+pub use labels::with_blank;
 pub use origin::{Origins, SettingOrigin};
 pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve};
+pub use task::Task;
 
 /// The order of the axes of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,10 +41,18 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// The axis of the channels in an input of that many axes; NHWC stands for [N, …, C] of any rank.
+    pub fn channel_axis(self, rank: usize) -> usize {
+        match self {
+            Self::Nchw => 1,
+            Self::Nhwc => rank.saturating_sub(1),
+        }
+    }
+
     /// The layout that an input's shape implies; `None` where the shape fits both or neither. Open sizes are `None`.
     ///
-    /// Axis 1 of size 1 or 3 is the channel axis. Otherwise the last axis is, if its size is 1 or 3, or if its size is at
-    /// most 4 and that of axis 1 is not.
+    /// Axis 1 of size 1 or 3 is the channel axis. Otherwise the last axis is, if its size is 1 or 3, or the one of both whose
+    /// size is at most 4 if that of the other is not.
     pub fn of_shape(shape: &[Option<i64>]) -> Option<Self> {
         let [_, second, .., last] = shape else { return None };
         let is_photo = |size: &Option<i64>| matches!(size, Some(1 | 3));
@@ -46,6 +61,7 @@ impl Layout {
             (second, _) if is_photo(second) => Some(Self::Nchw),
             (_, last) if is_photo(last) => Some(Self::Nhwc),
             (second, last) if is_small(last) && !is_small(second) => Some(Self::Nhwc),
+            (second, Some(_)) if is_small(second) && !is_small(last) => Some(Self::Nchw),
             _ => None,
         }
     }
@@ -70,6 +86,12 @@ pub enum Channels {
     /// One channel, luma. The photo is converted to gray before the resize.
     #[serde(rename = "grey")]
     Gray,
+    /// Red, green, blue and opacity, which is 255 where a photo has none.
+    #[serde(rename = "RGBA")]
+    Rgba,
+    /// Luma and opacity.
+    #[serde(rename = "grey+alpha")]
+    GrayAlpha,
 }
 
 /// As in JSON.
@@ -79,18 +101,39 @@ impl fmt::Display for Channels {
     }
 }
 
+/// The position of the opacity in an RGBA pixel.
+const ALPHA: usize = 3;
+
 impl Channels {
-    /// The number of channels, 1 or 3.
+    /// The number of channels, 1 to 4.
     pub fn count(self) -> usize {
         self.sources().len()
     }
 
-    /// The position in an RGB pixel of each channel of the network.
+    /// The channels of a network that takes `count` of them, where nothing else is said.
+    pub(crate) fn of_count(count: i64) -> Option<Self> {
+        Some(match count {
+            1 => Self::Gray,
+            2 => Self::GrayAlpha,
+            3 => Self::Rgb,
+            4 => Self::Rgba,
+            _ => return None,
+        })
+    }
+
+    /// Whether photos are converted to gray.
+    pub fn is_gray(self) -> bool {
+        matches!(self, Self::Gray | Self::GrayAlpha)
+    }
+
+    /// The position in an RGBA pixel of each channel of the network.
     fn sources(self) -> &'static [usize] {
         match self {
             Self::Rgb => &[0, 1, 2],
             Self::Bgr => &[2, 1, 0],
             Self::Gray => &[0],
+            Self::Rgba => &[0, 1, 2, ALPHA],
+            Self::GrayAlpha => &[0, ALPHA],
         }
     }
 }
@@ -136,7 +179,7 @@ impl Preprocess {
                 return Err(ImageError::new(ImageErrorKind::Invalid, message));
             }
         }
-        let gray = (self.channels == Channels::Gray).then(|| photo.to_gray());
+        let gray = self.channels.is_gray().then(|| photo.to_gray());
         let photo = gray.as_ref().unwrap_or(photo);
         let (placement, left, top) = self.geometry.placement(photo.width(), photo.height());
         let (network_width, network_height) = (placement.network_width, placement.network_height);
@@ -149,7 +192,11 @@ impl Preprocess {
             return Err(ImageError::new(ImageErrorKind::Invalid, message));
         }
         let (width, height) = self.geometry.resized(photo.width(), photo.height());
-        let resized = super::resize(photo, width, height, self.filter)?;
+        let has_alpha = sources.contains(&ALPHA);
+        let resize = if has_alpha { resize_with_alpha } else { super::resize };
+        let resized = resize(photo, width, height, self.filter)?;
+        let opaque = if has_alpha { vec![u8::MAX; resized.rgb().len() / 3] } else { Vec::new() };
+        let alpha = resized.alpha().unwrap_or(&opaque);
 
         let (rows, columns) = (network_height as usize, network_width as usize);
         let (mut tensor, channel_axis) = match self.layout {
@@ -165,7 +212,11 @@ impl Preprocess {
                     (rescaled - self.mean[channel]) / self.std[channel]
                 })
                 .collect();
-            let fill = values[usize::from(self.geometry.fill[*source])];
+            // Borders are transparent.
+            let fill = self.geometry.fill.get(*source).copied().unwrap_or(0);
+            let fill = values[usize::from(fill)];
+            let (bytes, step, offset) =
+                if *source == ALPHA { (alpha, 1, 0) } else { (resized.rgb(), 3, *source) };
             let mut plane = image.index_axis_mut(Axis(channel_axis), channel);
             for (y, mut line) in plane.outer_iter_mut().enumerate() {
                 let y = y as i64 + top;
@@ -173,12 +224,12 @@ impl Preprocess {
                     line.fill(fill);
                     continue;
                 }
-                let start = 3 * y as usize * width as usize;
-                let row = &resized.rgb()[start..start + 3 * width as usize];
+                let start = step * y as usize * width as usize;
+                let row = &bytes[start..start + step * width as usize];
                 for (x, value) in line.iter_mut().enumerate() {
                     let x = x as i64 + left;
                     *value = if (0..i64::from(width)).contains(&x) {
-                        values[usize::from(row[3 * x as usize + source])]
+                        values[usize::from(row[step * x as usize + offset])]
                     } else {
                         fill
                     };

@@ -132,6 +132,49 @@ pub fn resize(photo: &Photo, width: u32, height: u32, filter: Filter) -> Result<
     Photo::from_rgb8(width, height, rgb)
 }
 
+/// Resizes a photo with its alpha, bit for bit as Pillow resizes RGBA: colors count by their opacity, so that those of
+/// transparent pixels do not leak. [`resize`] takes the colors as they are, and drops alpha.
+///
+/// # Errors
+///
+/// As [`resize`].
+pub(super) fn resize_with_alpha(
+    photo: &Photo,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> Result<Photo, ImageError> {
+    let Some(alpha) = photo.alpha() else {
+        return resize(photo, width, height, filter);
+    };
+    let same = (width, height) == (photo.width(), photo.height());
+    let weighted = filter != Filter::Nearest && !same;
+    let scaled = |value: u8, alpha: u8| {
+        let product = u32::from(value) * u32::from(alpha) + 128;
+        (((product >> 8) + product) >> 8) as u8
+    };
+    let restored = |value: u8, alpha: u8| match alpha {
+        0 | 255 => value,
+        alpha => (255 * u32::from(value) / u32::from(alpha)).min(255) as u8,
+    };
+    let each = |photo: &Photo, alpha: &[u8], change: &dyn Fn(u8, u8) -> u8| {
+        let pixels = photo.rgb().chunks_exact(3).zip(alpha);
+        let rgb = pixels.flat_map(|(p, a)| [change(p[0], *a), change(p[1], *a), change(p[2], *a)]);
+        Photo::from_rgb8(photo.width(), photo.height(), rgb.collect())
+    };
+    let gray = alpha.iter().flat_map(|alpha| [*alpha; 3]).collect();
+    let gray = Photo::from_rgb8(photo.width(), photo.height(), gray)?;
+    let new_alpha: Vec<u8> =
+        resize(&gray, width, height, filter)?.rgb().iter().step_by(3).copied().collect();
+    let resized = if weighted {
+        let resized = resize(&each(photo, alpha, &scaled)?, width, height, filter)?;
+        each(&resized, &new_alpha, &restored)?
+    } else {
+        resize(photo, width, height, filter)?
+    };
+    Ok(resized.with_alpha(Some(new_alpha)))
+}
+
 /// The number of fractional bits of integer weights. With 8 bits of a pixel and 2 of headroom they fill an i32.
 const PRECISION: u32 = 32 - 8 - 2;
 

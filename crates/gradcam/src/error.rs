@@ -61,6 +61,11 @@ impl Error {
         Self { hint: Some(hint), ..self }
     }
 
+    /// Adds a clause to the message.
+    pub(crate) fn adding(self, clause: &str) -> Self {
+        Self { message: format!("{}; {clause}", self.message), ..self }
+    }
+
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -4,33 +4,46 @@ mod builder;
 mod cost;
 mod graph;
 mod key;
+mod labels;
+mod locate;
 mod passes;
+mod place;
+mod read;
+mod reading;
 mod run;
+mod slot;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
-use onnx_grad::Model;
+use onnx_grad::{Model, graph::Graph};
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
 use key::{ExplainerProgram, Key};
 pub use key::{MapPlace, OutputMeaning};
-use run::Slot;
+use place::{PhotoPlacement, PlacedTarget};
+use slot::Slot;
 
 use crate::{
-    Result,
+    Error, Result,
     engine::Tensor,
     error::bail,
     explanation::Explanation,
-    image::{Photo, Placement, PreprocessChoice},
+    head::{Head, HeadInfo, HeadSettings, head},
+    image::{Photo, Placement, PreprocessChoice, preprocess::SettingOrigin},
     images::Images,
     input::{ImageInput, Inputs},
-    layer::{Grid, LayerInfo, LayerReason},
+    layer::{Grid, LayerInfo, LayerReason, Layers},
+    memory::{Holder, MemoryLease, human},
     method::{Method, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
-    targets::{Head, Target, TargetKind, TargetSpec, Targets},
+    targets::{Target, TargetKind, TargetSpec, Targets},
     warning::Warning,
 };
 
@@ -51,16 +64,18 @@ struct Setup {
     methods: Vec<Method>,
     runtime: Runtime,
     head: Head,
-    /// The output that holds the scores, where the user named it.
-    output: Option<String>,
+    head_settings: HeadSettings,
     grid: Grid,
     /// The layers that are explained: module path and value name.
     layers: Vec<(String, String)>,
+    /// For the layers of a detector's scales, of which the one is explained that a box comes from: the anchors of each.
+    scales: Vec<Range<usize>>,
     /// Why these layers, where a method explains layers.
     layer_reason: Option<LayerReason>,
     /// The network's input, as methods explain it that take no layer.
     image: [(String, String); 1],
-    list: Vec<LayerInfo>,
+    /// All layers; found at the first use.
+    list: OnceLock<Vec<LayerInfo>>,
     labels: Option<Arc<Vec<String>>>,
     /// Warnings attached to every explanation.
     warnings: Vec<Warning>,
@@ -118,22 +133,34 @@ impl Explainer {
 
     /// The number of maps of one image and one target, over all methods and layers.
     pub fn maps_per_target(&self) -> usize {
-        self.setup.methods.iter().map(|method| self.places(*method).len()).sum()
-    }
-
-    /// The places that a method explains.
-    fn places(&self, method: Method) -> &[(String, String)] {
-        if method.info().is_of_input() { &self.setup.image } else { &self.setup.layers }
+        let layers = if self.setup.scales.is_empty() { self.setup.layers.len() } else { 1 };
+        let maps = |method: &Method| if method.info().is_of_input() { 1 } else { layers };
+        self.setup.methods.iter().map(maps).sum()
     }
 
     /// All layers of the model.
     pub fn layer_list(&self) -> &[LayerInfo] {
-        &self.setup.list
+        self.setup.list.get_or_init(|| self.list().unwrap_or_default())
+    }
+
+    fn list(&self) -> Result<Vec<LayerInfo>> {
+        let preprocess = self.setup.resolved.as_ref().ok().map(|choice| &choice.preprocess);
+        let graph = Graph::new(&self.setup.model, &self.inputs.default_sizes(preprocess))?;
+        let image = &self.inputs.image;
+        let head = head(&graph, &self.setup.head_settings)?;
+        let layers =
+            Layers::new(&graph, image.in_graph(&graph), head.score_value(), self.setup.grid);
+        Ok(layers.list(&graph, image.rows_of(&graph)))
     }
 
     /// The labels of the classes, where the model has some.
     pub fn labels(&self) -> Option<&[String]> {
         self.setup.labels.as_deref().map(Vec::as_slice)
+    }
+
+    /// What the scores of the model are, and why.
+    pub fn head(&self) -> &HeadInfo {
+        &self.setup.head.info
     }
 
     /// The number of classes.
@@ -180,6 +207,41 @@ impl Explainer {
         TargetSpec::parse(text, self.labels(), Some(self.classes()))
     }
 
+    /// Takes a share of the memory limit for what a caller holds, such as photos that are decoded and drawn, and gives it back when
+    /// the lease is dropped. Waits for other callers where the limit is reached.
+    ///
+    /// # Errors
+    /// `Memory` for more than the whole limit.
+    pub fn take_memory(&self, bytes: u64) -> Result<MemoryLease> {
+        let memory = self.setup.runtime.memory();
+        if bytes > memory.limit {
+            bail!(
+                Memory, RaiseMemoryLimit;
+                "decoding and drawing would need {} of memory, the limit is {}",
+                human(bytes),
+                human(memory.limit)
+            );
+        }
+        Ok(memory.take(bytes, Holder::Caller))
+    }
+
+    /// As [`Explainer::take_memory`]; `None` where it would wait, or fail.
+    pub fn try_take_memory(&self, bytes: u64) -> Option<MemoryLease> {
+        let memory = self.setup.runtime.memory();
+        memory.try_take(bytes, Holder::Caller).filter(|_| bytes <= memory.limit)
+    }
+
+    /// Checks that the model's scores have a target.
+    ///
+    /// # Errors
+    /// `Target` where a class does not exist, or the scores have nothing of this kind, such as boxes.
+    pub fn check_target(&self, target: &TargetSpec) -> Result<()> {
+        match target {
+            TargetSpec::One(target) => target.check(&self.setup.head),
+            TargetSpec::Top(_) => Target::Argmax.check(&self.setup.head),
+        }
+    }
+
     /// Prepares a photo: gives the network's input, and the part of the photo that it shows.
     ///
     /// # Errors
@@ -199,7 +261,10 @@ impl Explainer {
         if let Some(batch) = self.inputs.image.batch() {
             shape[0] = batch;
         }
-        self.compiled(Key::Explanation(shape, vec![TargetKind::of(target)])).map(|_| ())
+        let placed = target.is_placed(&self.setup.head);
+        let layers = if self.setup.scales.is_empty() { self.setup.layers.len() } else { 1 };
+        let kinds = vec![TargetKind::of(&target, placed)];
+        self.compiled(Key::Explanation(shape, kinds, 0..layers)).map(|_| ())
     }
 
     /// Explains images: photos or tensors, one or many, for shared targets or for one target each. Gives for each image its
@@ -221,7 +286,7 @@ impl Explainer {
         match images.into() {
             Images::Tensor(x) => {
                 targets.check(self.inputs.image.check(x.shape())?)?;
-                self.tensor(x, &targets)
+                self.tensor(x, &targets, None)
             }
             Images::Photos(photos) => self.photos(&photos, &targets),
         }
@@ -242,7 +307,17 @@ impl Explainer {
                 bail!(Image, "the photos become inputs of different sizes")
             };
             let of_batch = targets.rows(all.len()..all.len() + batch.len());
-            let mut explained = self.tensor(x.view().into_dyn(), &of_batch)?;
+            let placements =
+                photos[all.len()..].iter().zip(batch).map(|(photo, (_, placement))| {
+                    PhotoPlacement {
+                        placement: *placement,
+                        width: photo.width(),
+                        height: photo.height(),
+                    }
+                });
+            let placements: Vec<PhotoPlacement> = placements.collect();
+            let explained = self.tensor(x.view().into_dyn(), &of_batch, Some(&placements));
+            let mut explained = explained.map_err(|error| self.with_size(error, x.shape()))?;
             for (explanations, (_, placement)) in explained.iter_mut().zip(batch) {
                 for explanation in explanations {
                     explanation.placement = Some(*placement);
@@ -254,27 +329,63 @@ impl Explainer {
         Ok(all)
     }
 
+    /// An error about photos, with the size that they were prepared for where the model does not fit it.
+    fn with_size(&self, error: Error, shape: &[usize]) -> Error {
+        let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape));
+        let size = self.preprocessing().map(|choice| choice.origins.size);
+        let assumed = size.is_ok_and(|origin| origin == SettingOrigin::ImagenetDefault);
+        match graph {
+            Ok(graph) => reading::with_size(error, &graph, &self.inputs.image, assumed),
+            Err(_) => error,
+        }
+    }
+
     /// Explains a batch that is ready for the network.
-    fn tensor(&self, x: ArrayViewD<'_, f32>, targets: &Targets) -> Result<Vec<Vec<Explanation>>> {
+    fn tensor(
+        &self,
+        x: ArrayViewD<'_, f32>,
+        targets: &Targets,
+        photos: Option<&[PhotoPlacement]>,
+    ) -> Result<Vec<Vec<Explanation>>> {
         let count = x.shape().first().copied().unwrap_or(0);
         let mut wanted = match targets {
-            Targets::OneEach(targets) => vec![Slot::Each(targets.clone())],
+            Targets::OneEach(targets) => {
+                vec![Slot::Each(targets.iter().cloned().map(PlacedTarget::from).collect())]
+            }
             Targets::Shared(specs) => self.slots(specs, count),
         };
-        let mut all: Vec<Vec<Explanation>> = vec![Vec::new(); count];
-        for slots in wanted.chunks_mut(MOST_TARGETS) {
-            for slot in slots.iter_mut() {
-                slot.resolve(&all);
-            }
-            for of_slot in self.in_runs(x.view(), slots)? {
-                all.iter_mut().zip(of_slot).for_each(|(of_image, some)| of_image.extend(some));
+        for slot in &wanted {
+            slot.check(&self.setup.head)?;
+        }
+        // Each slot keeps its number, because those of one kind are explained together.
+        let mut numbered = wanted.drain(..).enumerate().collect::<Vec<_>>();
+        let placed = numbered.extract_if(.., |(_, slot)| slot.is_placed(&self.setup.head));
+        let placed: Vec<(usize, Slot)> = placed.collect();
+        let mut all: Vec<Vec<(usize, Explanation)>> = vec![Vec::new(); count];
+        let layers = 0..self.setup.layers.len();
+        for some in numbered.chunks_mut(MOST_TARGETS) {
+            some.iter_mut().for_each(|(_, slot)| slot.resolve(&all));
+            let (numbers, slots): (Vec<usize>, Vec<Slot>) = some.iter().cloned().unzip();
+            for (number, of_slot) in numbers.iter().zip(self.in_runs(x.view(), &slots, &layers)?) {
+                for (of_image, explained) in all.iter_mut().zip(of_slot) {
+                    of_image.extend(explained.into_iter().map(|one| (*number, one)));
+                }
             }
         }
-        let place = |one: &Explanation| {
+        if !placed.is_empty() {
+            let of_images = self.at_places(x, &placed, photos)?;
+            all.iter_mut().zip(of_images).for_each(|(of_image, placed)| of_image.extend(placed));
+        }
+        Ok(all.into_iter().map(|of_image| self.in_order(of_image)).collect())
+    }
+
+    /// The explanations of an image, method by method, and for each method in the order of the targets.
+    fn in_order(&self, mut explained: Vec<(usize, Explanation)>) -> Vec<Explanation> {
+        let method = |one: &Explanation| {
             self.setup.methods.iter().position(|method| method.id() == one.method)
         };
-        all.iter_mut().for_each(|of_image| of_image.sort_by_key(place));
-        Ok(all)
+        explained.sort_by_key(|(number, one)| (method(one), *number));
+        explained.into_iter().map(|(_, one)| one).collect()
     }
 
     /// The slots of a graph for targets that `count` images share.
@@ -282,9 +393,11 @@ impl Explainer {
         let mut slots = Vec::new();
         for spec in specs {
             match spec {
-                TargetSpec::One(target) => slots.push(Slot::Each(vec![*target; count])),
+                TargetSpec::One(target) => {
+                    slots.push(Slot::Each(vec![target.clone().into(); count]));
+                }
                 TargetSpec::Top(best) => {
-                    slots.push(Slot::Each(vec![Target::Argmax; count]));
+                    slots.push(Slot::Each(vec![Target::Argmax.into(); count]));
                     slots.extend((1..(*best).min(self.classes())).map(Slot::Rank));
                 }
             }
@@ -294,7 +407,8 @@ impl Explainer {
 
     /// Writes scores, gradients and maps into the model: the graph that an explanation of inputs of this shape runs. It has
     /// inputs for the classes of the targets, int64, `[N]`: `gradcam.class.0` for the first target, −1 for the arg-max, and
-    /// `gradcam.other.0` for the second class of a difference.
+    /// `gradcam.other.0` for the second class of a difference, and `gradcam.place.0` where a target is at a place that the
+    /// model does not find itself: the anchor of a box, the weight of each pixel or time step, or a vector of length 1.
     ///
     /// # Errors
     /// As [`Explainer::explain`], and `Method` for a method that runs the network again: it is not a graph.
@@ -308,8 +422,13 @@ impl Explainer {
             }
         }
         self.inputs.image.check(shape)?;
-        let kinds = targets.iter().map(|target| TargetKind::of(*target)).collect();
-        let (model, outputs) = self.model_of(&Key::Explanation(shape.to_vec(), kinds))?;
+        let each = |target: &Target| {
+            target.check(&self.setup.head)?;
+            Ok(TargetKind::of(target, target.needs_place()))
+        };
+        let kinds = targets.iter().map(each).collect::<Result<_>>()?;
+        let key = Key::Explanation(shape.to_vec(), kinds, 0..self.setup.layers.len());
+        let (model, outputs) = self.model_of(&key)?;
         Ok(ExplanationModel { model, outputs })
     }
 
@@ -319,12 +438,17 @@ impl Explainer {
         &self,
         x: ArrayViewD<'_, f32>,
         slots: &[Slot],
+        layers: &Range<usize>,
     ) -> Result<Vec<Vec<Vec<Explanation>>>> {
         let count = self.inputs.image.check(x.shape())?;
         let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
         let mut all: Vec<Vec<Vec<Explanation>>> = slots.iter().map(|_| Vec::new()).collect();
         for start in (0..count).step_by(a_run) {
-            for (all, some) in all.iter_mut().zip(self.run(x.view(), slots, start, a_run)?) {
+            // The last batch is padded by repeating its last image.
+            let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
+            let of_run = a_run.min(count - start);
+            let explained = self.run(x.view(), slots, layers, &images, of_run)?;
+            for (all, some) in all.iter_mut().zip(explained) {
                 all.extend(some);
             }
         }

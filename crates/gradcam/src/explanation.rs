@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::{
     Result,
     error::bail,
+    head::{Form, Head, HeadKind, Scale},
     image::{self, OverlayStyle, Photo, Placement, preprocess::Channels},
     method::{PictureStyle, Site},
-    targets::{Activation, Head, Target},
+    targets::{Area, Target},
     warning::Warning,
 };
 
@@ -22,10 +23,35 @@ pub struct Class {
     pub index: usize,
     /// Its label, where the model has labels.
     pub label: Option<String>,
-    /// Its score, the logit. For a segmentation, the sum of its scores over all pixels.
+    /// Its score: the logit, or the value of a regressor. For a segmentation or a sequence, the sum of its scores over all
+    /// pixels or time steps; for a detector, its highest score.
     pub score: f32,
-    /// Its probability by the model's last activation, or by softmax where the model has none. `None` for a segmentation.
+    /// Its probability by the model's last activation, or by softmax where logits end the model. `None` where the scores have
+    /// none: values, segmentations, sequences, embeddings.
     pub probability: Option<f32>,
+}
+
+/// Where a target is, where it is a part of the image that the model found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum TargetPlace {
+    /// A box of a detector.
+    Box {
+        /// In pixels of the photo, or of the network's input where a tensor was explained.
+        area: Area,
+        /// The probability of the class there.
+        probability: f32,
+        /// The number of the anchor.
+        anchor: usize,
+    },
+    /// Consecutive time steps of a sequence.
+    Steps {
+        /// The first step.
+        from: usize,
+        /// The step behind the last one.
+        to: usize,
+    },
 }
 
 /// The map of one layer.
@@ -71,15 +97,23 @@ pub struct Timings {
 pub struct Explanation {
     /// One map for each layer, in the order in which the layers were named.
     pub layers: Vec<LayerMap>,
+    /// What the model's scores are.
+    pub head: HeadKind,
     /// The target.
     pub target: Target,
+    /// Where the target is, where it is a part of the image that the model found.
+    pub place: Option<TargetPlace>,
+    /// The value of the target: what is differentiated.
+    pub value: f32,
+    /// What a sequence reads, where the classes have labels.
+    pub text: Option<String>,
     /// The class that is explained; the first one of a difference.
     pub class: Class,
     /// The second class of a difference.
     pub other: Option<Class>,
     /// The score of every class, `[K]`: logits.
     pub scores: Arc<[f32]>,
-    /// The probability of every class, `[K]`; empty for a segmentation.
+    /// The probability of every class, `[K]`; empty where scores have none.
     pub probabilities: Arc<[f32]>,
     /// The size of the network's input: `[height, width]`, `[length]` or `[depth, height, width]`.
     pub input_size: Vec<usize>,
@@ -105,6 +139,15 @@ impl Explanation {
     /// Whether its maps are of layers, and not of the network's input.
     pub fn is_of_layers(&self) -> bool {
         self.site == Site::Layer
+    }
+
+    /// What its only score is called, where there are no classes: `value` of a regressor, `foreground` of a segmentation.
+    pub fn only_score(&self) -> Option<&'static str> {
+        match (self.head, self.scores.len()) {
+            (HeadKind::Regression, 1) => Some("value"),
+            (HeadKind::Segmentation, 1) => Some("foreground"),
+            _ => None,
+        }
     }
 
     /// The map of one layer as [h, w].
@@ -189,7 +232,7 @@ impl Explanation {
     }
 
     /// The heatmap over the part of the photo that the network saw, at the photo's size. Over the whole photo where a
-    /// tensor was explained.
+    /// tensor was explained. The box of a detector is drawn as a thin frame.
     ///
     /// # Errors
     /// As [`Explanation::heatmap`].
@@ -199,7 +242,11 @@ impl Explanation {
             let side = |axis| u32::try_from(heatmap.shape()[axis]).unwrap_or(u32::MAX);
             Placement::whole((photo.width(), photo.height()), (side(1), side(0)))
         });
-        Ok(image::overlay(photo, heatmap.view(), &placement, style)?)
+        let picture = image::overlay(photo, heatmap.view(), &placement, style)?;
+        match self.place {
+            Some(TargetPlace::Box { area, .. }) => Ok(image::frame(&picture, area.edges())?),
+            _ => Ok(picture),
+        }
     }
 
     /// The `count` classes with the largest scores, the largest first.
@@ -264,20 +311,27 @@ pub(crate) fn gradient_warning(map: &LayerMap) -> Option<Warning> {
     zero.then(|| Warning::ZeroInputGradient { input: map.layer.clone() })
 }
 
-/// Scores as [K] and their probabilities; a binary model's logit z becomes [−z, z].
+/// Scores as [K] and their probabilities; a binary model's logit z becomes [−z, z], a probability p becomes [1 − p, p].
 pub(crate) fn scores_of(head: &Head, row: &[f32]) -> (Arc<[f32]>, Arc<[f32]>) {
-    use crate::targets::Form;
     let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
-    let (scores, probabilities) = match (head.form, head.activation) {
-        (Form::Binary, _) => {
+    let (scores, probabilities) = match (&head.form, head.scale) {
+        (Form::Binary, scale) => {
             let z = row.first().copied().unwrap_or(f32::NAN);
-            (vec![-z, z], vec![sigmoid(-z), sigmoid(z)])
+            match scale {
+                Scale::Probabilities => (vec![1.0 - z, z], vec![1.0 - z, z]),
+                _ => (vec![-z, z], vec![sigmoid(-z), sigmoid(z)]),
+            }
         }
-        (Form::Pixels(_), _) => (row.to_vec(), vec![]),
-        (Form::Classes(_) | Form::Anchors(_), Some(Activation::Sigmoid)) => {
-            (row.to_vec(), row.iter().map(|z| sigmoid(*z)).collect())
+        (_, Scale::Values) => (row.to_vec(), vec![]),
+        (_, Scale::Probabilities) => (row.to_vec(), row.to_vec()),
+        (_, Scale::Sigmoid) => (row.to_vec(), row.iter().map(|z| sigmoid(*z)).collect()),
+        // The softmax is in the model, as other operators.
+        (_, Scale::Softmax) if head.operator.is_none() && is_distribution(row) => {
+            (row.to_vec(), row.to_vec())
         }
-        (Form::Classes(_) | Form::Anchors(_), _) => {
+        // A detector's anchors each have a softmax of their own.
+        (Form::Anchors(_), Scale::Softmax) => (row.to_vec(), vec![]),
+        (_, Scale::Softmax) => {
             let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exp: Vec<f32> = row.iter().map(|z| (z - max).exp()).collect();
             let sum: f32 = exp.iter().sum();
@@ -285,4 +339,10 @@ pub(crate) fn scores_of(head: &Head, row: &[f32]) -> (Arc<[f32]>, Arc<[f32]>) {
         }
     };
     (scores.into(), probabilities.into())
+}
+
+/// Whether values are probabilities that add up to 1.
+fn is_distribution(row: &[f32]) -> bool {
+    let sum: f64 = row.iter().map(|value| f64::from(*value)).sum();
+    row.iter().all(|value| (0.0..=1.0).contains(value)) && (sum - 1.0).abs() < 1e-4
 }

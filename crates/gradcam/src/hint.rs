@@ -20,6 +20,10 @@ pub enum Hint {
     RaiseMemoryLimit,
     /// Name the output that holds the scores.
     NameOutput,
+    /// Choose a method that keeps places apart.
+    NameMethod,
+    /// Give a photo or a vector that an embedding is compared with.
+    GiveReference,
     /// Give the inputs beside the image their values.
     GiveInputs,
     /// Prepare photos without a mean and a standard deviation, so that pixels stay whole numbers.
@@ -28,6 +32,8 @@ pub enum Hint {
     GivePreprocessing,
     /// Say how photos fit into the network's input.
     GiveFit,
+    /// Say the size of the network's input, or give a tensor of it.
+    GiveSize,
 }
 
 /// A message, and behind it a hint as `words` writes it.
@@ -54,6 +60,8 @@ impl fmt::Display for Hint {
                 "raise it with `ExplainerBuilder::max_memory` if that is right"
             }
             Self::NameOutput => "name the output that holds the scores with `ExplainerBuilder::output`",
+            Self::NameMethod => "choose the method hirescam",
+            Self::GiveReference => "give its vector with `Target::Similar`",
             Self::GiveInputs => "give each input beside the images its value with `ExplainerBuilder::input`",
             Self::KeepPixels => {
                 "prepare photos with a rescale of 1, a mean of 0 and a standard deviation of 1 (`Overrides`)"
@@ -62,6 +70,9 @@ impl fmt::Display for Hint {
                 "say it with `Overrides`, or put a preprocessor_config.json beside the model"
             }
             Self::GiveFit => "say how photos fit with `Overrides::geometry`",
+            Self::GiveSize => {
+                "say another with `Overrides::size`, or with `ExplainerBuilder::image_shape` and explain a tensor of it"
+            }
         })
     }
 }

@@ -9,7 +9,7 @@ use onnx_grad::{
     proto::tensor_proto::DataType,
 };
 
-pub(crate) use side::{Inputs, image_of, usual_sizes};
+pub(crate) use side::{InputSettings, Inputs, image_of, usual_sizes};
 
 use crate::{
     Result,
@@ -29,20 +29,25 @@ pub struct ImageInput {
     pub elem: DataType,
     /// Its sizes, such as [N, C, H, W]; `None` where the model leaves one open, empty where it says nothing.
     pub shape: Vec<Option<i64>>,
-    /// The order of its axes. [`Layout::Nhwc`] stands for [N, …, C] of any rank.
-    pub layout: Layout,
+    /// The axis of the channels; `None` where every axis behind the first is one of positions, as in a spectrogram `[N, T, F]`.
+    pub channel_axis: Option<usize>,
 }
 
 impl ImageInput {
-    /// The input as the model declares it, with the layout that its shape implies, else NCHW.
-    pub(crate) fn of(input: &Input) -> Self {
+    /// The input as the model declares it, with the channels where its shape implies them, else on axis 1. An input of an unknown
+    /// number of axes has those of the example, or of a photo.
+    pub(crate) fn of(input: &Input, example: Option<&[usize]>) -> Self {
         let size = |dim: &DeclaredDim| match dim {
             DeclaredDim::Size(size) => Some(*size),
             DeclaredDim::Name(_) | DeclaredDim::Unknown => None,
         };
-        let shape: Vec<Option<i64>> = input.dims.iter().flatten().map(size).collect();
+        let shape: Vec<Option<i64>> = match &input.dims {
+            Some(dims) => dims.iter().map(size).collect(),
+            None => vec![None; example.map_or(4, <[usize]>::len)],
+        };
         let layout = Layout::of_shape(&shape).unwrap_or(Layout::Nchw);
-        Self { name: input.name.clone(), elem: input.elem, shape, layout }
+        let channel_axis = Some(layout.channel_axis(shape.len()));
+        Self { name: input.name.clone(), elem: input.elem, shape, channel_axis }
     }
 
     /// The batch size, where the model fixes it.
@@ -50,24 +55,38 @@ impl ImageInput {
         self.shape.first().copied().flatten().and_then(|batch| usize::try_from(batch).ok())
     }
 
-    /// The shape for one image, of the size that `preprocess` gives where the model takes photos.
-    pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
+    /// The shape for one image: of the size that `preprocess` gives where the model takes photos, or of the example's.
+    pub(crate) fn default_sizes(
+        &self,
+        preprocess: Option<&Preprocess>,
+        example: Option<&[usize]>,
+    ) -> Sizes {
         let mut sizes = Sizes::new();
-        if self.shape.is_empty() {
-            return sizes;
-        }
-        let channels = match preprocess {
-            Some(preprocess) if preprocess.channels.count() != 1 => 3,
-            _ => 1,
-        };
+        let channels = preprocess.map_or(1, |preprocess| preprocess.channels.count());
+        let channels = i64::try_from(channels).unwrap_or(1);
         let (width, height) =
             preprocess.and_then(|known| known.geometry.output()).unwrap_or((224, 224));
-        let fallback = |axis| match axis {
-            0 => 1,
-            axis if axis == self.channel_axis() => channels,
-            axis if axis == self.first_side() => i64::from(height),
-            axis if axis == self.first_side() + 1 => i64::from(width),
-            _ => 1,
+        // An image may lack the axis of the batch.
+        let missing = self.shape.len().checked_sub(example.map_or(0, <[usize]>::len));
+        let example = example.zip(missing.filter(|missing| *missing < 2));
+        // An image of another form is refused where it is explained.
+        let example = example.filter(|(example, missing)| {
+            let mut pairs = self.shape.iter().skip(1).zip(example.iter().skip(1 - missing));
+            pairs.all(|(declared, size)| {
+                declared.is_none_or(|declared| i64::try_from(*size) == Ok(declared))
+            })
+        });
+        let of_example = |axis: usize| {
+            let (example, missing) = example?;
+            i64::try_from(*example.get(axis.checked_sub(missing)?)?).ok()
+        };
+        let place = |axis| self.space().position(|space| space == axis);
+        let fallback = |axis| match (axis, place(axis)) {
+            (0, _) => 1,
+            (axis, None) => of_example(axis).unwrap_or(channels),
+            (axis, Some(0)) => of_example(axis).unwrap_or(i64::from(height)),
+            (axis, Some(1)) => of_example(axis).unwrap_or(i64::from(width)),
+            (axis, Some(_)) => of_example(axis).unwrap_or(1),
         };
         let dim = |(axis, declared): (usize, &Option<i64>)| -> Dim {
             Dim::Fixed(declared.unwrap_or_else(|| fallback(axis)))
@@ -76,11 +95,24 @@ impl ImageInput {
         sizes
     }
 
+    /// The axes of positions.
+    pub(crate) fn space(&self) -> impl Iterator<Item = usize> + '_ {
+        (1..self.shape.len()).filter(|axis| Some(*axis) != self.channel_axis)
+    }
+
+    /// Whether the model leaves the size of the image open.
+    pub(crate) fn has_open_size(&self) -> bool {
+        self.space().any(|axis| self.shape[axis].is_none())
+    }
+
+    /// Puts the channels where a layout has them.
+    pub(crate) fn set_layout(&mut self, layout: Layout) {
+        self.channel_axis = Some(layout.channel_axis(self.shape.len()));
+    }
+
     /// Whether the shape is that of photos: four axes, 1 or 3 channels or an open number, and sides of more than one pixel.
     pub(crate) fn takes_photos(&self) -> bool {
-        let [_, second, third, fourth] = self.shape.as_slice() else {
-            return self.shape.is_empty();
-        };
+        let [_, second, third, fourth] = self.shape.as_slice() else { return false };
         let (channels, sides) = match Layout::of_shape(&self.shape) {
             Some(Layout::Nhwc) => (fourth, [second, third]),
             Some(Layout::Nchw) | None => (second, [third, fourth]),
@@ -91,29 +123,13 @@ impl ImageInput {
 
     /// The input as a value of a graph.
     pub(crate) fn in_graph(&self, graph: &Graph) -> Option<ImageValue> {
-        Some(ImageValue { value: graph.find(&self.name)?, layout: self.layout })
-    }
-
-    /// The axis of the channels.
-    fn channel_axis(&self) -> usize {
-        match self.layout {
-            Layout::Nchw => 1,
-            Layout::Nhwc => self.shape.len().saturating_sub(1),
-        }
-    }
-
-    /// The axis of the height.
-    fn first_side(&self) -> usize {
-        match self.layout {
-            Layout::Nchw => 2,
-            Layout::Nhwc => 1,
-        }
+        Some(ImageValue { value: graph.find(&self.name)?, channel_axis: self.channel_axis })
     }
 
     /// The height of the images.
     pub(crate) fn rows_of(&self, graph: &Graph) -> Option<i64> {
         let sizes = graph.fact(graph.find(&self.name)?).sizes()?;
-        sizes.get(self.first_side()).copied().filter(|_| sizes.len() > 2)
+        sizes.get(self.space().next()?).copied().filter(|_| sizes.len() > 2)
     }
 
     /// Refuses inputs that hold neither floats nor integers.

@@ -6,6 +6,7 @@
 mod attention;
 mod automatic;
 mod axes;
+mod channels;
 mod exporter;
 mod quantized;
 mod scope;
@@ -21,24 +22,28 @@ use std::{
 use onnx_grad::{
     closest,
     graph::{Graph, NodeId, ValueId},
-    op,
+    op, refused_values,
 };
 
 use serde::Serialize;
 
 use crate::{Result, error::bail, warning::Warning};
 
+pub(crate) use automatic::Scale;
 pub(crate) use axes::ImageValue;
+pub(crate) use channels::channel_axis;
 use scope::Scopes;
 pub(crate) use separable::separable;
 pub use view::Grid;
-pub(crate) use view::{View, Views};
+pub(crate) use view::{Spread, View, Views};
 
 /// A module of the network, as its exporter named it, or a node without a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerInfo {
     /// The module path such as `layer4.2`, or the value's name where the file carries no paths.
     pub path: String,
+    /// The path of the module around it; `None` for an outermost module, and for a node without a module.
+    pub parent: Option<String>,
     /// The operator or operators that the module is made of.
     pub kind: String,
     /// The value that leaves the module.
@@ -48,7 +53,7 @@ pub struct LayerInfo {
     /// How many input pixels one position stands for, along the height; 0 where there is no space.
     pub stride: i64,
     /// Whether a class-activation map can be made here: the value has spatial extent and reaches the
-    /// output.
+    /// output, through operators that have a gradient.
     pub candidate: bool,
     /// Whether this is the layer that is explained by default.
     pub default: bool,
@@ -65,6 +70,12 @@ pub struct LayerReason {
 }
 
 impl LayerReason {
+    /// A detector's layers, one for each scale.
+    pub(crate) const SCALE: Self = Self {
+        strategy: "scale-of-the-box",
+        why: "it is the last feature map of the scale that the explained box comes from",
+    };
+
     /// The user named the layer.
     pub(crate) const NAMED: Self = Self { strategy: "named", why: "the user named it" };
 }
@@ -75,10 +86,19 @@ impl fmt::Display for LayerReason {
     }
 }
 
+impl ScoreValue {
+    /// A value of which nothing else is known.
+    pub(crate) fn plain(value: ValueId) -> Self {
+        Self { value, anchors: None, is_map: false }
+    }
+}
+
 /// A module: its path, its output, and its nodes.
 #[derive(Debug)]
 struct Module {
     path: String,
+    /// The path of the module around it.
+    parent: Option<String>,
     value: ValueId,
     kind: String,
     /// Whether it has parts.
@@ -109,8 +129,20 @@ pub(crate) struct Layers {
     scopes: Scopes,
     modules: Vec<Module>,
     views: Views,
+    output: ValueId,
     reaching: HashSet<ValueId>,
     default: Option<DefaultLayer>,
+    scales: Vec<Scale>,
+}
+
+/// The scores as the search for layers sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScoreValue {
+    pub(crate) value: ValueId,
+    /// The number of anchors of a detector, and the value with their boxes.
+    pub(crate) anchors: Option<(usize, Option<ValueId>)>,
+    /// Whether the scores have positions themselves: pixels or time steps.
+    pub(crate) is_map: bool,
 }
 
 /// The default layer: the one that is explained if the user names none.
@@ -122,13 +154,14 @@ pub(crate) struct DefaultLayer {
 }
 
 impl Layers {
-    /// Finds the modules of a graph whose scores are `output`. Without an image input, any input may hold the images.
+    /// Finds the modules of a graph with these scores. Without an image input, any input may hold the images.
     pub(crate) fn new(
         graph: &Graph,
         image: Option<ImageValue>,
-        output: ValueId,
+        scores: ScoreValue,
         grid: Grid,
     ) -> Self {
+        let output = scores.value;
         let views = Views::new(graph, image, grid);
         let images = image.as_ref().map_or(graph.inputs(), |image| slice::from_ref(&image.value));
         let reaching = automatic::active(graph, graph.inputs(), output);
@@ -136,16 +169,34 @@ impl Layers {
             true => reaching.clone(),
             false => automatic::active(graph, images, output),
         };
-        let found = automatic::default_layer(graph, &views, active, output);
+        let scales = scores.anchors.map_or_else(Vec::new, |(count, boxes)| {
+            automatic::scales(graph, &views, images, &[Some(output), boxes], count)
+        });
+        let found = automatic::default_layer(graph, &views, active, scores);
         let default = found.map(|(value, _)| value);
         let scopes = Scopes::new(graph);
         let shows = |value| reaching.contains(&value) && views.of(graph, value).is_some();
-        let modules = modules(graph, &scopes, |value| default == Some(value));
+        let is_default = |value| {
+            default == Some(value) || scales.iter().any(|scale: &Scale| scale.value == value)
+        };
+        let modules = modules(graph, &scopes, is_default);
+        let scales = scales
+            .iter()
+            .map(|scale| Scale {
+                value: leaving_a_module(graph, &modules, scale.value, shows),
+                ..scale.clone()
+            })
+            .collect();
         let default = found.map(|(value, reason)| DefaultLayer {
             value: leaving_a_module(graph, &modules, value, shows),
             reason,
         });
-        Self { modules, scopes, views, reaching, default }
+        Self { modules, scopes, views, output, reaching, default, scales }
+    }
+
+    /// The layers of a detector's scales, each for the boxes of its anchors; none where the model has no scales.
+    pub(crate) fn scales(&self) -> &[Scale] {
+        &self.scales
     }
 
     /// The default layer.
@@ -297,20 +348,36 @@ impl Layers {
         self.scopes.folded_norm(graph, name, value)
     }
 
+    /// The paths of the modules, as in [`Layers::list`].
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.modules.iter().map(|module| module.path.as_str())
+    }
+
     /// The modules in the order in which they begin, outer modules before their parts.
     pub(crate) fn list(&self, graph: &Graph, input_height: Option<i64>) -> Vec<LayerInfo> {
-        let default = self.default.map(|found| (found.value, self.path_of(graph, found.value)));
+        let defaults: Vec<ValueId> = match self.scales.as_slice() {
+            [] => self.default.iter().map(|found| found.value).collect(),
+            scales => scales.iter().map(|scale| scale.value).collect(),
+        };
+        let is_default = |module: &Module| {
+            defaults.contains(&module.value) && module.path == self.path_of(graph, module.value)
+        };
         let strides = stride::strides(graph, &self.views, input_height);
+        let values = self.modules.iter().map(|module| module.value);
+        let shown: HashSet<ValueId> = values.filter(|v| self.is_candidate(graph, *v)).collect();
+        // Where even that fails, an explanation says why.
+        let refused = refused_values(graph, self.output, shown.iter().copied()).unwrap_or_default();
         let info = |module: &Module| {
             let shape = graph.fact(module.value).sizes().unwrap_or_default();
             LayerInfo {
                 path: module.path.clone(),
+                parent: module.parent.clone(),
                 kind: module.kind.clone(),
                 value: graph.name(module.value).to_owned(),
                 stride: strides.get(&module.value).copied().unwrap_or(0),
                 shape,
-                candidate: self.is_candidate(graph, module.value),
-                default: default == Some((module.value, &module.path)),
+                candidate: shown.contains(&module.value) && !refused.contains(&module.value),
+                default: is_default(module),
             }
         };
         self.modules.iter().map(info).collect()
@@ -327,8 +394,10 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
         let path = graph.name(made).to_owned();
         let (value, _) = quantized::shown(graph, made);
         let kind = node.op().to_owned();
-        let module = Module { path, value, kind, outer: false, folded: false, nodes: vec![id] };
-        (bare || listed(value)).then_some(module)
+        (bare || listed(value)).then(|| {
+            let (parent, nodes) = (None, vec![id]);
+            Module { path, parent, value, kind, outer: false, folded: false, nodes }
+        })
     });
     let mut found: Vec<Module> = alone.collect();
     let mut members: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
@@ -350,6 +419,8 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
             }
         }
     }
+    let gives =
+        |path: &str| members.get(path).is_some_and(|nodes| !leaving(graph, nodes).is_empty());
     found.extend(order.into_iter().filter_map(|path| {
         let nodes = &members[path];
         let last = *leaving(graph, nodes).last()?;
@@ -357,7 +428,11 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
-        Some(Module { path: path.to_owned(), value, kind, outer, folded, nodes: nodes.clone() })
+        // A module around it that gives no value is not listed.
+        let around = scope::with_parents(path).filter(|outer| *outer != path);
+        let parent = around.filter(|outer| gives(outer)).last().map(str::to_owned);
+        let (path, nodes) = (path.to_owned(), nodes.clone());
+        Some(Module { path, parent, value, kind, outer, folded, nodes })
     }));
     // An outer module and its first part begin with the same node. The stable sort keeps the outer module first.
     found.sort_by_key(|module| module.nodes.first().copied());

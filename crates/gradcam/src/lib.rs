@@ -4,6 +4,7 @@
 mod error;
 mod explainer;
 mod explanation;
+mod head;
 mod hint;
 mod images;
 mod input;
@@ -22,13 +23,15 @@ pub use error::{Error, ErrorKind, Result};
 pub use explainer::{
     Explainer, ExplainerBuilder, ExplanationModel, Inference, MapPlace, OutputMeaning, grad_cam,
 };
-pub use explanation::{Class, Deployed, Explanation, LayerMap, Timings};
+pub use explanation::{Class, Deployed, Explanation, LayerMap, TargetPlace, Timings};
 pub use gradcam_engine as engine;
 pub use gradcam_image as image;
+pub use head::{HeadInfo, HeadKind};
 pub use hint::Hint;
 pub use images::Images;
 pub use input::ImageInput;
 pub use layer::{Grid, LayerInfo, LayerReason};
+pub use memory::MemoryLease;
 pub use method::{METHODS, Method, MethodInfo, PictureStyle, Site};
 pub use ndarray;
 pub use network::{
@@ -39,8 +42,8 @@ pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use progress::Progress;
 pub use summary::{LayerSummary, Summary, TimingsSummary, WarningSummary};
-pub use targets::{Target, TargetSpec, Targets};
-pub use warning::Warning;
+pub use targets::{Area, Mask, Target, TargetSpec, Targets};
+pub use warning::{Warning, WarningLevel};
 
 /// The examples of the project's README run as tests.
 #[cfg(doctest)]

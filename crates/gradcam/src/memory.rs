@@ -1,12 +1,13 @@
 //! The memory limit. The memory of a run is known from the graph's facts before an engine sees it.
 //!
-//! A run above the limit is refused before it starts, because an engine that fails to allocate ends the process.
+//! A run above the limit is refused before it starts, because an engine that fails to allocate ends the process. Callers take
+//! their share of the limit for photos, which they decode and draw.
 
 use std::{
     collections::HashMap,
     fs,
     path::Path,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use onnx_grad::{
@@ -68,40 +69,87 @@ pub(crate) fn check<'m>(models: impl IntoIterator<Item = &'m Model>, limit: u64)
     Ok(total)
 }
 
-/// The memory limit of all concurrent runs. A run that does not fit beside the others waits.
+/// The memory limit of all concurrent runs, and of what callers hold beside them. A run that does not fit waits.
+///
+/// A caller that holds memory may wait for its run. Therefore a run waits for other runs alone: where there is none, it
+/// starts, whatever callers hold.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) limit: u64,
-    taken: Mutex<u64>,
+    taken: Mutex<Taken>,
     freed: Condvar,
+}
+
+/// The bytes that are taken.
+#[derive(Debug, Default)]
+struct Taken {
+    by_runs: u64,
+    by_callers: u64,
+}
+
+impl Taken {
+    fn by(&mut self, holder: Holder) -> &mut u64 {
+        match holder {
+            Holder::Run => &mut self.by_runs,
+            Holder::Caller => &mut self.by_callers,
+        }
+    }
+
+    /// Whether more bytes have to wait.
+    fn is_full(&mut self, bytes: u64, holder: Holder, limit: u64) -> bool {
+        let all = self.by_runs.saturating_add(self.by_callers);
+        *self.by(holder) > 0 && all.saturating_add(bytes) > limit
+    }
+}
+
+/// Who holds memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Holder {
+    /// A run of a program.
+    Run,
+    /// A caller, for photos.
+    Caller,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, taken: Mutex::new(0), freed: Condvar::new() }
+        Self { limit, taken: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Takes the bytes of a run, no more than the limit, until the lease is dropped.
-    pub(crate) fn take(&self, bytes: u64) -> MemoryLease<'_> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |taken: &mut u64| taken.saturating_add(bytes) > self.limit && *taken > 0;
-        let taken = self.freed.wait_while(taken, full);
-        *taken.unwrap_or_else(PoisonError::into_inner) += bytes;
-        MemoryLease { budget: self, bytes }
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes bytes until the lease is dropped, and waits for them.
+    pub(crate) fn take(self: &Arc<Self>, bytes: u64, holder: Holder) -> MemoryLease {
+        let full = |taken: &mut Taken| taken.is_full(bytes, holder, self.limit);
+        let taken = self.freed.wait_while(self.taken(), full);
+        *taken.unwrap_or_else(PoisonError::into_inner).by(holder) += bytes;
+        MemoryLease { budget: self.clone(), bytes, holder }
+    }
+
+    /// Takes bytes, if they are free now.
+    pub(crate) fn try_take(self: &Arc<Self>, bytes: u64, holder: Holder) -> Option<MemoryLease> {
+        let mut taken = self.taken();
+        if taken.is_full(bytes, holder, self.limit) {
+            return None;
+        }
+        *taken.by(holder) += bytes;
+        Some(MemoryLease { budget: self.clone(), bytes, holder })
     }
 }
 
-/// The share of a run in the budget, until it is dropped.
+/// A share of the memory limit, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct MemoryLease<'a> {
-    budget: &'a Budget,
+pub struct MemoryLease {
+    budget: Arc<Budget>,
     bytes: u64,
+    holder: Holder,
 }
 
-impl Drop for MemoryLease<'_> {
+impl Drop for MemoryLease {
     fn drop(&mut self) {
-        let taken = self.budget.taken.lock();
-        *taken.unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        *self.budget.taken().by(self.holder) -= self.bytes;
         self.budget.freed.notify_all();
     }
 }
@@ -156,7 +204,7 @@ fn bytes_of(info: &ValueInfoProto) -> Option<u64> {
 }
 
 /// A number of bytes as people write it.
-fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = 0;
     let mut scaled = bytes;
@@ -217,7 +265,7 @@ mod tests {
 
     #[test]
     fn runs_that_do_not_fit_in_wait() {
-        let budget = Budget::new(100);
+        let budget = Arc::new(Budget::new(100));
         let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             for caller in 0..6u64 {
@@ -225,7 +273,7 @@ mod tests {
                 scope.spawn(move || {
                     for step in 0..50 {
                         let bytes = 1 + (caller * 37 + step * 53) % 100;
-                        let _taken = budget.take(bytes);
+                        let _taken = budget.take(bytes, Holder::Run);
                         let held = now.fetch_add(bytes, Ordering::SeqCst) + bytes;
                         most.fetch_max(held, Ordering::SeqCst);
                         thread::yield_now();
@@ -236,6 +284,24 @@ mod tests {
         });
         assert!(most.into_inner() <= 100);
         // Every lease was returned.
-        let _all = budget.take(100);
+        let _all = budget.take(100, Holder::Run);
+    }
+
+    /// A run that waited for the caller that waits for it would wait forever.
+    #[test]
+    fn a_run_does_not_wait_for_its_own_caller() {
+        let budget = Arc::new(Budget::new(100));
+        let photo = budget.take(90, Holder::Caller);
+        let run = budget.take(50, Holder::Run);
+        assert!(budget.try_take(1, Holder::Run).is_none());
+        assert!(budget.try_take(1, Holder::Caller).is_none());
+        drop(run);
+        assert!(budget.try_take(10, Holder::Caller).is_some());
+        drop(photo);
+        let _run = budget.take(40, Holder::Run);
+        assert!(budget.try_take(60, Holder::Run).is_some());
+        assert!(budget.try_take(61, Holder::Run).is_none());
+        // The first of callers does not wait for runs either.
+        assert!(budget.try_take(100, Holder::Caller).is_some());
     }
 }

@@ -20,6 +20,13 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Method(&'static MethodInfo);
 
+impl Method {
+    /// The method for targets that are a small part of the image: it keeps the places of the gradient.
+    pub(crate) fn places() -> Self {
+        METHODS.iter().find(|row| row.id == "hirescam").map_or_else(Self::default, Self)
+    }
+}
+
 /// How a method makes its map.
 #[derive(Debug)]
 pub(crate) enum Recipe {

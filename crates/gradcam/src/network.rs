@@ -30,7 +30,7 @@ use crate::{
     engine::{self, EngineKind, EngineOptions, Provider},
     error::bail,
     input::ImageInput,
-    layer::{Grid, Layers},
+    layer::{Grid, Layers, ScoreValue},
     memory,
     program::Runtime,
 };
@@ -387,7 +387,7 @@ impl NetworkBuilder {
                 names.join(", ")
             )
         };
-        let input = ImageInput::of(input);
+        let input = ImageInput::of(input, None);
         if !input.elem.is_float() {
             let elem = input.elem.numpy_name();
             bail!(
@@ -396,12 +396,13 @@ impl NetworkBuilder {
                 input.name
             )
         }
-        let graph = Graph::new(&self.model, &input.default_sizes(None))?;
+        let graph = Graph::new(&self.model, &input.default_sizes(None, None))?;
         let Some(&scores) = graph.outputs().first() else {
             bail!(Model, "the model has no output")
         };
-        let layers = Layers::new(&graph, input.in_graph(&graph), scores, Grid::default());
-        let paths = layers.list(&graph, None).into_iter().map(|layer| layer.path).collect();
+        let layers =
+            Layers::new(&graph, input.in_graph(&graph), ScoreValue::plain(scores), Grid::default());
+        let paths = layers.paths().map(str::to_owned).collect();
         let engine = engine::engine(self.engine, &self.options)?;
         let limit = self.max_memory.unwrap_or_else(memory::default_limit);
         Ok(Network {

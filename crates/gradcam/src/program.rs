@@ -11,7 +11,7 @@ use crate::{
     Result,
     engine::{Engine, Session, Tensor, TensorView},
     error::bail,
-    memory::{self, Budget},
+    memory::{self, Budget, Holder},
 };
 
 /// The engine that programs run on, and the memory that their runs share.
@@ -30,9 +30,9 @@ impl Runtime {
         self.engine.name()
     }
 
-    /// The bytes that runs may take together.
-    pub(crate) fn limit(&self) -> u64 {
-        self.memory.limit
+    /// The memory that runs and callers may take together.
+    pub(crate) fn memory(&self) -> &Arc<Budget> {
+        &self.memory
     }
 
     /// Compiles a model that declares the shapes of its values.
@@ -94,7 +94,7 @@ impl Program {
         let reads = |name: &str| self.inputs.iter().any(|input| input == name);
         let inputs: Vec<_> = named.iter().filter(|(name, _)| reads(name)).cloned().collect();
         let outputs: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
-        let _lease = self.memory.take(self.bytes);
+        let _lease = self.memory.take(self.bytes, Holder::Run);
         let made = self.session.run(&inputs, &outputs)?;
         if made.len() != outputs.len() {
             bail!(Engine, "the engine gave {} outputs instead of {}", made.len(), outputs.len());

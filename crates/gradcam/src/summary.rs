@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    explanation::{Class, Deployed, Explanation, range},
+    explanation::{Class, Deployed, Explanation, TargetPlace, range},
+    head::HeadKind,
     hint::Hint,
-    targets::Target,
+    warning::{Warning, WarningLevel},
 };
 
 /// An explanation without the numbers of its maps.
@@ -20,8 +21,16 @@ pub struct Summary {
     pub method: &'static str,
     /// The engine.
     pub engine: &'static str,
-    /// The target: `argmax`, a class number, or the difference of two.
+    /// What the model's scores are.
+    pub head: HeadKind,
+    /// The target as users write it, with numbers for classes.
     pub target: String,
+    /// Where the target is, where it is a part of the image that the model found.
+    pub place: Option<TargetPlace>,
+    /// The value of the target: what is differentiated.
+    pub value: f32,
+    /// What a sequence reads.
+    pub text: Option<String>,
     /// The class that is explained; the first one of a difference.
     pub class: Class,
     /// The second class of a difference.
@@ -36,6 +45,8 @@ pub struct Summary {
     pub deployed: Option<Deployed>,
     /// The warnings.
     pub warnings: Vec<WarningSummary>,
+    /// What is usual, but good to know.
+    pub notes: Vec<WarningSummary>,
     /// The time that it took, in milliseconds.
     pub timings_ms: TimingsSummary,
 }
@@ -84,15 +95,23 @@ impl Summary {
     pub fn of(explanation: &Explanation, top: usize, words: impl Fn(&Hint) -> String) -> Self {
         let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
         let timings = explanation.timings;
+        let said = |notes: bool| {
+            let warnings = explanation
+                .warnings
+                .iter()
+                .filter(|one| (one.level() < WarningLevel::Warning) == notes);
+            let summary = |one: &Warning| WarningSummary { id: one.id(), text: one.worded(&words) };
+            warnings.map(summary).collect()
+        };
         Self {
             schema: 1,
             method: explanation.method,
             engine: explanation.engine,
-            target: match explanation.target {
-                Target::Argmax => "argmax".to_owned(),
-                Target::Class(class) => class.to_string(),
-                Target::Difference(a, b) => format!("{a}-{b}"),
-            },
+            head: explanation.head,
+            target: explanation.target.to_string(),
+            place: explanation.place,
+            value: explanation.value,
+            text: explanation.text.clone(),
             class: explanation.class.clone(),
             against: explanation.other.clone(),
             top: explanation.top(top),
@@ -112,11 +131,8 @@ impl Summary {
                 .collect(),
             input_size: explanation.input_size.clone(),
             deployed: explanation.deployed.clone(),
-            warnings: explanation
-                .warnings
-                .iter()
-                .map(|warning| WarningSummary { id: warning.id(), text: warning.worded(&words) })
-                .collect(),
+            warnings: said(false),
+            notes: said(true),
             timings_ms: TimingsSummary {
                 differentiate: ms(timings.differentiate),
                 compile: ms(timings.compile),

@@ -1,22 +1,26 @@
 //! Targets: the scores that are explained, as users write them and as one scalar per image in the graph.
 
+mod check;
 mod emit;
-mod scores;
+mod parse;
+mod part;
+mod region;
 
-use std::ops::Range;
+use std::{fmt, ops::Range, sync::Arc};
 
 use crate::{Result, error::bail};
 
 pub(crate) use emit::{
-    HeadValues, TargetKind, TargetRequest, TargetValues, class_input, emit, other_input,
+    HeadValues, TargetRequest, TargetValues, class_input, emit, other_input, place_input,
 };
-pub(crate) use scores::{Activation, Form, Head, head};
+pub(crate) use part::{TargetForm, TargetKind};
+pub use region::{Area, Mask};
 
 /// The score that is explained of one image.
 ///
-/// In a segmentation, the score of a class is its sum over the pixels of this class; in a detector, that of its highest
-/// anchor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// In a segmentation, the score of a class is its sum over the pixels of this class; in a detector, that of its best box; of
+/// a sequence, its sum over the time steps of this class. A regressor has one class for each of its values.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
     /// The class with the largest score, the first of equal ones.
@@ -26,10 +30,42 @@ pub enum Target {
     Class(usize),
     /// The score of the first class minus that of the second: why this and not that.
     Difference(usize, usize),
+    /// The score of a class with the opposite sign: what speaks against it, or what lowers a value.
+    Negative(usize),
+    /// The probability of a class.
+    Probability(usize),
+    /// One of several places of a class, counted from 1: the K-th best box after non-maximum suppression, or the K-th run of
+    /// time steps.
+    Nth(usize, usize),
+    /// The box that overlaps most with an area, of the class if one is named.
+    Box(Option<usize>, Area),
+    /// The score of a class, or of the best one, over the pixels of a mask.
+    Masked(Option<usize>, Arc<Mask>),
+    /// The cosine of the angle between an embedding and a vector.
+    Similar(Arc<[f32]>),
+}
+
+/// As users write it, with numbers for classes.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class =
+            |class: &Option<usize>| class.map_or("argmax".to_owned(), |class| class.to_string());
+        match self {
+            Self::Argmax => f.write_str("argmax"),
+            Self::Class(class) => write!(f, "{class}"),
+            Self::Difference(a, b) => write!(f, "{a}-{b}"),
+            Self::Negative(class) => write!(f, "neg:{class}"),
+            Self::Probability(class) => write!(f, "p:{class}"),
+            Self::Nth(class, place) => write!(f, "{class}@{place}"),
+            Self::Box(of, area) => write!(f, "{} in box {area}", class(of)),
+            Self::Masked(of, _) => write!(f, "{} in mask", class(of)),
+            Self::Similar(_) => f.write_str("similarity"),
+        }
+    }
 }
 
 /// A target as a user writes it, before scores are known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TargetSpec {
     /// One target.
     One(Target),
@@ -38,7 +74,7 @@ pub enum TargetSpec {
 }
 
 /// The targets of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Targets {
     /// The same for every image; of `top:K` each image has its own classes.
@@ -116,151 +152,5 @@ impl From<&[TargetSpec]> for Targets {
 impl From<&Vec<TargetSpec>> for Targets {
     fn from(targets: &Vec<TargetSpec>) -> Self {
         targets.as_slice().into()
-    }
-}
-
-impl TargetSpec {
-    /// Reads `argmax`, a class number, `top:K`, `A-B` with two class numbers, or a label.
-    ///
-    /// A label fits where it equals a class's whole label or one of its synonyms, which commas separate. Case does not matter.
-    ///
-    /// # Errors
-    /// `Target` where the text is no target, a label fits no class or several, a number is not below
-    /// `classes`, or a difference names one class twice.
-    pub fn parse(text: &str, labels: Option<&[String]>, classes: Option<usize>) -> Result<Self> {
-        let class = |number: &str| -> Result<usize> {
-            let in_range = |class: &usize| classes.is_none_or(|classes| *class < classes);
-            match (number.parse::<usize>().ok().filter(in_range), classes) {
-                (Some(class), _) => Ok(class),
-                (None, Some(0) | None) => bail!(Target, "class {number} is out of range"),
-                (None, Some(classes)) => {
-                    bail!(
-                        Target,
-                        "class {number} is out of range; the model has classes 0 to {}",
-                        classes - 1
-                    )
-                }
-            }
-        };
-        let text = text.trim();
-        let digits =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if text.eq_ignore_ascii_case("argmax") {
-            return Ok(Self::One(Target::Argmax));
-        }
-        if digits(text) {
-            return Ok(Self::One(Target::Class(class(text)?)));
-        }
-        if let Some(count) = text.strip_prefix("top:") {
-            return match count.parse::<usize>() {
-                Ok(count) if count > 0 => Ok(Self::Top(count)),
-                _ => bail!(
-                    Target,
-                    "\"{text}\" is no target; write top:K with K of at least 1, such as top:3"
-                ),
-            };
-        }
-        if let Some((a, b)) = text.split_once('-').filter(|(a, b)| digits(a) && digits(b)) {
-            let (a, b) = (class(a)?, class(b)?);
-            if a == b {
-                bail!(Target, "{text} is the difference of a class and itself, which is always 0");
-            }
-            return Ok(Self::One(Target::Difference(a, b)));
-        }
-        if text.strip_prefix('-').is_some_and(digits) {
-            bail!(Target, "class {text} is negative; classes count from 0");
-        }
-        labeled(text, labels).map(|class| Self::One(Target::Class(class)))
-    }
-}
-
-fn labeled(text: &str, labels: Option<&[String]>) -> Result<usize> {
-    let Some(labels) = labels else {
-        bail!(
-            Target, GiveLabels;
-            "\"{text}\" is no target: the model has no labels; write a class number, argmax, top:K or A-B"
-        )
-    };
-    let wanted = text.to_lowercase();
-    let whole = |label: &String| label.to_lowercase() == wanted;
-    let synonym =
-        |label: &String| label.to_lowercase().split(',').any(|word| word.trim() == wanted);
-    let fitting = |fits: &dyn Fn(&String) -> bool| -> Vec<usize> {
-        labels.iter().enumerate().filter(|(_, label)| fits(label)).map(|(class, _)| class).collect()
-    };
-    let mut found = fitting(&whole);
-    if found.is_empty() {
-        found = fitting(&synonym);
-    }
-    let show = |classes: &[usize]| -> String {
-        let each = classes.iter().map(|class| format!("{class} ({})", labels[*class]));
-        each.collect::<Vec<_>>().join(", ")
-    };
-    match found.as_slice() {
-        [class] => Ok(*class),
-        [] => {
-            let near = fitting(&|label| label.to_lowercase().contains(&wanted));
-            let near = &near[..near.len().min(5)];
-            match near {
-                [] => bail!(
-                    Target,
-                    "no class is labeled \"{text}\"; write a class number, argmax, top:K or A-B"
-                ),
-                near => {
-                    bail!(Target, "no class is labeled \"{text}\"; containing it: {}", show(near))
-                }
-            }
-        }
-        several => {
-            bail!(Target, "\"{text}\" labels several classes: {}; write the number", show(several))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<TargetSpec, String> {
-        let labels =
-            ["crane", "tabby, tabby cat", "Egyptian cat", "crane"].map(str::to_owned).to_vec();
-        TargetSpec::parse(text, Some(&labels), Some(4)).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn targets_as_they_are_written() {
-        let rows = [
-            ("argmax", TargetSpec::One(Target::Argmax)),
-            ("2", TargetSpec::One(Target::Class(2))),
-            ("top:3", TargetSpec::Top(3)),
-            ("1-2", TargetSpec::One(Target::Difference(1, 2))),
-            ("Tabby Cat", TargetSpec::One(Target::Class(1))),
-            ("tabby, tabby cat", TargetSpec::One(Target::Class(1))),
-            ("egyptian cat", TargetSpec::One(Target::Class(2))),
-        ];
-        for (text, target) in rows {
-            assert_eq!(parse(text), Ok(target), "{text}");
-        }
-    }
-
-    #[test]
-    fn wrong_targets_say_why() {
-        let rows = [
-            ("4", "classes 0 to 3"),
-            ("-1", "negative"),
-            ("1-9", "class 9 is out of range"),
-            ("3-3", "a class and itself"),
-            ("top:0", "top:K"),
-            ("top:x", "top:K"),
-            ("crane", "labels several classes: 0 (crane), 3 (crane)"),
-            ("cat", "containing it: 1 (tabby, tabby cat), 2 (Egyptian cat)"),
-            ("zebra", "no class is labeled \"zebra\""),
-        ];
-        for (text, phrase) in rows {
-            let message = parse(text).expect_err(text);
-            assert!(message.contains(phrase), "{text}: {message}");
-        }
-        let message = TargetSpec::parse("cat", None, None).expect_err("no labels").to_string();
-        assert!(message.contains("no labels"), "{message}");
     }
 }

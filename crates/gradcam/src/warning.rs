@@ -4,6 +4,17 @@ use std::fmt;
 
 use crate::hint::{Hint, worded};
 
+/// How much a warning matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WarningLevel {
+    /// Usual; for those who want to know everything.
+    Detail,
+    /// Good to know.
+    Note,
+    /// The explanation may not be what it seems.
+    Warning,
+}
+
 /// A warning about an explanation or its model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -33,17 +44,36 @@ pub enum Warning {
         /// The layer.
         layer: String,
     },
-    /// No pixel of a segmentation is of the class that is explained.
+    /// No pixel of a segmentation, or no time step of a sequence, is of the class that is explained.
     EmptyMask {
         /// The class.
         class: usize,
+        /// `pixel` or `time step`.
+        position: &'static str,
     },
     /// The method's rules for rectifiers change nothing, for want of one.
     NoRelu,
     /// The model ends in an activation, and the logit under it is explained.
-    SoftmaxOutput {
+    ActivationOutput {
         /// The activation's operator.
         op: &'static str,
+    },
+    /// The target is a small part of the image, and the method takes the mean of its gradient over all positions.
+    LocalTarget {
+        /// The method.
+        method: &'static str,
+    },
+    /// No method was named, and one was chosen that keeps positions apart.
+    MethodChosen {
+        /// The method.
+        method: &'static str,
+    },
+    /// The model has several outputs, and one was chosen.
+    OutputChosen {
+        /// The output.
+        output: String,
+        /// Why that one.
+        why: String,
     },
     /// Nothing says how photos are prepared, so it was guessed.
     PreprocessingGuessed {
@@ -90,11 +120,25 @@ impl Warning {
             Self::NotFinite { .. } => "not-finite",
             Self::EmptyMask { .. } => "empty-mask",
             Self::NoRelu => "no-relu",
-            Self::SoftmaxOutput { .. } => "softmax-output",
+            Self::ActivationOutput { op: "Sigmoid" } => "sigmoid-output",
+            Self::ActivationOutput { op: "LogSoftmax" } => "log-softmax-output",
+            Self::ActivationOutput { .. } => "softmax-output",
+            Self::LocalTarget { .. } => "local-target",
+            Self::MethodChosen { .. } => "method-chosen",
+            Self::OutputChosen { .. } => "output-chosen",
             Self::PreprocessingGuessed { .. } => "preprocessing-guessed",
             Self::LabelsLeftOut { .. } => "labels-left-out",
             Self::FoldedNorm { .. } | Self::MissingNorm { .. } => "folded-norm",
             Self::SaturatingKernels { .. } => "saturating-kernels",
+        }
+    }
+
+    /// How much it matters.
+    pub fn level(&self) -> WarningLevel {
+        match self {
+            Self::ActivationOutput { .. } => WarningLevel::Detail,
+            Self::MethodChosen { .. } | Self::OutputChosen { .. } => WarningLevel::Note,
+            _ => WarningLevel::Warning,
         }
     }
 
@@ -108,7 +152,10 @@ impl Warning {
             | Self::NotFinite { .. }
             | Self::EmptyMask { .. } => false,
             Self::NoRelu
-            | Self::SoftmaxOutput { .. }
+            | Self::ActivationOutput { .. }
+            | Self::LocalTarget { .. }
+            | Self::MethodChosen { .. }
+            | Self::OutputChosen { .. }
             | Self::PreprocessingGuessed { .. }
             | Self::LabelsLeftOut { .. }
             | Self::FoldedNorm { .. }
@@ -120,6 +167,8 @@ impl Warning {
     /// What a caller can do about it, where that depends on the interface.
     pub fn hint(&self) -> Option<Hint> {
         match self {
+            Self::LocalTarget { .. } => Some(Hint::NameMethod),
+            Self::OutputChosen { .. } => Some(Hint::NameOutput),
             Self::PreprocessingGuessed { .. } => Some(Hint::GivePreprocessing),
             Self::LabelsLeftOut { .. } => Some(Hint::GiveLabels),
             _ => None,
@@ -150,14 +199,24 @@ impl Warning {
             Self::NotFinite { layer } => {
                 format!("the map at layer \"{layer}\" holds values that are not finite")
             }
-            Self::EmptyMask { class } => {
-                format!("no pixel is of class {class}; its score is summed over all pixels")
+            Self::EmptyMask { class, position } => {
+                format!("no {position} is of class {class}; its score is summed over all of them")
             }
             Self::NoRelu => "the model holds no Relu, and no Clip from 0, so this is the plain gradient, that of \
                              saliency"
                 .to_owned(),
-            Self::SoftmaxOutput { op } => {
+            Self::ActivationOutput { op } => {
                 format!("the model ends in {op}; the score that is explained is the logit under it")
+            }
+            Self::LocalTarget { method } => format!(
+                "the target is a small part of the image; {method} takes the mean of its gradient over the whole layer, which \
+                 is mostly noise"
+            ),
+            Self::MethodChosen { method } => format!(
+                "the target is a small part of the image, so the method is {method}, which keeps the places of the gradient"
+            ),
+            Self::OutputChosen { output, why } => {
+                format!("the model has several outputs, and \"{output}\" is explained: {why}")
             }
             Self::PreprocessingGuessed { guess } => format!(
                 "guessed how photos are prepared, because neither the model nor a file beside it says: {guess}; if \

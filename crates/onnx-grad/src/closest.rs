@@ -15,7 +15,7 @@ pub fn hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Up to three names, the most similar first; ties keep their order.
-fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let limit = wanted.chars().count() / 3 + 1;
     let mut seen = HashSet::new();
     let inside = |name: &str| !wanted.is_empty() && name.contains(wanted);

@@ -34,7 +34,7 @@ mod sound;
 mod sweep;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use broadcast::spatial_sum;
 pub(crate) use broadcast::{at_rank, spatial_count, unbroadcast};
@@ -53,7 +53,7 @@ use crate::{
     builder::Builder,
     error::{Result, bail},
     facts::Fact,
-    graph::{Graph, Sizes, ValueId},
+    graph::{Graph, NodeId, Sizes, ValueId},
     model::Model,
 };
 
@@ -150,6 +150,39 @@ pub fn differentiate(
     Ok(gradients)
 }
 
+/// The values of `of` that [`differentiate`] refuses: a node between them and the target has no gradient rule, or one that
+/// refuses it. It differentiates once, in a copy of the graph.
+///
+/// # Errors
+/// `Shape` if the target's shape is not known.
+pub fn refused_values(
+    graph: &Graph,
+    target: ValueId,
+    of: impl IntoIterator<Item = ValueId>,
+) -> Result<HashSet<ValueId>> {
+    let needed = graph.upstream([target], |_| true);
+    let of: HashSet<ValueId> = of.into_iter().filter(|value| needed.contains(value)).collect();
+    let wrt: Vec<_> = of.iter().map(|value| (*value, GradientForm::Full)).collect();
+    let mut copy = graph.clone();
+    let mut b = Builder::new(&mut copy, "grad");
+    let seeds = [(target, b.scalar(target, 1.0)?)];
+    let (path, mut refused) = Path::trace(b.graph(), 0, &seeds, &wrt, &[])?;
+    refused.extend(sweep_back(&mut b, &path, &seeds, &wrt)?.refused);
+    let refused: HashSet<NodeId> = refused.into_iter().map(|node| node.id).collect();
+    // A value is refused if its gradient flows through a refused node.
+    let mut values: HashSet<ValueId> = HashSet::new();
+    for &id in path.nodes.iter().rev() {
+        let leads_there = |value: &ValueId| {
+            refused.contains(&id)
+                || path::carried(graph, id, &[*value]).any(|y| values.contains(&y))
+        };
+        let found: Vec<ValueId> = graph.node_reads(id).filter(leads_there).collect();
+        values.extend(found);
+    }
+    values.retain(|value| of.contains(value));
+    Ok(values)
+}
+
 /// Like [`differentiate`], through the nodes from index `from` on; earlier nodes count as constants.
 fn propagate(
     b: &mut Builder<'_>,
@@ -159,7 +192,21 @@ fn propagate(
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
     let path = Path::find(b.graph(), from, seeds, wrt, overrides)?;
-    let mut sweep = Sweep { path: &path, parts: BTreeMap::new(), refused: Vec::new() };
+    let mut sweep = sweep_back(b, &path, seeds, wrt)?;
+    if !sweep.refused.is_empty() {
+        return Err(refusal(b.graph(), &sweep.refused));
+    }
+    wrt.iter().map(|&wanted| sweep.finish(b, wanted)).collect()
+}
+
+/// Emits the cotangents of all values on a path.
+fn sweep_back<'p>(
+    b: &mut Builder<'_>,
+    path: &'p Path,
+    seeds: &[(ValueId, ValueId)],
+    wrt: &[(ValueId, GradientForm)],
+) -> Result<Sweep<'p>> {
+    let mut sweep = Sweep { path, parts: BTreeMap::new(), refused: Vec::new() };
     let needs = path.needs(b.graph(), wrt);
     for &(value, seed) in seeds {
         // Other contributions to the seeded value exist only in the required forms, so add the seed in these forms.
@@ -175,8 +222,5 @@ fn propagate(
     for &node in path.nodes.iter().rev() {
         sweep.step(b, node, &needs)?;
     }
-    if !sweep.refused.is_empty() {
-        return Err(refusal(&sweep.refused));
-    }
-    wrt.iter().map(|&wanted| sweep.finish(b, wanted)).collect()
+    Ok(sweep)
 }

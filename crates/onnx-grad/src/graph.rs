@@ -8,7 +8,7 @@ mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub use declared::{Input, declare, inputs, is_read};
+pub use declared::{Input, declare, inputs, outputs_of};
 use declared::{complete, initializer_fact, input_fact};
 
 use crate::{

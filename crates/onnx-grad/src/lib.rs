@@ -28,7 +28,7 @@ pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};
 pub use grad::{
     GUIDED_BACKPROP, Gradient, GradientForm, NEWEST_OPSET, OLDEST_OPSET, Options, Override,
     REFUSED_FORMS, Resampling, RuleInfo, differentiate, expand, gradient, has_definition,
-    resampling, rules,
+    refused_values, resampling, rules,
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;

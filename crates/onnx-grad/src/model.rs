@@ -5,6 +5,7 @@
 //! is read on demand. A model is therefore cheap to clone and to extend, and an engine never
 //! receives its weights twice.
 
+mod foreign;
 mod source;
 
 use std::{
@@ -16,8 +17,9 @@ use std::{
 
 use prost::{Message, bytes::Bytes};
 
+use foreign::Sample;
 pub use source::Weight;
-use source::{DataFile, OUTSIDE_FROM, SkippingReader};
+use source::{DataFile, MESSAGE_LIMIT, OUTSIDE_FROM, SkippingReader};
 
 use crate::{
     error::{Error, ErrorKind, Result, bail},
@@ -26,9 +28,6 @@ use crate::{
         StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
     },
 };
-
-/// The maximum size of a protobuf message; larger models keep weights in a separate file.
-const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
 /// An ONNX model. Its weights stay in the file.
 #[derive(Clone, Debug)]
@@ -49,11 +48,14 @@ impl Model {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let shown = path.display();
+        if path.is_dir() {
+            bail!(NotAModel, "{}", foreign::folder(path));
+        }
         let file = DataFile::open(path).map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot open {shown}: {e}")).because(e)
         })?;
         if file.len() == 0 {
-            bail!(NotAModel, "{shown} is empty, not an ONNX model");
+            bail!(NotAModel, "{shown} is empty, not an ONNX model; download or copy it again");
         }
         let file = Arc::new(file);
         let mut reader = SkippingReader::new(&file);
@@ -61,10 +63,9 @@ impl Model {
         let skipped = reader.finish().map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot read {shown}: {e}")).because(e)
         })?;
-        let proto = decoded.map_err(|e| {
-            let message = format!("{shown} is not an ONNX model, or it is cut short ({e})");
-            Error::new(ErrorKind::NotAModel, message).because(e)
-        })?;
+        let cut = || foreign::missing(SkippingReader::new(&file));
+        let shown = shown.to_string();
+        let proto = foreign::checked(decoded, &shown, || Sample::of_file(&file), cut)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut outside = ExternalTensors { folder: Some(folder), ..ExternalTensors::default() };
         outside.ranges = skipped
@@ -74,7 +75,7 @@ impl Model {
                 (at, Range { placeholder, weight })
             })
             .collect();
-        Self::assemble(proto, outside, &shown.to_string(), Some(path.to_owned()))
+        Self::assemble(proto, outside, &shown, Some(path.to_owned()))
     }
 
     /// Reads a model from bytes. External data is not accessible; use [`Model::open`].
@@ -95,12 +96,11 @@ impl Model {
 
     fn decode(bytes: Bytes) -> Result<Self> {
         if bytes.is_empty() {
-            bail!(NotAModel, "the bytes are empty, not an ONNX model");
+            bail!(NotAModel, "the data is empty, not an ONNX model");
         }
-        let proto = ModelProto::decode(bytes).map_err(|e| {
-            let message = format!("the bytes are not an ONNX model, or they are cut short ({e})");
-            Error::new(ErrorKind::NotAModel, message).because(e)
-        })?;
+        let decoded = ModelProto::decode(bytes.clone());
+        let cut = || foreign::missing(bytes.clone());
+        let proto = foreign::checked(decoded, "the data", || Sample::of_bytes(&bytes), cut)?;
         Self::assemble(proto, ExternalTensors::default(), "the model", None)
     }
 
@@ -110,10 +110,6 @@ impl Model {
         shown: &str,
         path: Option<PathBuf>,
     ) -> Result<Self> {
-        // Random bytes often decode as a message with unknown fields.
-        if proto.graph.as_ref().is_none_or(|g| g.node.is_empty() && g.output.is_empty()) {
-            bail!(NotAModel, "{shown} is not an ONNX model: it has no graph");
-        }
         if proto.opset_import.is_empty() {
             bail!(InvalidModel, "{shown} declares no opset");
         }

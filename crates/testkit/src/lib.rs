@@ -5,6 +5,7 @@
 pub mod build;
 mod exporters;
 mod guided;
+mod heads;
 mod hooks;
 mod inputs;
 mod methods;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use exporters::{ExporterReference, exported};
 pub use guided::{GUIDED_NETWORKS, GuidedNetwork, InputReference, guided};
+pub use heads::{HeadCase, HeadTarget, head_cases};
 pub use hooks::{HookCase, HookCases, Sample, TensorReplacement, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
 pub use methods::{MethodCase, method_cases};

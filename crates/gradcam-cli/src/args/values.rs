@@ -1,13 +1,17 @@
 //! Values of flags: from text to what the library takes, and the texts of the help.
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::LazyLock};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    sync::LazyLock,
+};
 
 use clap::builder::{
     PossibleValue, PossibleValuesParser, TypedValueParser,
     styling::{AnsiColor, Styles},
 };
 use gradcam::{
-    METHODS, Method,
+    Area, HeadKind, METHODS, Method,
     engine::{ENGINES, Provider},
     image::{
         Colormap, Filter, OverlayKind,
@@ -15,7 +19,7 @@ use gradcam::{
     },
 };
 
-use super::Format;
+use super::{Depth, Format};
 use crate::engine::EngineChoice;
 
 pub(super) const STYLES: Styles = Styles::styled()
@@ -51,8 +55,8 @@ Examples:
       Two classes by name, two pictures in the folder maps.
   gradcam explain cat.jpg --target 285-967
       Why Egyptian cat and not espresso.
-  gradcam explain *.jpg -m resnet50.onnx --layer layer3 --layer layer4
-      A model of yours, two layers, every photo.
+  gradcam explain photos/ -m resnet50.onnx -o maps/
+      A model of yours, every picture of a folder; maps/ has the same folders.
   gradcam explain cat.jpg -m model.onnx --rescale 1/255 --mean 0.5 --std 0.5 --fit squash
       Says how photos are prepared where the model does not.
   gradcam explain batch.npy -m model.onnx --format npy,json
@@ -131,6 +135,14 @@ pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
     }))
 }
 
+pub(super) fn heads() -> impl TypedValueParser<Value = HeadKind> {
+    one_of(plain(HeadKind::ALL))
+}
+
+pub(super) fn area(text: &str) -> Result<Area, String> {
+    text.parse().map_err(|error: gradcam::Error| error.to_string())
+}
+
 pub(super) fn engines() -> impl TypedValueParser<Value = EngineChoice> {
     let named = ENGINES.iter().map(|info| (info.id, EngineChoice::Named(info.kind)));
     one_of(plain([("auto", EngineChoice::Auto)].into_iter().chain(named)))
@@ -180,11 +192,27 @@ pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {
         (PossibleValue::new("rgb"), Channels::Rgb),
         (PossibleValue::new("bgr"), Channels::Bgr),
         (PossibleValue::new("grey").alias("gray"), Channels::Gray),
+        (PossibleValue::new("rgba"), Channels::Rgba),
+        (PossibleValue::new("grey-alpha").alias("gray-alpha"), Channels::GrayAlpha),
     ])
+}
+
+/// The levels of a tree.
+pub(super) fn depth(text: &str) -> Result<Depth, String> {
+    match (text, text.parse().ok().map(NonZeroUsize::new)) {
+        ("all", _) | (_, Some(None)) => Ok(Depth::All),
+        (_, Some(Some(levels))) => Ok(Depth::Levels(levels)),
+        (_, None) => Err("expected a number of levels, or all".to_owned()),
+    }
 }
 
 pub(super) fn number(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
+}
+
+/// A number of pixels.
+pub(super) fn side(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "expected a number of pixels of at least 1".to_owned())
 }
 
 /// `224` for both sides, or `320x240`, width first.

@@ -9,48 +9,49 @@ use std::{
 use gradcam::{
     ImageInput,
     engine::Tensor,
-    image::{Limits, Photo},
+    image::Limits,
     ndarray::{ArrayD, Axis},
 };
 
+use super::paths;
 use crate::{
     names,
     npy::{self, MAGIC, Npy},
 };
 
-/// What is explained.
+/// What a file holds.
 #[derive(Debug)]
-pub(super) enum Image {
-    /// A photo, to be prepared for the network.
-    Photo(Photo),
+pub(super) enum Content {
+    /// A picture that is not decoded yet.
+    Picture(Vec<u8>),
     /// Images that are ready for the network, [N, …].
     Tensor(ArrayD<f32>),
+}
+
+/// The name of an image in messages.
+pub(super) fn shown(path: &Path) -> String {
+    if names::is_dash(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// Reads an image for an input of a model.
 ///
 /// The bytes say what it is, not the name: a .npy file begins with a magic string.
-pub(super) fn load(path: &Path, input: &ImageInput) -> Result<Image, String> {
-    let shown =
-        if names::is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
-    let wrong = |why: String| format!("{shown}: {why}");
+pub(super) fn read_content(path: &Path, input: &ImageInput) -> Result<Content, String> {
     let bytes = if names::is_dash(path) {
         read(io::stdin().lock())
-    } else if path.is_dir() {
-        return Err(wrong("is a folder; name the pictures in it".to_owned()));
+    } else if path.is_dir() && path.read_dir().is_ok() {
+        return Err(format!("is a folder without pictures ({})", paths::extensions()));
     } else {
         File::open(path).map_err(|error| error.to_string()).and_then(read)
     };
-    let bytes = bytes.map_err(|why| wrong(format!("cannot be read: {why}")))?;
+    let bytes = bytes.map_err(|why| format!("cannot be read: {why}"))?;
     if bytes.starts_with(MAGIC) {
-        return tensor(&bytes, input).map(Image::Tensor).map_err(wrong);
+        return tensor(&bytes, input).map(Content::Tensor);
     }
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
-        return Err(wrong("is no .npy file: it does not begin with \\x93NUMPY".to_owned()));
+        return Err("is no .npy file: it does not begin with \\x93NUMPY".to_owned());
     }
-    Photo::decode(&bytes, &Limits::default())
-        .map(Image::Photo)
-        .map_err(|error| wrong(error.to_string()))
+    Ok(Content::Picture(bytes))
 }
 
 fn read(mut source: impl Read) -> Result<Vec<u8>, String> {

@@ -1,32 +1,35 @@
 //! The work on images: reads, explains and draws them, for any number of callers at once.
 
 use std::{
+    mem,
     num::NonZeroUsize,
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use gradcam::{
-    Explainer, Explanation, Grid, TargetSpec,
-    image::{OverlayStyle, Photo},
+    Explainer, Explanation, Grid, MemoryLease, TargetSpec,
+    image::{Limits, OverlayStyle, Photo, PhotoFile},
     ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Item, RenderedImage, Stages, draw,
-    input::{self, Image},
+    input::{self, Content},
+    paths::ImagePath,
     place,
     report::Report,
+    target,
 };
 use crate::{
     args::ExplainArgs,
     engine::EngineSetup,
     failure::{Failure, Result},
-    hints, model, names,
+    hints, model, names, npy,
 };
 
 /// The most photos that are held for a run, whatever batch a model declares.
@@ -36,25 +39,39 @@ const MOST_PHOTOS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Job<'a> {
     args: &'a ExplainArgs,
+    /// The number of images.
+    images: usize,
     pub(super) engine: EngineSetup,
     pub(super) explainer: Explainer,
     targets: Vec<TargetSpec>,
     style: OverlayStyle,
 }
 
-/// A photo of a run: its place among the paths, its path, and how long it took to read.
+/// What is explained.
+#[derive(Debug)]
+pub(super) enum Image {
+    /// A photo, to be prepared for the network, and the memory that it takes until it is drawn.
+    Photo(Photo, MemoryLease),
+    /// Images that are ready for the network, [N, …].
+    Tensor(ArrayD<f32>),
+}
+
+/// A photo of a run.
 struct LoadedPhoto<'a> {
+    /// Its place among the images of the run.
     at: usize,
-    path: &'a Path,
+    image: &'a ImagePath,
     photo: Photo,
+    /// How long it took to read.
     took: Duration,
+    _memory: MemoryLease,
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(args: &'a ExplainArgs) -> Result<Self> {
-        let model = model::open(args.model.as_deref())?;
+    pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath]) -> Result<Self> {
+        let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
-        let threads = if alone(args) { args.threads } else { Some(NonZeroUsize::MIN) };
+        let threads = if alone(args, count) { args.threads } else { Some(NonZeroUsize::MIN) };
         let engine = EngineSetup::new(
             args.engine,
             args.provider,
@@ -68,7 +85,11 @@ impl<'a> Job<'a> {
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = engine.set(builder, threads);
-        let bar = passes_bar(args);
+        // The size of a tensor is known before the model is read for it.
+        if let Some(shape) = images.first().and_then(|first| npy::shape(&first.path)) {
+            builder = builder.image_shape(&shape);
+        }
+        let bar = passes_bar(args, count);
         builder = builder.progress(move |progress| {
             // The bar was finished for another layer or target.
             if bar.is_finished() {
@@ -95,17 +116,15 @@ impl<'a> Job<'a> {
                  export the model with an open batch"
             )));
         }
-        let mut targets = Vec::new();
-        for text in &args.targets {
-            // Two names of one target, such as a number and its label, give one map.
-            let target = explainer.parse_target(text)?;
-            if !targets.contains(&target) {
-                targets.push(target);
-            }
-        }
+        let targets = target::targets(args, &explainer)?;
         let out = &args.output;
-        let style = OverlayStyle { colormap: out.colormap, alpha: out.alpha, kind: out.overlay };
-        Ok(Self { args, engine, explainer, targets, style })
+        let style = OverlayStyle {
+            colormap: out.colormap,
+            alpha: out.alpha,
+            kind: out.overlay,
+            max_side: Some(out.max_side),
+        };
+        Ok(Self { args, images: count, engine, explainer, targets, style })
     }
 
     pub(super) fn files_per_item(&self) -> usize {
@@ -126,40 +145,73 @@ impl<'a> Job<'a> {
 
     /// The number of concurrent runs: that of `--threads`, or of the cores.
     pub(super) fn callers(&self) -> usize {
-        if alone(self.args) {
+        if alone(self.args, self.images) {
             return 1;
         }
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.args.threads.unwrap_or_else(cores).get()
     }
 
-    pub(super) fn load(&self, path: &Path) -> Result<Image> {
-        input::load(path, self.explainer.image_input()).map_err(Failure::Failed)
+    /// Reads an image. A photo waits for its share of memory; `let_go` is called before, to give back what this caller holds
+    /// itself.
+    pub(super) fn load(&self, path: &Path, let_go: impl FnOnce()) -> Result<Image> {
+        let about = |failure: Failure| failure.about(&input::shown(path));
+        let content = input::read_content(path, self.explainer.image_input());
+        let bytes = match content.map_err(|why| about(Failure::Failed(why)))? {
+            Content::Tensor(x) => return Ok(Image::Tensor(x)),
+            Content::Picture(bytes) => bytes,
+        };
+        let file = PhotoFile::new(&bytes, &Limits::default()).map_err(|e| about(e.into()))?;
+        let needed = self.memory(&file);
+        let memory = match self.explainer.try_take_memory(needed) {
+            Some(memory) => memory,
+            None => {
+                let_go();
+                self.explainer.take_memory(needed).map_err(|e| about(e.into()))?
+            }
+        };
+        let photo = file.decode().map_err(|e| about(e.into()))?;
+        Ok(Image::Photo(photo, memory))
     }
 
-    /// Explains the images of one run and draws their files; for each path, in order, those of its images.
+    /// The most bytes that a photo takes until it is drawn.
+    fn memory(&self, file: &PhotoFile<'_>) -> u64 {
+        let (width, height) = file.size();
+        let photo = file.photo_memory();
+        let drawn = self.style.memory(width, height);
+        // A network of gray gets its input from a copy.
+        let choice = self.explainer.preprocessing();
+        let is_gray = choice.is_ok_and(|choice| choice.preprocess.channels.is_gray());
+        let prepared = if is_gray { photo } else { 0 };
+        file.memory().max(photo.saturating_add(drawn.max(prepared)))
+    }
+
+    /// Explains the images of one run and draws their files; for each image, in order, those of its items.
     pub(super) fn explain(
         &self,
-        paths: &[PathBuf],
+        images: &[ImagePath],
         first: &Mutex<Option<(Image, Duration)>>,
         report: &Report<'_>,
     ) -> Vec<Result<Vec<RenderedImage>>> {
         let mut photos = Vec::new();
         let mut done = Vec::new();
-        for (at, path) in paths.iter().enumerate() {
+        for (at, image) in images.iter().enumerate() {
             let started = Instant::now();
             // The lock is not held while an image is read.
             let before = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             let loaded = match before {
                 Some(loaded) => Ok(loaded),
-                None => self.load(path).map(|image| (image, started.elapsed())),
+                None => {
+                    let let_go = || done.extend(self.photos(mem::take(&mut photos), report));
+                    self.load(&image.path, let_go).map(|image| (image, started.elapsed()))
+                }
             };
             match loaded {
-                Ok((Image::Photo(photo), took)) => {
-                    photos.push(LoadedPhoto { at, path, photo, took })
+                Ok((Image::Photo(photo, memory), took)) => {
+                    photos.push(LoadedPhoto { at, image, photo, took, _memory: memory });
                 }
                 Ok((Image::Tensor(x), took)) => {
-                    done.push((at, self.tensor(path, &x, took, report)));
+                    done.push((at, self.tensor(image, &x, took, report)));
                 }
                 Err(failure) => done.push((at, Err(failure))),
             }
@@ -184,10 +236,10 @@ impl<'a> Job<'a> {
             Ok(explained) => {
                 let explain = started.elapsed() / u32::try_from(photos.len()).unwrap_or(u32::MAX);
                 let draw = |(read, explanations): (LoadedPhoto<'_>, _)| {
-                    let photo = Some(read.photo);
-                    let item = Item { photo, explanations, ..Item::new(names::stem(read.path)) };
+                    let item = Item::of_photo(read.image.name.clone(), read.photo);
+                    let item = Item { explanations, ..item };
                     let stages = Stages { read: read.took, explain, write: Duration::ZERO };
-                    let drawn = self.draw(read.path, item, stages, report);
+                    let drawn = self.draw(&read.image.path, item, stages, report);
                     (read.at, drawn.map(|drawn| vec![drawn]))
                 };
                 photos.into_iter().zip(explained).map(draw).collect()
@@ -197,7 +249,7 @@ impl<'a> Job<'a> {
                 photos.into_iter().flat_map(|one| self.photos(vec![one], report)).collect()
             }
             Err(error) => {
-                let each = photos.iter().map(|one| (one.at, Err(failure(one.path, &error))));
+                let each = photos.iter().map(|one| (one.at, Err(failure(&one.image.path, &error))));
                 each.collect()
             }
         }
@@ -206,14 +258,14 @@ impl<'a> Job<'a> {
     /// Explains the images of a tensor and draws their files.
     fn tensor(
         &self,
-        path: &Path,
+        image: &ImagePath,
         x: &ArrayD<f32>,
         read: Duration,
         report: &Report<'_>,
     ) -> Result<Vec<RenderedImage>> {
         let started = Instant::now();
         let count = x.len_of(Axis(0));
-        let stem = names::stem(path);
+        let ImagePath { path, name: stem } = image;
         let item = |index: usize| match count {
             1 => Item::new(stem.clone()),
             _ => Item { index: Some(index), ..Item::new(format!("{stem}.{index}")) },
@@ -240,7 +292,7 @@ impl<'a> Job<'a> {
     fn draw(
         &self,
         image: &Path,
-        item: Item,
+        mut item: Item,
         mut stages: Stages,
         report: &Report<'_>,
     ) -> Result<RenderedImage> {
@@ -260,6 +312,8 @@ impl<'a> Job<'a> {
             }
             all.push(files);
         }
+        // Results wait for those before them, and would hold memory that these may need.
+        item.photo = None;
         stages.write = started.elapsed();
         Ok(RenderedImage { item, files: all, stages })
     }
@@ -278,8 +332,8 @@ impl<'a> Job<'a> {
 }
 
 /// The progress bar of methods that run the network again and again, for a single image. Several images have their own bar.
-fn passes_bar(args: &ExplainArgs) -> ProgressBar {
-    if args.images.len() > 1 || args.output.quiet {
+fn passes_bar(args: &ExplainArgs, images: usize) -> ProgressBar {
+    if images > 1 || args.output.quiet {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
@@ -290,8 +344,8 @@ fn passes_bar(args: &ExplainArgs) -> ProgressBar {
 }
 
 /// Whether there is one image, or one run.
-fn alone(args: &ExplainArgs) -> bool {
-    args.images.len() <= args.batch.map_or(1, NonZeroUsize::get)
+fn alone(args: &ExplainArgs, images: usize) -> bool {
+    images <= args.batch.map_or(1, NonZeroUsize::get)
 }
 
 /// An error about one image, or one that would be the same for every image.

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::paths::ImagePath;
 use crate::{
     args::{ExplainArgs, Format},
     failure::{Failure, Result, failed},
@@ -32,20 +33,6 @@ pub(super) struct Place {
 /// Refuses an output that no run can write, before anything is read.
 pub(super) fn check(args: &ExplainArgs) -> Result<()> {
     let usage = |message: String| Err(Failure::Usage(message));
-    if args.images.iter().filter(|image| names::is_dash(image)).count() > 1 {
-        return usage("standard input is read once; give - once".to_owned());
-    }
-    let mut stems: HashMap<String, &Path> = HashMap::new();
-    for image in &args.images {
-        let stem = names::stem(image);
-        if let Some(first) = stems.insert(stem.clone(), image) {
-            return usage(format!(
-                "{} and {} would both be written to {stem}.…; rename one, or explain them into two folders",
-                first.display(),
-                image.display()
-            ));
-        }
-    }
     let Some(output) = &args.output.output else { return Ok(()) };
     if names::is_dash(output) && args.output.json {
         return usage("-o - and --json both write to standard output; choose one".to_owned());
@@ -73,7 +60,7 @@ pub(super) fn files_for(maps: usize, formats: &[Format]) -> usize {
 
 impl Place {
     /// Decides where the results of a run go, of which there are `count`, and makes the folder.
-    pub(super) fn new(args: &ExplainArgs, count: usize) -> Result<Self> {
+    pub(super) fn new(args: &ExplainArgs, images: &[ImagePath], count: usize) -> Result<Self> {
         let destination = match args.output.output.as_deref() {
             None => Destination::Folder(PathBuf::new()),
             Some(dash) if names::is_dash(dash) => {
@@ -101,12 +88,13 @@ impl Place {
             }
         };
         let given = args.signature.inputs.iter().map(|(_, path)| path);
-        let read = args.images.iter().chain(&args.model).chain(given);
+        let images = images.iter().map(|image| &image.path);
+        let read = images.chain(&args.model).chain(given);
         let inputs = read.filter_map(|path| fs::canonicalize(path).ok()).collect();
         Ok(Self { destination, inputs, written: HashMap::new() })
     }
 
-    /// Writes one result of `image`, named `name` in a folder, and says where it went.
+    /// Writes one result of `image`, named `name` in a folder, below which it may name others, and says where it went.
     pub(super) fn write(&mut self, image: &str, name: &str, bytes: &[u8]) -> Result<String> {
         let path = match &self.destination {
             Destination::Folder(folder) => folder.join(name),
@@ -131,6 +119,9 @@ impl Place {
                 )));
             }
             None => {}
+        }
+        if let (Some(folder), true) = (path.parent(), name.contains('/')) {
+            fs::create_dir_all(folder).map_err(|error| cannot_make(folder, &error))?;
         }
         files::write(&path, bytes)?;
         self.written.insert(path, image.to_owned());

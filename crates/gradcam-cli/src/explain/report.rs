@@ -3,13 +3,13 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use gradcam::{
-    Class, Deployed, Explainer, Explanation, LayerReason, Summary, Warning,
+    Class, Deployed, Explainer, Explanation, HeadKind, LayerReason, Summary, Warning, WarningLevel,
     engine::Provider,
     image::preprocess::{Geometry, Origins, Preprocess, Resize},
 };
 use serde::Serialize;
 
-use super::{Item, Stages};
+use super::{Item, Stages, line};
 use crate::{
     args::ExplainArgs,
     engine::EngineSetup,
@@ -29,6 +29,8 @@ pub(super) struct Report<'a> {
     layer_reason: Option<LayerReason>,
     model: String,
     digest: Option<String>,
+    /// Whether an axis of the images holds channels.
+    has_channels: bool,
     /// How photos are prepared; none where the model takes no photos.
     preprocess: Option<PreprocessLine>,
     style: Style,
@@ -39,8 +41,17 @@ pub(super) struct Report<'a> {
 /// What was reported before.
 #[derive(Debug, Default)]
 pub(super) struct ReportState {
+    /// Whether each image gets one line.
+    brief: bool,
     head: bool,
     warnings: HashSet<Warning>,
+}
+
+impl ReportState {
+    /// Where there are several items, each gets one line.
+    pub(super) fn of(items: usize) -> Self {
+        Self { brief: items > 1, ..Self::default() }
+    }
 }
 
 /// One explanation as a line of JSON.
@@ -100,6 +111,7 @@ impl<'a> Report<'a> {
             layer_reason: explainer.layer_reason(),
             model,
             digest,
+            has_channels: explainer.image_input().channel_axis.is_some(),
             preprocess,
             style,
             head: String::new(),
@@ -116,6 +128,9 @@ impl<'a> Report<'a> {
         };
         let mut text = line("model", format!("{}, {} classes", self.model, explainer.classes()));
         text += &line("opened in", ms(opened));
+        let head = explainer.head();
+        text += &line("scores", format!("{}  ({})", head.kind, head.why));
+        text += &line("output", format!("{}  ({})", head.output, head.output_why));
         text += &line("engine", format!("{}  ({})", explainer.engine_name(), self.engine.why));
         if let Some(provider) = self.engine.provider {
             text += &line("provider", provider.to_string());
@@ -192,7 +207,7 @@ impl<'a> Report<'a> {
             layer_why: self.layer_reason.as_ref().filter(|_| explanation.is_of_layers()),
             provider: self.engine.provider.map(Provider::name),
             // A tensor is not prepared.
-            preprocess: self.preprocess.as_ref().filter(|_| item.photo.is_some()),
+            preprocess: self.preprocess.as_ref().filter(|_| item.size.is_some()),
             files,
         }
     }
@@ -213,31 +228,33 @@ impl<'a> Report<'a> {
             Some(index) => format!("{image} [{index}]"),
             None => image.to_owned(),
         };
-        let size = match (&item.photo, item.explanations.first()) {
-            (Some(photo), _) => format!("{}x{}", photo.width(), photo.height()),
+        let name = terminal::printable(&name);
+        if said.brief && !self.args.output.verbose {
+            text += &line::line(style, &name, &item.explanations, files);
+            return text + &self.all_warnings(said, item);
+        }
+        let size = match (item.size, item.explanations.first()) {
+            (Some((width, height)), _) => format!("{width}x{height}"),
             (None, Some(explanation)) => {
-                // Width x height, as of a photo.
-                let sizes = explanation.input_size.iter().rev().map(usize::to_string);
-                format!("tensor {}", sizes.collect::<Vec<_>>().join("x"))
+                let mut sizes: Vec<String> =
+                    explanation.input_size.iter().map(usize::to_string).collect();
+                // Width x height, as of a photo; a recording has the order of its axes.
+                if self.has_channels {
+                    sizes.reverse();
+                }
+                format!("tensor {}", sizes.join("x"))
             }
             (None, None) => String::new(),
         };
         let total = ms(stages.read + stages.explain + stages.write);
-        text += &format!(
-            "{}  {}\n",
-            style.bold(terminal::printable(&name)),
-            style.dim(format!("{size}, {total}"))
-        );
+        text += &format!("{}  {}\n", style.bold(name), style.dim(format!("{size}, {total}")));
         if let Some(first) = item.explanations.first() {
-            text += &self.classes(&first.top(self.args.output.top));
+            text += &self.scores(first);
         }
         for (explanation, files) in item.explanations.iter().zip(files) {
             text += &self.explanation(explanation, files);
         }
-        for explanation in &item.explanations {
-            text += &self.warnings(said, explanation);
-        }
-        said.warnings.retain(Warning::is_about_model);
+        text += &self.all_warnings(said, item);
         if self.args.output.verbose {
             let Stages { read, explain, write } = stages;
             text += &style.dim(format!(
@@ -248,6 +265,24 @@ impl<'a> Report<'a> {
             ));
         }
         text
+    }
+
+    /// The scores of an image: its classes, its value, or what it reads.
+    fn scores(&self, explanation: &Explanation) -> String {
+        let read = explanation.text.as_deref().map_or_else(String::new, |text| {
+            format!("  reads {}\n", self.style.bold(format!("\"{}\"", terminal::printable(text))))
+        });
+        match explanation.head {
+            // A vector is not for people.
+            HeadKind::Embedding => String::new(),
+            HeadKind::Segmentation if explanation.only_score().is_some() => String::new(),
+            _ if explanation.only_score().is_some() => {
+                format!("  value  {:.4}\n", explanation.scores[0])
+            }
+            // The sums of scores over time steps say less than what they read.
+            HeadKind::Sequence if !read.is_empty() => read,
+            _ => read + &self.classes(&explanation.top(self.args.output.top)),
+        }
     }
 
     fn classes(&self, classes: &[Class]) -> String {
@@ -271,16 +306,7 @@ impl<'a> Report<'a> {
 
     fn explanation(&self, explanation: &Explanation, files: &[String]) -> String {
         let style = self.style;
-        // The first synonym suffices: the classes are listed above.
-        let class = |class: &Class| {
-            let label = class.label.as_deref().unwrap_or_default();
-            let first = terminal::printable(label.split(',').next().unwrap_or_default());
-            format!("{} {first}", class.index).trim_end().to_owned()
-        };
-        let mut target = class(&explanation.class);
-        if let Some(other) = &explanation.other {
-            target += &format!(" and not {}", class(other));
-        }
+        let target = line::target(explanation);
         let layers = explanation.layers.iter().map(|layer| {
             let shape: Vec<String> = layer.map.shape().iter().map(ToString::to_string).collect();
             format!("{} ({})", terminal::printable(&layer.layer), shape.join("x"))
@@ -329,13 +355,30 @@ impl<'a> Report<'a> {
         format!("    {}\n", self.style.yellow(text))
     }
 
+    /// The warnings of an image that were not said before.
+    fn all_warnings(&self, said: &mut ReportState, item: &Item) -> String {
+        let each = item.explanations.iter().map(|explanation| self.warnings(said, explanation));
+        let text = each.collect();
+        said.warnings.retain(Warning::is_about_model);
+        text
+    }
+
     fn warnings(&self, said: &mut ReportState, explanation: &Explanation) -> String {
         let mut text = String::new();
         for warning in &explanation.warnings {
             if said.warnings.insert(warning.clone()) {
                 let message = terminal::printable(&warning.worded(hints::words));
-                let line = format!("warning: {}: {message}", warning.id());
-                text += &format!("  {}\n", self.style.yellow(line));
+                let line = |level: &str| format!("{level}: {}: {message}", warning.id());
+                match warning.level() {
+                    WarningLevel::Warning => {
+                        text += &format!("  {}\n", self.style.yellow(line("warning")));
+                    }
+                    WarningLevel::Note => text += &format!("  {}\n", self.style.dim(line("note"))),
+                    WarningLevel::Detail if self.args.output.verbose => {
+                        text += &format!("  {}\n", self.style.dim(line("note")));
+                    }
+                    WarningLevel::Detail => {}
+                }
             }
         }
         text
@@ -362,6 +405,13 @@ fn geometry(geometry: &Geometry) -> String {
         }
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
         Resize::Inside { width, height } => format!("resize to fit into {width}x{height}"),
+        Resize::Aspect { width: Some(width), .. } => format!("width to {width}, aspect ratio kept"),
+        Resize::Aspect { height: Some(height), .. } => {
+            format!("height to {height}, aspect ratio kept")
+        }
+        Resize::Aspect { longest, .. } => {
+            format!("aspect ratio kept, sides of at most {longest}")
+        }
     };
     let crop = geometry.crop.map(|crop| format!(", center crop {}x{}", crop.width, crop.height));
     resize + &crop.unwrap_or_default()

@@ -9,7 +9,7 @@ use gradcam::{
     onnx_grad::{self, Gradient, proto::tensor_proto::DataType},
 };
 use ndarray_npy::WriteNpyExt;
-use testkit::{Suite, build::int};
+use testkit::{Suite, build::int, fixture};
 
 use crate::{
     models::{Net, classifier, conv},
@@ -21,6 +21,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (file, prepared) in [
         ("command_lines", command_lines as fn() -> Folder),
         ("files", command_lines),
+        ("heads", heads),
         ("images", images),
         ("inputs_and_outputs", inputs_and_outputs),
         ("layers_and_targets", layers_and_targets),
@@ -87,11 +88,53 @@ fn models() -> Folder {
     folder.write("cut.onnx", &whole[..whole.len() / 2]);
     folder.write("empty.onnx", "");
     folder.write("noise.onnx", noise);
+    for (name, start) in FOREIGN {
+        folder.write(name, [start, &[0; 64][..]].concat());
+    }
+    for (name, file) in [("script.pt", "net/constants.pkl"), ("net.keras", "model.weights.h5")] {
+        folder.write(name, zip(file));
+    }
+    folder.write("weights.pth", zip("archive/data.pkl"));
+    folder.write("resnet.zip", zip("resnet/model.onnx"));
+    for (name, file) in [("saved", "saved_model.pb"), ("hub", "model.onnx"), ("hub", "q.onnx")] {
+        fs::create_dir_all(folder.path(name)).expect("a folder");
+        folder.write(&format!("{name}/{file}"), "");
+    }
+    fs::create_dir_all(folder.path("net.mlpackage/Data")).expect("a folder");
+    folder.write("net.mlpackage/Manifest.json", "{}");
     folder.write("missing.onnx", external("weights.bin"));
     folder.write("above.onnx", external("../weights.bin"));
     folder.write("absolute.onnx", external("/etc/passwd"));
     operators(&folder);
     folder
+}
+
+/// The first bytes of files that are no ONNX models.
+const FOREIGN: [(&str, &[u8]); 16] = [
+    ("net.tflite", b"\x1c\0\0\0TFL3"),
+    ("net.ort", b"\x24\0\0\0ORTM"),
+    ("net.engine", b"ftrt"),
+    ("old.pth", b"\x80\x02\x8a\x0a"),
+    ("net.safetensors", b"\x10\0\0\0\0\0\0\0{\"a\":{}}      "),
+    ("net.h5", b"\x89HDF\r\n\x1a\n"),
+    ("net.xml", b"<?xml version=\"1.0\"?>\n<net name=\"m\">"),
+    ("page.onnx", b"<!DOCTYPE html><html>"),
+    ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\n"),
+    ("net.onnx.gz", b"\x1f\x8b\x08"),
+    ("error.onnx", b"{\"error\":\"not found\"}"),
+    ("net.mlmodel", b"\x08\x04\x12\x02\x0a\0\xa2\x1f\x28"),
+    ("saved_model.pb", b"\x08\x01\x12\xa0\x8d\x06\x0a"),
+    ("frozen.pb", b"\x0a\x28\x0a\x05input"),
+    ("net.pdmodel", b"\x0a\x99\x10\x08\0\x10"),
+    ("x.npy", b"\x93NUMPY"),
+];
+
+/// A zip archive with one file of a name.
+fn zip(name: &str) -> Vec<u8> {
+    let mut bytes = b"PK\x03\x04".to_vec();
+    bytes.resize(26, 0);
+    bytes.extend([name.len() as u8, 0, 0, 0]);
+    [bytes, name.as_bytes().to_vec(), vec![0; 40]].concat()
 }
 
 fn operators(folder: &Folder) {
@@ -112,12 +155,33 @@ fn operators(folder: &Folder) {
     folder.write("before.onnx", net.head("act"));
 }
 
+/// Networks of several kinds of scores, and what their targets are made of.
+fn heads() -> Folder {
+    let folder = Folder::new();
+    for name in ["yolov8", "recognizer", "segmenter", "regressor", "clip_tower", "softmax"] {
+        let file = format!("{name}.onnx");
+        folder.write(&file, fs::read(fixture(&format!("heads/{file}"))).expect("a fixture"));
+    }
+    let plain = |value: u8| {
+        let photo = Photo::from_rgb8(16, 16, vec![value; 768]).expect("a photo");
+        photo.to_png().expect("a picture")
+    };
+    folder.write("photo.png", png(16, 16));
+    folder.write("white.png", plain(255));
+    folder.write("black.png", plain(0));
+    folder.write("letters.txt", "blank\na\nb\nc\nd\ne\nf\n");
+    folder.write("three.npy", npy(&[3], 1f32));
+    folder
+}
+
 fn layers_and_targets() -> Folder {
     let folder = Folder::new();
     folder.write("photo.png", png(10, 10));
     let net = Net::new(&[1, 3, 8, 8]).stem().node("Neg", &["act"], "aside", &[]);
     folder.write("aside.onnx", net.head("act"));
     folder.write("four.txt", "a\nb\nc\nd\n");
+    folder.write("angles.txt", "0\n90\n180\n270\nnone\n");
+    folder.write("cats.txt", "vacation\nscatter rug\ntiger cat\nEgyptian cat\ndog\n");
     folder.write("half.npy", npy(&[3, 8, 8], 0.5f32));
     folder.write("five.npy", npy(&[3, 8, 8], 5f32));
     folder.write("bytes.npy", npy(&[3, 8, 8], 5u8));
@@ -142,11 +206,26 @@ fn inputs_and_outputs() -> Folder {
     let kind = kind.node("Mul", &["act", "column"], "both", &[]);
     folder.write("kind.onnx", kind.head("both"));
     let two = Net::new(&[1, 3, 8, 8]).also_takes("before", DataType::Float, &[1, 3, 8, 8]);
-    folder.write("two.onnx", two.node("Sub", &["x", "before"], "d", &[]).stem().head("act"));
+    let two = two.stem().ints("one", &[1]).node("ReduceMean", &["before", "one"], "mean", &[]);
+    folder.write("two.onnx", two.node("Add", &["act", "mean"], "both", &[]).head("both"));
+    let unused = Net::new(&[1, 3, 8, 8]).also_takes("before", DataType::Float, &[0, 3, 0, 0]);
+    folder.write("unused.onnx", unused.node("Neg", &["before"], "after", &[]).stem().head("act"));
     let outputs = Net::new(&[1, 3, 8, 8]).stem().also_gives("best", DataType::Int64, &[1, 1, 8, 8]);
     let outputs = outputs.also_gives("act", DataType::Float, &[1, 4, 8, 8]);
     let best = [int("axis", 1)];
     folder.write("outputs.onnx", outputs.node("ArgMax", &["act"], "best", &best).head("act"));
+    // A recorder's rate stands before the images, and the sizes stay open.
+    let rate = Net::default().also_takes("sr", DataType::Int64, &[]);
+    let rate = rate.also_takes("x", DataType::Float, &[0, 3, 0, 0]).stem();
+    let float = [int("to", DataType::Float as i64)];
+    let rate = rate.node("Cast", &["sr"], "hertz", &float);
+    folder.write("rate.onnx", rate.node("Mul", &["act", "hertz"], "both", &[]).head("both"));
+    folder.write("rate.npy", npy(&[], 2i64));
+    // A linear layer takes 8x8 positions, and the model declares any size.
+    let linear = Net::new(&[1, 3, 0, 0]).stem().ints("to", &[1, 256]).weight("w8", &[256, 5]);
+    let linear = linear.node("Reshape", &["act", "to"], "flat", &[]);
+    folder.write("linear.onnx", linear.node("MatMul", &["flat", "w8"], "y", &[]).model("y"));
+    folder.write("right.npy", npy(&[3, 8, 8], 0.5f32));
     // Listed among the inputs, as files of old do, with its value in the file.
     let old = Net::new(&[1, 3, 8, 8]).also_takes("w", DataType::Float, &[4, 3, 3, 3]);
     folder.write("old.onnx", old.stem().head("act"));
@@ -164,7 +243,20 @@ fn images() -> Folder {
     let photo = png(40, 30);
     folder.write("m.onnx", classifier());
     folder.write("text.jpg", "this is no picture");
-    folder.write("moving.gif", "GIF89a\x01\0\x01\0");
+    folder.write("icon.ico", b"\0\0\x01\0\x01\0\x10\x10");
+    folder.write("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    folder.write("photo.avif", b"\0\0\0\x18ftypavif\0\0\0\0avifmif1");
+    folder.write("photo.jxl", b"\xff\x0a\0\0");
+    folder.write("film.mp4", b"\0\0\0\x18ftypisom\0\0\0\0isomavc1");
+    folder.write("page.jpg", "<!DOCTYPE html>");
+    folder.write("pointer.jpg", "version https://git-lfs.github.com/spec/v1");
+    folder.write("cut.gif", "GIF89a\x05\0\x05\0\0\0\0");
+    folder.write("cut.bmp", [&b"BM"[..], &[0; 20]].concat());
+    folder.write("cut.tiff", b"II*\0\x08\0\0\0\x05\0");
+    fs::create_dir(folder.path("texts")).expect("a folder");
+    folder.write("texts/readme.txt", "no picture");
+    folder.write("list.txt", "nix.jpg\n\ntext.jpg\n");
+    folder.write("nothing.txt", "\n");
     folder.write("empty.png", "");
     folder.write("cut.png", &photo[..photo.len() / 2]);
     folder.write("hollow.png", hollow_png(0, 5));
@@ -208,6 +300,7 @@ fn one_bad_image_does_not_stop_the_others() {
 /// Some hundred bytes that want terabytes: an engine that tried would end the process.
 fn memory() -> Folder {
     let folder = Folder::new();
+    folder.write("large.png", hollow_png(10_000, 9_000));
     folder.write("photo.png", png(10, 10));
     let side = 200_000;
     let big = [1, 1, side, side];

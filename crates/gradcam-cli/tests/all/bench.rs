@@ -122,7 +122,7 @@ fn mistakes_and_failures() {
         (
             &["cut.onnx", "--engine", "rten", "--engine", "rten"],
             1,
-            &["cut.onnx is not an ONNX model"],
+            &["cut.onnx is an ONNX model that is cut short"],
         ),
     ];
     for (args, code, phrases) in rows {

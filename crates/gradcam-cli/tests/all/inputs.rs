@@ -6,7 +6,11 @@ use gradcam::{
     onnx_grad::proto::tensor_proto::DataType,
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use testkit::{Suite, build::int, fixture, input_cases};
+use testkit::{
+    Suite,
+    build::{int, ints},
+    fixture, input_cases,
+};
 
 use crate::{models::Net, run::Folder};
 
@@ -16,6 +20,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         photos_fill_the_batch_that_a_model_fixes,
         layers_and_explain_mean_the_same_layer,
         lines_and_volumes_are_drawn,
+        spectrograms_are_drawn_at_their_size,
         gradients_of_a_line_are_drawn,
         the_output_of_the_scores_is_named,
     );
@@ -89,6 +94,28 @@ fn layers_and_explain_mean_the_same_layer() {
     assert!(explained.contains(r#""layer":"trunk.late""#), "{explained}");
 }
 
+/// A spectrogram [N, T, F], of any length, whose map is 8 times smaller.
+fn spectrograms_are_drawn_at_their_size() {
+    let folder = Folder::new();
+    let windows = [ints("kernel_shape", &[8; 2]), ints("strides", &[8; 2])];
+    let net = Net::new(&[1, 0, 0]).ints("one", &[1]).weight("w8", &[4, 1, 8, 8]);
+    let net = net.node("Unsqueeze", &["x", "one"], "picture", &[]);
+    let net = net.node("Conv", &["picture", "w8"], "conv", &windows);
+    folder.write("m.onnx", net.node("Relu", &["conv"], "act", &[]).head("act"));
+    let x = ArrayD::from_shape_fn(vec![120, 900], |at| ((at[0] * 7 + at[1]) % 13) as f32 - 6.0);
+    let mut bytes = Vec::new();
+    x.write_npy(&mut bytes).expect("npy");
+    folder.write("x.npy", bytes);
+    let said = done(&folder, &["explain", "x.npy", "-m", "m.onnx", "--format", "png,npy"]);
+    assert!(said.starts_with("x.npy  tensor 120x900, "), "{said}");
+    let names = folder.list("");
+    let of = |ending: &str| names.iter().find(|name| name.ends_with(ending)).expect(ending);
+    assert_eq!(array(&folder, of(".heatmap.npy")).shape(), [120, 900]);
+    assert_eq!(array(&folder, of(".raw.npy")).shape(), [15, 112]);
+    let picture = Photo::decode(&folder.read(of(".png")), &Limits::default()).expect("a picture");
+    assert_eq!((picture.width(), picture.height()), (900, 120));
+}
+
 fn lines_and_volumes_are_drawn() {
     let folder = Folder::new();
     input(&folder, "strip", "image", "strip.npy");
@@ -157,11 +184,23 @@ fn the_output_of_the_scores_is_named() {
     };
     let one = map(&["-m", "one.onnx"], "out/x.2.raw.npy");
     assert_eq!(map(&["-m", "two.onnx", "--output-name", "scores"], "out/x.2.raw.npy"), one);
-    // Without the name the first output of floats is taken, here a segmentation of four classes.
-    assert_ne!(map(&["-m", "two.onnx"], "out/x.2.raw.npy"), one);
+    // The other output of floats is a segmentation of four classes.
+    assert_ne!(map(&["-m", "two.onnx", "--output-name", "act"], "out/x.2.raw.npy"), one);
+    // Without a name the one is taken that is called as scores are, and a note says so.
+    let said =
+        done(&folder, &["explain", "x.npy", "-m", "two.onnx", "--layer", "conv", "-o", "out/"]);
+    assert!(
+        said.contains("note: output-chosen: the model has several outputs, and \"scores\""),
+        "{said}"
+    );
     let classes = done(&folder, &["layers", "two.onnx", "--output-name", "scores", "--json"]);
     assert!(classes.contains(r#""default":"act""#), "{classes}");
     let args = ["layers", "two.onnx", "--output-name", "nix", "--json"];
     let ran = folder.gradcam(&args);
-    assert!(ran.stderr.contains("no output \"nix\"; its outputs: \"act\""), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("\"nix\" is no output and no other value of the model; its outputs: \"act\""),
+        "{}",
+        ran.stderr
+    );
 }

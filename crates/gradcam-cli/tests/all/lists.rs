@@ -1,10 +1,11 @@
 //! What the real binary lists: layers, methods and help.
 
-use gradcam::METHODS;
-use testkit::{Suite, build::ints};
+use gradcam::{METHODS, onnx_grad::proto::ModelProto};
+use prost::Message;
+use testkit::{Suite, build::ints, fixture};
 
 use crate::{
-    models::Net,
+    models::{Net, conv},
     results::{done, lines, prepared},
     run::Folder,
     transcript,
@@ -17,6 +18,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         layers_methods_and_the_rest,
         layers_are_listed_of_models_that_cannot_be_explained,
         strides_are_those_of_the_windows,
+        long_trees_are_folded,
+        names_of_values_are_no_modules,
     );
 }
 
@@ -68,6 +71,56 @@ fn layers_are_listed_of_models_that_cannot_be_explained() {
     let layers = &lines(&ran)[0]["layers"];
     assert_eq!(layers[0]["path"], "act");
     assert_eq!(layers[0]["candidate"], false);
+}
+
+fn long_trees_are_folded() {
+    let folder = Folder::new();
+    let listed = |args: &[&str]| {
+        let ran = folder.gradcam(&[&["layers"], args].concat());
+        done(&ran);
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    };
+    let (folded, whole) = (listed(&[]), listed(&["--depth", "all"]));
+    assert!(whole.lines().count() > 100 && !whole.contains('…'), "{whole}");
+    assert_eq!(listed(&["--depth", "0"]), whole);
+    assert_eq!(listed(&["--depth", "2"]), folded);
+    assert!(folded.lines().count() < 50, "{folded}");
+    // The numbers of modules inside are those of the lines that are missing.
+    let counts = folded.lines().filter_map(|line| line.split_once("… ")?.1.parse::<usize>().ok());
+    let trees = |text: &str| text.lines().filter(|line| line.contains('[')).count();
+    assert_eq!(counts.sum::<usize>(), trees(&whole) - trees(&folded), "{folded}");
+    // The default of this network is within a module within a module.
+    let model = fixture("exporters/torch_script.onnx").display().to_string();
+    let shallow = listed(&[&model, "--depth", "1"]);
+    assert!(shallow.lines().any(|line| line.starts_with("* ")), "{shallow}");
+    let json = folder.gradcam(&["layers", "--json", "--depth", "1"]);
+    let layers = lines(&json)[0]["layers"].as_array().map(Vec::len);
+    assert_eq!(layers, Some(trees(&whole)));
+}
+
+/// torch names values `input`, `input.4` and `354` in old files, whose nodes name no modules.
+fn names_of_values_are_no_modules() {
+    let folder = Folder::new();
+    let net = Net::new(&[1, 3, 8, 8]).weight("w", &[4, 3, 3, 3]).weight("w2", &[4, 4, 3, 3]);
+    let net = net.node("Conv", &["x", "w"], "input", &conv(1));
+    let net = net.node("Relu", &["input"], "input.4", &[]);
+    let net = net.node("Conv", &["input.4", "w2"], "354", &conv(1));
+    let bytes = net.node("Relu", &["354"], "input.4.8", &[]).head("input.4.8");
+    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
+    for (at, node) in proto.graph.as_mut().expect("a graph").node.iter_mut().enumerate() {
+        node.name = Some(format!("{}_{at}", node.op()));
+    }
+    folder.write("old.onnx", proto.encode_to_vec());
+    let ran = folder.gradcam(&["layers", "old.onnx"]);
+    done(&ran);
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(!text.contains('─') && text.contains("\n* input.4.8 "), "{text}");
+    for layer in ["input", "input.4", "354"] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("+ {layer} "))), "{text}");
+    }
+    let ran = folder.gradcam(&["layers", "old.onnx", "--json"]);
+    let parents = lines(&ran)[0]["layers"].as_array().expect("layers").clone();
+    assert!(parents.iter().all(|layer| layer["parent"].is_null()), "{parents:?}");
 }
 
 /// A stride is that of the windows; the ratio of the sizes is less where windows have no padding.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod engines;
+mod folders;
 mod inputs;
 mod lists;
 mod models;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     bad_input::tests(&mut suite);
     bench::tests(&mut suite);
     engines::tests(&mut suite);
+    folders::tests(&mut suite);
     inputs::tests(&mut suite);
     lists::tests(&mut suite);
     results::tests(&mut suite);

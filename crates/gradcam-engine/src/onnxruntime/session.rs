@@ -38,7 +38,8 @@ use crate::{
 /// The library that this process has loaded. It cannot be replaced by another.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
-/// The entry with which products of 8-bit integers do not saturate but take longer.
+/// The entry with which products of 8-bit integers do not saturate but take longer. ONNX Runtime 1.32 fails with it where
+/// two nodes read a weight, as forward and backward pass do.
 const EXACT: (&str, &str) = ("session.x64quantprecision", "1");
 
 pub(super) struct OnnxRuntime {
@@ -189,12 +190,17 @@ impl Engine for OnnxRuntime {
 impl OnnxRuntime {
     fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
         let proto = lower(model, &DIALECT, saturation)?;
+        let mut config = self.config.clone();
+        if saturation == Saturation::Avoid {
+            // The graph is exact without it.
+            config.retain(|(key, _)| key != EXACT.0);
+        }
         let signature = Signature::of(proto.graph.as_ref().unwrap_or(model.graph()));
         let source = SessionSource {
             environment: self.environment.clone(),
             threads: self.threads,
             device: self.device,
-            config: self.config.clone(),
+            config,
             model: model.clone(),
             proto,
         };

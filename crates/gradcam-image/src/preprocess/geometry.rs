@@ -36,6 +36,18 @@ pub enum Resize {
         /// Largest height.
         height: u32,
     },
+    /// The photo's own aspect ratio, with sides that are multiples of a number; no side becomes longer than `longest`. A photo is
+    /// enlarged only to a side that is fixed.
+    Aspect {
+        /// The width, if it is fixed.
+        width: Option<u32>,
+        /// The height, if it is fixed.
+        height: Option<u32>,
+        /// The longest side.
+        longest: u32,
+        /// The number that divides the sides that are not fixed.
+        multiple: u32,
+    },
 }
 
 /// How the offset of a center crop is rounded.
@@ -101,6 +113,17 @@ impl Geometry {
         }
     }
 
+    /// Keeps the photo's own aspect ratio, for a network that takes any size, or any length of one side.
+    pub fn aspect(width: Option<u32>, height: Option<u32>) -> Self {
+        // Networks halve a picture five times at most, and lines of text twice or three times along the line.
+        let (longest, multiple) = match (width, height) {
+            (None, None) => (640, 32),
+            _ => (2048, 8),
+        };
+        let resize = Resize::Aspect { width, height, longest, multiple };
+        Self { resize, crop: None, fill: [0; 3] }
+    }
+
     /// The size of the result, [width, height], if it does not depend on the photo.
     pub fn output(&self) -> Option<(u32, u32)> {
         match (self.crop, self.resize) {
@@ -122,7 +145,8 @@ impl Geometry {
         let wide = |side| scale(side, width, old_width);
         let high = |side| scale(side, height, old_height);
         let resize = match self.resize {
-            Resize::None => Resize::None,
+            // A geometry with a size of the result has a crop behind it.
+            same @ (Resize::None | Resize::Aspect { .. }) => same,
             Resize::Exact { width, height } => {
                 Resize::Exact { width: wide(width), height: high(height) }
             }
@@ -154,6 +178,20 @@ impl Geometry {
             Resize::Inside { width: w, height: h } => {
                 let ratio = |side: u32, new: u32| f64::from(side) / f64::from(new);
                 scaled(width, height, ratio(width, w).max(ratio(height, h)))
+            }
+            Resize::Aspect { width: w, height: h, longest, multiple } => {
+                let share = |new: u32, old: u32| f64::from(new) / f64::from(old.max(1));
+                let factor = match (w, h) {
+                    (Some(w), _) => share(w, width),
+                    (None, Some(h)) => share(h, height),
+                    (None, None) => share(longest, width.max(height)).min(1.0),
+                };
+                let free = |side: u32| {
+                    let steps = (f64::from(side) * factor / f64::from(multiple.max(1))).round();
+                    let most = f64::from(longest / multiple.max(1)).max(1.0);
+                    steps.clamp(1.0, most) as u32 * multiple
+                };
+                (w.unwrap_or_else(|| free(width)), h.unwrap_or_else(|| free(height)))
             }
         }
     }
@@ -248,6 +286,14 @@ impl Placement {
         (
             (x - self.x) * (f64::from(self.network_width) / self.width),
             (y - self.y) * (f64::from(self.network_height) / self.height),
+        )
+    }
+
+    /// Maps the point (`x`, `y`) of the network's input to the photo: the inverse of [`Placement::to_network`].
+    pub fn to_photo(&self, x: f64, y: f64) -> (f64, f64) {
+        (
+            self.x + x * (self.width / f64::from(self.network_width)),
+            self.y + y * (self.height / f64::from(self.network_height)),
         )
     }
 }

@@ -112,7 +112,9 @@ pub(super) fn preprocess(fields: JsonFields<'_>) -> Result<SourceSettings, Image
         Some("RGB") => Some(Channels::Rgb),
         Some("BGR") => Some(Channels::Bgr),
         Some("grey" | "gray" | "L") => Some(Channels::Gray),
-        Some(_) => return Err(fields.wrong("channel_order", "RGB, BGR or grey")),
+        Some("RGBA") => Some(Channels::Rgba),
+        Some("LA") => Some(Channels::GrayAlpha),
+        Some(_) => return Err(fields.wrong("channel_order", "RGB, BGR, grey, RGBA or LA")),
     };
     let layout = match fields.text("data_format")? {
         None => None,

@@ -101,13 +101,13 @@ impl<'a> JsonFields<'a> {
         key: &str,
         nonzero: bool,
     ) -> Result<Option<Vec<f32>>, ImageError> {
-        let expected = if nonzero { "1 or 3 numbers that are not 0" } else { "1 or 3 numbers" };
+        let expected = if nonzero { "1 to 4 numbers that are not 0" } else { "1 to 4 numbers" };
         let number = |value: &Value| {
             let number = value.as_f64()? as f32;
             (number.is_finite() && !(nonzero && number == 0.0)).then_some(number)
         };
         self.read(key, expected, |value| match value {
-            Value::Array(values) if matches!(values.len(), 1 | 3) => {
+            Value::Array(values) if (1..=4).contains(&values.len()) => {
                 values.iter().map(number).collect()
             }
             value => Some(vec![number(value)?]),

@@ -4,33 +4,50 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::json;
+use super::{SettingOrigin, json};
 use crate::{ImageError, files};
 
 /// The maximum length in bytes of a file of labels or of JSON beside a model.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-/// Reads labels from a list, or from a dict of index to label (`{"0": "tench", …}`, keys as strings).
+/// Reads labels from a list, from an object of index to label (`{"0": "tench", …}`, keys as strings), or from one of label to
+/// index, as Keras' `class_indices`.
+///
+/// A label is text, a number, the last of a list (`["n01440764", "tench"]`), or an object with a `name` or a `label`.
 pub(super) fn from_value(place: &str, value: &Value) -> Result<Vec<String>, ImageError> {
-    let text = |index: usize, value: &Value| {
-        value.as_str().map(str::to_owned).ok_or_else(|| {
+    let text = |(index, value): (usize, &Value)| {
+        text(value).ok_or_else(|| {
             let got = json::brief(value);
             json::metadata(format!(
                 "{place}: the label of class {index} is {got}; expected a string"
             ))
         })
     };
+    let missing = |count: usize, index: usize| {
+        json::metadata(format!(
+            "{place}: {count} labels, but none for class {index}; expected every class from 0"
+        ))
+    };
     match value {
-        Value::Array(labels) => {
-            labels.iter().enumerate().map(|(i, label)| text(i, label)).collect()
+        Value::Array(labels) => labels.iter().enumerate().map(text).collect(),
+        Value::Object(map) if !map.is_empty() && map.values().all(Value::is_u64) => {
+            let label = |index: usize| {
+                let found = map.iter().find(|(_, place)| place.as_u64() == Some(index as u64));
+                found.map(|(label, _)| label.clone()).ok_or_else(|| missing(map.len(), index))
+            };
+            // An object of numbers to numbers is one of index to label too.
+            match (0..map.len())
+                .map(|index| Some((index, map.get(&index.to_string())?)))
+                .collect::<Option<Vec<_>>>()
+            {
+                Some(by_index) => by_index.into_iter().map(text).collect(),
+                None => (0..map.len()).map(label).collect(),
+            }
         }
         Value::Object(map) => (0..map.len())
             .map(|index| match map.get(&index.to_string()) {
-                Some(label) => text(index, label),
-                None => Err(json::metadata(format!(
-                    "{place}: {} labels, but none for class {index}; expected every class from 0",
-                    map.len()
-                ))),
+                Some(label) => text((index, label)),
+                None => Err(missing(map.len(), index)),
             })
             .collect(),
         other => Err(json::metadata(format!(
@@ -40,14 +57,51 @@ pub(super) fn from_value(place: &str, value: &Value) -> Result<Vec<String>, Imag
     }
 }
 
-/// Reads labels from a file: JSON by its extension, otherwise one label per line.
-pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
-    let place = path.display().to_string();
-    let bytes = files::read(path, MAX_BYTES)?;
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-        return from_value(&place, &json::value(&place, &bytes)?);
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(label) => Some(label.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(parts) => parts.last()?.as_str().map(str::to_owned),
+        Value::Object(map) => {
+            map.get("name").or_else(|| map.get("label"))?.as_str().map(str::to_owned)
+        }
+        Value::Null | Value::Bool(_) => None,
     }
-    from_lines(&place, &bytes)
+}
+
+/// The labels of a model with so many classes. A list of characters leaves out what a model of text adds to it: the blank before
+/// them, and the space behind.
+pub fn with_blank(origin: SettingOrigin, labels: Vec<String>, classes: usize) -> Vec<String> {
+    let of_characters =
+        matches!(origin, SettingOrigin::PaddleMetadata | SettingOrigin::PaddleConfig);
+    match classes.checked_sub(labels.len()) {
+        Some(added @ (1 | 2)) if of_characters => {
+            let blank = ["blank".to_owned()].into_iter();
+            let space = (added == 2).then(|| " ".to_owned());
+            blank.chain(labels).chain(space).collect()
+        }
+        _ => labels,
+    }
+}
+
+/// Reads labels from a file.
+pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
+    from_bytes(path, &files::read(path, MAX_BYTES)?)
+}
+
+/// Reads labels from a file if it exists.
+pub(super) fn from_file_if_there(path: &Path) -> Result<Option<Vec<String>>, ImageError> {
+    let bytes = files::read_if_there(path, MAX_BYTES)?;
+    bytes.map(|bytes| from_bytes(path, &bytes)).transpose()
+}
+
+/// JSON by the file's extension, otherwise one label per line.
+fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
+    let place = path.display().to_string();
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        return from_value(&place, &json::value(&place, bytes)?);
+    }
+    from_lines(&place, bytes)
 }
 
 /// Reads one label per line, in the order of the classes. WordNet ids before a label are removed.

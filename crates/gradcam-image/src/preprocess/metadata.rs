@@ -1,7 +1,8 @@
 //! Metadata in the ONNX file: `gradcam.*`, the keys of ultralytics, and `Image.*` of the ONNX specification.
 
 use super::json::{self, JsonFields};
-use super::origin::SourceSettings;
+use super::origin::{SettingOrigin, SourceSettings};
+use super::task::{self, Task};
 use super::{Channels, Geometry, hugging_face, labels, literal};
 use crate::{Filter, ImageError};
 
@@ -67,6 +68,11 @@ impl<'a> MetadataProps<'a> {
         }))
     }
 
+    /// The task of ultralytics.
+    pub(super) fn task(self) -> Option<(Task, SettingOrigin)> {
+        self.get("names").and(self.get("task")).and_then(task::of_ultralytics)
+    }
+
     /// `imgsz` ([height, width] or one number) as [width, height].
     fn imgsz(self) -> Result<Option<(u32, u32)>, ImageError> {
         let Some(text) = self.get("imgsz") else {
@@ -96,6 +102,87 @@ impl<'a> MetadataProps<'a> {
             json::metadata(format!("metadata names: not a Python literal: {why}"))
         })?;
         labels::from_value("metadata names", &value).map(Some)
+    }
+
+    /// A value of the metadata that OpenVINO's Model API reads; the path to it is written with spaces, dots or slashes.
+    fn model_info(self, key: &str) -> Option<&'a str> {
+        let is_it = |name: &str| {
+            let mut parts = name.split([' ', '.', '/']);
+            (parts.next(), parts.next(), parts.next()) == (Some("model_info"), Some(key), None)
+        };
+        self.0.iter().find(|(name, _)| is_it(name)).map(|(_, value)| value.trim())
+    }
+
+    /// The words of a list, which is written with spaces, or as in Python.
+    fn model_info_list(self, key: &str) -> Option<Vec<&'a str>> {
+        let text = self.model_info(key)?.trim_matches(['[', ']', '(', ')']);
+        let words = match text.contains(',') {
+            true => text.split(',').map(|word| word.trim().trim_matches(['\'', '"'])).collect(),
+            false => text.split_whitespace().collect::<Vec<_>>(),
+        };
+        Some(words).filter(|words| words.iter().any(|word| !word.is_empty()))
+    }
+
+    /// `model_info` of OpenVINO: mean and scale of pixels of 0 to 255, the order of the channels, and the resize.
+    /// <https://github.com/open-edge-platform/model_api>
+    pub(super) fn openvino(
+        self,
+        size: Option<(u32, u32)>,
+    ) -> Result<Option<SourceSettings>, ImageError> {
+        let numbers = |key: &str, nonzero: bool| -> Result<Option<Vec<f32>>, ImageError> {
+            let Some(words) = self.model_info_list(key) else { return Ok(None) };
+            let number = |word: &&str| {
+                word.parse::<f32>().ok().filter(|n| n.is_finite() && !(nonzero && *n == 0.0))
+            };
+            let numbers: Option<Vec<f32>> = words.iter().map(number).collect();
+            numbers.filter(|numbers| (1..=4).contains(&numbers.len())).map(Some).ok_or_else(|| {
+                json::metadata(format!(
+                    "metadata model_info {key} is {words:?}; expected 1 to 4 numbers"
+                ))
+            })
+        };
+        let (mean, std) = (numbers("mean_values", false)?, numbers("scale_values", true)?);
+        // Pictures come in the order of OpenCV, blue first.
+        let channels = match self.model_info("reverse_input_channels") {
+            Some("True" | "true" | "YES" | "1") => Some(Channels::Rgb),
+            Some("False" | "false" | "NO" | "0") => Some(Channels::Bgr),
+            _ => None,
+        };
+        let level = self.model_info("pad_value").and_then(|level| level.parse().ok()).unwrap_or(0);
+        let geometry = size.zip(self.model_info("resize_type"));
+        let geometry = geometry.and_then(|((width, height), resize)| match resize {
+            "standard" => Some(Geometry::squash(width, height)),
+            "fit_to_window" | "fit_to_window_letterbox" => {
+                Some(Geometry::pad(width, height, [level; 3]))
+            }
+            "crop" => Some(Geometry::center(width, height, 1.0)),
+            _ => None,
+        });
+        let numbered = mean.is_some() || std.is_some();
+        if !numbered && channels.is_none() && geometry.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(SourceSettings {
+            geometry,
+            filter: None,
+            rescale: numbered.then_some(1.0),
+            mean: mean.or_else(|| numbered.then(|| vec![0.0])),
+            std: std.or_else(|| numbered.then(|| vec![1.0])),
+            layout: None,
+            channels,
+        }))
+    }
+
+    /// `labels` of OpenVINO.
+    pub(super) fn openvino_labels(self) -> Option<Vec<String>> {
+        Some(self.model_info_list("labels")?.into_iter().map(str::to_owned).collect())
+    }
+
+    /// `character` of PaddlePaddle's models: one label on each line. The ideographic space is a label, so lines are not trimmed.
+    pub(super) fn paddle_labels(self) -> Option<Vec<String>> {
+        let text = self.get("character").filter(|text| !text.is_empty())?;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        Some(text.split('\n').map(|line| line.trim_end_matches('\r').to_owned()).collect())
     }
 
     /// `Image.BitmapPixelFormat` and `Image.NominalPixelRange`.

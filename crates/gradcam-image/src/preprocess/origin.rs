@@ -32,18 +32,48 @@ pub enum SettingOrigin {
     /// `Image.*` in the model's metadata.
     #[serde(rename = "onnx Image metadata")]
     OnnxImage,
+    /// The metadata that OpenVINO's Model API reads.
+    #[serde(rename = "OpenVINO model_info metadata")]
+    OpenVino,
+    /// `character` in the model's metadata, as PaddlePaddle's models have it.
+    #[serde(rename = "Paddle character metadata")]
+    PaddleMetadata,
+    /// PaddlePaddle's `inference.yml` beside the model.
+    #[serde(rename = "inference.yml")]
+    PaddleConfig,
+    /// Triton's `config.pbtxt`.
+    #[serde(rename = "config.pbtxt")]
+    Triton,
     /// `<model>.labels.txt` beside `<model>.onnx`.
     #[serde(rename = "model labels.txt")]
     ModelLabelsTxt,
+    /// `<model>.txt` beside `<model>.onnx`.
+    #[serde(rename = "model .txt")]
+    ModelTxt,
+    /// `<model>.json` beside `<model>.onnx`, if it holds labels.
+    #[serde(rename = "model .json")]
+    ModelJson,
     /// `labels.txt` beside the model.
     #[serde(rename = "labels.txt")]
     LabelsTxt,
+    /// `labels.json` beside the model.
+    #[serde(rename = "labels.json")]
+    LabelsJson,
+    /// `classes.txt` beside the model.
+    #[serde(rename = "classes.txt")]
+    ClassesTxt,
+    /// Keras' `class_indices.json` beside the model.
+    #[serde(rename = "class_indices.json")]
+    ClassIndices,
     /// `synset.txt` beside the model.
     #[serde(rename = "synset.txt")]
     SynsetTxt,
     /// The shape of the model's input.
     #[serde(rename = "model input shape")]
     ModelShape,
+    /// The operators of the model that read its input.
+    #[serde(rename = "model graph")]
+    ModelGraph,
     /// The type of the model's input: integers are pixel values.
     #[serde(rename = "model input type")]
     ModelType,

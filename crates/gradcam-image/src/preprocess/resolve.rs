@@ -8,6 +8,7 @@ use super::json::MAX_SIDE;
 use super::metadata::MetadataProps;
 use super::origin::{Origins, SettingOrigin, SourceSettings};
 use super::sources::{InputShape, Sidecars};
+use super::task::Task;
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
 use crate::{Filter, ImageError, ImageErrorKind, ImageHint};
 
@@ -39,11 +40,13 @@ pub struct Overrides {
     pub size: Option<(u32, u32)>,
     /// How the photo fits that size.
     pub fit: Option<Fit>,
-    /// The length of the short side before a center crop; implies [`Fit::Crop`].
+    /// The length of the short side before a center crop. With [`Fit::Squash`] that of the distorted photo, which then loses its
+    /// border; [`Fit::Pad`] has none.
     pub short_side: Option<u32>,
     /// The filter of the resize.
     pub filter: Option<Filter>,
-    /// The factor of the 8-bit values.
+    /// The factor of the 8-bit values. Where it is missing and mean and std are set, it follows from them: 1 if one of them is
+    /// above 1, else 1/255.
     pub rescale: Option<f64>,
     /// The mean per channel (or one for all), subtracted after the factor.
     pub mean: Option<Vec<f32>>,
@@ -68,8 +71,18 @@ pub struct PreprocessChoice {
     pub labels: Option<Vec<String>>,
     /// The origin of each value.
     pub origins: Origins,
+    /// What the model was trained for, where a source says so, and which.
+    pub task: Option<(Task, SettingOrigin)>,
     /// The guessed values in words, where no source has them.
     pub guess: Option<String>,
+}
+
+impl PreprocessChoice {
+    /// Keeps the aspect ratio of photos, for a network that takes any size, where no source says how they fit.
+    pub fn keep_aspect(&mut self) {
+        self.preprocess.geometry = Geometry::aspect(None, None);
+        self.guess = self.guess.take().and_then(|_| guess(&self.preprocess, &self.origins));
+    }
 }
 
 /// Determines the preprocessing that a model expects.
@@ -77,10 +90,13 @@ pub struct PreprocessChoice {
 /// For each value the first of these sources that has it decides: `overrides`; `gradcam.preprocess` and
 /// `gradcam.labels` in `metadata` (the model's `metadata_props`); Hugging Face `preprocessor_config.json` and
 /// `config.json`, and timm's `config.json`, beside the model or, for `onnx/model.onnx`, one folder up;
-/// ultralytics' metadata; ONNX `Image.*` metadata; for labels `<model>.labels.txt`, `labels.txt`, `synset.txt`
-/// beside the model; otherwise the defaults of most ImageNet models, which [`PreprocessChoice::guess`] lists.
+/// Triton's `config.pbtxt` (the layout and the labels), beside the model or, for `1/model.onnx`, one folder up;
+/// ultralytics' metadata; OpenVINO's `model_info` metadata; ONNX `Image.*` metadata; PaddlePaddle's `inference.yml`; for labels
+/// also `character` metadata and, beside the model, `<model>.labels.txt`, `<model>.txt`, `<model>.json`, `labels.txt`,
+/// `labels.json`, `classes.txt`, `class_indices.json`, `synset.txt`; otherwise the defaults of most ImageNet models, which [`PreprocessChoice::guess`] lists.
 ///
-/// `input_shape` has the sizes of the model's image input, `None` for open ones; `numbers` is its element type.
+/// `input_shape` has the sizes of the model's image input, `None` for open ones, which MLflow's `MLmodel` may have; `numbers` is
+/// its element type.
 ///
 /// # Errors
 ///
@@ -96,18 +112,25 @@ pub fn resolve(
 ) -> Result<PreprocessChoice, ImageError> {
     let props = MetadataProps(metadata);
     let sidecars = Sidecars::read(model_path)?;
+    let completed = match overrides.size {
+        None => sidecars.completed(input_shape)?,
+        Some(_) => input_shape.to_vec(),
+    };
     let mut sources = vec![(SettingOrigin::Flag, flags(overrides))];
     sources.extend(props.gradcam()?.map(|p| (SettingOrigin::GradcamMetadata, p)));
     sources.extend(sidecars.hugging_face()?.map(|p| (SettingOrigin::PreprocessorConfig, p)));
+    sources.extend(sidecars.triton().map(|p| (SettingOrigin::Triton, p)));
     // The settings of the sources below depend on the size, which depends on the layout. Of them only the shape sets
     // the layout.
-    let shape = InputShape::read(input_shape, first(&sources, |p| p.layout))?;
+    let shape = InputShape::read(&completed, first(&sources, |p| p.layout))?;
     let size = shape.size.or(overrides.size);
     let mut add =
         |origin, partial: Option<SourceSettings>| sources.extend(partial.map(|p| (origin, p)));
     add(SettingOrigin::TimmConfig, sidecars.timm(size)?);
     add(SettingOrigin::Ultralytics, props.ultralytics(size)?);
+    add(SettingOrigin::OpenVino, props.openvino(size)?);
     add(SettingOrigin::OnnxImage, props.onnx_image()?);
+    add(SettingOrigin::PaddleConfig, sidecars.paddle()?);
     let from_shape = SourceSettings {
         layout: shape.layout,
         channels: shape.channels,
@@ -128,6 +151,12 @@ pub fn resolve(
     let geometry = fit(geometry, overrides, shape.size);
     let flagged = overrides.fit.is_some() || overrides.short_side.is_some();
     let geometry_origin = if flagged { SettingOrigin::Flag } else { geometry_origin };
+    // A line of text has a height and any length.
+    let is_line = shape.sides.0.is_some() != shape.sides.1.is_some() && overrides.size.is_none();
+    let geometry = match geometry_origin {
+        SettingOrigin::ImagenetDefault if is_line => Geometry::aspect(shape.sides.0, shape.sides.1),
+        _ => geometry,
+    };
     let size_origin = match (shape.size, overrides.size) {
         (Some(_), _) => SettingOrigin::ModelShape,
         (None, Some(_)) => SettingOrigin::Flag,
@@ -157,15 +186,21 @@ pub fn resolve(
         std: std_origin,
     };
     let labels = labels.map(|(_, labels)| labels);
-    let guess = if overrides.imagenet { None } else { guess(&preprocess, &origins) };
-    Ok(PreprocessChoice { preprocess, labels, origins, guess })
+    // Who gives mean and standard deviation knows the model.
+    let known = overrides.imagenet || (overrides.mean.is_some() && overrides.std.is_some());
+    let guess = if known { None } else { guess(&preprocess, &origins) };
+    let task = match sidecars.task()? {
+        Some(task) => Some(task),
+        None => props.task(),
+    };
+    Ok(PreprocessChoice { preprocess, labels, origins, task, guess })
 }
 
 fn flags(overrides: &Overrides) -> SourceSettings {
     SourceSettings {
         geometry: None, // `fit` adds it, because it depends on the size.
         filter: overrides.filter,
-        rescale: overrides.rescale,
+        rescale: overrides.rescale.or_else(|| implied_rescale(overrides)),
         mean: overrides.mean.clone(),
         std: overrides.std.clone(),
         layout: overrides.layout,
@@ -173,7 +208,13 @@ fn flags(overrides: &Overrides) -> SourceSettings {
     }
 }
 
-/// Adds the last source: ImageNet's center crop, mean and standard deviation. Gray networks take the whole
+/// The factor that a mean and a standard deviation from the caller imply: those above 1 are of pixel values.
+fn implied_rescale(overrides: &Overrides) -> Option<f64> {
+    let mut values = overrides.mean.as_ref()?.iter().chain(overrides.std.as_ref()?);
+    Some(if values.any(|value| value.abs() > 1.0) { 1.0 } else { 1.0 / 255.0 })
+}
+
+/// Adds the last source: ImageNet's center crop, mean and standard deviation. Networks of gray or with alpha take the whole
 /// short side in 0..1, as MNIST models do.
 fn add_default(
     sources: &mut Vec<(SettingOrigin, SourceSettings)>,
@@ -184,7 +225,7 @@ fn add_default(
     let (share, mean, std) = match channels {
         Channels::Rgb => (0.875, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
         Channels::Bgr => (0.875, vec![0.406, 0.456, 0.485], vec![0.225, 0.224, 0.229]),
-        Channels::Gray => (1.0, vec![0.0], vec![1.0]),
+        Channels::Gray | Channels::Rgba | Channels::GrayAlpha => (1.0, vec![0.0], vec![1.0]),
     };
     let default = SourceSettings {
         geometry: Some(Geometry::center(width, height, share)),
@@ -221,7 +262,17 @@ fn fit(geometry: Geometry, overrides: &Overrides, fixed: Option<(u32, u32)>) -> 
     let size = fixed.or(overrides.size);
     let (width, height) = size.or(output).unwrap_or((224, 224));
     match (overrides.fit, overrides.short_side) {
-        (Some(Fit::Squash), _) => return Geometry::squash(width, height),
+        (Some(Fit::Squash), None) => return Geometry::squash(width, height),
+        // Caffe's way: 256x256, then the center.
+        (Some(Fit::Squash), Some(short)) => {
+            let side = |side: u32| {
+                let scaled =
+                    u64::from(side) * u64::from(short) / u64::from(width.min(height).max(1));
+                u32::try_from(scaled).unwrap_or(u32::MAX)
+            };
+            let resize = Resize::Exact { width: side(width), height: side(height) };
+            return Geometry { resize, ..Geometry::center(width, height, 1.0) };
+        }
         (Some(Fit::Pad), _) => return Geometry::pad(width, height, [0; 3]),
         (Some(Fit::Crop), None) => return Geometry::center(width, height, 1.0),
         (_, Some(short)) => {
@@ -253,8 +304,24 @@ fn check(
     geometry_origin: SettingOrigin,
 ) -> Result<(), ImageError> {
     let invalid = |message: String| Err(ImageError::new(ImageErrorKind::Invalid, message));
+    if let (Some(Fit::Pad), Some(short)) = (overrides.fit, overrides.short_side) {
+        let message =
+            format!("a short side of {short} pixels was asked for; a photo with borders has none");
+        return Err(ImageError::new(ImageErrorKind::Invalid, message).with_hint(ImageHint::Fit));
+    }
     if let Some((w, h)) = overrides.size.filter(|(w, h)| *w.min(h) == 0 || *w.max(h) > MAX_SIDE) {
         return invalid(format!("size is {w}x{h}; expected sides between 1 and {MAX_SIDE}"));
+    }
+    let side = |side: Option<u32>| side.map_or("any".to_owned(), |side| side.to_string());
+    let fits = |asked: u32, fixed: Option<u32>| fixed.is_none_or(|fixed| fixed == asked);
+    if let (None, Some((w, h))) = (shape.size, overrides.size)
+        && !(fits(w, shape.sides.0) && fits(h, shape.sides.1))
+    {
+        return invalid(format!(
+            "size {w}x{h} was asked for, but the model takes a width of {} and a height of {}",
+            side(shape.sides.0),
+            side(shape.sides.1)
+        ));
     }
     if let Some((width, height)) = shape.size {
         if let Some((w, h)) = overrides.size.filter(|size| *size != (width, height)) {
@@ -321,6 +388,11 @@ fn geometry_text(geometry: &Geometry, filter: &str) -> String {
     let resize = match geometry.resize {
         Resize::ShortSide { size, .. } => format!("short side to {size}"),
         Resize::Outside { width, height } => format!("resize to cover {width}x{height}"),
+        Resize::Aspect { width, height, .. } => match (width, height) {
+            (Some(width), _) => format!("width to {width}, aspect ratio kept"),
+            (None, Some(height)) => format!("height to {height}, aspect ratio kept"),
+            (None, None) => "aspect ratio kept".to_owned(),
+        },
         other => format!("{other:?}"),
     };
     let crop = geometry

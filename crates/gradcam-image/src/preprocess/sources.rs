@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonFields};
 use super::metadata::MetadataProps;
 use super::origin::{SettingOrigin, SourceSettings};
-use super::{Channels, Layout, hugging_face, labels, timm};
+use super::task::{self, Task};
+use super::{Channels, Layout, hugging_face, labels, paddle, timm, triton, yaml};
 use crate::{ImageError, ImageErrorKind, files};
 
 /// The settings that follow from the shape of the model's input.
@@ -18,6 +19,8 @@ pub(super) struct InputShape {
     pub(super) channels: Option<Channels>,
     /// [width, height] if both are fixed.
     pub(super) size: Option<(u32, u32)>,
+    /// The width and the height that are fixed.
+    pub(super) sides: (Option<u32>, Option<u32>),
 }
 
 impl InputShape {
@@ -51,41 +54,46 @@ impl InputShape {
         };
         let channels = match channels {
             None => None,
-            Some(1) => Some(Channels::Gray),
-            Some(3) => Some(Channels::Rgb),
+            Some(count) if (1..=4).contains(&count) => Channels::of_count(count),
             Some(_) => {
                 let why = match layout {
                     Some((origin, layout)) if origin != SettingOrigin::Flag => {
                         format!(
-                            "photos have 1 or 3 channels, and {origin} sets the layout {layout}"
+                            "photos have 1 to 4 channels, and {origin} sets the layout {layout}"
                         )
                     }
-                    _ => "photos have 1 or 3 channels".to_owned(),
+                    _ => "photos have 1 to 4 channels".to_owned(),
                 };
                 return Err(invalid(&why));
             }
         };
         let side = |side: i64| u32::try_from(side).ok().filter(|side| *side > 0);
-        let size = match (width, height) {
-            (Some(width), Some(height)) => {
-                let size = side(width).zip(side(height));
-                Some(size.ok_or_else(|| invalid("its height and width must be positive"))?)
-            }
-            _ => None,
-        };
-        Ok(Self { layout: implied, channels, size })
+        let sides = (width.and_then(side), height.and_then(side));
+        if width.is_some() != sides.0.is_some() || height.is_some() != sides.1.is_some() {
+            return Err(invalid("its height and width must be positive"));
+        }
+        Ok(Self { layout: implied, channels, size: sides.0.zip(sides.1), sides })
     }
 }
 
 /// The location of a JSON object, for messages, and the object.
 type JsonFile = (String, Map<String, Value>);
 
-/// The JSON files beside a model with settings for photos and labels.
+/// Reads the object in a file; the location is for messages.
+type ObjectReader = fn(&str, &[u8]) -> Result<Map<String, Value>, ImageError>;
+
+/// The files beside a model with settings for photos and labels.
 #[derive(Default)]
 pub(super) struct Sidecars {
     model: Option<PathBuf>,
     processor: Option<JsonFile>,
     config: Option<JsonFile>,
+    /// PaddlePaddle's `inference.yml`.
+    paddle: Option<JsonFile>,
+    /// MLflow's `MLmodel`.
+    mlflow: Option<JsonFile>,
+    /// Triton's `config.pbtxt`: its folder and its text.
+    triton: Option<(PathBuf, String)>,
 }
 
 impl Sidecars {
@@ -99,17 +107,18 @@ impl Sidecars {
         if folder.file_name() == Some(OsStr::new("onnx")) {
             folders.extend(folder.parent());
         }
-        let read = |name: &str| -> Result<Option<JsonFile>, ImageError> {
+        let read_as = |name: &str, object: ObjectReader| -> Result<Option<JsonFile>, ImageError> {
             for folder in &folders {
                 let path = folder.join(name);
                 if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
                     let place = path.display().to_string();
-                    let map = json::object(&place, &bytes)?;
+                    let map = object(&place, &bytes)?;
                     return Ok(Some((place, map)));
                 }
             }
             Ok(None)
         };
+        let read = |name: &str| read_as(name, json::object);
         let mut processor = read("preprocessor_config.json")?;
         if processor.is_none() {
             // Newer processors have the same keys in an object of another file.
@@ -123,7 +132,14 @@ impl Sidecars {
                 None => None,
             };
         }
-        Ok(Self { model: Some(model.to_owned()), processor, config: read("config.json")? })
+        Ok(Self {
+            model: Some(model.to_owned()),
+            processor,
+            config: read("config.json")?,
+            paddle: read_as("inference.yml", yaml::object)?,
+            mlflow: read_as("MLmodel", yaml::object)?,
+            triton: triton_config(folder)?,
+        })
     }
 
     fn config(&self) -> Option<JsonFields<'_>> {
@@ -143,6 +159,36 @@ impl Sidecars {
         hugging_face::preprocess(fields).map(Some)
     }
 
+    /// The layout that Triton's configuration has.
+    pub(super) fn triton(&self) -> Option<SourceSettings> {
+        let layout = triton::layout(&self.triton.as_ref()?.1)?;
+        Some(SourceSettings { layout: Some(layout), ..SourceSettings::default() })
+    }
+
+    /// The shape, with the sizes that MLflow's signature has for a tensor of four axes where the model leaves them open.
+    pub(super) fn completed(&self, shape: &[Option<i64>]) -> Result<Vec<Option<i64>>, ImageError> {
+        let open = || shape.to_vec();
+        let Some((place, map)) = &self.mlflow else { return Ok(open()) };
+        let signature = map.get("signature").and_then(|signature| signature.get("inputs"));
+        let Some(text) = signature.and_then(Value::as_str) else { return Ok(open()) };
+        let inputs = json::value(&format!("{place}: signature"), text.as_bytes())?;
+        let sizes = |input: &Value| -> Option<Vec<Option<i64>>> {
+            let sizes = input.get("tensor-spec")?.get("shape")?.as_array()?;
+            Some(sizes.iter().map(|size| size.as_i64().filter(|size| *size > 0)).collect())
+        };
+        let tensors: Vec<_> = inputs.as_array().into_iter().flatten().filter_map(sizes).collect();
+        let declared = match tensors.as_slice() {
+            [one] if one.len() == shape.len() => one,
+            _ => return Ok(open()),
+        };
+        Ok(shape.iter().zip(declared).map(|(size, declared)| size.or(*declared)).collect())
+    }
+
+    /// The settings of PaddlePaddle's `inference.yml`.
+    pub(super) fn paddle(&self) -> Result<Option<SourceSettings>, ImageError> {
+        self.paddle.as_ref().map(|(place, map)| paddle::preprocess(place, map)).transpose()
+    }
+
     /// The settings of timm's `config.json`.
     pub(super) fn timm(
         &self,
@@ -150,6 +196,11 @@ impl Sidecars {
     ) -> Result<Option<SourceSettings>, ImageError> {
         let config = self.config().filter(|config| timm::is_timm(*config));
         config.map(|config| timm::preprocess(config, size)).transpose()
+    }
+
+    /// The task of Hugging Face's `config.json`.
+    pub(super) fn task(&self) -> Result<Option<(Task, SettingOrigin)>, ImageError> {
+        self.config().map_or(Ok(None), task::of_config)
     }
 
     /// The labels of `config.json`, from Hugging Face or timm.
@@ -166,18 +217,39 @@ impl Sidecars {
         Ok(timm::labels(config)?.map(|labels| (SettingOrigin::TimmConfig, labels)))
     }
 
-    /// The labels of text files beside the model.
-    fn text_labels(&self) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
+    /// The labels that the configuration of another program names or holds.
+    fn configured_labels(&self) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
+        if let Some((place, map)) = &self.paddle
+            && let Some(labels) = paddle::labels(place, map)?
+        {
+            return Ok(Some((SettingOrigin::PaddleConfig, labels)));
+        }
+        let Some((folder, text)) = &self.triton else { return Ok(None) };
+        let Some(name) = triton::label_file(text) else { return Ok(None) };
+        let labels = labels::from_file_if_there(&folder.join(name))?;
+        Ok(labels.map(|labels| (SettingOrigin::Triton, labels)))
+    }
+
+    /// The labels of files beside the model.
+    fn file_labels(&self) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
         let Some(model) = &self.model else {
             return Ok(None);
         };
         for (origin, path) in [
             (SettingOrigin::ModelLabelsTxt, model.with_extension("labels.txt")),
+            (SettingOrigin::ModelTxt, model.with_extension("txt")),
+            (SettingOrigin::ModelJson, model.with_extension("json")),
             (SettingOrigin::LabelsTxt, model.with_file_name("labels.txt")),
+            (SettingOrigin::LabelsJson, model.with_file_name("labels.json")),
+            (SettingOrigin::ClassesTxt, model.with_file_name("classes.txt")),
+            (SettingOrigin::ClassIndices, model.with_file_name("class_indices.json")),
             (SettingOrigin::SynsetTxt, model.with_file_name("synset.txt")),
         ] {
-            if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
-                let labels = labels::from_lines(&path.display().to_string(), &bytes)?;
+            let found = labels::from_file_if_there(&path);
+            // Files of the model's own name hold other things too.
+            let may_be_none = matches!(origin, SettingOrigin::ModelTxt | SettingOrigin::ModelJson);
+            let found = if may_be_none { found.unwrap_or(None) } else { found? };
+            if let Some(labels) = found {
                 return Ok(Some((origin, labels)));
             }
         }
@@ -202,6 +274,28 @@ impl Sidecars {
         if let Some(labels) = props.ultralytics_labels()? {
             return Ok(Some((SettingOrigin::Ultralytics, labels)));
         }
-        self.text_labels()
+        if let Some(labels) = props.openvino_labels() {
+            return Ok(Some((SettingOrigin::OpenVino, labels)));
+        }
+        if let Some(labels) = props.paddle_labels() {
+            return Ok(Some((SettingOrigin::PaddleMetadata, labels)));
+        }
+        if let Some(found) = self.configured_labels()? {
+            return Ok(Some(found));
+        }
+        self.file_labels()
     }
+}
+
+/// Triton's `config.pbtxt` with its folder, which is that of the model, or for `1/model.onnx` the one above.
+fn triton_config(folder: &Path) -> Result<Option<(PathBuf, String)>, ImageError> {
+    let version = folder.file_name().and_then(OsStr::to_str);
+    let above = folder.parent().filter(|_| version.is_some_and(|name| name.parse::<u64>().is_ok()));
+    for folder in [Some(folder), above].into_iter().flatten() {
+        let bytes = files::read_if_there(&folder.join("config.pbtxt"), labels::MAX_BYTES)?;
+        if let Some(bytes) = bytes {
+            return Ok(Some((folder.to_owned(), String::from_utf8_lossy(&bytes).into_owned())));
+        }
+    }
+    Ok(None)
 }

@@ -67,11 +67,7 @@ pub(super) fn preprocess(
         })?),
         None => Some(Filter::Bicubic),
     };
-    let channels = config.sides("input_size", 3)?.and_then(|chw| match chw[0] {
-        1 => Some(Channels::Gray),
-        3 => Some(Channels::Rgb),
-        _ => None,
-    });
+    let channels = config.sides("input_size", 3)?.and_then(|chw| Channels::of_count(chw[0].into()));
     Ok(SourceSettings {
         geometry,
         filter,

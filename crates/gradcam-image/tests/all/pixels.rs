@@ -2,11 +2,13 @@
 //!
 //! The references are made by `tools/make_image_references.py`.
 
-use gradcam_image::preprocess::{Crop, CropRounding, Geometry, Layout, Resize};
+use gradcam_image::preprocess::{Channels, Crop, CropRounding, Geometry, Layout, Resize};
 use gradcam_image::{
     Colormap, Filter, Limits, OverlayKind, OverlayStyle, Photo, Placement, Preprocess, heatmap,
     overlay, resize, resize_map,
 };
+use std::num::NonZeroU32;
+
 use ndarray::{Array2, ArrayD};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -225,6 +227,48 @@ fn prepares_photos_as_torchvision_bit_for_bit() {
 }
 
 #[test]
+fn resizes_alpha_as_pillow_bit_for_bit() {
+    let path = format!("{}/tests/data/alpha.png", env!("CARGO_MANIFEST_DIR"));
+    let photo = Photo::open(path, &Limits::default()).unwrap();
+    let mut failed = Vec::new();
+    for row in table("alpha") {
+        let side = |key: &str| row[key].as_u64().unwrap() as u32;
+        let channels = match row["mode"].as_str().unwrap() {
+            "RGBA" => Channels::Rgba,
+            _ => Channels::GrayAlpha,
+        };
+        let count = channels.count();
+        let preprocess = Preprocess {
+            geometry: Geometry::squash(side("width"), side("height")),
+            filter: row["filter"].as_str().unwrap().parse().unwrap(),
+            rescale: 1.0,
+            mean: vec![0.0; count],
+            std: vec![1.0; count],
+            layout: Layout::Nhwc,
+            channels,
+        };
+        let (tensor, _) = preprocess.apply(&photo).unwrap();
+        let bytes: Vec<u8> = tensor.iter().map(|value| *value as u8).collect();
+        if sha256(bytes) != row["sha256"].as_str().unwrap() {
+            failed.push(row.to_string());
+        }
+    }
+    assert_none(&failed);
+    // A photo without alpha is opaque, and its borders are not.
+    let geometry = Geometry::pad(4, 4, [7; 3]);
+    let (mean, std) = (vec![0.0; 4], vec![1.0; 4]);
+    let wide = Preprocess { geometry, mean, std, ..rgba() };
+    let (tensor, _) = wide.apply(&synthetic(4, 2)).unwrap();
+    let column: Vec<f32> = tensor.slice(ndarray::s![0, .., 1, 3]).to_vec();
+    assert_eq!(column, [0.0, 255.0, 255.0, 0.0]);
+}
+
+fn rgba() -> Preprocess {
+    let (layout, channels) = (Layout::Nhwc, Channels::Rgba);
+    Preprocess { rescale: 1.0, layout, channels, ..pipelines()[0].1.clone() }
+}
+
+#[test]
 fn nhwc_is_nchw_transposed() {
     for (name, nchw) in pipelines() {
         let nhwc = Preprocess { layout: Layout::Nhwc, ..nchw.clone() };
@@ -269,7 +313,7 @@ fn placement_maps_the_photo_to_the_network_and_back() {
         assert!((u / mass - expected_u).abs() < 0.1, "{geometry:?}: {} {expected_u}", u / mass);
         assert!((v / mass - expected_v).abs() < 0.1, "{geometry:?}: {} {expected_v}", v / mass);
         // And back: the same picture as a heatmap lands on the square within one pixel of the photo.
-        let grey = OverlayStyle { colormap: Colormap::Gray, alpha: 1.0, kind: OverlayKind::Alpha };
+        let grey = OverlayStyle { colormap: Colormap::Gray, alpha: 1.0, ..OverlayStyle::default() };
         let drawn = overlay(&photo, heat, &placement, &grey).unwrap();
         let mut sums = (0.0, 0.0, 0.0);
         for (i, pixel) in drawn.rgb().chunks_exact(3).enumerate() {
@@ -293,6 +337,7 @@ fn overlays_as_show_cam_on_image_bit_for_bit() {
             colormap: row["colormap"].as_str().unwrap().parse().unwrap(),
             alpha: row["alpha"].as_f64().unwrap(),
             kind: OverlayKind::PytorchGradCam,
+            max_side: None,
         };
         let drawn = overlay(&photo, heat.view(), &Placement::identity(97, 61), &style).unwrap();
         if sha256(drawn.rgb()) != row["sha256"].as_str().unwrap() {
@@ -307,10 +352,34 @@ fn unseen_parts_have_no_heat() {
     let photo = Photo::from_rgb8(6, 2, vec![100; 36]).unwrap();
     let placement = Placement { x: 2.0, width: 2.0, ..Placement::identity(6, 2) };
     let heat = Array2::ones((2, 6));
-    let style = OverlayStyle { colormap: Colormap::Gray, alpha: 0.5, kind: OverlayKind::Alpha };
+    let style = OverlayStyle { colormap: Colormap::Gray, ..OverlayStyle::default() };
     let drawn = overlay(&photo, heat.view(), &placement, &style).unwrap();
     let row: Vec<u8> = drawn.rgb()[..18].iter().step_by(3).copied().collect();
     assert_eq!(row, [60, 60, 178, 178, 60, 60]);
+}
+
+#[test]
+fn large_photos_are_drawn_smaller() {
+    let photo = synthetic(300, 200);
+    let placement = Placement { x: 50.0, width: 200.0, ..Placement::identity(300, 200) };
+    let placement = Placement { network_width: 8, network_height: 8, ..placement };
+    let heat = Array2::from_shape_fn((8, 8), |(y, x)| (x + y) as f32 / 14.0);
+    let draw = |photo: &Photo, placement: &Placement, side| {
+        let style = OverlayStyle { max_side: NonZeroU32::new(side), ..OverlayStyle::default() };
+        overlay(photo, heat.view(), placement, &style).unwrap()
+    };
+    assert_eq!(draw(&photo, &placement, 300), draw(&photo, &placement, 0));
+    let small = resize(&photo, 150, 100, Filter::Box).unwrap();
+    let half = Placement { x: 25.0, y: 0.0, width: 100.0, height: 100.0, ..placement };
+    assert_eq!(draw(&photo, &placement, 150), draw(&small, &half, 0));
+    let drawn = draw(&photo, &placement, 1);
+    assert_eq!((drawn.width(), drawn.height()), (1, 1));
+    let memory = |side| {
+        let style = OverlayStyle { max_side: NonZeroU32::new(side), ..OverlayStyle::default() };
+        style.memory(300, 200)
+    };
+    // The picture and its PNG, or the photo of fewer columns and then of fewer rows.
+    assert_eq!((memory(0), memory(30)), (3 * 3 * 300 * 200, 3 * 30 * (200 + 20)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Where preprocessing and labels come from, and what is said when they are guessed.
 
+mod found;
 mod refused;
 
 use std::path::{Path, PathBuf};
@@ -407,6 +408,7 @@ fn a_shape_implies_a_layout() {
         (&[1, 4, 4, 3], Some(Nhwc)),
         (&[1, 64, 64, 4], Some(Nhwc)),
         (&[1, 4, 64, 2], None),
+        (&[1, 4, 64, 64], Some(Nchw)),
         (&[1, 8, 8, 8], None),
         (&[0, 0, 0, 0], None),
         (&[1, 3, 8, 8, 8], Some(Nchw)),
@@ -439,7 +441,7 @@ fn metadata_decides_where_the_shape_fits_both_layouts() {
     let error: gradcam_image::ImageError = read(&default, &NCHW).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the model's input has shape [?, 3, 224, 224]; photos have 1 or 3 channels, and gradcam metadata sets the layout \
+        "the model's input has shape [?, 3, 224, 224]; photos have 1 to 4 channels, and gradcam metadata sets the layout \
          NHWC"
     );
 }

@@ -1,25 +1,33 @@
 //! The settings of an explainer, and their checks.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
-use super::{Explainer, Setup};
+use super::{
+    Explainer, Setup,
+    labels::Labels,
+    reading::{InputReading, reading, takes_any_size, with_size},
+};
 use crate::{
-    Result,
+    Error, Result,
     engine::{self, EngineKind, EngineOptions, Provider, Tensor},
     error::bail,
+    head::{HeadKind, HeadSettings, Selection, head},
     image::{
-        self, ImageErrorKind, Overrides, PreprocessChoice,
-        preprocess::{Layout, Numbers, SettingOrigin},
+        Overrides, Preprocess,
+        preprocess::{SettingOrigin, Task},
     },
-    input::{ImageInput, Inputs, image_of, usual_sizes},
-    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers},
+    input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
+    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
     memory,
     method::Method,
     program::{Cache, Runtime},
     progress::{Observer, Progress},
-    targets::head,
     warning::Warning,
 };
 
@@ -35,7 +43,9 @@ pub struct ExplainerBuilder {
     overrides: Overrides,
     grid: Grid,
     inputs: Vec<(String, Tensor)>,
+    example: Option<Vec<usize>>,
     output: Option<String>,
+    head: Option<HeadKind>,
     compare_deployed: bool,
     observer: Option<Observer>,
 }
@@ -52,7 +62,9 @@ impl ExplainerBuilder {
             overrides: Overrides::default(),
             grid: Grid::default(),
             inputs: Vec::new(),
+            example: None,
             output: None,
+            head: None,
             compare_deployed: false,
             observer: None,
         }
@@ -170,8 +182,17 @@ impl ExplainerBuilder {
         self
     }
 
+    /// Says the shape of the images, such as `[1, 3, 48, 320]`, where the model leaves sizes open; the default is the size that photos
+    /// are prepared for. The network is read for this shape; images of other shapes can still be explained.
+    #[must_use]
+    pub fn image_shape(mut self, shape: &[usize]) -> Self {
+        self.example = Some(shape.to_vec());
+        self
+    }
+
     /// Gives an input of the model beside the image its value, an array of f32 or i64 (0 and 1 for booleans). The input
-    /// without a value takes the images. If several remain, the only 4-D one with 1 or 3 channels takes them.
+    /// without a value takes the images. If several remain, the one takes them that the scores depend on, that is most like
+    /// a photo, that has an image's name, and that is largest, in this order.
     ///
     /// The first axis of a value is the batch of the images where the model declares both open or with the same size. A
     /// value with 1 row, or without this axis, is used for each image; a value with N rows is used for a batch of N images.
@@ -181,10 +202,19 @@ impl ExplainerBuilder {
         self
     }
 
-    /// Sets the output of the model that holds the scores. The default is the first output of floats.
+    /// Sets the output of the model that holds the scores, or any other value of the graph. An index behind the name, as NumPy
+    /// writes it, takes a part of the value, whose sum is explained: `logits[:,3]`, `heatmap[:,17]`. The default is an output
+    /// that is called as scores are, else the first output of floats.
     #[must_use]
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.output = Some(name.into());
+        self
+    }
+
+    /// Says what the model's scores are. The default follows from the graph, and from the files beside the model.
+    #[must_use]
+    pub fn head(mut self, kind: HeadKind) -> Self {
+        self.head = Some(kind);
         self
     }
 
@@ -196,22 +226,46 @@ impl ExplainerBuilder {
     /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
-        if self.methods.is_empty() {
-            self.methods.push(Method::default());
-        }
         refuse_blocked(&self.model)?;
-        let mut inputs = Inputs::of(&self.model, &self.inputs)?;
+        let settings = self.head_settings(None, None)?;
+        let mut inputs = Inputs::of(&self.model, self.input_settings(&settings))?;
         inputs.image.check_type()?;
-        let Resolution { preprocess: resolved, labels, layout } = self.resolved(&inputs.image)?;
-        inputs.image.layout = layout;
+        let mut image = inputs.image.clone();
+        let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
+            inputs.sizes_for(image, preprocess)
+        };
+        let (graph, reading) = reading(&self.model, &self.overrides, &mut image, &sizes)?;
+        let assumed = self.example.is_none() && self.overrides.size.is_none();
+        let with_size = |error: Error| with_size(error, &graph, &image, assumed);
+        let InputReading { preprocess: mut resolved, labels, task } = reading;
+        let head_settings = self.head_settings(labels.as_ref(), task)?;
+        let head = head(&graph, &head_settings).map_err(with_size)?;
+        if let Ok(choice) = &mut resolved
+            && head.form.is_dense()
+            && takes_any_size(&self.model, &inputs, &image, choice, &head_settings)
+        {
+            choice.keep_aspect();
+        }
+        inputs.image.clone_from(&image);
         let input = &inputs.image;
-        let preprocess = resolved.as_ref().ok().map(|resolved| &resolved.preprocess);
-        let graph = Graph::new(&self.model, &inputs.default_sizes(preprocess))?;
-        let head = head(&graph, self.output.as_deref())?;
-        let labels = labels.map(|labels| labels.of(head.form.classes())).transpose()?;
+        let labels = labels.map(|labels| labels.of(&head)).transpose()?;
         let (labels, left_out) = labels.unwrap_or_default();
         let mut warnings: Vec<Warning> = left_out.into_iter().collect();
-        let layers = Layers::new(&graph, input.in_graph(&graph), head.value, self.grid);
+        if head.info.is_chosen {
+            let (output, why) = (head.info.output.clone(), head.info.output_why.clone());
+            warnings.push(Warning::OutputChosen { output, why });
+        }
+        if self.methods.is_empty() {
+            self.methods.push(if head.info.kind.is_local() {
+                Method::places()
+            } else {
+                Method::default()
+            });
+            if head.info.kind.is_local() {
+                warnings.push(Warning::MethodChosen { method: Method::places().id() });
+            }
+        }
+        let layers = Layers::new(&graph, input.in_graph(&graph), head.score_value(), self.grid);
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
             refuse_layers(*method, &self.layers)?;
@@ -220,9 +274,14 @@ impl ExplainerBuilder {
         let (chosen, layer_reason) = match self.methods.iter().all(|method| of_input(&method)) {
             true => (Vec::new(), None),
             false => {
-                let (chosen, reason) = chosen_layers(&graph, &layers, &self.layers, &mut warnings)?;
+                let chosen = chosen_layers(&graph, &layers, &self.layers, &mut warnings);
+                let (chosen, reason) = chosen.map_err(with_size)?;
                 (chosen, Some(reason))
             }
+        };
+        let scales = match self.layers.is_empty() && !chosen.is_empty() {
+            true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
+            false => Vec::new(),
         };
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
@@ -240,14 +299,15 @@ impl ExplainerBuilder {
             layer_reason,
             image: [(input.name.clone(), input.name.clone())],
             plain,
-            list: layers.list(&graph, input.rows_of(&graph)),
+            list: OnceLock::new(),
             labels: labels.map(Arc::new),
             warnings,
             model: self.model,
             methods: self.methods,
             runtime: Runtime::new(engine, limit),
             head,
-            output: self.output,
+            head_settings,
+            scales,
             compare_deployed,
             observer: self.observer,
             grid: self.grid,
@@ -263,98 +323,73 @@ impl ExplainerBuilder {
     /// # Errors
     /// `Model`.
     pub fn layer_list(&self) -> Result<Vec<LayerInfo>> {
-        let inputs = onnx_grad::inputs(&self.model);
+        let all = onnx_grad::inputs(&self.model);
         let given = |input: &&Input| self.inputs.iter().any(|(name, _)| *name == input.name);
-        let open: Vec<&Input> = inputs.iter().filter(|input| !given(input)).collect();
-        let mut input = image_of(&open).map(ImageInput::of);
-        let mut sizes = usual_sizes(&inputs);
-        if let Some(input) = &mut input {
-            let resolution = self.resolved(input).ok();
-            let flag = self.overrides.layout.unwrap_or(input.layout);
-            input.layout = resolution.as_ref().map_or(flag, |resolution| resolution.layout);
-            let choice = resolution.and_then(|resolution| resolution.preprocess.ok());
-            sizes.extend(input.default_sizes(choice.as_ref().map(|choice| &choice.preprocess)));
-        }
-        let graph = Graph::new(&self.model, &sizes)?;
-        let scores = head(&graph, self.output.as_deref()).ok().map(|head| head.value);
-        let Some(output) = scores.or_else(|| graph.outputs().first().copied()) else {
-            bail!(Model, "the model has no output")
+        let open: Vec<&Input> = all.iter().filter(|input| !given(input)).collect();
+        let settings = self.head_settings(None, None)?;
+        let image = image_of(&self.model, &open, self.output_name(&settings));
+        let mut image = image.map(|input| ImageInput::of(input, self.example.as_deref()));
+        let sizes = |image: &ImageInput, preprocess: Option<&Preprocess>| {
+            let mut sizes = usual_sizes(&all);
+            sizes.extend(image.default_sizes(preprocess, self.example.as_deref()));
+            sizes
         };
-        let rows = input.as_ref().and_then(|input| input.rows_of(&graph));
-        let image = input.and_then(|input| input.in_graph(&graph));
-        Ok(Layers::new(&graph, image, output, self.grid).list(&graph, rows))
-    }
-
-    /// The preprocessing of photos for the input, the labels, and the layout.
-    fn resolved(&self, input: &ImageInput) -> Result<Resolution> {
-        let metadata: Vec<(String, String)> =
-            self.model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let resolve = |shape: &[Option<i64>]| {
-            let numbers = if input.elem.is_float() { Numbers::Floats } else { Numbers::Integers };
-            image::resolve(&self.overrides, &metadata, self.model.path(), shape, numbers)
+        let graph = match &mut image {
+            Some(image) => match reading(&self.model, &self.overrides, image, &sizes) {
+                Ok((graph, _)) => graph,
+                // What is wrong with the preprocessing does not concern the layers.
+                Err(_) => Graph::new(&self.model, &sizes(image, None))?,
+            },
+            None => Graph::new(&self.model, &usual_sizes(&all))?,
         };
-        match resolve(&input.shape) {
-            Ok(resolved) => {
-                let labels = Labels::of_resolved(&resolved);
-                let layout = resolved.preprocess.layout;
-                Ok(Resolution { preprocess: Ok(resolved), labels, layout })
-            }
-            // Tensors can still be explained. Labels do not depend on the input, nor does a layout from another source than
-            // the shape.
-            Err(error) if error.kind() == ImageErrorKind::Invalid && !input.takes_photos() => {
-                let resolved = resolve(&[None; 4])?;
-                let labels = Labels::of_resolved(&resolved);
-                let layout = match resolved.origins.layout {
-                    SettingOrigin::ImagenetDefault => input.layout,
-                    _ => resolved.preprocess.layout,
-                };
-                Ok(Resolution { preprocess: Err(error.to_string()), labels, layout })
-            }
-            Err(error) => Err(error.into()),
-        }
+        let rows = image.as_ref().and_then(|input| input.rows_of(&graph));
+        let image = image.and_then(|input| input.in_graph(&graph));
+        let scores = match (head(&graph, &settings), graph.outputs().first()) {
+            (Ok(head), _) => head.score_value(),
+            (Err(_), Some(output)) => ScoreValue::plain(*output),
+            (Err(_), None) => bail!(Model, "the model has no output"),
+        };
+        Ok(Layers::new(&graph, image, scores, self.grid).list(&graph, rows))
+    }
+
+    /// What is known of the scores beside the graph.
+    fn head_settings(
+        &self,
+        labels: Option<&Labels>,
+        task: Option<(Task, SettingOrigin)>,
+    ) -> Result<HeadSettings> {
+        Ok(HeadSettings {
+            kind: self.head,
+            output: self.output.as_deref().map(str::parse::<Selection>).transpose()?,
+            task: task.and_then(|(task, origin)| Some((kind_of(task)?, origin.to_string()))),
+            labels: labels.map(Labels::count),
+            is_of_pytorch: self.model.proto().producer_name.as_deref() == Some("pytorch"),
+            background: labels.and_then(Labels::nothing),
+        })
+    }
+
+    /// The model's output that the user names, if it is one.
+    fn output_name<'a>(&self, settings: &'a HeadSettings) -> Option<&'a str> {
+        let name = settings.output.as_ref()?.name.as_str();
+        let outputs = &self.model.graph().output;
+        outputs.iter().any(|output| output.name() == name).then_some(name)
+    }
+
+    fn input_settings<'a>(&'a self, settings: &'a HeadSettings) -> InputSettings<'a> {
+        let (output, example) = (self.output_name(settings), self.example.as_deref());
+        InputSettings { values: &self.inputs, output, example }
     }
 }
 
-/// What the sources of preprocessing say of a model.
-struct Resolution {
-    /// The preprocessing of photos, or why the model takes none.
-    preprocess: Result<PreprocessChoice, String>,
-    labels: Option<Labels>,
-    /// The order of the input's axes: from flags, metadata or the shape, in this order.
-    layout: Layout,
-}
-
-/// The labels of the classes, and where they come from.
-#[derive(Debug)]
-struct Labels {
-    names: Vec<String>,
-    origin: SettingOrigin,
-}
-
-impl Labels {
-    fn of_resolved(resolved: &PreprocessChoice) -> Option<Self> {
-        let origin = resolved.origins.labels?;
-        Some(Self { names: resolved.labels.clone()?, origin })
-    }
-
-    /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list
-    /// from the user is then an error, a list that was found is left out with a warning.
-    fn of(self, classes: usize) -> Result<(Option<Vec<String>>, Option<Warning>)> {
-        let count = self.names.len();
-        if count == classes {
-            return Ok((Some(self.names), None));
-        }
-        match self.origin {
-            SettingOrigin::Flag => bail!(
-                Target,
-                "the file of labels has {count} labels, but the model has {classes} classes; give one line, or one JSON \
-                 entry, for each class"
-            ),
-            origin => {
-                let source = origin.to_string();
-                Ok((None, Some(Warning::LabelsLeftOut { source, labels: count, classes })))
-            }
-        }
+/// The kind of scores of a task.
+fn kind_of(task: Task) -> Option<HeadKind> {
+    match task {
+        Task::SingleLabel => Some(HeadKind::Softmax),
+        Task::MultiLabel => Some(HeadKind::Sigmoid),
+        Task::Regression => Some(HeadKind::Regression),
+        Task::Detection => Some(HeadKind::Detection),
+        Task::Segmentation => Some(HeadKind::Segmentation),
+        _ => None,
     }
 }
 
@@ -376,6 +411,13 @@ fn chosen_layers(
     warnings: &mut Vec<Warning>,
 ) -> Result<(Vec<(String, String)>, LayerReason)> {
     let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
+    if names.is_empty() && !layers.scales().is_empty() {
+        let chosen = layers
+            .scales()
+            .iter()
+            .map(|scale| named(layers.path_of(graph, scale.value), scale.value));
+        return Ok((chosen.collect(), LayerReason::SCALE));
+    }
     if names.is_empty() {
         return match layers.default() {
             Some(DefaultLayer { value, reason }) => {

@@ -1,16 +1,17 @@
 //! The cost of an explanation, measured against plain inference on the same engine.
 
+use std::sync::Arc;
+
 use ndarray::{ArrayD, ArrayViewD};
-use onnx_grad::{
-    graph::{Graph, ValueId},
-    prune,
-};
+use onnx_grad::{graph::Graph, prune};
 
 use super::Explainer;
 use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::bail,
+    head::head,
+    images::Images,
     measure::Cost,
     program::Program,
     targets::Targets,
@@ -54,18 +55,38 @@ impl Explainer {
     pub fn inference(&self, shape: &[usize]) -> Result<Inference<'_>> {
         self.inputs.image.check(shape)?;
         let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape))?;
-        let floats = |output: &&ValueId| graph.fact(**output).elem.is_float();
-        let output = match &self.setup.output {
-            Some(name) => graph.value(name)?,
-            None => match graph.outputs().iter().find(floats) {
-                Some(output) => *output,
-                None => bail!(Model, "the model has no output of floats"),
-            },
-        };
+        // The whole head, as a program runs it.
+        let output = graph.find(&self.setup.head.info.output);
+        let output = output.filter(|output| graph.outputs().contains(output));
+        let output = output.unwrap_or(head(&graph, &self.setup.head_settings)?.value);
         Ok(Inference {
             explainer: self,
             program: self.setup.runtime.program(&prune(&graph, &[output])?)?,
         })
+    }
+
+    /// What the model's output holds for one image, without an explanation: the vector of an embedding.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain`].
+    pub fn embedding<'a>(&self, image: impl Into<Images<'a>>) -> Result<Arc<[f32]>> {
+        let prepared;
+        let x = match image.into() {
+            Images::Tensor(x) => x,
+            Images::Photos(photos) => match photos.as_slice() {
+                [photo] => {
+                    prepared = self.prepare(photo)?.0.into_dyn();
+                    prepared.view()
+                }
+                photos => {
+                    bail!(Input, "an embedding is that of one photo, not of {}", photos.len())
+                }
+            },
+        };
+        match self.inference(x.shape())?.run(x)? {
+            Tensor::F32(vector) => Ok(vector.iter().copied().collect()),
+            Tensor::I64(_) => bail!(Engine, "the engine gave integers for an embedding"),
+        }
     }
 
     /// An example input of the usual size, for one image or for the batch that the model fixes. Its numbers come from a formula:

@@ -1,6 +1,9 @@
 //! The graphs of an explainer: the one with scores, targets and maps, and the parts that methods run again.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use onnx_grad::{
     Dim, GradientForm, Model, Override,
@@ -18,10 +21,12 @@ use super::{
 use crate::{
     Result,
     error::bail,
+    head::{Form, Head, head},
     layer::{View, Views, separable},
     method::{GraphRecipe, MapValues, MethodInfo, Recipe},
     targets::{
-        HeadValues, TargetKind, TargetRequest, TargetValues, class_input, emit, head, other_input,
+        HeadValues, TargetForm, TargetKind, TargetRequest, TargetValues, class_input, emit,
+        other_input, place_input,
     },
 };
 
@@ -31,6 +36,8 @@ struct TargetGraph {
     emitted: HeadValues,
     layers: Vec<ValueId>,
     image: ValueId,
+    /// For each target whether its value does not follow from the scores, so that the graph gives it.
+    is_shown: Vec<bool>,
 }
 
 impl Explainer {
@@ -38,7 +45,17 @@ impl Explainer {
     pub(super) fn model_of(&self, key: &Key) -> Result<(Model, Vec<OutputMeaning>)> {
         let emission = self.emission(key)?;
         match key {
-            Key::Explanation(..) => self.explanation_graph(emission),
+            Key::Explanation(_, _, layers) => self.explanation_graph(emission, layers.clone()),
+            Key::Prediction(_) => {
+                let emitted = &emission.emitted;
+                let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
+                named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
+                if let Some(anchors) = emitted.anchors {
+                    named.push((OutputMeaning::AnchorScores, anchors.scores));
+                    named.extend(anchors.boxes.map(|boxes| (OutputMeaning::AnchorBoxes, boxes)));
+                }
+                finish(emission.graph, named)
+            }
             Key::Deployed(_) => {
                 finish(emission.graph, vec![(OutputMeaning::Scores, emission.emitted.scores)])
             }
@@ -61,7 +78,7 @@ impl Explainer {
                 let mut inputs = vec![value];
                 inputs.extend(emission.beside(value)?);
                 let graph = &emission.graph;
-                let classes = [class_input(0), other_input(0)];
+                let classes = [class_input(0), other_input(0), place_input(0)];
                 inputs.extend(classes.iter().filter_map(|name| graph.find(name)));
                 inputs.dedup();
                 let target = emission.target(0)?;
@@ -88,7 +105,7 @@ impl Explainer {
 
     /// The values at which the channels of a layer meet, where there are some.
     pub(super) fn meeting(&self, graph: &Graph, layer: ValueId) -> Result<Option<Vec<ValueId>>> {
-        let head = head(graph, self.setup.output.as_deref())?;
+        let head = head(graph, &self.setup.head_settings)?;
         let affine = head.form.is_affine();
         let views = self.views(graph);
         Ok(separable(graph, &views, layer, head.value).filter(|_| affine))
@@ -121,7 +138,7 @@ impl Explainer {
         let sizes = self.inputs.sizes(key.shape());
         let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
         let mut graph = Graph::new(&self.setup.model, &sizes)?;
-        let head = head(&graph, self.setup.output.as_deref())?;
+        let head = head(&graph, &self.setup.head_settings)?.with_axes_of(&self.setup.head);
         let layers = self
             .setup
             .layers
@@ -129,14 +146,24 @@ impl Explainer {
             .map(|(_, value)| graph.value(value))
             .collect::<Result<_, _>>()?;
         let image = graph.value(&self.inputs.image.name)?;
-        let asked = asked(&mut graph, &key.kinds(), &batch)?;
+        let asked = asked(&mut graph, &head, &key.kinds(), &batch)?;
         let emitted = emit(&mut Builder::new(&mut graph, "cam"), &head, &asked)?;
-        Ok(TargetGraph { graph, emitted, layers, image })
+        let plain = matches!(head.form, Form::Classes(_) | Form::Binary | Form::Sum(_));
+        let follows =
+            |form| matches!(form, TargetForm::Class | TargetForm::Difference | TargetForm::Rank(_));
+        let is_shown = key.kinds().iter().map(|kind| !plain || !follows(kind.form)).collect();
+        Ok(TargetGraph { graph, emitted, layers, image, is_shown })
     }
 
     /// The graph that computes scores and maps.
-    fn explanation_graph(&self, emission: TargetGraph) -> Result<(Model, Vec<OutputMeaning>)> {
-        let TargetGraph { mut graph, emitted, layers, image } = emission;
+    fn explanation_graph(
+        &self,
+        emission: TargetGraph,
+        explained: Range<usize>,
+    ) -> Result<(Model, Vec<OutputMeaning>)> {
+        let TargetGraph { mut graph, emitted, layers, image, is_shown } = emission;
+        let first = explained.start;
+        let layers = layers.get(explained).unwrap_or_default().to_vec();
         let views = self.views(&graph);
         let of_layers = layers
             .iter()
@@ -151,6 +178,7 @@ impl Explainer {
         let of_image = [views.of(b.graph(), image).unwrap_or(View::Plain)];
         let at_image = MapSites { values: &[image], pictures: &[image], views: &of_image };
         let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
+        named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
         let of_host = || {
             self.setup.methods.iter().filter_map(|method| match &method.info().recipe {
                 Recipe::Passes(recipe) => Some(recipe),
@@ -160,7 +188,9 @@ impl Explainer {
         let passes = of_host().next().is_some();
         if passes {
             let each = pictures.iter().enumerate();
-            named.extend(each.map(|(layer, picture)| (OutputMeaning::Activation(layer), *picture)));
+            named.extend(
+                each.map(|(layer, picture)| (OutputMeaning::Activation(first + layer), *picture)),
+            );
         }
         let meetings = match of_host().any(|recipe| recipe.ablates) {
             true => layers
@@ -171,13 +201,13 @@ impl Explainer {
         };
         for (layer, meeting) in meetings.iter().enumerate() {
             for (place, value) in meeting.iter().flatten().enumerate() {
-                named.push((OutputMeaning::Meeting(layer, place), *value));
+                named.push((OutputMeaning::Meeting(first + layer, place), *value));
             }
         }
         for (slot, TargetValues { target, class, pixels }) in emitted.targets.iter().enumerate() {
             named.push((OutputMeaning::Class(slot), *class));
             named.extend(pixels.map(|pixels| (OutputMeaning::Pixels(slot), pixels)));
-            if passes {
+            if passes || is_shown.get(slot) == Some(&true) {
                 named.push((OutputMeaning::Target(slot), *target));
             }
             let seed = b.scalar(*target, 1.0)?;
@@ -212,6 +242,7 @@ impl Explainer {
                     for (layer, maps) in
                         site.maps(&mut b, recipe, &gradients)?.into_iter().enumerate()
                     {
+                        let layer = if row.is_of_input() { layer } else { first + layer };
                         let place = MapPlace { target: slot, method, layer };
                         named.push((OutputMeaning::Map(place), maps.map));
                         named.extend(
@@ -226,6 +257,7 @@ impl Explainer {
                     for (place, value) in meeting.iter().flatten().enumerate() {
                         let gradient =
                             b.expand_like(gradients[&(*value, GradientForm::Full)], *value)?;
+                        let layer = first + layer;
                         named.push((OutputMeaning::MeetingGradient(slot, layer, place), gradient));
                     }
                 }
@@ -272,20 +304,63 @@ impl Explainer {
     }
 }
 
-/// The inputs that say which classes targets explain.
-fn asked(graph: &mut Graph, kinds: &[TargetKind], batch: &[Dim]) -> Result<Vec<TargetRequest>> {
+/// The inputs that say which classes targets explain, and where.
+fn asked(
+    graph: &mut Graph,
+    head: &Head,
+    kinds: &[TargetKind],
+    batch: &[Dim],
+) -> Result<Vec<TargetRequest>> {
     let mut all = Vec::new();
     for (slot, kind) in kinds.iter().enumerate() {
-        let mut input = |name: String| graph.push_input(&name, DataType::Int64, batch.to_vec());
-        all.push(match kind {
-            TargetKind::Class => TargetRequest::Class(input(class_input(slot))?),
-            TargetKind::Difference => {
-                TargetRequest::Difference(input(class_input(slot))?, input(other_input(slot))?)
+        let place = match (kind.placed, kind.form) {
+            (_, TargetForm::Similarity) => Some((DataType::Float, vector_shape(head, batch))),
+            (true, _) => Some(place_of(graph, head, batch)?),
+            (false, _) => None,
+        };
+        let mut input = |name: String, elem, shape| graph.push_input(&name, elem, shape);
+        let class = |name: String| (name, DataType::Int64, batch.to_vec());
+        let mut of_class = |(name, elem, shape)| input(name, elem, shape);
+        let (class, other) = match kind.form {
+            TargetForm::Rank(_) | TargetForm::Similarity => (None, None),
+            TargetForm::Difference => (
+                Some(of_class(class(class_input(slot)))?),
+                Some(of_class(class(other_input(slot)))?),
+            ),
+            TargetForm::Class | TargetForm::Negative | TargetForm::Probability => {
+                (Some(of_class(class(class_input(slot)))?), None)
             }
-            TargetKind::Rank(rank) => TargetRequest::Rank(*rank),
-        });
+        };
+        let place = place.map(|(elem, shape)| input(place_input(slot), elem, shape)).transpose()?;
+        all.push(TargetRequest { form: kind.form, class, other, place });
     }
     Ok(all)
+}
+
+/// The shape of a vector that embeddings are compared with, [N, K].
+fn vector_shape(head: &Head, batch: &[Dim]) -> Vec<Dim> {
+    let size = i64::try_from(head.form.classes()).unwrap_or(i64::MAX);
+    batch.iter().copied().chain([Dim::Fixed(size)]).collect()
+}
+
+/// The type and the shape of the input that says where a target is: its anchor, or the weight of each position.
+fn place_of(graph: &Graph, head: &Head, batch: &[Dim]) -> Result<(DataType, Vec<Dim>)> {
+    let Some(shape) = &graph.fact(head.value).shape else {
+        bail!(Target, "the shape of the scores \"{}\" is not known", head.info.output)
+    };
+    let images = || batch.iter().copied();
+    Ok(match (&head.form, shape.as_slice()) {
+        (Form::Pixels(_), [_, _, space @ ..]) => {
+            let space = [Dim::Fixed(1)].into_iter().chain(space.iter().copied());
+            (DataType::Float, images().chain(space).collect())
+        }
+        (Form::Mask, _) => (DataType::Float, shape.clone()),
+        (Form::Steps { time_first, .. }, [first, second, ..]) => {
+            let time = if *time_first { *first } else { *second };
+            (DataType::Float, images().chain([Dim::Fixed(1), time]).collect())
+        }
+        _ => (DataType::Int64, batch.to_vec()),
+    })
 }
 
 /// Names the outputs of a graph, casts floats to float32 and prunes the rest.
@@ -368,7 +443,8 @@ impl TargetGraph {
         let graph = &self.graph;
         let behind = graph.downstream([layer], |_| true);
         let varying = varying(graph);
-        let classes = [graph.find(&class_input(0)), graph.find(&other_input(0))];
+        let classes =
+            [class_input(0), other_input(0), place_input(0)].map(|name| graph.find(&name));
         let read = graph.upstream([self.target(0)?], |v| v != layer && behind.contains(&v));
         let is_beside = |value: &ValueId| {
             !behind.contains(value) && varying.contains(value) && !classes.contains(&Some(*value))
@@ -398,7 +474,9 @@ mod tests {
             count += 1;
             let file = Model::open(small.path()).unwrap();
             let explainer = Explainer::builder(file).build().unwrap();
-            let key = Key::Explanation(small.input.clone(), vec![TargetKind::Class]);
+            let kind = TargetKind::of(&crate::Target::Argmax, false);
+            let key =
+                Key::Explanation(small.input.clone(), vec![kind], 0..explainer.setup.layers.len());
             let (model, _) = explainer.model_of(&key).unwrap();
             let graph = Graph::new(&model, &Sizes::new()).unwrap();
             let whole = |id| matches!(graph.fact(id).elem, DataType::Int64 | DataType::Int32);

@@ -1,14 +1,16 @@
 //! The keys of an explainer's programs, and the meaning of their outputs.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use crate::{program::Program, targets::TargetKind};
 
 /// The key of a program: the shape of the images, and what else the graph depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Scores and maps, for targets of these kinds.
-    Explanation(Vec<usize>, Vec<TargetKind>),
+    /// Scores and maps, for targets of these kinds, at these of the explainer's layers.
+    Explanation(Vec<usize>, Vec<TargetKind>, Range<usize>),
+    /// The scores, and what a detector or a sequence says of each place.
+    Prediction(Vec<usize>),
     /// The scores that the file gives with the engine's defaults.
     Deployed(Vec<usize>),
     /// The target of one kind.
@@ -24,7 +26,8 @@ pub(super) enum Key {
 impl Key {
     pub(super) fn shape(&self) -> &[usize] {
         match self {
-            Self::Explanation(shape, _)
+            Self::Explanation(shape, ..)
+            | Self::Prediction(shape)
             | Self::Deployed(shape)
             | Self::Target(shape, _)
             | Self::Cut(shape, ..)
@@ -35,9 +38,9 @@ impl Key {
 
     pub(super) fn kinds(&self) -> Vec<TargetKind> {
         match self {
-            Self::Explanation(_, kinds) => kinds.clone(),
+            Self::Explanation(_, kinds, _) => kinds.clone(),
             Self::Target(_, kind) | Self::Cut(_, _, kind) | Self::Suffix(_, _, kind) => vec![*kind],
-            Self::Deployed(_) | Self::Channels(..) => Vec::new(),
+            Self::Prediction(_) | Self::Deployed(_) | Self::Channels(..) => Vec::new(),
         }
     }
 }
@@ -62,8 +65,14 @@ pub enum OutputMeaning {
     Scores,
     /// The class that a target explains.
     Class(usize),
-    /// The pixels of that class, of a segmentation.
+    /// The pixels or time steps of that class, of a segmentation or a sequence.
     Pixels(usize),
+    /// The class that wins each time step of a sequence.
+    Winners,
+    /// The score of every class at every anchor of a detector.
+    AnchorScores,
+    /// The four numbers of the box of every anchor.
+    AnchorBoxes,
     /// The scalar that a target is.
     Target(usize),
     /// The raw map of a method.
@@ -86,6 +95,9 @@ impl fmt::Display for OutputMeaning {
             Self::Scores => write!(f, "gradcam.scores"),
             Self::Class(target) => write!(f, "gradcam.explained.{target}"),
             Self::Pixels(target) => write!(f, "gradcam.pixels.{target}"),
+            Self::Winners => write!(f, "gradcam.winners"),
+            Self::AnchorScores => write!(f, "gradcam.anchors.scores"),
+            Self::AnchorBoxes => write!(f, "gradcam.anchors.boxes"),
             Self::Target(target) => write!(f, "gradcam.target.{target}"),
             Self::Map(MapPlace { target, method, layer }) => {
                 write!(f, "gradcam.map.{target}.{method}.{layer}")
@@ -109,6 +121,16 @@ pub(super) struct ExplainerProgram {
     pub(super) outputs: Vec<OutputMeaning>,
     /// Of a program of [`Key::Channels`].
     pub(super) channels: Option<ChannelPlaces>,
+    /// The shape of the input that says where a target is, for each target that has one, images included.
+    pub(super) place_shapes: Vec<(usize, Vec<usize>)>,
+}
+
+impl ExplainerProgram {
+    /// The shape of the input that says where a target is.
+    pub(super) fn place_shape(&self, target: usize) -> Option<&[usize]> {
+        let found = self.place_shapes.iter().find(|(of, _)| *of == target);
+        found.map(|(_, shape)| shape.as_slice())
+    }
 }
 
 /// The places of a layer's channels, in the layer and where they meet.

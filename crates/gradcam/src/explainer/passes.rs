@@ -8,17 +8,18 @@ use onnx_grad::graph::Graph;
 use super::{
     Explainer,
     key::{ExplainerProgram, Key},
+    place::PlacedTarget,
+    slot::Slot,
 };
 use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
-    image::preprocess::Layout,
     input::ImageInput,
     method::{Change, Passes},
     program::Program,
     progress::{Observer, Progress},
-    targets::{Target, TargetKind, class_input, other_input},
+    targets::TargetKind,
 };
 
 /// The most images, or activations, of one run.
@@ -39,7 +40,7 @@ pub(super) struct ImagePasses<'a> {
     /// The values of the other inputs for this image, with their names.
     pub(super) given: Vec<(&'a str, Tensor)>,
     pub(super) method: &'static str,
-    pub(super) target: Target,
+    pub(super) target: PlacedTarget,
     pub(super) layer: usize,
     /// [K, …].
     pub(super) activation: ArrayViewD<'a, f32>,
@@ -110,7 +111,7 @@ impl Batches<'_> {
 
 impl ImagePasses<'_> {
     fn kind(&self) -> TargetKind {
-        TargetKind::of(self.target)
+        TargetKind::of(&self.target.target, self.target.place.is_some())
     }
 
     /// The batch size, where the model fixes it.
@@ -142,11 +143,9 @@ impl ImagePasses<'_> {
         }
     }
 
-    /// The classes of the target, for a batch.
-    fn classes(&self, batch: usize) -> Result<Vec<(String, Tensor)>> {
-        let (class, other) = self.explainer.class_numbers(&self.target)?;
-        let each = |class: i64| Tensor::I64(ArrayD::from_elem(vec![batch], class));
-        Ok(vec![(class_input(0), each(class)), (other_input(0), each(other))])
+    /// The classes of the target, and where it is, for a batch.
+    fn classes(&self, program: &ExplainerProgram, batch: usize) -> Result<Vec<(String, Tensor)>> {
+        self.explainer.target_inputs(&[Slot::Each(vec![self.target.clone(); batch])], program)
     }
 
     /// The inputs of the model beside the image, for a batch of copies of the image.
@@ -168,7 +167,7 @@ impl ImagePasses<'_> {
             let x = repeat(&Tensor::F32(self.x.to_owned()), batch);
             let image = &self.explainer.inputs.image;
             let integers = image.integers(&self.x)?.map(|whole| repeat(&Tensor::I64(whole), batch));
-            let (given, classes) = (self.given(batch), self.classes(batch)?);
+            let (given, classes) = (self.given(batch), self.classes(&compiled, batch)?);
             let mut inputs = vec![(image.name.as_str(), integers.as_ref().unwrap_or(&x).view())];
             inputs.extend(given.iter().map(|(name, tensor)| (*name, tensor.view())));
             inputs.extend(classes.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
@@ -207,7 +206,7 @@ impl ImagePasses<'_> {
         let times = batch / own;
         let copies = repeat(&Tensor::F32(value.clone()), times);
         let Tensor::F32(copies) = copies else { bail!(Engine, "the engine gave no floats") };
-        let classes = self.classes(batch)?;
+        let classes = self.classes(&compiled, batch)?;
         let beside: Vec<(&str, Tensor)> =
             beside.iter().map(|(name, tensor)| (name.as_str(), repeat(tensor, times))).collect();
         let classes = classes.iter().map(|(name, tensor)| (name.as_str(), tensor));
@@ -309,11 +308,10 @@ impl Passes for ImagePasses<'_> {
         let Tensor::F32(copies) = repeat(&Tensor::F32(self.x.to_owned()), batch) else {
             bail!(Engine, "the engine gave no floats")
         };
-        let (given, classes) = (self.given(batch), self.classes(batch)?);
+        let (given, classes) = (self.given(batch), self.classes(&compiled, batch)?);
         let given = given.iter().map(|(name, tensor)| (*name, tensor));
         let others: Vec<(&str, &Tensor)> =
             given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
-        let last = explainer.inputs.image.layout == Layout::Nhwc;
         let image = &explainer.inputs.image;
         let batches = Batches {
             program: &compiled.program,
@@ -327,11 +325,14 @@ impl Passes for ImagePasses<'_> {
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.index_axis_mut(Axis(0), at);
-            if last {
-                let axes = one.ndim();
-                let order: Vec<usize> = std::iter::once(axes - 1).chain(0..axes - 1).collect();
-                one = one.permuted_axes(order);
-            }
+            one = match image.channel_axis.and_then(|axis| axis.checked_sub(1)) {
+                Some(channels) => {
+                    let others = (0..one.ndim()).filter(|axis| *axis != channels);
+                    let order: Vec<usize> = std::iter::once(channels).chain(others).collect();
+                    one.permuted_axes(order)
+                }
+                None => one.insert_axis(Axis(0)),
+            };
             change(number, one);
         })
     }

@@ -3,7 +3,8 @@
 use ndarray::Axis;
 use onnx_grad::{
     DeclaredDim, Dim, Input, Model,
-    graph::{Sizes, is_read},
+    graph::{Sizes, outputs_of},
+    proto::tensor_proto::DataType,
 };
 
 use super::{ImageInput, signature};
@@ -16,6 +17,10 @@ pub(crate) struct Inputs {
     pub(crate) image: ImageInput,
     /// The side inputs, with their values.
     pub(crate) given: Vec<SideInput>,
+    /// The sizes of inputs that no output depends on.
+    unused: Sizes,
+    /// The shape of the images, as far as the user said it before.
+    example: Option<Vec<usize>>,
 }
 
 /// An input beside the image, and its value.
@@ -27,13 +32,25 @@ pub(crate) struct SideInput {
     per_image: bool,
 }
 
+/// What a user says of the inputs of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InputSettings<'a> {
+    /// The values of inputs, by name.
+    pub(crate) values: &'a [(String, Tensor)],
+    /// The output that holds the scores.
+    pub(crate) output: Option<&'a str>,
+    /// The shape of the images.
+    pub(crate) example: Option<&'a [usize]>,
+}
+
 impl Inputs {
     /// Gives the inputs of these names their values; the input that remains takes the images.
     ///
     /// # Errors
     /// `Input` where a name is unknown or given twice, a value does not fit what the model declares, or not exactly one input
     /// remains.
-    pub(crate) fn of(model: &Model, values: &[(String, Tensor)]) -> Result<Self> {
+    pub(crate) fn of(model: &Model, settings: InputSettings<'_>) -> Result<Self> {
+        let InputSettings { values, output, example } = settings;
         let inputs = onnx_grad::inputs(model);
         for (at, (name, _)) in values.iter().enumerate() {
             if !inputs.iter().any(|input| input.name == *name) {
@@ -45,11 +62,14 @@ impl Inputs {
         }
         let is_given = |input: &&Input| values.iter().any(|(name, _)| *name == input.name);
         let (given, mut open): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(is_given);
+        let mut unused = Sizes::new();
         if open.len() > 1 {
             // Exporters that fold constants may leave unused inputs behind.
-            open.retain(|input| is_read(model, &input.name));
+            let is_used = |input: &&Input| !outputs_of(model, &input.name).is_empty();
+            let (used, others): (Vec<_>, Vec<_>) = open.into_iter().partition(is_used);
+            (open, unused) = (used, usual_sizes(others));
         }
-        let Some(image) = image_of(&open) else {
+        let Some(image) = image_of(model, &open, output) else {
             match (inputs.as_slice(), open.as_slice()) {
                 ([], _) => bail!(Input, "the model has no input"),
                 (_, []) => bail!(
@@ -68,8 +88,8 @@ impl Inputs {
         if !missing.is_empty() {
             bail!(
                 Input, GiveInputs;
-                "the model takes more than the images of \"{}\": {}",
-                image.name,
+                "the images are for {}, and the model takes more: {}",
+                signature(image),
                 list(missing)
             );
         }
@@ -78,7 +98,8 @@ impl Inputs {
             Some(SideInput::new(input, image, value.clone()))
         };
         let given = given.into_iter().filter_map(value).collect::<Result<_>>()?;
-        Ok(Self { image: ImageInput::of(image), given })
+        let image = ImageInput::of(image, example);
+        Ok(Self { image, given, unused, example: example.map(<[usize]>::to_vec) })
     }
 
     /// These inputs with another value for one, and whether all shapes stay.
@@ -88,9 +109,10 @@ impl Inputs {
     pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<(Self, bool)> {
         let others = self.given.iter().filter(|given| given.name != name);
         let others = others.map(|given| (given.name.clone(), given.value.clone()));
-        let mut new =
-            Self::of(model, &others.chain([(name.to_owned(), value)]).collect::<Vec<_>>())?;
-        new.image.layout = self.image.layout;
+        let values: Vec<_> = others.chain([(name.to_owned(), value)]).collect();
+        let example = self.example.as_deref();
+        let mut new = Self::of(model, InputSettings { values: &values, output: None, example })?;
+        new.image.channel_axis = self.image.channel_axis;
         let same = new.default_sizes(None) == self.default_sizes(None);
         Ok((new, same))
     }
@@ -102,8 +124,14 @@ impl Inputs {
 
     /// The shapes of all inputs for a run of images of the size that `preprocess` gives.
     pub(crate) fn default_sizes(&self, preprocess: Option<&Preprocess>) -> Sizes {
-        let mut sizes = self.image.default_sizes(preprocess);
-        let batch = self.image.batch().unwrap_or(1);
+        self.sizes_for(&self.image, preprocess)
+    }
+
+    /// As [`Inputs::default_sizes`], with another reading of the image input.
+    pub(crate) fn sizes_for(&self, image: &ImageInput, preprocess: Option<&Preprocess>) -> Sizes {
+        let mut sizes = image.default_sizes(preprocess, self.example.as_deref());
+        sizes.extend(self.unused.clone());
+        let batch = image.batch().unwrap_or(1);
         sizes.extend(self.given.iter().map(|given| (given.name.clone(), given.sizes(batch))));
         sizes
     }
@@ -112,27 +140,79 @@ impl Inputs {
     pub(crate) fn sizes(&self, shape: &[usize]) -> Sizes {
         let batch = shape.first().copied().unwrap_or(1);
         let given = self.given.iter().map(|given| (given.name.clone(), given.sizes(batch)));
-        given.chain([(self.image.name.clone(), dims(shape))]).collect()
+        let images = [(self.image.name.clone(), dims(shape))];
+        given.chain(images).chain(self.unused.clone()).collect()
     }
 }
 
-/// The input that takes the images: the only one, or the only one that takes photos.
-pub(crate) fn image_of<'a>(inputs: &[&'a Input]) -> Option<&'a Input> {
+/// What speaks for an input to be the one that takes the images, the strongest reason first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ImageEvidence {
+    /// The scores depend on it.
+    reaches_scores: bool,
+    /// Its shape is that of photos.
+    is_photo: bool,
+    /// It has numbers: floats, or pixels.
+    has_numbers: bool,
+    /// It has more axes than rows of features.
+    has_positions: bool,
+    is_called_image: bool,
+    /// The elements of one image, as far as the model says them.
+    size: i64,
+}
+
+impl ImageEvidence {
+    /// `None` for an input that cannot take images.
+    fn of(model: &Model, input: &Input, output: Option<&str>) -> Option<Self> {
+        let image = ImageInput::of(input, None);
+        let is_number = input.elem.is_float() || matches!(input.elem, DataType::Uint8);
+        let sizes = || image.shape.iter().skip(1);
+        let rank = image.shape.len();
+        if rank < 2 || image.check_type().is_err() {
+            return None;
+        }
+        let outputs = outputs_of(model, &input.name);
+        let name = input.name.to_lowercase();
+        Some(Self {
+            reaches_scores: output.is_none_or(|output| outputs.contains(&output)),
+            is_photo: input.dims.is_some() && image.takes_photos(),
+            has_numbers: is_number,
+            has_positions: rank > 2,
+            is_called_image: ["image", "img", "photo", "picture", "pixel"]
+                .iter()
+                .any(|word| name.contains(word) && !name.contains("mask")),
+            size: sizes().flatten().fold(1, |all: i64, size| all.saturating_mul(*size)),
+        })
+    }
+}
+
+/// The input that takes the images: the only one, or the one that more speaks for than for any other.
+pub(crate) fn image_of<'a>(
+    model: &Model,
+    inputs: &[&'a Input],
+    output: Option<&str>,
+) -> Option<&'a Input> {
     if let [only] = inputs {
         return Some(only);
     }
-    let photos = |input: &&&Input| input.dims.is_some() && ImageInput::of(input).takes_photos();
-    let mut found = inputs.iter().filter(photos);
-    found.next().filter(|_| found.next().is_none()).copied()
+    let evidence = |input: &&'a Input| Some((ImageEvidence::of(model, input, output)?, *input));
+    let mut found: Vec<(ImageEvidence, &Input)> = inputs.iter().filter_map(evidence).collect();
+    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+    match found.as_slice() {
+        [(best, input), rest @ ..] if rest.first().is_none_or(|(next, _)| next < best) => {
+            Some(*input)
+        }
+        _ => None,
+    }
 }
 
 /// Sizes for all inputs, 1 where the model leaves them open: enough to find layers.
-pub(crate) fn usual_sizes(inputs: &[Input]) -> Sizes {
+pub(crate) fn usual_sizes<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Sizes {
     let size = |dim: &DeclaredDim| match dim {
         DeclaredDim::Size(size) => Dim::Fixed(*size),
         DeclaredDim::Name(_) | DeclaredDim::Unknown => Dim::Fixed(1),
     };
-    let each = inputs.iter().filter_map(|input| {
+    let each = inputs.into_iter().filter_map(|input| {
         Some((input.name.clone(), input.dims.as_ref()?.iter().map(size).collect()))
     });
     each.collect()

@@ -1,6 +1,6 @@
 //! The default layer: strategies in a fixed order, of which the first that finds a layer decides.
 
-use std::{cell::OnceCell, collections::HashSet};
+use std::{cell::OnceCell, collections::HashSet, ops::Range};
 
 use onnx_grad::{
     graph::{Graph, NodeId, ValueId},
@@ -8,7 +8,7 @@ use onnx_grad::{
     proto::NodeProto,
 };
 
-use super::{LayerReason, attention, quantized, view::Views};
+use super::{LayerReason, ScoreValue, attention, quantized, view::Views};
 
 /// Whether the output of the operator has the content of its input.
 fn shows_the_same(traits: &Traits) -> bool {
@@ -122,7 +122,7 @@ const STRATEGIES: &[Strategy] = &[
             strategy: "last-feature-map",
             why: "it is the last feature map that the whole output passes through, before its pooling",
         },
-        find: |search| search.last_feature_map().map(|value| search.before_copies(value)),
+        find: |search| search.last_feature_map(),
     },
 ];
 
@@ -131,6 +131,8 @@ struct Search<'a> {
     graph: &'a Graph,
     views: &'a Views,
     output: ValueId,
+    /// Whether the output has positions itself: pixels or time steps. It is no layer then.
+    is_map: bool,
     /// The values between the images and the output.
     active: HashSet<ValueId>,
     /// The values on every path from the images to the output, in order; computed at the first use.
@@ -143,9 +145,10 @@ pub(super) fn default_layer(
     graph: &Graph,
     views: &Views,
     active: HashSet<ValueId>,
-    output: ValueId,
+    scores: ScoreValue,
 ) -> Option<(ValueId, LayerReason)> {
-    let search = Search { graph, views, output, active, dominators: OnceCell::new() };
+    let ScoreValue { value: output, is_map, .. } = scores;
+    let search = Search { graph, views, output, is_map, active, dominators: OnceCell::new() };
     STRATEGIES.iter().find_map(|strategy| Some(((strategy.find)(&search)?, strategy.reason)))
 }
 
@@ -159,9 +162,19 @@ impl Search<'_> {
         self.dominators().iter().rposition(|value| self.views.of(self.graph, *value).is_some())
     }
 
-    /// The last dominator with spatial extent.
+    /// The last dominator with spatial extent, before its pooling and its copies. Scores that are a picture themselves are
+    /// none.
     fn last_feature_map(&self) -> Option<ValueId> {
-        Some(self.dominators()[self.last_with_space()?])
+        let last = self.last_with_space()?;
+        let value = self.before_copies(self.dominators()[last]);
+        if !self.is_map || value != self.output {
+            return Some(value);
+        }
+        let shows = |value: &&ValueId| self.views.of(self.graph, **value).is_some();
+        let before = || self.dominators()[..last].iter().rev().filter(shows).copied();
+        // A picture shows more than the time steps that it is summed to.
+        let picture = before().find(|value| self.graph.fact(*value).rank() == Some(4));
+        picture.or_else(|| before().next()).or(Some(value))
     }
 
     /// The last dominator before a recurrent network that has the axes of the image.
@@ -199,6 +212,101 @@ impl Search<'_> {
         let copies = |traits: &Traits| shows_the_same(traits) || resamples(traits);
         let value = back_through(self.graph, self.views, value, copies);
         quantized::shown(self.graph, value).0
+    }
+}
+
+/// A scale of a detector: its anchors, and the last feature map that their scores and boxes come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Scale {
+    pub(crate) anchors: Range<usize>,
+    pub(crate) value: ValueId,
+}
+
+/// The scales of a detector with `count` anchors, whose scores and boxes are given: the parts of the concatenation of anchors
+/// that these come from. None where a part has no feature map of its own.
+pub(super) fn scales(
+    graph: &Graph,
+    views: &Views,
+    images: &[ValueId],
+    scores_and_boxes: &[Option<ValueId>],
+    count: usize,
+) -> Vec<Scale> {
+    let joins =
+        scores_and_boxes.iter().flatten().filter_map(|value| AnchorJoin::of(graph, *value, count));
+    let joins: HashSet<AnchorJoin> = joins.collect();
+    let parts = joins.iter().map(|join| join.parts(graph)).collect::<Vec<_>>();
+    let Some(first) =
+        parts.first().filter(|first| parts.iter().all(|parts| parts.len() == first.len()))
+    else {
+        return Vec::new();
+    };
+    let mut found: Vec<Scale> = Vec::new();
+    for (scale, (anchors, _)) in first.iter().enumerate() {
+        // The feature maps that each of the values comes from.
+        let of_parts = parts.iter().map(|parts| {
+            let (_, part) = parts[scale];
+            let maps = dominators(graph, part, &active(graph, images, part));
+            let is_map = |value: &ValueId| {
+                graph.fact(*value).rank() == Some(4) && views.of(graph, *value).is_some()
+            };
+            maps.into_iter().filter(is_map).collect::<Vec<_>>()
+        });
+        let of_parts: Vec<Vec<ValueId>> = of_parts.collect();
+        let shared = match of_parts.as_slice() {
+            // Scores and boxes are made together, and the last map is the prediction itself.
+            [one] => one.iter().rev().nth(1).copied(),
+            [one, others @ ..] => one
+                .iter()
+                .rev()
+                .find(|value| others.iter().all(|other| other.contains(value)))
+                .copied(),
+            [] => None,
+        };
+        let Some(shared) = shared else { return Vec::new() };
+        let value = quantized::shown(graph, back_through(graph, views, shared, shows_the_same)).0;
+        found.push(Scale { anchors: anchors.clone(), value });
+    }
+    // Scales have feature maps of their own.
+    let apart: HashSet<ValueId> = found.iter().map(|scale| scale.value).collect();
+    if apart.len() == found.len() && found.len() > 1 { found } else { Vec::new() }
+}
+
+/// The concatenation of a detector's anchors along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct AnchorJoin {
+    node: NodeId,
+    axis: usize,
+}
+
+impl AnchorJoin {
+    /// The last concatenation of `count` anchors that a value comes from.
+    fn of(graph: &Graph, value: ValueId, count: usize) -> Option<Self> {
+        let is_join = |node: NodeId| {
+            let proto = graph.node(node);
+            let made = graph.node_outputs(node).first().copied().flatten()?;
+            let sizes = graph.fact(made).sizes().filter(|sizes| sizes.len() == 3)?;
+            let several = proto.op() == "Concat" && graph.node_inputs(node).len() > 1;
+            let axis = proto.attr_int("axis").filter(|_| several)?;
+            let axis = usize::try_from(if axis < 0 { axis + 3 } else { axis }).ok()?;
+            let size = usize::try_from(*sizes.get(axis)?).ok()?;
+            (size == count).then_some(Self { node, axis })
+        };
+        let before = graph.upstream([value], |_| true);
+        let nodes = before.into_iter().filter_map(|value| graph.producer(value));
+        nodes.filter_map(is_join).max_by_key(|join| join.node)
+    }
+
+    /// The anchors of each part, and the part.
+    fn parts(&self, graph: &Graph) -> Vec<(Range<usize>, ValueId)> {
+        let mut end = 0;
+        let inputs = graph.node_inputs(self.node).iter().flatten();
+        let parts = inputs.map(|part| {
+            let start = end;
+            let sizes = graph.fact(*part).sizes().unwrap_or_default();
+            end += sizes.get(self.axis).and_then(|size| usize::try_from(*size).ok()).unwrap_or(0);
+            (start..end, *part)
+        });
+        parts.collect()
     }
 }
 
@@ -243,20 +351,8 @@ fn step(graph: &Graph, value: ValueId, is_passed: impl Fn(&Traits) -> bool) -> O
 /// The input of the convolution whose output, up to activation and resampling, is `scores`.
 fn scoring_convolution(graph: &Graph, views: &Views, scores: ValueId) -> Option<ValueId> {
     let made = back_through(graph, views, scores, follows_scores);
-    let id = graph.producer(made)?;
-    let before = graph.node_inputs(id).first().copied().flatten()?;
-    match graph.node(id) {
-        node if op::traits(node).is_convolution() => Some(before),
-        // The Add must be a bias: a residual sum is no class score.
-        node if node.op() == "Add" => {
-            let inputs = || graph.node_inputs(id).iter().flatten();
-            let bias = inputs().any(|v| graph.initializer(*v).is_some());
-            let is_conv = |id: &NodeId| bias && op::traits(graph.node(*id)).kind == Kind::Convolve;
-            let conv = graph.producer(before).filter(is_conv)?;
-            graph.node_inputs(conv).first().copied().flatten()
-        }
-        _ => None,
-    }
+    let (id, read) = quantized::product(graph, made)?;
+    op::traits(graph.node(id)).is_convolution().then_some(read)
 }
 
 #[cfg(test)]
@@ -285,7 +381,8 @@ mod tests {
         let value = |name: &str| graph.value(name).unwrap();
         let views = Views::new(graph, None, Grid::default());
         let active = active(graph, &[value("x")], value("y"));
-        let found = default_layer(graph, &views, active, value("y"));
+        let scores = ScoreValue::plain(value("y"));
+        let found = default_layer(graph, &views, active, scores);
         found.map(|(value, _)| graph.name(value))
     }
 

@@ -17,8 +17,8 @@ use crate::image::preprocess::Layout;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ImageValue {
     pub(crate) value: ValueId,
-    /// The order of its axes.
-    pub(crate) layout: Layout,
+    /// The axis of the channels; `None` where all axes behind the first are positions.
+    pub(crate) channel_axis: Option<usize>,
 }
 
 /// The meaning of a factor of an axis.
@@ -71,7 +71,7 @@ impl Axis {
         self.before.saturating_add(self.inside()).saturating_add(self.behind)
     }
 
-    fn has_space(&self) -> bool {
+    pub(super) fn has_space(&self) -> bool {
         self.atoms.iter().any(|atom| matches!(atom.meaning, Meaning::Space(_)))
     }
 
@@ -103,28 +103,25 @@ pub(super) fn product<'a>(atoms: impl IntoIterator<Item = &'a Atom>) -> i64 {
 /// The axes of one value.
 pub(super) type Axes = Vec<Axis>;
 
-/// Infers the axes of all values, in the order of the nodes. The layout of an input other than `image` is the one that its
-/// shape implies.
+/// Infers the axes of all values, in the order of the nodes. The channels of an input other than `image` are where its shape
+/// implies them.
 pub(super) fn of_values(graph: &Graph, image: Option<ImageValue>) -> HashMap<ValueId, Axes> {
     let mut known: HashMap<ValueId, Axes> = HashMap::new();
     // The atoms of axes in which channels are joined with positions, for the reshape that splits them again: exporters
     // write a group norm as an instance norm between two reshapes.
     let mut mixed: HashMap<ValueId, Axes> = HashMap::new();
     for &input in graph.inputs() {
-        if let Some(sizes) = graph.fact(input).sizes().filter(|sizes| sizes.len() >= 3) {
-            let layout = match image.filter(|image| image.value == input) {
-                Some(image) => image.layout,
-                None => {
-                    let shape: Vec<Option<i64>> = sizes.iter().copied().map(Some).collect();
-                    Layout::of_shape(&shape).unwrap_or(Layout::Nchw)
-                }
-            };
-            let axes = match layout {
-                Layout::Nchw => channels_first(&sizes),
-                Layout::Nhwc => channels_last(&sizes),
-            };
-            known.insert(input, axes);
-        }
+        let Some(sizes) = graph.fact(input).sizes() else { continue };
+        let channels = match image.filter(|image| image.value == input) {
+            Some(image) => image.channel_axis,
+            None if sizes.len() < 3 => continue,
+            None => {
+                let shape: Vec<Option<i64>> = sizes.iter().copied().map(Some).collect();
+                let layout = Layout::of_shape(&shape).unwrap_or(Layout::Nchw);
+                Some(layout.channel_axis(sizes.len()))
+            }
+        };
+        known.insert(input, with_channels(&sizes, channels));
     }
     let images = graph.inputs().iter().find_map(|input| known.get(input)).map(rows);
     for (id, node) in graph.nodes() {
@@ -158,12 +155,12 @@ fn rows(axes: &Axes) -> i64 {
     product(atoms.filter(|atom| atom.meaning == Meaning::Batch))
 }
 
-/// The axes of [N, …, C].
-fn channels_last(sizes: &[i64]) -> Axes {
-    let last = sizes.len().saturating_sub(1);
+/// The axes of images whose channels are on that axis, if they have some; the others are positions, in their order.
+fn with_channels(sizes: &[i64], channels: Option<usize>) -> Axes {
     let meaning = |axis: usize| match axis {
         0 => Meaning::Batch,
-        axis if axis == last => Meaning::Channel,
+        axis if Some(axis) == channels => Meaning::Channel,
+        axis if channels.is_some_and(|channels| channels < axis) => Meaning::Space(axis - 2),
         axis => Meaning::Space(axis - 1),
     };
     sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
@@ -171,12 +168,7 @@ fn channels_last(sizes: &[i64]) -> Axes {
 
 /// The axes of [N, C, …].
 pub(super) fn channels_first(sizes: &[i64]) -> Axes {
-    let meaning = |axis: usize| match axis {
-        0 => Meaning::Batch,
-        1 => Meaning::Channel,
-        _ => Meaning::Space(axis - 2),
-    };
-    sizes.iter().enumerate().map(|(axis, size)| Axis::of(meaning(axis), *size)).collect()
+    with_channels(sizes, Some(1))
 }
 
 /// The axes of a reshape, or of an elementwise operator behind one, with all of their atoms.
@@ -223,7 +215,11 @@ fn of_output(
             let perm = node.attr_ints("perm").map_or_else(reversed, <[i64]>::to_vec);
             perm.iter().map(|axis| from.get(usize::try_from(*axis).ok()?).cloned()).collect()
         }
-        Kind::Reshape => Some(regrouped(first()?, sizes)?.into_iter().map(unmixed).collect()),
+        Kind::Reshape => {
+            let axes = regrouped(first()?, sizes)?;
+            let channels = product(axes.iter().flat_map(|axis| &axis.atoms).filter(is_channel));
+            Some(axes.into_iter().map(|axis| unmixed(axis, channels, sizes.len())).collect())
+        }
         Kind::MatMul => {
             let mut axes = first()?.clone();
             let last = axes.last_mut()?;
@@ -355,13 +351,21 @@ fn regrouped(from: &Axes, sizes: &[i64]) -> Option<Axes> {
     Some(axes)
 }
 
-/// Resolves an axis of channels and positions by its largest atom: merging patches joins positions with channels, and
-/// the result is channels; a pixel shuffle joins channels with positions, and the result is positions.
-fn unmixed(axis: Axis) -> Axis {
-    let channels = axis.atoms.iter().filter(|atom| atom.meaning == Meaning::Channel);
-    let (channels, all) = (product(channels), axis.inside());
+fn is_channel(atom: &&Atom) -> bool {
+    atom.meaning == Meaning::Channel
+}
+
+/// Resolves an axis of channels and positions of a value with `all_channels` and that many axes. The axis that holds all channels
+/// is channels: the hidden units of a sequence [N, T, K·F] are no positions. Else the largest atom decides: merging patches joins
+/// positions with channels, and the result is channels; a pixel shuffle joins channels with positions, and the result is
+/// positions.
+fn unmixed(axis: Axis, all_channels: i64, rank: usize) -> Axis {
+    let (channels, all) = (product(axis.atoms.iter().filter(is_channel)), axis.inside());
     let most = axis.atoms.iter().max_by_key(|atom| atom.size);
     match most {
+        _ if axis.is_mixed() && channels == all_channels && rank > 2 => {
+            Axis::of(Meaning::Channel, all)
+        }
         Some(most) if axis.has_space() && channels > 1 => Axis::of(most.meaning, all),
         _ => axis,
     }

@@ -5,6 +5,7 @@ mod dynamo;
 mod paths;
 mod tensorflow;
 mod torchscript;
+mod weights;
 mod written_name;
 
 use std::fmt;

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use onnx_grad::graph::{Graph, NodeId, ValueId};
 
-use super::exporter::{EXPORTERS, Exporter, ModulePaths};
+use super::{
+    exporter::{EXPORTERS, Exporter, ModulePaths},
+    quantized,
+};
 use crate::warning::Warning;
 
 /// The module paths of the nodes of a graph.
@@ -21,7 +24,10 @@ impl Scopes {
     pub(super) fn new(graph: &Graph) -> Self {
         let exporters: Vec<&Exporter> =
             EXPORTERS.iter().filter(|exporter| (exporter.applies_to)(graph)).collect();
-        let path = |(id, _)| {
+        let path = |(id, node)| {
+            if quantized::finds_scales(node) {
+                return None;
+            }
             let path = exporters.iter().find_map(|exporter| (exporter.module)(graph, id));
             path.filter(|path| !path.is_empty())
         };

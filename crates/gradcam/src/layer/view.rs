@@ -37,6 +37,15 @@ pub struct Grid {
     pub prefix: Option<i64>,
 }
 
+/// How the positions of a value lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// Along one axis.
+    Line,
+    /// Along two axes, with nothing else on them.
+    Plane,
+}
+
 /// The inferred axes of all values of a graph.
 #[derive(Debug)]
 pub(crate) struct Views {
@@ -68,6 +77,20 @@ impl Views {
         };
         // Inside TNT's patches each patch is a row, so the value is no feature map of the image.
         Some(view).filter(|_| self.batch.is_none_or(|batch| rows == Some(batch)))
+    }
+
+    /// How the positions of a value [N, a, b] lie, as far as its axes are inferred.
+    pub(crate) fn spread(&self, value: ValueId) -> Option<Spread> {
+        let axes = self.axes.get(&value)?;
+        let is_space = |axis: &&Axis| {
+            axis.has_space()
+                && axis.atoms.iter().all(|atom| matches!(atom.meaning, Meaning::Space(_)))
+        };
+        match axes.iter().filter(is_space).count() {
+            1 => Some(Spread::Line),
+            2 => Some(Spread::Plane),
+            _ => None,
+        }
     }
 
     /// The axes and sizes of a value of floats that may have positions.

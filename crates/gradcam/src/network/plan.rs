@@ -12,7 +12,7 @@ use crate::{
     Result,
     error::bail,
     input::ImageInput,
-    layer::{Grid, LayerMatch, Layers, leaving},
+    layer::{Grid, LayerMatch, Layers, ScoreValue, leaving},
     memory,
     program::Runtime,
 };
@@ -205,7 +205,7 @@ impl Plan {
             std::iter::once(&part.model)
                 .chain(part.backward.as_ref().map(|backward| &backward.model))
         });
-        memory::check(models, runtime.limit())?;
+        memory::check(models, runtime.memory().limit)?;
         let mut steps = Vec::with_capacity(parts.len());
         for part in parts {
             let segment = part.map(|part| part.compile(runtime)).transpose()?;
@@ -226,7 +226,8 @@ impl Plan {
 fn hooked(graph: &Graph, input: &ImageInput, sites: &HookSites) -> Result<Vec<HookedLayer>> {
     let mut all: Vec<HookedLayer> = Vec::new();
     let Some(&scores) = graph.outputs().first() else { return Ok(all) };
-    let layers = Layers::new(graph, input.in_graph(graph), scores, Grid::default());
+    let layers =
+        Layers::new(graph, input.in_graph(graph), ScoreValue::plain(scores), Grid::default());
     for (path, kind) in sites {
         if let Some(known) = all.iter_mut().find(|known| known.path == *path) {
             known.kinds.push(*kind);

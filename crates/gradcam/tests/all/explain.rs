@@ -177,7 +177,7 @@ fn the_graph_that_is_run_is_a_model() {
         let names: Vec<String> = written.outputs.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let made = session.run(&inputs, &names).expect("outputs");
-        let specs = targets.map(TargetSpec::One);
+        let specs = targets.clone().map(TargetSpec::One);
         let explained = explainer.explain(&x, specs).expect("explanations");
         let mut maps = 0;
         for (meaning, tensor) in written.outputs.iter().zip(&made) {

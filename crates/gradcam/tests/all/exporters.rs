@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use gradcam::{Explainer, Explanation, LayerInfo, Model, Result, Target, engine::EngineKind};
+use gradcam::{
+    Explainer, Explanation, LayerInfo, Method, Model, Result, Target, TargetPlace,
+    engine::EngineKind,
+};
 use ndarray::ArrayD;
 use onnx_grad::{
     Dim, Fact,
@@ -188,14 +191,16 @@ fn a_layer_in_a_model_in_a_keras_model_goes_by_its_own_name() {
     }
 }
 
-/// A classifier's is the map before its pooling, a detector's the last one that boxes of every scale come from.
+/// A classifier's is the map before its pooling, a detector's the last one of the scale that a box comes from.
 fn the_default_layers_of_yolo() {
-    let rows = [("yolo_cls", "model.5.conv"), ("yolo_detect", "model.8.cv2")];
-    for (network, layer) in rows {
+    let rows: [(&str, &[&str]); 2] =
+        [("yolo_cls", &["model.5.conv"]), ("yolo_detect", &["model.8.cv2", "model.11.cv2"])];
+    for (network, layers) in rows {
         for file in [network.to_owned(), format!("{network}_simplified")] {
             let tree = tree(&file);
-            let default = tree.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
-            assert_eq!(default, Some(layer), "{file}");
+            let defaults =
+                tree.iter().filter(|layer| layer.default).map(|layer| layer.path.as_str());
+            assert_eq!(defaults.collect::<Vec<_>>(), layers, "{file}");
             let modules = tree.iter().filter(|layer| layer.path.matches('.').count() == 1);
             // The simplified file computes some of the head before the last blocks.
             let numbers: BTreeSet<&str> = modules.map(|layer| layer.path.as_str()).collect();
@@ -206,7 +211,12 @@ fn the_default_layers_of_yolo() {
     }
 }
 
-/// Its class is that of the highest score at any anchor; a difference is of two anchors.
+/// The method of a target that is one box.
+fn best_method() -> Method {
+    "hirescam".parse().expect("a method")
+}
+
+/// Its class is that of the highest score at any anchor; a difference is of two classes in the best box of the first.
 fn a_detectors_classes_are_explained_at_their_highest_anchors() {
     let of = exported("yolo_detect");
     for kind in EngineKind::ALL {
@@ -221,7 +231,21 @@ fn a_detectors_classes_are_explained_at_their_highest_anchors() {
         let probability = 1.0 / (1.0 + (-best.class.score).exp());
         assert!((best.probabilities[1] - probability).abs() < 1e-9, "{kind}");
         let map = |target| explain(target).layers.remove(0).map;
-        let want = map(Target::Class(1)) - map(Target::Class(2));
+        let Some(TargetPlace::Box { anchor, .. }) = best.place else { panic!("{kind}: no box") };
+        // The logits of two classes at one anchor, each as a part of a value of the graph.
+        let graph = model("yolo_detect");
+        let sigmoid = graph.graph().node.iter().rfind(|node| node.op() == "Sigmoid");
+        let logits = &sigmoid.expect("a sigmoid").input[0];
+        let part = |class: usize| {
+            let builder = Explainer::builder(model("yolo_detect")).layer("model.8").engine(kind);
+            let builder = builder.library_places(common::library());
+            let part =
+                builder.output(format!("{logits}[:,{class},{anchor}]")).method(best_method());
+            let explained =
+                part.build().expect("a part").explain(&x, Target::Class(0)).expect("a map");
+            explained[0][0].layers[0].map.clone()
+        };
+        let want = part(1) - part(2);
         let got = map(Target::Difference(1, 2));
         let want: Vec<f64> = want.iter().map(|&number| f64::from(number)).collect();
         let got: Vec<f32> = got.iter().copied().collect();

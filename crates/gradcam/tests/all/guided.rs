@@ -127,7 +127,8 @@ fn ids(explanation: &Explanation) -> Vec<&str> {
 fn every_kind_of_target() {
     let (one, two) = ([2.0, -3.0, 5.0, 1.0], [1.0, 1.0, 1.0, -6.0]);
     let classes = linear("Relu", &[one, two].concat());
-    let binary = linear("Relu", &one);
+    // One number, a regressor.
+    let value = linear("Relu", &one);
     // A segmentation of two classes: 3·relu(x) against relu(x) − 5, so the first has every pixel
     // that is active, and the others too.
     let pixels = model(
@@ -141,8 +142,8 @@ fn every_kind_of_target() {
         (&classes, Target::Class(1), [1.0, 1.0, 0.0, -6.0], [1.0, 1.0, 0.0, 0.0]),
         (&classes, Target::Argmax, [2.0, -3.0, 0.0, 1.0], [2.0, 0.0, 0.0, 1.0]),
         (&classes, Target::Difference(0, 1), [1.0, -4.0, 0.0, 7.0], [1.0, 0.0, 0.0, 7.0]),
-        (&binary, Target::Class(1), [2.0, -3.0, 0.0, 1.0], [2.0, 0.0, 0.0, 1.0]),
-        (&binary, Target::Class(0), [-2.0, 3.0, 0.0, -1.0], [0.0, 3.0, 0.0, 0.0]),
+        (&value, Target::Class(0), [2.0, -3.0, 0.0, 1.0], [2.0, 0.0, 0.0, 1.0]),
+        (&value, Target::Negative(0), [-2.0, 3.0, 0.0, -1.0], [0.0, 3.0, 0.0, 0.0]),
         (&pixels, Target::Class(0), [3.0, 3.0, 0.0, 3.0], [3.0, 3.0, 0.0, 3.0]),
         // No pixel is of class 1: its score is summed over all.
         (&pixels, Target::Class(1), [-1.0, -1.0, 0.0, -1.0], [0.0; 4]),
@@ -150,7 +151,7 @@ fn every_kind_of_target() {
     for kind in EngineKind::ALL {
         for (index, (model, target, gradient, guided)) in rows.iter().enumerate() {
             for (method, wanted) in [("saliency", gradient), ("guided-backprop", guided)] {
-                let got = explained(model, kind, method, *target);
+                let got = explained(model, kind, method, target.clone());
                 let label = format!("row {index}, {method} on {kind}");
                 assert_eq!(map3(&got).iter().copied().collect::<Vec<_>>(), wanted, "{label}");
                 assert_eq!(got.layers[0].map.shape(), [1, 2, 2], "{label}");
@@ -167,7 +168,7 @@ fn every_kind_of_target() {
 
 fn a_model_without_relu_is_said_to_have_the_plain_gradient() {
     let model = linear("Sigmoid", &[2.0, -3.0, 5.0, 1.0]);
-    let of = |method| explained(&model, EngineKind::default(), method, Target::Class(1));
+    let of = |method| explained(&model, EngineKind::default(), method, Target::Class(0));
     let (guided, plain) = (of("guided-backprop"), of("saliency"));
     assert_eq!(guided.layers[0].map, plain.layers[0].map);
     assert!(guided.layers[0].map.iter().any(|value| *value < 0.0));

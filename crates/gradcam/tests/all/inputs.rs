@@ -103,7 +103,8 @@ fn wrong(name: &str, case: &InputCase, kind: EngineKind) -> gradcam::Result<Vec<
         // Alone it has the same map, also where the model fixes the batch.
         let one = Slice::from(at..=at);
         let alone = explainer(name, case, kind, one);
-        let alone = alone.explain_one_each(image.slice_axis(Axis(0), one), &[*target])?;
+        let alone =
+            alone.explain_one_each(image.slice_axis(Axis(0), one), std::slice::from_ref(target))?;
         for (place, (layer, want)) in case.layers.iter().enumerate() {
             let size = want.data.len() / want.shape[0];
             for (how, got) in [("batch", &explained[at]), ("alone", &alone[0])] {
@@ -149,7 +150,8 @@ fn a_value_without_a_batch_is_used_for_each_image() {
         let maps = |value: ArrayD<f32>| {
             let builder = on(kind, Explainer::builder(open("two_branches")));
             let explainer = builder.input("features", value).build().expect("an explainer");
-            let explained = explainer.explain_one_each(image.view(), &[Target::Class(1); 2]);
+            let explained =
+                explainer.explain_one_each(image.view(), &[Target::Class(1), Target::Class(1)]);
             let maps = explained.expect("maps").into_iter();
             maps.map(|e| e.layers[0].map.clone()).collect::<Vec<_>>()
         };
@@ -197,8 +199,8 @@ fn any_number_of_images_for_a_fixed_batch() {
         let explainer = explainer("photo_uint8", case, kind, Slice::from(..));
         let explained = explainer.explain_one_each(six.view(), &classes).expect("maps");
         assert_eq!(explained.len(), 6);
-        for ((explained, at), target) in explained.iter().zip(order).zip(classes) {
-            assert_eq!(explained.target, target);
+        for ((explained, at), target) in explained.iter().zip(order).zip(&classes) {
+            assert_eq!(explained.target, *target);
             for (place, want) in case.layers.values().enumerate() {
                 let size = want.data.len() / want.shape[0];
                 let map: Vec<f32> = explained.layers[place].map.iter().copied().collect();
@@ -224,8 +226,10 @@ fn types_that_an_engine_lacks_are_refused_by_name() {
         let image = floats(&case.inputs["image"]);
         let map = |kind| {
             let explainer = on(kind, Explainer::builder(model.clone())).build()?;
-            let explained =
-                explainer.explain_one_each(image.view(), &[Target::Class(case.classes[0]); 2]);
+            let explained = explainer.explain_one_each(
+                image.view(),
+                &[Target::Class(case.classes[0]), Target::Class(case.classes[0])],
+            );
             explained
                 .map(|explained| explained[0].layers[0].map.iter().copied().collect::<Vec<_>>())
         };

@@ -219,7 +219,7 @@ fn same_maps(sizes: [i64; 3], flag: Option<Layout>) {
             let builder = Explainer::builder(of_layout(layout, sizes)).preprocess(overrides);
             let builder = builder.layers(["a", "c"]).method(method.parse().expect(method));
             let explainer = builder.build().expect("an explainer");
-            assert_eq!(explainer.image_input().layout, layout);
+            assert_eq!(explainer.image_input().channel_axis, Some(layout.channel_axis(4)));
             let mut all = explainer.explain_one_each(x.view(), &[Target::Class(1)]).expect(method);
             all.remove(0)
         };

@@ -15,6 +15,7 @@ mod examples;
 mod explain;
 mod exporters;
 mod guided;
+mod heads;
 mod hooks;
 mod inputs;
 mod last;
@@ -28,6 +29,7 @@ mod parity;
 mod processors;
 mod quantized;
 mod several;
+mod signals;
 mod targets;
 mod zoo;
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     explain::tests(&mut suite);
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
+    heads::tests(&mut suite);
     hooks::tests(&mut suite);
     inputs::tests(&mut suite);
     layer_names::tests(&mut suite);
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     processors::tests(&mut suite);
     quantized::tests(&mut suite);
     several::tests(&mut suite);
+    signals::tests(&mut suite);
     targets::tests(&mut suite);
     zoo::tests(&mut suite);
     suite.run()

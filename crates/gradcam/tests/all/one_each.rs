@@ -18,7 +18,7 @@ impl OneEach for Explainer {
         images: impl Into<Images<'a>>,
         targets: &[Target],
     ) -> Result<Vec<Explanation>> {
-        let explained = self.explain(images, Targets::each(targets.iter().copied()))?;
+        let explained = self.explain(images, Targets::each(targets.iter().cloned()))?;
         Ok(explained.into_iter().flatten().collect())
     }
 }

@@ -27,11 +27,12 @@ pub(crate) fn tests(suite: &mut Suite) {
             });
         }
         suite.test(format!("quantized::layers::{name}"), move || {
-            a_layer_is_what_its_dequantizelinear_gives(name);
+            a_layer_holds_floats(name, case);
         });
     }
     testkit::tests!(
         suite,
+        the_name_of_a_sum_of_integers_means_its_floats,
         the_name_of_a_value_that_is_only_quantized_means_it_dequantized,
         scales_of_blocks_and_types_of_few_bits_are_refused_by_name,
     );
@@ -75,20 +76,24 @@ fn maps_and_gradients_pass_straight_through(name: &str, case: &QuantizedCase, ki
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn a_layer_is_what_its_dequantizelinear_gives(name: &str) {
+/// A layer is what its DequantizeLinear gives, or the scaled sum of a dynamically quantized file; the default is that of the float
+/// model.
+fn a_layer_holds_floats(name: &str, case: &QuantizedCase) {
     let explainer = builder(name).build().expect("an explainer");
     let layers = explainer.layer_list();
     let default: Vec<_> = layers.iter().filter(|layer| layer.default).collect();
     assert_eq!(default.len(), 1);
-    let block = layers.iter().find(|layer| layer.path == "block").expect("a block");
-    assert_eq!(default[0].value, block.value);
-    for layer in ["stem", "pool", "block"] {
-        let layer = layers.iter().find(|known| known.path == layer).expect("a layer");
+    let last = if case.maps.contains_key("block") { "block" } else { "norm1" };
+    let last = layers.iter().find(|layer| layer.path == last).expect("a layer");
+    assert_eq!(default[0].value, last.value);
+    for layer in case.maps.keys() {
+        let layer = layers.iter().find(|known| known.path == *layer).expect("a layer");
         assert!(layer.candidate, "{}", layer.path);
+        let is_static = !name.starts_with("dynamic");
         // Files of quantized operators have no floats before they are read; symmetric ones keep activations.
         let graph = explainer.model().graph();
         let made = graph.node.iter().find(|node| node.output[0] == layer.value);
-        if let Some(node) = made.filter(|_| !name.ends_with("symmetric")) {
+        if let Some(node) = made.filter(|_| is_static && !name.ends_with("symmetric")) {
             assert_eq!(node.op(), "DequantizeLinear", "{}", layer.path);
         }
     }
@@ -108,6 +113,20 @@ fn the_name_of_a_value_that_is_only_quantized_means_it_dequantized() {
     let found = by_value(&conv.output[0]);
     assert_eq!(found, by_value("stem"));
     assert_ne!(found, conv.output[0]);
+}
+
+/// A convolution's own name means its floats behind scale and bias; so does that of the norm that was folded into it.
+fn the_name_of_a_sum_of_integers_means_its_floats() {
+    for name in ["dynamic_int8", "dynamic_uint8"] {
+        let value = |layer: &str| {
+            let explainer = builder(name).layer(layer).build().expect(layer);
+            explainer.layers().next().map(|(_, value)| value.to_owned()).expect(layer)
+        };
+        let of_module = value("block.conv2");
+        assert_eq!(of_module, "/block/conv2/Conv_output_0");
+        assert_eq!(value("/block/conv2/Conv_quant"), of_module);
+        assert_eq!(value("/block/conv2/Conv_output_0_output_quantized"), of_module);
+    }
 }
 
 fn scales_of_blocks_and_types_of_few_bits_are_refused_by_name() {

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, num::NonZeroUsize, thread};
 
-use gradcam::{Explainer, Explanation, Model, Target, TargetSpec, engine::EngineKind};
+use gradcam::{
+    Explainer, ExplainerBuilder, Explanation, HeadKind, Model, Target, TargetSpec,
+    engine::EngineKind,
+};
 use ndarray::{Array4, ArrayD, Axis};
 use onnx_grad::{
     Dim, Fact, attrs,
@@ -102,10 +105,13 @@ fn images(count: usize) -> ArrayD<f32> {
     Array4::from_shape_fn((count, 2, 4, 4), pixel).into_dyn()
 }
 
-fn explainer(model: &Model, kind: EngineKind) -> Explainer {
+fn builder(model: &Model, kind: EngineKind) -> ExplainerBuilder {
     let builder = Explainer::builder(model.clone()).layer("a").layer("b").engine(kind);
-    let one = NonZeroUsize::MIN;
-    builder.threads(one).library_places(common::library()).build().expect("an explainer")
+    builder.threads(NonZeroUsize::MIN).library_places(common::library())
+}
+
+fn explainer(model: &Model, kind: EngineKind) -> Explainer {
+    builder(model, kind).build().expect("an explainer")
 }
 
 /// Compares two explanations of one image and class.
@@ -172,7 +178,11 @@ fn the_best_classes_come_in_order() {
     for (classes, count) in [(40, 37), (3, 9), (1, 2)] {
         let model = model(Dim::Batch(1), classes, false);
         for kind in EngineKind::ALL {
-            let explainer = explainer(&model, kind);
+            let mut builder = builder(&model, kind);
+            if classes == 1 {
+                builder = builder.head(HeadKind::Binary);
+            }
+            let explainer = builder.build().expect("an explainer");
             let x = images(1);
             let all = explainer.explain(&x, TargetSpec::Top(count)).expect("maps").remove(0);
             let order: Vec<usize> = all.iter().map(|one| one.class.index).collect();

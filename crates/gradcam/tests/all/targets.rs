@@ -1,6 +1,6 @@
 //! Targets and methods on networks that are worked out by hand.
 
-use gradcam::{Explainer, Explanation, Method, Model, Target, engine::EngineKind};
+use gradcam::{Explainer, Explanation, HeadKind, Method, Model, Target, engine::EngineKind};
 use ndarray::{Array4, ArrayD, array};
 use onnx_grad::{
     Dim, Fact, attrs,
@@ -88,8 +88,22 @@ fn linear(weights: &[f32]) -> Model {
 }
 
 fn explain(model: &Model, kind: EngineKind, method: &str, target: Target) -> Explanation {
-    let builder =
+    explain_as(None, model, kind, method, target)
+}
+
+/// With a head of the given kind, where there is one.
+fn explain_as(
+    head: Option<HeadKind>,
+    model: &Model,
+    kind: EngineKind,
+    method: &str,
+    target: Target,
+) -> Explanation {
+    let mut builder =
         Explainer::builder(model.clone()).layer("a").method(method.parse().expect("a method"));
+    if let Some(head) = head {
+        builder = builder.head(head);
+    }
     let builder = match kind {
         EngineKind::OnnxRuntime => builder.engine(kind).library_places(common::library()),
         _ => builder,
@@ -137,19 +151,22 @@ fn a_binary_models_classes_are_the_logit_and_its_negative() {
         graph.output = vec![declare("z", &Fact { elem: DataType::Float, ..Fact::default() })];
         Model::from_bytes(one.encode_to_vec()).expect("a model")
     };
+    let binary = |model: &Model, kind, method: &str, target| {
+        explain_as(Some(HeadKind::Binary), model, kind, method, target)
+    };
     // y = 1·1 − 1·2 + 0 + 2·3 − 3·4 + 0 = −7: class 0.
     for model in [linear(&weights), reshaped(vec![-1]), reshaped(vec![-1, 1, 1, 1])] {
         for kind in EngineKind::ALL {
-            let one = explain(&model, kind, "gradcam", Target::Class(1));
-            let zero = explain(&model, kind, "gradcam", Target::Class(0));
+            let one = binary(&model, kind, "gradcam", Target::Class(1));
+            let zero = binary(&model, kind, "gradcam", Target::Class(0));
             assert_eq!(one.scores[..], [7.0, -7.0]);
             assert!((one.probabilities[1] - 1.0 / (1.0 + 7f32.exp())).abs() < 1e-7);
             assert_eq!(map(&one), array![[-1.0, 2.0], [-1.0, 2.0]].into_dyn());
             assert_eq!(map(&zero), map(&one).mapv(|v| -v));
-            let argmax = explain(&model, kind, "gradcam", Target::Argmax);
+            let argmax = binary(&model, kind, "gradcam", Target::Argmax);
             assert_eq!((argmax.class.index, map(&argmax)), (0, map(&zero)));
             // The difference of the two is twice the logit.
-            let difference = explain(&model, kind, "gradcam", Target::Difference(1, 0));
+            let difference = binary(&model, kind, "gradcam", Target::Difference(1, 0));
             assert_eq!(map(&difference), map(&one).mapv(|v| 2.0 * v));
         }
     }
@@ -180,7 +197,12 @@ fn the_logits_under_a_last_softmax_or_sigmoid_are_explained() {
                 map(&explain(&plain, kind, "hirescam", Target::Class(2))),
                 "{op}"
             );
-            assert!(under.warnings.iter().any(|w| w.id() == "softmax-output"), "{op}");
+            let id = match op {
+                "Sigmoid" => "sigmoid-output",
+                "LogSoftmax" => "log-softmax-output",
+                _ => "softmax-output",
+            };
+            assert!(under.warnings.iter().any(|w| w.id() == id), "{op}");
             let sum: f32 = under.probabilities.iter().sum();
             assert_eq!((sum - 1.0).abs() < 1e-5, op != "Sigmoid", "{op}: {sum}");
         }

@@ -48,6 +48,21 @@ impl Path {
         wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<Self> {
+        let (path, refused) = Self::trace(graph, from, seeds, wrt, overrides)?;
+        if refused.is_empty() { Ok(path) } else { Err(refusal(graph, &refused)) }
+    }
+
+    /// As [`Path::find`], with the nodes that have no rule beside the path.
+    ///
+    /// # Errors
+    /// `NotConnected`.
+    pub(super) fn trace(
+        graph: &Graph,
+        from: usize,
+        seeds: &[(ValueId, ValueId)],
+        wrt: &[(ValueId, GradientForm)],
+        overrides: &'static [Override],
+    ) -> Result<(Self, Vec<RefusedNode>)> {
         let begins = |value| graph.producer(value).is_some_and(|node| node.index() >= from);
         let needed = graph.upstream(seeds.iter().map(|(value, _)| *value), begins);
         for &(value, _) in wrt {
@@ -76,26 +91,14 @@ impl Path {
                 }
                 Err(why) => Some(why),
             };
-            refused.extend(why.map(|why| RefusedNode {
-                node: node.label().to_owned(),
-                text: describe(graph, id, &why),
-            }));
+            refused.extend(why.map(|why| RefusedNode { id, text: describe(graph, id, &why) }));
             path.nodes.push(id);
             let from = graph.node_reads(id);
             let from: Vec<ValueId> = from.filter(|value| active.contains(value)).collect();
-            let made = graph.node_outputs(id).iter().enumerate().filter_map(|(at, value)| {
-                // A statically known value does not depend on the inputs.
-                value.filter(|value| {
-                    graph.fact(*value).value.is_none() && quantize::carries(graph, id, at, &from)
-                })
-            });
-            active.extend(made);
-        }
-        if !refused.is_empty() {
-            return Err(refusal(&refused));
+            active.extend(carried(graph, id, &from));
         }
         path.active = active;
-        Ok(path)
+        Ok((path, refused))
     }
 
     /// The required forms of each value's cotangent.
@@ -147,20 +150,34 @@ impl Path {
     }
 }
 
+/// The outputs of a node that the gradient flows through, for these of its inputs.
+pub(super) fn carried<'a>(
+    graph: &'a Graph,
+    id: NodeId,
+    from: &'a [ValueId],
+) -> impl Iterator<Item = ValueId> + 'a {
+    graph.node_outputs(id).iter().enumerate().filter_map(move |(at, value)| {
+        // A statically known value does not depend on the inputs.
+        value.filter(|value| {
+            graph.fact(*value).value.is_none() && quantize::carries(graph, id, at, from)
+        })
+    })
+}
+
 /// A node that cannot be differentiated, with the reason.
 pub(super) struct RefusedNode {
-    pub(super) node: String,
+    pub(super) id: NodeId,
     pub(super) text: String,
 }
 
 /// One error for all these nodes.
-pub(super) fn refusal(refused: &[RefusedNode]) -> Error {
+pub(super) fn refusal(graph: &Graph, refused: &[RefusedNode]) -> Error {
     let lines: Vec<&str> = refused.iter().map(|r| r.text.as_str()).collect();
     let message = match lines.as_slice() {
         [one] => format!("cannot differentiate {one}"),
         many => format!("cannot differentiate {} nodes:\n  {}", many.len(), many.join("\n  ")),
     };
-    let first = refused.first().map(|r| r.node.clone()).unwrap_or_default();
+    let first = refused.first().map_or("", |r| graph.node(r.id).label());
     Error::new(ErrorKind::Unsupported, message).at_node(first)
 }
 

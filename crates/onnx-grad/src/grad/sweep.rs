@@ -115,7 +115,7 @@ impl Sweep<'_> {
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Shape) => {
                 // Continues with zeros to find the other nodes that cannot be differentiated.
                 let text = describe(b.graph(), id, &error.to_string());
-                self.refused.push(RefusedNode { node: label, text });
+                self.refused.push(RefusedNode { id, text });
                 let zero = b.raw_zero()?;
                 vec![Some(Cotangent::Dense(zero)); inputs.len()]
             }

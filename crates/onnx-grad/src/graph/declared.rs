@@ -6,7 +6,7 @@ use crate::{
     error::{Result, bail},
     facts::{self, DeclaredDim, Dim, Fact},
     model::Model,
-    proto::{NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
+    proto::{TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
 /// An input as declared in a model.
@@ -33,16 +33,20 @@ pub fn inputs(model: &Model) -> Vec<Input> {
     inputs.collect()
 }
 
-/// Whether a node of a model reads a value, or the value is an output.
-pub fn is_read(model: &Model, value: &str) -> bool {
+/// The outputs of a model that are computed from a value.
+pub fn outputs_of<'m>(model: &'m Model, value: &'m str) -> Vec<&'m str> {
     let body = model.graph();
-    let reads = |node: &NodeProto| {
+    let mut found = HashSet::from([value]);
+    for node in &body.node {
         let mut captured = HashSet::new();
         crate::inline::captured_names(node, &mut captured);
-        node.input.iter().any(|name| name == value) || captured.contains(value)
-    };
-    body.output.iter().any(|info| info.name.as_deref() == Some(value))
-        || body.node.iter().any(reads)
+        let mut read = node.input.iter().map(String::as_str).chain(captured);
+        if read.any(|name| found.contains(name)) {
+            found.extend(node.output.iter().map(String::as_str).filter(|name| !name.is_empty()));
+        }
+    }
+    let names = body.output.iter().filter_map(|info| info.name.as_deref());
+    names.filter(|name| found.contains(name)).collect()
 }
 
 /// The message that declares a value with that name.

@@ -267,10 +267,11 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
                     floats.insert(read.to_vec(), output.clone());
                 }
             },
-            (_, [first, ..], [output]) if !scales.is_empty() && op::traits(&node).selects => {
-                if let Some(scale) = scales.get(first).cloned() {
+            (op, [first, ..], made) if !scales.is_empty() && op::traits(&node).selects => {
+                // Another output would be indices or a mask.
+                let whole = made.len() == 1 || op == "Split";
+                if let Some(scale) = scales.get(first).filter(|_| whole).cloned() {
                     let read = [slice::from_ref(first), &scale].concat();
-                    let moved = names.fresh(node.label(), "DequantizeLinear");
                     let from = floats.entry(read.clone()).or_insert_with(|| {
                         let float = names.fresh(first, "DequantizeLinear");
                         nodes.push(dequantize(&node, read, &float));
@@ -278,11 +279,13 @@ pub(super) fn share(nodes: &mut Vec<NodeProto>, outputs: &HashSet<String>, names
                     });
                     let mut copy = node.clone();
                     copy.input[0].clone_from(from);
-                    copy.output[0].clone_from(&moved);
+                    for (output, moved) in made.iter().zip(&mut copy.output) {
+                        *moved = names.fresh(node.label(), "DequantizeLinear");
+                        floats.insert([slice::from_ref(output), &scale].concat(), moved.clone());
+                        scales.insert(output.clone(), scale.clone());
+                        copied.insert(output.clone());
+                    }
                     nodes.push(copy);
-                    floats.insert([slice::from_ref(output), &scale].concat(), moved);
-                    scales.insert(output.clone(), scale);
-                    copied.insert(output.clone());
                 }
             }
             _ => {}
@@ -351,5 +354,25 @@ mod tests {
             let reads = |node: &&NodeProto| node.op() == op && node.input[0] != "q";
             assert_eq!(nodes.iter().any(|node| reads(&node)), moves, "{op}: {nodes:?}");
         }
+    }
+
+    /// A Split reads floats where all of its parts are read as floats.
+    #[test]
+    fn a_split_gives_floats() {
+        let mut nodes = vec![
+            node("QuantizeLinear", &["x", "s", "z"], &["q"]),
+            node("Split", &["q"], &["a", "b"]),
+            node("DequantizeLinear", &["a", "s", "z"], &["c"]),
+            node("DequantizeLinear", &["b", "s", "z"], &["y"]),
+            node("Neg", &["c"], &["w"]),
+        ];
+        let mut names = NameTable::of(&GraphProto { node: nodes.clone(), ..GraphProto::default() });
+        let outputs = HashSet::from(["y".to_owned(), "w".to_owned()]);
+        share(&mut nodes, &outputs, &mut names);
+        let ops: Vec<&str> = nodes.iter().map(NodeProto::op).collect();
+        assert_eq!(ops.iter().filter(|op| **op == "Split").count(), 2, "{nodes:?}");
+        let float = nodes.iter().find(|node| node.op() == "Split" && node.input[0] != "q");
+        let neg = nodes.iter().find(|node| node.op() == "Neg").map(|node| &node.input[0]);
+        assert_eq!(neg, float.map(|node| &node.output[0]), "{nodes:?}");
     }
 }

@@ -15,6 +15,9 @@ use prost::bytes::{Buf, Bytes};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The maximum size of a protobuf message; larger models keep weights in a separate file.
+pub(super) const MESSAGE_LIMIT: usize = i32::MAX as usize;
+
 /// Tensors of this size or more stay outside the message.
 pub(super) const OUTSIDE_FROM: usize = 1024;
 
@@ -45,7 +48,7 @@ impl DataFile {
         self.len
     }
 
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(into)

@@ -11,11 +11,14 @@ fn malformed_metadata_is_refused_by_file_and_key() {
     for (file, message) in [
         (processor("{"), "not JSON: EOF while parsing an object at line 1 column 1"),
         (processor("[1]"), "[1]; expected a JSON object"),
-        (processor(r#"{"image_mean": "a"}"#), r#"image_mean is "a"; expected 1 or 3 numbers"#),
-        (processor(r#"{"image_mean": [1, 2]}"#), "image_mean is [1,2]; expected 1 or 3 numbers"),
+        (processor(r#"{"image_mean": "a"}"#), r#"image_mean is "a"; expected 1 to 4 numbers"#),
+        (
+            processor(r#"{"image_mean": [1, 2, 3, 4, 5]}"#),
+            "image_mean is [1,2,3,4,5]; expected 1 to 4 numbers",
+        ),
         (
             processor(r#"{"image_std": [1, 0, 1]}"#),
-            "image_std is [1,0,1]; expected 1 or 3 numbers that are not 0",
+            "image_std is [1,0,1]; expected 1 to 4 numbers that are not 0",
         ),
         (
             processor(r#"{"resample": 9}"#),
@@ -40,15 +43,15 @@ fn malformed_metadata_is_refused_by_file_and_key() {
         (processor(r#"{"do_rescale": "yes"}"#), r#"do_rescale is "yes"; expected true or false"#),
         (
             processor(r#"{"channel_order": "GBR"}"#),
-            r#"channel_order is "GBR"; expected RGB, BGR or grey"#,
+            r#"channel_order is "GBR"; expected RGB, BGR, grey, RGBA or LA"#,
         ),
         (
             ("config.json", r#"{"id2label": {"0": "a", "2": "b"}}"#),
             "id2label: 2 labels, but none for class 1; expected every class from 0",
         ),
         (
-            ("config.json", r#"{"id2label": ["a", 5]}"#),
-            "id2label: the label of class 1 is 5; expected a string",
+            ("config.json", r#"{"id2label": ["a", true]}"#),
+            "id2label: the label of class 1 is true; expected a string",
         ),
         (
             ("config.json", r#"{"pretrained_cfg": {"input_size": [3, 224]}}"#),
@@ -103,14 +106,19 @@ fn malformed_metadata_is_refused_by_file_and_key() {
 fn contradictions_are_refused() {
     let default = Overrides::default;
     let five = [Some(1), Some(3), Some(8), Some(8), Some(8)];
-    let (rgba, flat) = ([None, Some(4), Some(8), Some(8)], [None, Some(3), Some(0), Some(8)]);
+    let (five_channels, flat) =
+        ([None, Some(5), Some(8), Some(8)], [None, Some(3), Some(0), Some(8)]);
     for (overrides, shape, message) in [
         (
             default(),
             &five[..],
             "the model's input has shape [1, 3, 8, 8, 8]; photos need [N, C, H, W] or [N, H, W, C]. If the model decodes or crops pictures itself, use the model inside it",
         ),
-        (default(), &rgba, "the model's input has shape [?, 4, 8, 8]; photos have 1 or 3 channels"),
+        (
+            default(),
+            &five_channels,
+            "the model's input has shape [?, 5, 8, 8]; photos have 1 to 4 channels",
+        ),
         (
             default(),
             &flat,

@@ -8,6 +8,8 @@ use onnx_grad::{
     proto::NodeProto,
 };
 
+use super::weights::weights;
+
 /// The module path in a node's metadata: empty for a node of the network itself, `None` without metadata of this form.
 pub(super) fn module(node: &NodeProto) -> Option<String> {
     let scopes = metadata(node, "pkg.torch.onnx.name_scopes").and_then(of_name_scopes);
@@ -54,9 +56,7 @@ fn of_namespace(text: &str) -> Option<String> {
 
 /// The module that a node's weights belong to, by their name.
 fn module_of_weights(graph: &Graph, id: NodeId) -> Option<&str> {
-    let weights = graph.node_inputs(id).get(1).copied().flatten()?;
-    graph.initializer(weights)?;
-    graph.name(weights).strip_suffix(".weight")
+    weights(graph, id)?.strip_suffix(".weight")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use onnx_grad::{
     proto::NodeProto,
 };
 
-use super::{paths::ModulePaths, written_name::written_name};
+use super::{paths::ModulePaths, weights::weights, written_name::written_name};
 
 /// The module path in a node's name: `/layer4/layer4.1/conv2/Conv` is in `layer4.1.conv2`.
 ///
@@ -85,8 +85,7 @@ fn is_norm(name: &str) -> bool {
 
 /// Whether the exporter gave a convolution new weights, as it does to fold a norm.
 fn has_new_weights(graph: &Graph, id: NodeId) -> bool {
-    let weights = graph.node_inputs(id).get(1).copied().flatten();
-    weights.is_some_and(|weights| graph.name(weights).starts_with("onnx::Conv"))
+    weights(graph, id).is_some_and(|weights| weights.starts_with("onnx::Conv"))
 }
 
 #[cfg(test)]

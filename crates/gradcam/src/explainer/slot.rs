@@ -1,0 +1,90 @@
+//! The images and targets of a run.
+
+use std::collections::HashSet;
+
+use ndarray::{CowArray, IxDyn};
+
+use super::place::PlacedTarget;
+use crate::{
+    Result,
+    engine::Tensor,
+    error::bail,
+    explanation::Explanation,
+    head::Head,
+    targets::{Target, TargetKind},
+};
+
+/// One target for each image of a run.
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    /// One target for each image.
+    Each(Vec<PlacedTarget>),
+    /// For each image the class at this rank (1 is the second best).
+    Rank(usize),
+}
+
+impl Slot {
+    /// Replaces a rank by its classes, where explanations of the images give the scores already.
+    pub(super) fn resolve(&mut self, known: &[Vec<(usize, Explanation)>]) {
+        let Self::Rank(rank) = *self else { return };
+        let class = |explained: &Vec<(usize, Explanation)>| {
+            let top = explained.first()?.1.top(rank + 1);
+            top.get(rank).map(|class| Target::Class(class.index).into())
+        };
+        if let Some(targets) = known.iter().map(class).collect() {
+            *self = Self::Each(targets);
+        }
+    }
+
+    /// The slot for some of the images.
+    pub(super) fn rows(&self, images: &[usize]) -> Self {
+        match self {
+            Self::Each(targets) => {
+                Self::Each(images.iter().filter_map(|at| targets.get(*at).cloned()).collect())
+            }
+            Self::Rank(rank) => Self::Rank(*rank),
+        }
+    }
+
+    /// Checks its targets against the scores.
+    ///
+    /// # Errors
+    /// `Target`.
+    pub(super) fn check(&self, head: &Head) -> Result<()> {
+        match self {
+            Self::Each(targets) => targets.iter().try_for_each(|one| one.target.check(head)),
+            Self::Rank(_) => Target::Argmax.check(head),
+        }
+    }
+
+    /// Whether its targets are explained at places that are found first.
+    pub(super) fn is_placed(&self, head: &Head) -> bool {
+        match self {
+            Self::Each(targets) => targets.iter().any(|one| one.target.is_placed(head)),
+            Self::Rank(_) => Target::Argmax.is_placed(head),
+        }
+    }
+
+    /// The kind of the targets.
+    pub(super) fn kind(&self) -> Result<TargetKind> {
+        let targets = match self {
+            Self::Each(targets) => targets,
+            Self::Rank(rank) => return Ok(TargetKind::rank(*rank)),
+        };
+        let kinds: HashSet<TargetKind> =
+            targets.iter().map(|one| TargetKind::of(&one.target, one.place.is_some())).collect();
+        match kinds.iter().collect::<Vec<_>>().as_slice() {
+            [kind] => Ok(**kind),
+            _ => bail!(
+                Target,
+                "the images of a batch have targets of one kind: differences of classes for all of them or for none"
+            ),
+        }
+    }
+}
+
+/// The images of a run, and the values of the other inputs for them.
+pub(super) struct RunBatch<'x> {
+    pub(super) x: CowArray<'x, f32, IxDyn>,
+    pub(super) given: Vec<Tensor>,
+}

@@ -1,0 +1,176 @@
+//! Each kind of head, on small networks: the kind, the target's value, class and box, and raw maps against float64 PyTorch.
+
+use std::sync::{Arc, LazyLock};
+
+use gradcam::{
+    Area, Explainer, ExplainerBuilder, Explanation, HeadKind, Mask, Method, Model, Target,
+    TargetPlace, TargetSpec, engine::EngineKind, image::Photo,
+};
+use ndarray::ArrayD;
+use testkit::{HeadCase, HeadTarget, Suite, head_cases, largest_error};
+
+use crate::common;
+
+/// Ten times what torch's own float32 is from its float64, which the generator checks.
+const BOUND: f64 = 1e-4;
+
+static CASES: LazyLock<Vec<HeadCase>> = LazyLock::new(head_cases);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for case in &*CASES {
+        for kind in EngineKind::ALL {
+            let name = format!("heads::{}::{kind}", case.name);
+            suite.test(name, move || targets_equal_float64_pytorch(case, kind));
+        }
+        suite.test(format!("heads::{}::kind", case.name), move || the_kind_of_head(case));
+        suite.test(format!("heads::{}::default", case.name), move || {
+            without_a_target_the_best_class_is_explained(case);
+        });
+        if case.targets.iter().any(|asked| asked.scale_layers.is_some()) {
+            suite.test(format!("heads::{}::scale", case.name), move || {
+                the_layer_is_that_of_the_boxs_scale(case);
+            });
+        }
+    }
+    testkit::tests!(suite, every_kind_has_a_network,);
+}
+
+fn builder(case: &HeadCase, output: Option<&str>) -> ExplainerBuilder {
+    let builder = Explainer::builder(Model::open(case.path()).expect("a model"));
+    match output {
+        Some(output) => builder.output(output),
+        None => builder,
+    }
+}
+
+fn images(case: &HeadCase) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(case.input.clone(), case.images()).expect("images")
+}
+
+/// A mask of the size of the images, in which some rectangles are white.
+fn mask(case: &HeadCase, rectangles: &[[usize; 4]]) -> Mask {
+    let (height, width) = (case.input[2], case.input[3]);
+    let mut rgb = vec![0; height * width * 3];
+    for &[x, y, w, h] in rectangles {
+        for row in y..y + h {
+            rgb[(row * width + x) * 3..(row * width + x + w) * 3].fill(255);
+        }
+    }
+    let side = |size: usize| u32::try_from(size).expect("a side");
+    let picture = Photo::from_rgb8(side(width), side(height), rgb).expect("a picture");
+    Mask::of(&picture).expect("a mask")
+}
+
+fn target(case: &HeadCase, asked: &HeadTarget, explainer: &Explainer) -> TargetSpec {
+    if let Some([x, y, width, height]) = asked.place.map(|place| place.map(f64::from)) {
+        return Target::Box(None, Area { x, y, width, height }).into();
+    }
+    if let Some(vector) = &asked.similar_to {
+        return Target::Similar(vector.as_slice().into()).into();
+    }
+    let spec = asked
+        .target
+        .as_deref()
+        .map_or(Ok(TargetSpec::One(Target::Argmax)), |text| explainer.parse_target(text));
+    let spec = spec.expect("a target");
+    let Some(rectangles) = &asked.mask else { return spec };
+    let class = match spec {
+        TargetSpec::One(Target::Class(class)) => Some(class),
+        _ => None,
+    };
+    Target::Masked(class, Arc::new(mask(case, rectangles))).into()
+}
+
+fn targets_equal_float64_pytorch(case: &HeadCase, kind: EngineKind) {
+    let methods = ["gradcam", "hirescam"].map(|id| id.parse::<Method>().expect("a method"));
+    for asked in &case.targets {
+        let builder = builder(case, asked.output.as_deref()).layer(&case.layer).methods(methods);
+        let builder = builder.engine(kind).library_places(common::library());
+        let explainer = builder.build().expect("an explainer");
+        let target = target(case, asked, &explainer);
+        let name = format!("{:?} {target:?}", asked.output);
+        let explained = explainer.explain(images(case).view(), target).expect(&name);
+        let of_method = |place: usize| explained.iter().map(move |of| &of[place]);
+        for (place, method) in methods.iter().enumerate() {
+            let want = &asked.maps[method.info().id];
+            let got: Vec<f32> =
+                of_method(place).flat_map(|e| e.layers[0].map.iter().copied()).collect();
+            let first = of_method(place).next().expect("an image");
+            assert_eq!(first.layers[0].map.shape(), &want.shape[1..], "{name}");
+            assert_eq!(first.layers[0].value, case.value, "{name}");
+            let error = largest_error(&got, &want.data);
+            assert!(error <= BOUND, "{name} {method}: the map is {error:.1e} off");
+        }
+        let values: Vec<f32> = of_method(0).map(|explanation| explanation.value).collect();
+        let error = largest_error(&values, &asked.values);
+        assert!(error <= BOUND, "{name}: {values:?}, not {:?}", asked.values);
+        if let Some(classes) = &asked.classes {
+            let got: Vec<usize> = of_method(0).map(|explanation| explanation.class.index).collect();
+            assert_eq!(&got, classes, "{name}");
+        }
+        for (image, explanation) in of_method(0).enumerate() {
+            is_at_the_box(explanation, asked, image, &name);
+        }
+    }
+}
+
+fn is_at_the_box(explanation: &Explanation, asked: &HeadTarget, image: usize, name: &str) {
+    let (Some(boxes), Some(anchors)) = (&asked.boxes, &asked.anchors) else { return };
+    let Some(TargetPlace::Box { area, probability, anchor }) = explanation.place else {
+        panic!("{name}: {:?} is no box", explanation.place)
+    };
+    assert_eq!(anchor, anchors[image], "{name}");
+    let want = asked.probabilities.as_ref().expect("a probability of each box")[image];
+    let off = (f64::from(probability) - want).abs();
+    assert!(off <= BOUND, "{name}: the probability {probability} is not {want}");
+    let got = [area.x, area.y, area.width, area.height];
+    let off = got.iter().zip(boxes[image]).fold(0f64, |m, (g, w)| m.max((g - w).abs()));
+    assert!(off <= 1e-3, "{name}: the box {got:?} is not {:?}", boxes[image]);
+}
+
+fn the_kind_of_head(case: &HeadCase) {
+    let explainer = builder(case, None).build().expect("an explainer");
+    let head = explainer.head();
+    assert_eq!(head.kind.to_string(), case.kind, "{}: {}", case.why, head.why);
+}
+
+/// The class, and what a network without probabilities must not invent.
+fn without_a_target_the_best_class_is_explained(case: &HeadCase) {
+    let explainer = builder(case, None).build().expect("an explainer");
+    let Some(default) = &case.default else { return };
+    let explained = explainer.explain(images(case).view(), Target::Argmax).expect("maps");
+    for (image, explanation) in explained.iter().map(|of| &of[0]).enumerate() {
+        assert_eq!(explanation.class.index, default[image], "image {image}");
+        match &case.probabilities {
+            Some(all) => {
+                let want = &all.data[image * all.shape[1]..][..all.shape[1]];
+                let error = largest_error(&explanation.probabilities, want);
+                assert!(error <= BOUND, "image {image}: {:?}", explanation.probabilities);
+            }
+            None if explanation.head != HeadKind::Detection => {
+                assert!(explanation.probabilities.is_empty(), "image {image}");
+            }
+            None => {}
+        }
+    }
+}
+
+/// The last feature map of the scale that the box comes from: the one that the detector reads, or one behind it.
+fn the_layer_is_that_of_the_boxs_scale(case: &HeadCase) {
+    let explainer = builder(case, None).build().expect("an explainer");
+    for asked in &case.targets {
+        let wanted = asked.scale_layers.as_ref().expect("a scale of each box");
+        let target = target(case, asked, &explainer);
+        let explained = explainer.explain(images(case).view(), target.clone()).expect("maps");
+        for (explanation, wanted) in explained.iter().map(|of| &of[0]).zip(wanted) {
+            let layer = &explanation.layers[0].layer;
+            assert!(layer.starts_with(wanted.as_str()), "{target:?}: {layer}, not {wanted}");
+        }
+    }
+}
+
+fn every_kind_has_a_network() {
+    for (name, _) in HeadKind::ALL {
+        assert!(CASES.iter().any(|case| case.kind == name), "{name}");
+    }
+}
