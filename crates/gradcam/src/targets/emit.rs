@@ -77,14 +77,11 @@ trait Scorer {
     /// The score of a class, at a place if one is given.
     fn score(&self, b: &mut Builder<'_>, class: ValueId, place: Option<ValueId>) -> Result<Score>;
 
-    /// The probability that follows from a score; `class` and `place` are those of the score.
-    fn probability(
-        &self,
-        b: &mut Builder<'_>,
-        score: ValueId,
-        class: ValueId,
-        place: Option<ValueId>,
-    ) -> Result<ValueId>;
+    /// The probability that follows from a score; `class` is that of the score. Sums over positions have none, and such
+    /// targets are refused before.
+    fn probability(&self, _: &mut Builder<'_>, score: ValueId, _class: ValueId) -> Result<ValueId> {
+        Ok(score)
+    }
 }
 
 /// Emits targets; shared parts are emitted once. The inputs of the graph must exist.
@@ -118,7 +115,7 @@ fn each(
                 b.sub(score, less.score)?
             }
             (TargetForm::Negative, _) => b.neg(score)?,
-            (TargetForm::Probability, _) => scorer.probability(b, score, class, asked.place)?,
+            (TargetForm::Probability, _) => scorer.probability(b, score, class)?,
             _ => score,
         };
         Ok(TargetValues { target, class, pixels })

@@ -49,13 +49,7 @@ impl Scorer for AtAnchors {
         Ok(Score { score: b.pick(self.flat, index)?, pixels: None })
     }
 
-    fn probability(
-        &self,
-        b: &mut Builder<'_>,
-        score: ValueId,
-        _: ValueId,
-        _: Option<ValueId>,
-    ) -> Result<ValueId> {
+    fn probability(&self, b: &mut Builder<'_>, score: ValueId, _: ValueId) -> Result<ValueId> {
         if self.scale == Scale::Sigmoid { sigmoid(b, score) } else { Ok(score) }
     }
 }

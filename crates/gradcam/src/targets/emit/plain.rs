@@ -24,13 +24,7 @@ impl Scorer for Classes {
         Ok(Score { score: b.pick(self.scores, class)?, pixels: None })
     }
 
-    fn probability(
-        &self,
-        b: &mut Builder<'_>,
-        score: ValueId,
-        class: ValueId,
-        _: Option<ValueId>,
-    ) -> Result<ValueId> {
+    fn probability(&self, b: &mut Builder<'_>, score: ValueId, class: ValueId) -> Result<ValueId> {
         match self.scale {
             Scale::Softmax => {
                 let batch = images(b, self.scores)?;
@@ -135,13 +129,7 @@ impl Scorer for Binary {
         Ok(Score { score, pixels: None })
     }
 
-    fn probability(
-        &self,
-        b: &mut Builder<'_>,
-        score: ValueId,
-        _: ValueId,
-        _: Option<ValueId>,
-    ) -> Result<ValueId> {
+    fn probability(&self, b: &mut Builder<'_>, score: ValueId, _: ValueId) -> Result<ValueId> {
         if self.is_probability { Ok(score) } else { sigmoid(b, score) }
     }
 }

@@ -60,16 +60,6 @@ impl Scorer for Positions {
         let pixels = count.map(|count| b.reshape(count, &images)).transpose()?;
         Ok(Score { score: b.reshape(sum, &images)?, pixels })
     }
-
-    fn probability(
-        &self,
-        _: &mut Builder<'_>,
-        score: ValueId,
-        _: ValueId,
-        _: Option<ValueId>,
-    ) -> Result<ValueId> {
-        Ok(score)
-    }
 }
 
 /// A mask that is full where it was empty: no division, no branch.
@@ -172,16 +162,6 @@ impl Scorer for Foreground {
         let sum = b.sum(shown, &axes)?;
         let pixels = count.map(|count| b.reshape(count, &shape[..1])).transpose()?;
         Ok(Score { score: b.reshape(sum, &shape[..1])?, pixels })
-    }
-
-    fn probability(
-        &self,
-        _: &mut Builder<'_>,
-        score: ValueId,
-        _: ValueId,
-        _: Option<ValueId>,
-    ) -> Result<ValueId> {
-        Ok(score)
     }
 }
 
