@@ -6,10 +6,11 @@
 
 python tools/quantized_cases.py [FOLDER]
 
-Static quantization: both formats, uint8 and int8 activations, asymmetric (activations are removed, their work is done by the range
-of the integers) and symmetric. Dynamic quantization: uint8 weights, and int8 weights per channel; of a transformer too. The file is run with torch operators in float64; quantizing is differentiated straight through:
-dx = g/s strictly inside the range of the integers, which stay in float64; scales that are found at run time count as constants. The logits are those before they are
-quantized. Images are the first whose values all keep a distance from where float32 may round another way.
+Static quantization: both formats, uint8 and int8 activations, asymmetric (activations are removed, their work is done by the
+range of the integers) and symmetric. Dynamic quantization: uint8 weights, and int8 weights per channel; of a transformer too.
+The file is run with torch operators in float64; quantizing is differentiated straight through: dx = g/s strictly inside the
+range of the integers, which stay in float64; scales that are found at run time count as constants. The logits are those
+before they are quantized. Images are the first whose values all keep a distance from where float32 may round another way.
 """
 
 import json
@@ -103,7 +104,8 @@ class Quantized(Network):
 
     def step(self, n):
         if n.op_type != "DynamicQuantizeLinear":
-            return super().step(n)
+            super().step(n)
+            return
         x = self.values[n.input[0]]
         low, high = x.detach().min().clamp(max=0), x.detach().max().clamp(min=0)
         scale = (high - low) / 255
@@ -273,12 +275,13 @@ for name, (run, maps, image) in found.items():
     theirs = ort.InferenceSession(files[name].SerializeToString()).run(None, {"input": x.numpy()})[0]
     ours = run.values[files[name].graph.output[0].name].detach().numpy()
     assert np.abs(theirs - ours).max() <= 1e-5 * np.abs(ours).max(), name
+    SHOWN = ("Clip", "MaxPool", "MatMulInteger", "ConvInteger")
     print(
         name,
         seed,
         run.distance,
         {layer: float(m.detach().abs().max()) for layer, m in maps.items()},
-        [n.op_type for n in files[name].graph.node if "Relu" in n.op_type or n.op_type in ("Clip", "MaxPool", "MatMulInteger", "ConvInteger")],
+        [n.op_type for n in files[name].graph.node if "Relu" in n.op_type or n.op_type in SHOWN],
     )
     cases[name] = {"scores": tensor(run.logits), "image": tensor(image), "maps": {layer: tensor(m) for layer, m in maps.items()}}
 text = {"input": tensor(x), "classes": CLASSES, "models": cases}

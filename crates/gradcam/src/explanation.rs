@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     Result,
     error::bail,
-    head::{Form, Head, HeadKind, Scale},
+    head::{Form, Head, HeadInfo, HeadKind, Scale},
     image::{self, OverlayStyle, Photo, Placement, preprocess::Channels},
     method::{PictureStyle, Site},
     targets::{Area, Target},
@@ -97,8 +97,8 @@ pub struct Timings {
 pub struct Explanation {
     /// One map for each layer, in the order in which the layers were named.
     pub layers: Vec<LayerMap>,
-    /// What the model's scores are.
-    pub head: HeadKind,
+    /// What the model's scores are, and why.
+    pub head: Arc<HeadInfo>,
     /// The target.
     pub target: Target,
     /// Where the target is, where it is a part of the image that the model found.
@@ -143,7 +143,7 @@ impl Explanation {
 
     /// What its only score is called, where there are no classes: `value` of a regressor, `foreground` of a segmentation.
     pub fn only_score(&self) -> Option<&'static str> {
-        match (self.head, self.scores.len()) {
+        match (self.head.kind, self.scores.len()) {
             (HeadKind::Regression, 1) => Some("value"),
             (HeadKind::Segmentation, 1) => Some("foreground"),
             _ => None,

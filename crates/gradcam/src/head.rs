@@ -5,7 +5,7 @@ mod detector;
 mod index;
 mod output;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use onnx_grad::{
     Dim,
@@ -138,7 +138,7 @@ pub(crate) struct Head {
     pub(crate) operator: Option<&'static str>,
     /// The class of a sequence that stands between two others.
     pub(crate) blank: Option<usize>,
-    pub(crate) info: HeadInfo,
+    pub(crate) info: Arc<HeadInfo>,
 }
 
 impl Head {
@@ -236,13 +236,13 @@ pub(crate) fn head(graph: &Graph, settings: &HeadSettings) -> Result<Head> {
         Some(selection) => finder.selected(selection),
         None => finder.found()?,
     };
-    let info = HeadInfo {
+    let info = Arc::new(HeadInfo {
         kind: found.kind,
         why: found.why,
         output: output.name,
         output_why: output.why.to_owned(),
         is_chosen: output.is_chosen,
-    };
+    });
     // Labels of sounds are several at once, and none is a blank. Most recognizers of text have the blank first.
     let blank = match found.form {
         Form::Steps { .. } if found.operator != Some("Sigmoid") => {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     explanation::{Class, Deployed, Explanation, TargetPlace, range},
-    head::HeadKind,
+    head::HeadInfo,
     hint::Hint,
     warning::{Warning, WarningLevel},
 };
@@ -21,8 +21,8 @@ pub struct Summary {
     pub method: &'static str,
     /// The engine.
     pub engine: &'static str,
-    /// What the model's scores are.
-    pub head: HeadKind,
+    /// What the model's scores are, and why.
+    pub head: HeadInfo,
     /// The target as users write it, with numbers for classes.
     pub target: String,
     /// Where the target is, where it is a part of the image that the model found.
@@ -107,7 +107,7 @@ impl Summary {
             schema: 1,
             method: explanation.method,
             engine: explanation.engine,
-            head: explanation.head,
+            head: HeadInfo::clone(&explanation.head),
             target: explanation.target.to_string(),
             place: explanation.place,
             value: explanation.value,

@@ -272,7 +272,7 @@ impl<'a> Report<'a> {
         let read = explanation.text.as_deref().map_or_else(String::new, |text| {
             format!("  reads {}\n", self.style.bold(format!("\"{}\"", terminal::printable(text))))
         });
-        match explanation.head {
+        match explanation.head.kind {
             // A vector is not for people.
             HeadKind::Embedding => String::new(),
             HeadKind::Segmentation if explanation.only_score().is_some() => String::new(),

@@ -212,7 +212,7 @@ impl Explainer {
     /// The explanation of one image of a batch, with its target, method and maps still missing.
     fn explanation(&self, scores: &[f32], shape: &[usize], timings: Timings) -> Explanation {
         let (scores, probabilities) = scores_of(&self.setup.head, scores);
-        let head = self.setup.head.info.kind;
+        let head = self.setup.head.info.clone();
         Explanation {
             head,
             place: None,
@@ -262,7 +262,7 @@ impl Explainer {
         warnings.extend_from_slice(&self.setup.warnings);
         if pixels == Some(0.0) {
             let position =
-                if explanation.head == HeadKind::Sequence { "time step" } else { "pixel" };
+                if explanation.head.kind == HeadKind::Sequence { "time step" } else { "pixel" };
             warnings.push(Warning::EmptyMask { class: explanation.class.index, position });
         }
         let infinite = explanation.layers.iter().filter(|map| !range(&map.map).1.is_finite());
