@@ -244,7 +244,11 @@ impl Explanation {
         });
         let picture = image::overlay(photo, heatmap.view(), &placement, style)?;
         match self.place {
-            Some(TargetPlace::Box { area, .. }) => Ok(image::frame(&picture, area.edges())?),
+            Some(TargetPlace::Box { area, .. }) => {
+                // The picture may be smaller than the photo.
+                let share = f64::from(picture.width()) / f64::from(photo.width());
+                Ok(image::frame(&picture, area.edges().map(|edge| edge * share))?)
+            }
             _ => Ok(picture),
         }
     }

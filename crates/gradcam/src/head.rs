@@ -105,6 +105,7 @@ pub struct HeadInfo {
     /// The reason for the output.
     pub output_why: String,
     /// Whether the output was chosen among several.
+    #[serde(skip)]
     pub is_chosen: bool,
 }
 
@@ -138,6 +139,8 @@ pub(crate) struct Head {
     pub(crate) operator: Option<&'static str>,
     /// The class of a sequence that stands between two others.
     pub(crate) blank: Option<usize>,
+    /// The logits of time steps or crops, of whose probabilities the value is the mean.
+    pub(crate) under_mean: Option<ValueId>,
     pub(crate) info: Arc<HeadInfo>,
 }
 
@@ -153,14 +156,15 @@ impl Head {
     /// The scores as the search for layers sees them.
     pub(crate) fn score_value(&self) -> ScoreValue {
         ScoreValue {
-            value: self.value,
+            value: self.under_mean.unwrap_or(self.value),
             anchors: match &self.form {
                 Form::Anchors(anchors) => {
                     Some((anchors.count, anchors.boxes.map(|boxes| boxes.value)))
                 }
                 _ => None,
             },
-            is_map: matches!(self.form, Form::Pixels(_) | Form::Mask | Form::Steps { .. }),
+            is_map: self.under_mean.is_some()
+                || matches!(self.form, Form::Pixels(_) | Form::Mask | Form::Steps { .. }),
         }
     }
 }
@@ -230,8 +234,9 @@ pub(crate) enum Scale {
 /// quantized output ends the model, the scores before.
 pub(crate) fn head(graph: &Graph, settings: &HeadSettings) -> Result<Head> {
     let output = output::choose(graph, settings)?;
-    let finder =
-        Finder { graph, settings, output: output.value, ending: ending(graph, output.value) };
+    let ending = ending(graph, output.value);
+    let under_mean = ending.under_mean;
+    let finder = Finder { graph, settings, output: output.value, ending };
     let found = match output.selection {
         Some(selection) => finder.selected(selection),
         None => finder.found()?,
@@ -251,7 +256,8 @@ pub(crate) fn head(graph: &Graph, settings: &HeadSettings) -> Result<Head> {
         _ => None,
     };
     let Found { value, form, scale, operator, .. } = found;
-    Ok(Head { value, form, scale, operator, blank, info })
+    let under_mean = under_mean.filter(|_| scale == Scale::Probabilities);
+    Ok(Head { value, form, scale, operator, blank, under_mean, info })
 }
 
 /// The scores as a search finds them.
@@ -384,7 +390,7 @@ impl Finder<'_> {
         let extent = Extent::of(self.graph, self.ending.value, shape)?;
         let under = self.ending.value;
         // The activation of the model decides; without one, the kind says how probabilities follow.
-        let scale = |without: Scale| match self.ending.is_probability {
+        let scale = |without: Scale| match self.ending.under_mean.is_some() {
             true => Scale::Probabilities,
             false => self.ending.activation.unwrap_or(without),
         };

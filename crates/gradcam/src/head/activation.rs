@@ -16,8 +16,8 @@ pub(super) struct Ending {
     pub(super) activation: Option<Scale>,
     /// The activation's operator.
     pub(super) operator: Option<&'static str>,
-    /// Whether the value holds the probabilities themselves: a mean of them has no logits.
-    pub(super) is_probability: bool,
+    /// The logits under a mean of probabilities, which has none itself: then the value holds the probabilities.
+    pub(super) under_mean: Option<ValueId>,
     /// Whether the value is a vector of length 1.
     pub(super) is_unit: bool,
 }
@@ -43,7 +43,7 @@ pub(super) fn ending(graph: &Graph, output: ValueId) -> Ending {
                 value,
                 activation: Some(*scale),
                 operator: Some(operator),
-                is_probability: mean.is_some(),
+                under_mean: mean.map(|_| plain(graph, before)),
                 is_unit: false,
             };
         }
@@ -60,7 +60,7 @@ pub(super) fn ending(graph: &Graph, output: ValueId) -> Ending {
         value: plain(graph, output),
         activation: None,
         operator: None,
-        is_probability: false,
+        under_mean: None,
         is_unit: is_unit(graph, output),
     }
 }

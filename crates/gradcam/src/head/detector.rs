@@ -127,7 +127,7 @@ fn suppressed(graph: &Graph, output: ValueId, settings: &HeadSettings) -> Option
     Some(Detector {
         value: end.value,
         anchors,
-        scale: end.activation.filter(|_| !end.is_probability).unwrap_or(Scale::Probabilities),
+        scale: end.activation.filter(|_| end.under_mean.is_none()).unwrap_or(Scale::Probabilities),
         operator: end.operator,
         why: "the model has NonMaxSuppression, and these are the scores before it",
     })
@@ -192,7 +192,7 @@ fn pair(graph: &Graph, output: ValueId, settings: &HeadSettings) -> Option<Detec
     // A transformer's scores are logits. It has one more than there are labels where the last one means nothing.
     let one_more = settings.labels.is_some_and(|labels| labels + 1 == classes);
     let scale = match end.activation {
-        Some(scale) if !end.is_probability => scale,
+        Some(scale) if end.under_mean.is_none() => scale,
         Some(_) => Scale::Probabilities,
         None if one_more => Scale::Softmax,
         None => Scale::Sigmoid,

@@ -8,7 +8,10 @@ use onnx_grad::{
     proto::NodeProto,
 };
 
-use super::{LayerReason, ScoreValue, attention, quantized, view::Views};
+use super::{
+    LayerReason, ScoreValue, attention, quantized,
+    view::{View, Views},
+};
 
 /// Whether the output of the operator has the content of its input.
 fn shows_the_same(traits: &Traits) -> bool {
@@ -87,6 +90,16 @@ struct Strategy {
 const STRATEGIES: &[Strategy] = &[
     Strategy {
         reason: LayerReason {
+            strategy: "before-boxes",
+            why: "it is the last feature map that the boxes at all places come from",
+        },
+        find: |search| {
+            let found = search.is_detector.then(|| search.before_boxes()).flatten();
+            found.map(|value| search.before_copies(value))
+        },
+    },
+    Strategy {
+        reason: LayerReason {
             strategy: "last-attention",
             why: "the last attention reads it; behind it, the tokens of the picture may not reach the score",
         },
@@ -95,13 +108,6 @@ const STRATEGIES: &[Strategy] = &[
                 .filter(|value| search.views.of(search.graph, *value).is_some())?;
             Some(quantized::shown(search.graph, read).0)
         },
-    },
-    Strategy {
-        reason: LayerReason {
-            strategy: "shared-by-scales",
-            why: "it is the last feature map that the scores at all scales are computed from",
-        },
-        find: |search| shared(search.graph, search.views, search.output),
     },
     Strategy {
         reason: LayerReason {
@@ -133,6 +139,8 @@ struct Search<'a> {
     output: ValueId,
     /// Whether the output has positions itself: pixels or time steps. It is no layer then.
     is_map: bool,
+    /// Whether the output holds the scores of boxes.
+    is_detector: bool,
     /// The values between the images and the output.
     active: HashSet<ValueId>,
     /// The values on every path from the images to the output, in order; computed at the first use.
@@ -147,8 +155,10 @@ pub(super) fn default_layer(
     active: HashSet<ValueId>,
     scores: ScoreValue,
 ) -> Option<(ValueId, LayerReason)> {
-    let ScoreValue { value: output, is_map, .. } = scores;
-    let search = Search { graph, views, output, is_map, active, dominators: OnceCell::new() };
+    let ScoreValue { value: output, is_map, anchors } = scores;
+    let is_detector = anchors.is_some();
+    let search =
+        Search { graph, views, output, is_map, is_detector, active, dominators: OnceCell::new() };
     STRATEGIES.iter().find_map(|strategy| Some(((strategy.find)(&search)?, strategy.reason)))
 }
 
@@ -162,19 +172,58 @@ impl Search<'_> {
         self.dominators().iter().rposition(|value| self.views.of(self.graph, *value).is_some())
     }
 
-    /// The last dominator with spatial extent, before its pooling and its copies. Scores that are a picture themselves are
-    /// none.
+    /// The last dominator with spatial extent, before its pooling and its copies. Scores that have positions themselves are
+    /// none, nor is what only carries them.
     fn last_feature_map(&self) -> Option<ValueId> {
         let last = self.last_with_space()?;
         let value = self.before_copies(self.dominators()[last]);
-        if !self.is_map || value != self.output {
+        if !self.is_map || value != self.output && self.is_picture(value) {
             return Some(value);
         }
-        let shows = |value: &&ValueId| self.views.of(self.graph, **value).is_some();
-        let before = || self.dominators()[..last].iter().rev().filter(shows).copied();
+        let scores = self.carriers_of_scores();
+        let mut maps = self.dominators()[..last].to_vec();
+        maps.retain(|map| !scores.contains(map) && self.views.of(self.graph, *map).is_some());
         // A picture shows more than the time steps that it is summed to.
-        let picture = before().find(|value| self.graph.fact(*value).rank() == Some(4));
-        picture.or_else(|| before().next()).or(Some(value))
+        let map = maps.iter().rev().find(|map| self.is_picture(**map)).or(maps.last()).copied();
+        Some(map.map_or(value, |map| self.before_copies(map)))
+    }
+
+    /// Whether a value has more than one position along two axes.
+    fn is_picture(&self, value: ValueId) -> bool {
+        let sizes = match self.views.of(self.graph, value) {
+            Some(View::Regrouped { sizes, .. }) => Some(sizes),
+            Some(View::Plain) => self.graph.fact(value).sizes(),
+            None => None,
+        };
+        sizes.is_some_and(|sizes| sizes.iter().skip(2).filter(|size| **size > 1).count() > 1)
+    }
+
+    /// The output, and the values before it that hold the same scores: resized, reshaped, bent, or with constants added.
+    fn carriers_of_scores(&self) -> HashSet<ValueId> {
+        let carries =
+            |traits: &Traits| follows_scores(traits) || traits.is_elementwise() || traits.moves();
+        let mut carriers = HashSet::from([self.output]);
+        let mut at = self.output;
+        while let Some(id) = self.graph.producer(at) {
+            let traits = op::traits(self.graph.node(id));
+            let mut sources = self.graph.node_reads(id).filter(|value| self.active.contains(value));
+            match (sources.next(), sources.next()) {
+                (Some(source), None) if carries(traits) => at = source,
+                _ => break,
+            }
+            carriers.insert(at);
+        }
+        carriers
+    }
+
+    /// The last picture that all boxes of a detector come from: queries of a transformer are no positions.
+    fn before_boxes(&self) -> Option<ValueId> {
+        let is_picture = |value: &&ValueId| {
+            self.graph.fact(**value).rank() == Some(4)
+                && self.views.of(self.graph, **value).is_some()
+        };
+        shared(self.graph, self.views, self.output)
+            .or_else(|| self.dominators().iter().rev().find(is_picture).copied())
     }
 
     /// The last dominator before a recurrent network that has the axes of the image.
@@ -204,7 +253,9 @@ impl Search<'_> {
             producer.is_some_and(|id| follows_scores(op::traits(self.graph.node(id))))
         };
         let is_plain = self.dominators()[last + 1..].iter().all(plain);
-        scoring_convolution(self.graph, self.views, self.dominators()[last]).filter(|_| is_plain)
+        let found = scoring_convolution(self.graph, self.views, self.dominators()[last]);
+        // Of time steps alone there may be a picture before.
+        found.filter(|value| is_plain && (!self.is_map || self.is_picture(*value)))
     }
 
     /// The value, as floats, before the copies, poolings (VGG) and resizes that lead to a value.
