@@ -15,7 +15,7 @@ mod stride;
 mod view;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt, slice,
 };
 
@@ -419,18 +419,18 @@ fn modules(graph: &Graph, scopes: &Scopes, listed: impl Fn(ValueId) -> bool) -> 
             }
         }
     }
-    let gives =
-        |path: &str| members.get(path).is_some_and(|nodes| !leaving(graph, nodes).is_empty());
+    // A module without a value that leaves it is not listed.
+    let lasts =
+        order.iter().filter_map(|path| Some((*path, *leaving(graph, &members[path]).last()?)));
+    let given: HashMap<&str, ValueId> = lasts.collect();
     found.extend(order.into_iter().filter_map(|path| {
-        let nodes = &members[path];
-        let last = *leaving(graph, nodes).last()?;
+        let (last, nodes) = (*given.get(path)?, &members[path]);
         let (value, _) = quantized::shown(graph, last);
         let kind = kind(graph, nodes);
         let outer = with_parts.contains(path);
         let folded = graph.producer(last).and_then(|id| scopes.folded(id)) == Some(path);
-        // A module around it that gives no value is not listed.
         let around = scope::with_parents(path).filter(|outer| *outer != path);
-        let parent = around.filter(|outer| gives(outer)).last().map(str::to_owned);
+        let parent = around.filter(|outer| given.contains_key(outer)).last().map(str::to_owned);
         let (path, nodes) = (path.to_owned(), nodes.clone());
         Some(Module { path, parent, value, kind, outer, folded, nodes })
     }));

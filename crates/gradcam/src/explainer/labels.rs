@@ -41,7 +41,8 @@ impl Labels {
             "[blank]",
             "<pad>",
         ];
-        self.names.iter().position(|name| NAMES.contains(&name.to_lowercase().as_str()))
+        let is_nothing = |name: &String| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.names.iter().position(is_nothing)
     }
 
     /// The labels, if there is one for each class. A list of another length would name classes after their neighbors: a list

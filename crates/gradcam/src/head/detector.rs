@@ -136,10 +136,8 @@ fn suppressed(graph: &Graph, output: ValueId, settings: &HeadSettings) -> Option
 /// The scores of a detector that joins boxes and the sigmoid of the scores as [N, 4 + K, A], as ultralytics writes it.
 /// Further rows, such as the coefficients of masks, are ignored.
 fn joined(graph: &Graph, output: ValueId) -> Option<Detector> {
-    let before = graph.upstream([output], |_| true);
-    let mut joins: Vec<NodeId> =
-        before.iter().filter_map(|value| made_by(graph, *value, "Concat")).collect();
-    joins.sort_unstable();
+    let joins = graph.nodes().filter(|(_, node)| node.op() == "Concat").map(|(id, _)| id);
+    let joins: Vec<NodeId> = joins.collect();
     joins.into_iter().rev().find_map(|join| {
         let [Some(boxes), Some(scores), ..] = *graph.node_inputs(join) else { return None };
         let sigmoid = made_by(graph, before_quantizing(graph, scores), "Sigmoid")?;
@@ -159,7 +157,9 @@ fn joined(graph: &Graph, output: ValueId) -> Option<Detector> {
             background: None,
             boxes: Some(boxes),
         };
-        (of_boxes == count).then_some(Detector {
+        let made = graph.node_outputs(join).first().copied().flatten()?;
+        let leads = of_boxes == count && graph.upstream([output], |_| true).contains(&made);
+        leads.then_some(Detector {
             value,
             anchors,
             scale: Scale::Sigmoid,
