@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 HEADS = Path("crates/testkit/fixtures/heads")
+ZOO = Path("crates/testkit/fixtures/zoo")
 LOCAL = {"detection", "sequence"}
 # File, package on PyPI, head, default layer, what was seen.
 TRAINED = [
@@ -68,12 +69,26 @@ def method(kind):
     return "hirescam" if kind in LOCAL else "gradcam"
 
 
+def read(gradcam, file):
+    """The kind of scores, why, and the default layers."""
+    found = json.loads(subprocess.check_output([gradcam, "layers", file, "--json"]))
+    return found["head"]["kind"], found["head"]["why"], found["defaults"]
+
+
 def small(gradcam):
     for case in json.loads((HEADS / "heads.json").read_text()):
-        found = json.loads(subprocess.check_output([gradcam, "layers", HEADS / case["file"], "--json"]))
-        head, layers = found["head"], ", ".join(f"`{layer}`" for layer in found["defaults"])
-        expected = "as expected" if head["kind"] == case["kind"] else f"expected: {case['kind']}"
-        yield f"| {case['file']} | {case['why']} | {head['kind']} | {head['why']} | {layers} | {method(head['kind'])} | {expected} |"
+        kind, why, layers = read(gradcam, HEADS / case["file"])
+        expected = "as expected" if kind == case["kind"] else f"expected: {case['kind']}"
+        shown = ", ".join(f"`{layer}`" for layer in layers)
+        yield f"| {case['file']} | {case['why']} | {kind} | {why} | {shown} | {method(kind)} | {expected} |"
+
+
+def families(gradcam):
+    for file in sorted(ZOO.glob("*.json")):
+        case = json.loads(file.read_text())
+        kind, _, layers = read(gradcam, file.with_suffix(".onnx"))
+        expected = "as expected" if layers == [case["default"]] else f"expected: `{case['default']}`"
+        yield f"| {file.stem} | {case['family']} | {kind} | `{layers[0]}` | {method(kind)} | {case['why']} | {expected} |"
 
 
 def main():
@@ -93,6 +108,14 @@ def main():
         "| file | what it is | scores | why | default layer | method | |",
         "|---|---|---|---|---|---|---|",
         *small(gradcam),
+        "",
+        "## Small networks of the families of [models.md](models.md)",
+        "",
+        "The tests compare their maps at the default layer, and at an early one, with PyTorch in float64.",
+        "",
+        "| file | family | scores | default layer | method | why this layer | |",
+        "|---|---|---|---|---|---|---|",
+        *families(gradcam),
         "",
         "## Trained networks from Python packages",
         "",
