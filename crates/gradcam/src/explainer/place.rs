@@ -192,8 +192,8 @@ impl Detections {
 
     /// The K-th best box of a class, counted from 1.
     pub(super) fn nth(&self, class: usize, place: usize) -> Result<Place> {
-        match self.best(class, place).get(place - 1) {
-            Some(found) => Ok(Place::Box { class, found: *found }),
+        match place.checked_sub(1).and_then(|at| self.best(class, place).into_iter().nth(at)) {
+            Some(found) => Ok(Place::Box { class, found }),
             None => {
                 let there = self.best(class, place).len();
                 bail!(
@@ -336,7 +336,7 @@ pub(super) fn runs(winners: &[usize], class: usize) -> Vec<Range<usize>> {
 /// The K-th run of a class, counted from 1.
 pub(super) fn nth_run(winners: &[usize], class: usize, place: usize) -> Result<Place> {
     let runs = runs(winners, class);
-    match runs.get(place - 1) {
+    match place.checked_sub(1).and_then(|at| runs.get(at)) {
         Some(run) => Ok(Place::Steps(run.clone())),
         None => {
             bail!(
@@ -356,4 +356,28 @@ pub(super) fn greedy_text(winners: &[usize], blank: Option<usize>, labels: &[Str
         .filter(|(step, class)| *step == 0 || winners.get(step - 1) != Some(class));
     let read = starts.filter(|(_, class)| Some(**class) != blank);
     read.filter_map(|(_, class)| labels.get(*class)).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_from_1() {
+        let winners = [0, 2, 2, 0, 2, 1];
+        assert_eq!(runs(&winners, 2), [1..3, 4..5]);
+        let steps = |place| match nth_run(&winners, 2, place) {
+            Ok(Place::Steps(steps)) => Some(steps),
+            _ => None,
+        };
+        assert_eq!([0, 1, 2, 3].map(steps), [None, Some(1..3), Some(4..5), None]);
+    }
+
+    /// A blank between two runs of a class parts them.
+    #[test]
+    fn text_is_read_run_by_run() {
+        let labels = ["", "l", "o"].map(str::to_owned);
+        assert_eq!(greedy_text(&[0, 1, 1, 0, 1, 2, 0], Some(0), &labels), "llo");
+        assert_eq!(greedy_text(&[1, 1, 2], None, &labels), "lo");
+    }
 }

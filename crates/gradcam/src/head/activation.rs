@@ -114,9 +114,12 @@ impl Step {
             }
             // Over time or crops, not over classes: the classes are behind it.
             "ReduceMean" | "AveragePool" | "GlobalAveragePool" => {
-                let shorter = graph.fact(made).sizes()?.iter().product::<i64>()
-                    < graph.fact(first).sizes()?.iter().product::<i64>();
-                shorter.then_some(Self::Mean(first))
+                // A file may declare any size.
+                let count = |value: ValueId| {
+                    let sizes = graph.fact(value).sizes()?;
+                    Some(sizes.iter().fold(1i64, |all, size| all.saturating_mul(*size)))
+                };
+                (count(made)? < count(first)?).then_some(Self::Mean(first))
             }
             _ => None,
         }
