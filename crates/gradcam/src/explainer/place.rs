@@ -144,10 +144,12 @@ impl Detections {
             Scale::Probabilities | Scale::Values => {}
         }
         let corners = anchors.boxes.map(|boxes| boxes.corners);
-        let boxes = match (boxes, corners) {
+        let mut boxes = match (boxes, corners) {
             (Some(boxes), Some(corners)) => areas(boxes, corners, height, width),
-            _ => vec![Area { x: 0.0, y: 0.0, width: 0.0, height: 0.0 }; anchors.count],
+            _ => Vec::new(),
         };
+        // An anchor without a box has an empty one.
+        boxes.resize(probabilities.ncols(), Area { x: 0.0, y: 0.0, width: 0.0, height: 0.0 });
         Self { probabilities, boxes, background: anchors.background }
     }
 

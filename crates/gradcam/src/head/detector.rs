@@ -232,10 +232,13 @@ pub(crate) fn grids(
     width: usize,
 ) -> Option<(usize, &'static [usize])> {
     STRIDES.iter().find_map(|strides| {
-        let cells: usize =
-            strides.iter().map(|stride| height.div_ceil(*stride) * width.div_ceil(*stride)).sum();
+        // A file may declare any size.
+        let of_grid =
+            |stride: &usize| height.div_ceil(*stride).saturating_mul(width.div_ceil(*stride));
+        let cells = strides.iter().map(of_grid).fold(0, usize::saturating_add);
         let in_cell = count.checked_div(cells)?;
-        (in_cell * cells == count && (1..=3).contains(&in_cell)).then_some((in_cell, *strides))
+        (in_cell.checked_mul(cells) == Some(count) && (1..=3).contains(&in_cell))
+            .then_some((in_cell, *strides))
     })
 }
 
