@@ -4,6 +4,7 @@ mod anchors;
 mod best;
 mod plain;
 mod positions;
+mod unrounded;
 
 use onnx_grad::{Dim, Result, builder::Builder, graph::ValueId, proto::tensor_proto::DataType};
 

@@ -7,6 +7,9 @@ use gradcam::{
     TargetPlace, TargetSpec, engine::EngineKind, image::Photo,
 };
 use ndarray::ArrayD;
+use onnx_grad::proto::{ModelProto, NodeProto, tensor_proto::DataType};
+use prost::Message;
+use testkit::build::{constant, f32s, node};
 use testkit::{HeadCase, HeadTarget, Suite, head_cases, largest_error};
 
 use crate::common;
@@ -32,7 +35,11 @@ pub(crate) fn tests(suite: &mut Suite) {
             });
         }
     }
-    testkit::tests!(suite, every_kind_has_a_network,);
+    testkit::tests!(
+        suite,
+        every_kind_has_a_network,
+        clipped_logits_of_a_detector_are_explained_as_they_were_before,
+    );
 }
 
 fn builder(case: &HeadCase, output: Option<&str>) -> ExplainerBuilder {
@@ -172,5 +179,63 @@ fn the_layer_is_that_of_the_boxs_scale(case: &HeadCase) {
 fn every_kind_has_a_network() {
     for (name, _) in HeadKind::ALL {
         assert!(CASES.iter().any(|case| case.kind == name), "{name}");
+    }
+}
+
+/// A quantized detector whose logits are rounded and clipped for each scale, and again where the scales are joined.
+fn clipped_logits_of_a_detector_are_explained_as_they_were_before() {
+    let case = CASES.iter().find(|case| case.name == "yolov8").expect("a detector");
+    let bytes = std::fs::read(case.path()).expect("a file");
+    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
+    let graph = proto.graph.as_mut().expect("a graph");
+    let mut nodes = Vec::new();
+    let mut rounded = 0;
+    let mut round = |nodes: &mut Vec<NodeProto>, value: &str| {
+        rounded += 1;
+        let (whole, float) = (format!("whole.{rounded}"), format!("float.{rounded}"));
+        nodes.push(node("QuantizeLinear", &[value, "step", "zero"], &[&whole], vec![]));
+        nodes.push(node("DequantizeLinear", &[&whole, "step", "zero"], &[&float], vec![]));
+        float
+    };
+    for mut one in std::mem::take(&mut graph.node) {
+        // Feature maps are joined along their channels, scores and boxes along their anchors.
+        if one.op() != "Concat"
+            || !one.attribute.iter().any(|a| a.name() == "axis" && [2, -1].contains(&a.i()))
+        {
+            nodes.push(one);
+            continue;
+        }
+        for input in &mut one.input {
+            *input = round(&mut nodes, input);
+        }
+        let before = format!("{}.before", one.output[0]);
+        let made = std::mem::replace(&mut one.output[0], before.clone());
+        nodes.push(one);
+        let float = round(&mut nodes, &before);
+        nodes.push(node("Identity", &[&float], &[&made], vec![]));
+    }
+    assert!(rounded >= 4, "three scales and what joins them");
+    graph.node = nodes;
+    // The largest of the range, 1.27, is below all logits of the best boxes.
+    graph.initializer.push(f32s("step", &[], &[0.01]));
+    graph.initializer.push(constant("zero", DataType::Int8, &[], vec![0]));
+    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let method: Method = "hirescam".parse().expect("a method");
+    for kind in EngineKind::ALL {
+        let builder = Explainer::builder(model.clone()).layer(&case.value).method(method);
+        let explainer = builder.engine(kind).library_places(common::library()).build();
+        let explainer = explainer.expect("an explainer");
+        for asked in &case.targets[..2] {
+            let target = target(case, asked, &explainer);
+            let explained = explainer.explain(images(case).view(), target).expect("a map");
+            let explanation = &explained[0][0];
+            let Some(TargetPlace::Box { anchor, .. }) = explanation.place else {
+                panic!("{:?} is no box", explanation.place)
+            };
+            assert_eq!(Some(anchor), asked.anchors.as_ref().map(|anchors| anchors[0]));
+            let got: Vec<f32> = explanation.layers[0].map.iter().copied().collect();
+            assert!(largest_error(&got, &asked.maps["hirescam"].data) <= BOUND);
+            assert!(largest_error(&[explanation.value], &asked.values) <= BOUND);
+        }
     }
 }

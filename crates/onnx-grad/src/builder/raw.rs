@@ -3,7 +3,7 @@
 use super::{Builder, NODE_LIMIT};
 use crate::{
     error::{Result, bail},
-    graph::ValueId,
+    graph::{NodeId, ValueId},
     inline::Body,
     proto::{AttributeProto, GraphProto, NodeProto, tensor_proto::DataType},
 };
@@ -28,6 +28,23 @@ impl Builder<'_> {
             self.graph.push(node)?;
         }
         outputs.iter().map(|name| self.graph.value(name)).collect()
+    }
+
+    /// Appends a copy of a node of the graph that reads these values instead of its inputs, and returns its outputs.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the graph has too many nodes, `Shape` if the outputs have no shape.
+    pub fn node_on(
+        &mut self,
+        id: NodeId,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>> {
+        let node = self.graph.node(id).clone();
+        let made =
+            self.raw_outputs(node.op(), inputs, node.output.len(), node.attribute.clone())?;
+        let is_given = node.output.iter().map(|name| !name.is_empty());
+        Ok(made.into_iter().zip(is_given).map(|(value, given)| given.then_some(value)).collect())
     }
 
     fn check_count(&self) -> Result<()> {

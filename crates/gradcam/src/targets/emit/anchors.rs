@@ -6,6 +6,7 @@ use super::{
     HeadValues, Score, Scorer, TargetRequest,
     best::{Best, first_largest},
     each, sigmoid,
+    unrounded::unrounded,
 };
 use crate::head::{Anchors, Head, Scale};
 
@@ -60,7 +61,8 @@ pub(super) fn anchors(
     anchors: &Anchors,
     asked: &[TargetRequest],
 ) -> Result<HeadValues> {
-    let out = of_classes(b, head.value, anchors)?;
+    let value = unrounded(b, head.value)?;
+    let out = of_classes(b, value, anchors)?;
     let shape = b.shape(out)?;
     let (classes, count) = (b.size(out, 1)?, b.size(out, 2)?);
     let scores = b.max(out, &[2])?;
