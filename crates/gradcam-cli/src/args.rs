@@ -1,5 +1,6 @@
 //! The definitions of commands and flags. Parser, help, completions and manual come from them.
 
+mod method;
 mod values;
 
 use std::{
@@ -21,6 +22,8 @@ use crate::{
     engine::EngineChoice,
     failure::{Failure, Result},
 };
+
+use method::MethodNumbers;
 
 /// Show where an ONNX image model looked
 ///
@@ -153,6 +156,9 @@ pub(crate) struct ExplainArgs {
     /// [default: gradcam; hirescam for a box or a time step]
     #[arg(long = "method", value_name = "METHOD", value_parser = values::methods())]
     pub(crate) methods: Vec<Method>,
+
+    #[command(flatten)]
+    pub(crate) numbers: MethodNumbers,
 
     /// What runs the network
     ///

@@ -6,6 +6,7 @@ mod graph;
 mod key;
 mod labels;
 mod locate;
+mod maps;
 mod passes;
 mod place;
 mod read;
@@ -40,7 +41,7 @@ use crate::{
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo, LayerReason, Layers},
     memory::{Holder, MemoryLease, human},
-    method::{Method, Recipe},
+    method::{Method, MethodSettings, Recipe},
     program::{Cache, Runtime},
     progress::Observer,
     targets::{Target, TargetKind, TargetSpec, Targets},
@@ -82,6 +83,7 @@ struct Setup {
     /// Whether the scores that the engine's defaults give are computed too.
     compare_deployed: bool,
     observer: Option<Observer>,
+    method_settings: MethodSettings,
     /// How photos are prepared, or why the model takes none.
     resolved: Result<PreprocessChoice, String>,
     /// The methods whose overriding rules match no node of the model.

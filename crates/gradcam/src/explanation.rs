@@ -66,6 +66,8 @@ pub struct LayerMap {
     pub map: ArcArray<f32, IxDyn>,
     /// The channel weights, `[K]`, in Grad-CAM the gradient's mean over space. Empty where the method has none.
     pub weights: Arc<[f32]>,
+    /// The completeness error of integrated gradients: Σ map − (score − score of the baseline). 0 if the quadrature were exact.
+    pub completeness_error: Option<f32>,
 }
 
 /// The result of the file with the engine's defaults, where products of 8-bit integers saturate on this processor.

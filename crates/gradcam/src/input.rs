@@ -2,7 +2,7 @@
 
 mod side;
 
-use ndarray::{ArrayD, ArrayViewD};
+use ndarray::{ArrayBase, ArrayD, ArrayViewD, Axis, IxDyn, RawData};
 use onnx_grad::{
     DeclaredDim, Dim, Input,
     graph::{Graph, Sizes},
@@ -48,6 +48,21 @@ impl ImageInput {
         let layout = Layout::of_shape(&shape).unwrap_or(Layout::Nchw);
         let channel_axis = Some(layout.channel_axis(shape.len()));
         Self { name: input.name.clone(), elem: input.elem, shape, channel_axis }
+    }
+
+    /// One image, channels first: `[C, …]`, with one channel where the input has no axis for them.
+    pub(crate) fn channels_first<S: RawData>(
+        &self,
+        image: ArrayBase<S, IxDyn>,
+    ) -> ArrayBase<S, IxDyn> {
+        match self.channel_axis.and_then(|axis| axis.checked_sub(1)) {
+            Some(channels) => {
+                let others = (0..image.ndim()).filter(|axis| *axis != channels);
+                let order: Vec<usize> = std::iter::once(channels).chain(others).collect();
+                image.permuted_axes(order)
+            }
+            None => image.insert_axis(Axis(0)),
+        }
     }
 
     /// The batch size, where the model fixes it.

@@ -32,7 +32,7 @@ pub use images::Images;
 pub use input::ImageInput;
 pub use layer::{Grid, LayerInfo, LayerReason};
 pub use memory::MemoryLease;
-pub use method::{METHODS, Method, MethodInfo, PictureStyle, Site};
+pub use method::{METHODS, Method, MethodInfo, MethodSettings, PictureStyle, Site};
 pub use ndarray;
 pub use network::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply, Network,

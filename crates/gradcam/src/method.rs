@@ -2,14 +2,17 @@
 
 mod gradient;
 mod passes;
+mod path;
 mod perturbation;
+mod settings;
 mod spectral;
 
 use std::{fmt, str::FromStr};
 
 use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph::ValueId};
 
-pub(crate) use passes::{Change, ChannelMap, Passes};
+pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
+pub use settings::MethodSettings;
 
 use crate::{
     Result,
@@ -39,9 +42,19 @@ pub(crate) enum Recipe {
 /// A recipe that is code on the host.
 #[derive(Debug)]
 pub(crate) struct PassesRecipe {
-    /// Whether it ablates channels; the graph prepares the closed form.
-    pub(crate) ablates: bool,
+    pub(crate) preparation: Preparation,
     pub(crate) run: fn(&mut dyn Passes) -> Result<ChannelMap>,
+}
+
+/// What the graph computes for a recipe on the host, beside the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preparation {
+    /// Nothing.
+    Nothing,
+    /// The gradient of the target with respect to the activation.
+    Gradient,
+    /// The values at which the channels meet and the gradient there, for scores without channels in closed form.
+    ClosedForm,
 }
 
 /// A recipe whose map is a part of the graph.
@@ -155,7 +168,21 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = (A - mean over space) v, v the first right singular vector; no gradient, no target",
         paper: "Muhammad and Yeasin 2020, arXiv:2008.00299",
         site: Site::Layer,
-        recipe: Recipe::Passes(PassesRecipe { ablates: false, run: spectral::eigen_cam }),
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: spectral::eigen_cam,
+        }),
+    },
+    MethodInfo {
+        id: "eigengradcam",
+        name: "Eigen-Grad-CAM",
+        formula: "X = g · A; map = (X - mean over space) v, v the first right singular vector of it",
+        paper: "Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam",
+        site: Site::Layer,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Gradient,
+            run: spectral::eigen_grad_cam,
+        }),
     },
     MethodInfo {
         id: "ablationcam",
@@ -163,7 +190,10 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w_k = (y - y_k) / y, y_k the score without channel k; map = Σ_k w_k A_k",
         paper: "Desai and Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
         site: Site::Layer,
-        recipe: Recipe::Passes(PassesRecipe { ablates: true, run: perturbation::ablation_cam }),
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::ClosedForm,
+            run: perturbation::ablation_cam,
+        }),
     },
     MethodInfo {
         id: "scorecam",
@@ -171,7 +201,21 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w = softmax over k of the score of the image times A_k, resized and scaled to 0..1; map = Σ_k w_k A_k",
         paper: "Wang et al. 2020, arXiv:1910.01279",
         site: Site::Layer,
-        recipe: Recipe::Passes(PassesRecipe { ablates: false, run: perturbation::score_cam }),
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: perturbation::score_cam,
+        }),
+    },
+    MethodInfo {
+        id: "reciprocam",
+        name: "Recipro-CAM",
+        formula: "map at a position = the score where A is multiplied by a 3 × 3 Gaussian there and by 0 elsewhere; no gradient",
+        paper: "Byun and Lee 2022, arXiv:2209.14074",
+        site: Site::Layer,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: perturbation::recipro_cam,
+        }),
     },
     MethodInfo {
         id: "saliency",
@@ -183,6 +227,28 @@ pub const METHODS: &[MethodInfo] = &[
             want: GradientForm::Full,
             overrides: &[],
             emit: gradient::at_input,
+        }),
+    },
+    MethodInfo {
+        id: "smoothgrad",
+        name: "SmoothGrad",
+        formula: "map = mean over 50 images x + noise of g at the input; noise normal, 0.15 of the range of x",
+        paper: "Smilkov et al. 2017, arXiv:1706.03825",
+        site: Site::Input(PictureStyle::Magnitude),
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: path::smooth_grad,
+        }),
+    },
+    MethodInfo {
+        id: "integrated-gradients",
+        name: "Integrated gradients",
+        formula: "map = x · the mean of g at α x, α over 50 nodes of Gauss and Legendre between 0 and 1",
+        paper: "Sundararajan et al. 2017, arXiv:1703.01365",
+        site: Site::Input(PictureStyle::Magnitude),
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: path::integrated_gradients,
         }),
     },
     MethodInfo {

@@ -65,6 +65,9 @@ pub struct LayerSummary {
     pub raw_min: f32,
     /// The largest entry of the raw map.
     pub raw_max: f32,
+    /// The completeness error of integrated gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completeness_error: Option<f32>,
 }
 
 /// A warning, with its hint in the words of an interface.
@@ -126,6 +129,7 @@ impl Summary {
                         shape: map.map.shape().to_vec(),
                         raw_min,
                         raw_max,
+                        completeness_error: map.completeness_error,
                     }
                 })
                 .collect(),

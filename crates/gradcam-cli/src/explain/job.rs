@@ -82,6 +82,7 @@ impl<'a> Job<'a> {
             .layers(&args.layers)
             .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
             .methods(args.methods.iter().copied())
+            .method_settings(args.numbers.settings())
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = engine.set(builder, threads);

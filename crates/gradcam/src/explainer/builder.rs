@@ -25,7 +25,7 @@ use crate::{
     input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
     layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
     memory,
-    method::Method,
+    method::{Method, MethodSettings},
     program::{Cache, Runtime},
     progress::{Observer, Progress},
     warning::Warning,
@@ -48,6 +48,7 @@ pub struct ExplainerBuilder {
     head: Option<HeadKind>,
     compare_deployed: bool,
     observer: Option<Observer>,
+    method_settings: MethodSettings,
 }
 
 impl ExplainerBuilder {
@@ -67,6 +68,7 @@ impl ExplainerBuilder {
             head: None,
             compare_deployed: false,
             observer: None,
+            method_settings: MethodSettings::default(),
         }
     }
 
@@ -100,6 +102,13 @@ impl ExplainerBuilder {
                 self.methods.push(method);
             }
         }
+        self
+    }
+
+    /// Sets the numbers that methods read: the seed, the number of samples, the noise.
+    #[must_use]
+    pub fn method_settings(mut self, settings: MethodSettings) -> Self {
+        self.method_settings = settings;
         self
     }
 
@@ -310,6 +319,7 @@ impl ExplainerBuilder {
             scales,
             compare_deployed,
             observer: self.observer,
+            method_settings: self.method_settings,
             grid: self.grid,
             resolved,
         };

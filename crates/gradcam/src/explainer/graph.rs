@@ -1,14 +1,9 @@
 //! The graphs of an explainer: the one with scores, targets and maps, and the parts that methods run again.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-};
-
 use onnx_grad::{
-    Dim, GradientForm, Model, Override,
+    Dim, Model,
     builder::Builder,
-    differentiate, extract_values,
+    extract_values,
     graph::{Graph, ValueId},
     proto::tensor_proto::DataType,
     prune, varying,
@@ -16,28 +11,27 @@ use onnx_grad::{
 
 use super::{
     Explainer,
-    key::{ChannelPlaces, Key, MapPlace, OutputMeaning},
+    key::{ChannelPlaces, Key, OutputMeaning},
 };
 use crate::{
     Result,
     error::bail,
     head::{Form, Head, head},
-    layer::{View, Views, separable},
-    method::{GraphRecipe, MapValues, MethodInfo, Recipe},
+    layer::{Views, separable},
     targets::{
-        HeadValues, TargetForm, TargetKind, TargetRequest, TargetValues, class_input, emit,
-        other_input, place_input,
+        HeadValues, TargetForm, TargetKind, TargetRequest, class_input, emit, other_input,
+        place_input,
     },
 };
 
 /// The graph of a key, with scores and targets emitted.
-struct TargetGraph {
-    graph: Graph,
-    emitted: HeadValues,
-    layers: Vec<ValueId>,
-    image: ValueId,
+pub(super) struct TargetGraph {
+    pub(super) graph: Graph,
+    pub(super) emitted: HeadValues,
+    pub(super) layers: Vec<ValueId>,
+    pub(super) image: ValueId,
     /// For each target whether its value does not follow from the scores, so that the graph gives it.
-    is_shown: Vec<bool>,
+    pub(super) is_shown: Vec<bool>,
 }
 
 impl Explainer {
@@ -85,6 +79,7 @@ impl Explainer {
                 let outputs = vec![OutputMeaning::Value(graph.name(target).to_owned())];
                 Ok((extract_values(graph, &inputs, &[target])?, outputs))
             }
+            Key::Gradients(_, layer, _) => self.gradient_graph(emission, *layer),
             Key::Channels(_, layer) => {
                 let value = emission.layers[*layer];
                 let graph = &emission.graph;
@@ -154,154 +149,6 @@ impl Explainer {
         let is_shown = key.kinds().iter().map(|kind| !plain || !follows(kind.form)).collect();
         Ok(TargetGraph { graph, emitted, layers, image, is_shown })
     }
-
-    /// The graph that computes scores and maps.
-    fn explanation_graph(
-        &self,
-        emission: TargetGraph,
-        explained: Range<usize>,
-    ) -> Result<(Model, Vec<OutputMeaning>)> {
-        let TargetGraph { mut graph, emitted, layers, image, is_shown } = emission;
-        let first = explained.start;
-        let layers = layers.get(explained).unwrap_or_default().to_vec();
-        let views = self.views(&graph);
-        let of_layers = layers
-            .iter()
-            .map(|layer| self.view(&graph, &views, *layer))
-            .collect::<Result<Vec<_>>>()?;
-        let mut b = Builder::new(&mut graph, "cam");
-        let activation = |(layer, view): (&ValueId, &View)| view.emit(&mut b, *layer);
-        let pictures =
-            layers.iter().zip(&of_layers).map(activation).collect::<Result<Vec<_>, _>>()?;
-        let at_layers = MapSites { values: &layers, pictures: &pictures, views: &of_layers };
-        // A method of the input draws its gradient and does not read the input's values.
-        let of_image = [views.of(b.graph(), image).unwrap_or(View::Plain)];
-        let at_image = MapSites { values: &[image], pictures: &[image], views: &of_image };
-        let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
-        named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
-        let of_host = || {
-            self.setup.methods.iter().filter_map(|method| match &method.info().recipe {
-                Recipe::Passes(recipe) => Some(recipe),
-                Recipe::Graph(_) => None,
-            })
-        };
-        let passes = of_host().next().is_some();
-        if passes {
-            let each = pictures.iter().enumerate();
-            named.extend(
-                each.map(|(layer, picture)| (OutputMeaning::Activation(first + layer), *picture)),
-            );
-        }
-        let meetings = match of_host().any(|recipe| recipe.ablates) {
-            true => layers
-                .iter()
-                .map(|layer| self.meeting(b.graph(), *layer))
-                .collect::<Result<Vec<_>>>()?,
-            false => Vec::new(),
-        };
-        for (layer, meeting) in meetings.iter().enumerate() {
-            for (place, value) in meeting.iter().flatten().enumerate() {
-                named.push((OutputMeaning::Meeting(first + layer, place), *value));
-            }
-        }
-        for (slot, TargetValues { target, class, pixels }) in emitted.targets.iter().enumerate() {
-            named.push((OutputMeaning::Class(slot), *class));
-            named.extend(pixels.map(|pixels| (OutputMeaning::Pixels(slot), pixels)));
-            if passes || is_shown.get(slot) == Some(&true) {
-                named.push((OutputMeaning::Target(slot), *target));
-            }
-            let seed = b.scalar(*target, 1.0)?;
-            for rules in self.rule_sets() {
-                let methods =
-                    || self.graph_methods().filter(|(_, row, _)| same(row.overrides(), rules));
-                let mut wanted: Vec<(ValueId, GradientForm)> = Vec::new();
-                for (_, row, recipe) in methods() {
-                    let site = if row.is_of_input() { &at_image } else { &at_layers };
-                    wanted.extend(site.wanted(recipe));
-                }
-                if rules.is_empty() {
-                    wanted.extend(
-                        meetings
-                            .iter()
-                            .flatten()
-                            .flatten()
-                            .map(|value| (*value, GradientForm::Full)),
-                    );
-                }
-                let mut seen = HashSet::new();
-                wanted.retain(|one| seen.insert(*one));
-                if wanted.is_empty() {
-                    continue;
-                }
-                let made = differentiate(&mut b, &[(*target, seed)], &wanted, rules)?;
-                let gradients: HashMap<(ValueId, GradientForm), ValueId> =
-                    wanted.into_iter().zip(made).collect();
-                b.set_scope("cam");
-                for (method, row, recipe) in methods() {
-                    let site = if row.is_of_input() { &at_image } else { &at_layers };
-                    for (layer, maps) in
-                        site.maps(&mut b, recipe, &gradients)?.into_iter().enumerate()
-                    {
-                        let layer = if row.is_of_input() { layer } else { first + layer };
-                        let place = MapPlace { target: slot, method, layer };
-                        named.push((OutputMeaning::Map(place), maps.map));
-                        named.extend(
-                            maps.weights.map(|weights| (OutputMeaning::Weights(place), weights)),
-                        );
-                    }
-                }
-                if !rules.is_empty() {
-                    continue;
-                }
-                for (layer, meeting) in meetings.iter().enumerate() {
-                    for (place, value) in meeting.iter().flatten().enumerate() {
-                        let gradient =
-                            b.expand_like(gradients[&(*value, GradientForm::Full)], *value)?;
-                        let layer = first + layer;
-                        named.push((OutputMeaning::MeetingGradient(slot, layer, place), gradient));
-                    }
-                }
-            }
-        }
-        finish(graph, named)
-    }
-
-    /// The methods whose maps are a part of the graph, with their places.
-    fn graph_methods(
-        &self,
-    ) -> impl Iterator<Item = (usize, &'static MethodInfo, &'static GraphRecipe)> {
-        self.setup.methods.iter().enumerate().filter_map(|(place, method)| {
-            match &method.info().recipe {
-                Recipe::Graph(recipe) => Some((place, method.info(), recipe)),
-                Recipe::Passes(_) => None,
-            }
-        })
-    }
-
-    /// The distinct sets of overriding rules. The network is differentiated once for each.
-    fn rule_sets(&self) -> Vec<&'static [Override]> {
-        let mut sets: Vec<&'static [Override]> = Vec::new();
-        for rules in self.setup.methods.iter().map(|method| method.info().overrides()) {
-            if !sets.iter().any(|known| same(known, rules)) {
-                sets.push(rules);
-            }
-        }
-        sets
-    }
-
-    /// The view of a layer: how it becomes a picture.
-    fn view(&self, graph: &Graph, views: &Views, layer: ValueId) -> Result<View> {
-        match views.of(graph, layer) {
-            Some(view) => Ok(view),
-            None => {
-                bail!(
-                    Layer,
-                    "layer \"{}\" shows no picture in inputs of this size",
-                    graph.name(layer)
-                )
-            }
-        }
-    }
 }
 
 /// The inputs that say which classes targets explain, and where.
@@ -364,7 +211,7 @@ fn place_of(graph: &Graph, head: &Head, batch: &[Dim]) -> Result<(DataType, Vec<
 }
 
 /// Names the outputs of a graph, casts floats to float32 and prunes the rest.
-fn finish(
+pub(super) fn finish(
     mut graph: Graph,
     named: Vec<(OutputMeaning, ValueId)>,
 ) -> Result<(Model, Vec<OutputMeaning>)> {
@@ -381,56 +228,9 @@ fn finish(
     Ok((prune(&graph, &values)?, outputs))
 }
 
-/// The values that methods explain, as they are and as pictures.
-struct MapSites<'a> {
-    values: &'a [ValueId],
-    pictures: &'a [ValueId],
-    views: &'a [View],
-}
-
-impl MapSites<'_> {
-    /// What a method wants of the gradient of each value. `GradientForm::SpatialSum` sums the axes behind the first two, so other
-    /// layouts want the full gradient.
-    fn wanted(&self, recipe: &GraphRecipe) -> impl Iterator<Item = (ValueId, GradientForm)> {
-        let want =
-            |view: &View| if *view == View::Plain { recipe.want } else { GradientForm::Full };
-        self.values.iter().zip(self.views).map(move |(value, view)| (*value, want(view)))
-    }
-
-    /// Emits a method at each value.
-    fn maps(
-        &self,
-        b: &mut Builder<'_>,
-        recipe: &GraphRecipe,
-        gradients: &HashMap<(ValueId, GradientForm), ValueId>,
-    ) -> Result<Vec<MapValues>> {
-        let each = self.wanted(recipe).zip(self.pictures).zip(self.views);
-        let maps = each.map(|((wanted, picture), view)| {
-            let mut gradient = view.emit(b, gradients[&wanted])?;
-            if recipe.want != wanted.1 {
-                gradient = spatial_sum(b, gradient)?;
-            }
-            Ok((recipe.emit)(b, *picture, gradient)?)
-        });
-        maps.collect()
-    }
-}
-
-fn same(a: &[Override], b: &[Override]) -> bool {
-    std::ptr::eq(a, b) || a.is_empty() && b.is_empty()
-}
-
-/// The sum over all positions of a gradient [N, K, …]: [N, K].
-fn spatial_sum(b: &mut Builder<'_>, gradient: ValueId) -> Result<ValueId> {
-    let shape = b.shape(gradient)?;
-    let axes: Vec<usize> = (2..shape.len()).collect();
-    let sum = b.sum(gradient, &axes)?;
-    Ok(b.reshape(sum, &shape[..2])?)
-}
-
 impl TargetGraph {
     /// The scalar that a target is.
-    fn target(&self, slot: usize) -> Result<ValueId> {
+    pub(super) fn target(&self, slot: usize) -> Result<ValueId> {
         match self.emitted.targets.get(slot) {
             Some(target) => Ok(target.target),
             None => bail!(Engine, "the graph has no target {slot}"),
@@ -457,6 +257,8 @@ impl TargetGraph {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use onnx_grad::graph::Sizes;
     use testkit::zoo;
 

@@ -19,6 +19,8 @@ pub(super) enum Key {
     Cut(Vec<usize>, usize, TargetKind),
     /// The suffix: from the value of a layer to the target.
     Suffix(Vec<usize>, usize, TargetKind),
+    /// The gradient at a layer, or at the input.
+    Gradients(Vec<usize>, Option<usize>, TargetKind),
     /// From the value of a layer to the values at which its channels meet.
     Channels(Vec<usize>, usize),
 }
@@ -32,6 +34,7 @@ impl Key {
             | Self::Target(shape, _)
             | Self::Cut(shape, ..)
             | Self::Suffix(shape, ..)
+            | Self::Gradients(shape, ..)
             | Self::Channels(shape, _) => shape,
         }
     }
@@ -39,7 +42,10 @@ impl Key {
     pub(super) fn kinds(&self) -> Vec<TargetKind> {
         match self {
             Self::Explanation(_, kinds, _) => kinds.clone(),
-            Self::Target(_, kind) | Self::Cut(_, _, kind) | Self::Suffix(_, _, kind) => vec![*kind],
+            Self::Target(_, kind)
+            | Self::Cut(_, _, kind)
+            | Self::Suffix(_, _, kind)
+            | Self::Gradients(_, _, kind) => vec![*kind],
             Self::Prediction(_) | Self::Deployed(_) | Self::Channels(..) => Vec::new(),
         }
     }
@@ -81,6 +87,8 @@ pub enum OutputMeaning {
     Weights(MapPlace),
     /// A layer as a picture [N, K, …].
     Activation(usize),
+    /// The gradient of a target with respect to the layer, as a picture: target and layer.
+    Gradient(usize, usize),
     /// A value at which the channels of a layer meet: layer and place.
     Meeting(usize, usize),
     /// The gradient of a target there: target, layer and place.
@@ -106,6 +114,7 @@ impl fmt::Display for OutputMeaning {
                 write!(f, "gradcam.weights.{target}.{method}.{layer}")
             }
             Self::Activation(layer) => write!(f, "gradcam.activation.{layer}"),
+            Self::Gradient(target, layer) => write!(f, "gradcam.gradient.{target}.{layer}"),
             Self::Meeting(layer, place) => write!(f, "gradcam.meeting.{layer}.{place}"),
             Self::MeetingGradient(target, layer, place) => {
                 write!(f, "gradcam.meeting.{target}.{layer}.{place}.grad")

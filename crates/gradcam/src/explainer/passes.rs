@@ -1,4 +1,4 @@
-//! The passes of one image, one target and one layer: the runs that recipes on the host ask for.
+//! The passes of one image, one target and one layer, or the input: the runs that recipes on the host ask for.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
     input::ImageInput,
-    method::{Change, Passes},
+    method::{Change, FillMask, MethodSettings, Observe, Passes},
     program::Program,
     progress::{Observer, Progress},
     targets::TargetKind,
@@ -32,7 +32,7 @@ pub(super) struct Meeting {
     pub(super) gradients: Vec<ArrayD<f32>>,
 }
 
-/// One image, one target and one layer.
+/// One image, one target and one layer, or the input.
 pub(super) struct ImagePasses<'a> {
     pub(super) explainer: &'a Explainer,
     /// The image, [1, …].
@@ -41,9 +41,12 @@ pub(super) struct ImagePasses<'a> {
     pub(super) given: Vec<(&'a str, Tensor)>,
     pub(super) method: &'static str,
     pub(super) target: PlacedTarget,
-    pub(super) layer: usize,
+    /// `None` for a method at the input.
+    pub(super) layer: Option<usize>,
     /// [K, …].
     pub(super) activation: ArrayViewD<'a, f32>,
+    /// Where the recipe prepares it.
+    pub(super) gradient: Option<ArrayViewD<'a, f32>>,
     pub(super) score: f32,
     pub(super) input_size: Vec<usize>,
     pub(super) meeting: Option<Meeting>,
@@ -66,15 +69,30 @@ struct Batches<'a> {
     observer: Option<&'a Observer>,
 }
 
+/// Changes the copy at a place in the batch, by its number: place, number, batch.
+type ChangeInBatch<'a> = dyn FnMut(usize, usize, &mut ArrayD<f32>) + 'a;
+
+/// Reads the outputs of a run: the number of its first copy, the number of its copies, the outputs.
+type ReadRun<'a> = dyn FnMut(usize, usize, Vec<Tensor>) -> Result<()> + 'a;
+
 impl Batches<'_> {
-    /// The scores of `count` copies. `change` gets the place in the batch, the number and the batch. The last batch is padded
-    /// with unchanged copies.
-    fn scores(
+    /// The scores of `count` copies.
+    fn scores(&self, count: usize, change: &mut ChangeInBatch<'_>) -> Result<Vec<f32>> {
+        let mut scores = Vec::with_capacity(count);
+        self.run(count, change, &mut |_, of_run, mut outputs| {
+            scores.extend(floats(outputs.pop())?.iter().take(of_run));
+            Ok(())
+        })?;
+        Ok(scores)
+    }
+
+    /// Runs `count` copies. The last batch is padded with unchanged ones.
+    fn run(
         &self,
         count: usize,
-        change: &mut dyn FnMut(usize, usize, &mut ArrayD<f32>),
-    ) -> Result<Vec<f32>> {
-        let mut scores = Vec::with_capacity(count);
+        change: &mut ChangeInBatch<'_>,
+        read: &mut ReadRun<'_>,
+    ) -> Result<()> {
         let mut changed = self.copies.clone();
         for start in (0..count).step_by(self.size) {
             if start > 0 {
@@ -93,23 +111,36 @@ impl Batches<'_> {
             let mut inputs: Vec<(&str, TensorView<'_>)> =
                 self.others.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
             inputs.push((self.name, view));
-            match self.program.run(&inputs)?.pop() {
-                Some(Tensor::F32(array)) => scores.extend(array.iter().take(of_run)),
-                _ => bail!(Engine, "the engine gave no scores"),
-            }
+            read(start, of_run, self.program.run(&inputs)?)?;
             if let Some(observer) = self.observer {
                 observer.tell(Progress {
                     method: self.method,
-                    done: scores.len(),
+                    done: start + of_run,
                     total: count,
                 })?;
             }
         }
-        Ok(scores)
+        Ok(())
+    }
+}
+
+/// The floats of an output.
+fn floats(output: Option<Tensor>) -> Result<ArrayD<f32>> {
+    match output.and_then(Tensor::into_f32) {
+        Some(floats) => Ok(floats),
+        None => bail!(Engine, "the engine gave no floats"),
     }
 }
 
 impl ImagePasses<'_> {
+    /// The layer. Only methods at layers ask for what is behind one.
+    fn layer(&self) -> Result<usize> {
+        match self.layer {
+            Some(layer) => Ok(layer),
+            None => bail!(Method, "{} explains the input and has no layer", self.method),
+        }
+    }
+
     fn kind(&self) -> TargetKind {
         TargetKind::of(&self.target.target, self.target.place.is_some())
     }
@@ -162,8 +193,8 @@ impl ImagePasses<'_> {
     fn cut(&mut self) -> Result<&[(String, Tensor)]> {
         if self.cut.is_none() {
             let batch = self.fixed().unwrap_or(1);
-            let compiled =
-                self.explainer.compiled(Key::Cut(self.shape(batch), self.layer, self.kind()))?;
+            let key = Key::Cut(self.shape(batch), self.layer()?, self.kind());
+            let compiled = self.explainer.compiled(key)?;
             let x = repeat(&Tensor::F32(self.x.to_owned()), batch);
             let image = &self.explainer.inputs.image;
             let integers = image.integers(&self.x)?.map(|whole| repeat(&Tensor::I64(whole), batch));
@@ -178,11 +209,16 @@ impl ImagePasses<'_> {
         Ok(self.cut.as_deref().unwrap_or_default())
     }
 
-    /// The scores of changed activations of the layer, by running the suffix on each.
-    fn scores_from(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
-        let (layer, kind) = (self.layer, self.kind());
+    /// The scores of changed values of the layer, by running the suffix on each. `change` gets the rows of one image, in the
+    /// value's own order of axes; `images_first` says whether it has such rows.
+    fn scores_from(
+        &mut self,
+        count: usize,
+        images_first: bool,
+        change: &mut Change<'_>,
+    ) -> Result<Vec<f32>> {
+        let (layer, kind) = (self.layer()?, self.kind());
         let explainer = self.explainer;
-        let (channels, images_first) = self.layer_axes()?;
         let cut = self.cut()?.to_vec();
         let Some(((name, Tensor::F32(value)), beside)) = cut.split_first() else {
             bail!(Layer, "layer \"{}\" holds no floats", explainer.setup.layers[layer].0)
@@ -227,21 +263,51 @@ impl ImagePasses<'_> {
             if batch > 1 {
                 one.slice_axis_inplace(Axis(0), (at * rows..(at + 1) * rows).into());
             }
-            // Channels first.
-            let order: Vec<usize> = std::iter::once(channels)
-                .chain((0..one.ndim()).filter(|axis| *axis != channels))
-                .collect();
-            change(number, one.permuted_axes(order));
+            change(number, one);
         })
+    }
+
+    /// The graph for a batch of this size.
+    fn graph(&self, batch: usize) -> Result<Graph> {
+        let explainer = self.explainer;
+        Ok(Graph::new(&explainer.setup.model, &explainer.inputs.sizes(&self.shape(batch)))?)
+    }
+
+    /// Runs a program on changed copies of the image.
+    fn run_images(
+        &self,
+        count: usize,
+        key: impl Fn(Vec<usize>) -> Key,
+        change: &mut ChangeInBatch<'_>,
+        read: &mut ReadRun<'_>,
+    ) -> Result<()> {
+        let explainer = self.explainer;
+        let (batch, compiled) = self.largest(count, key)?;
+        let copies = floats(Some(repeat(&Tensor::F32(self.x.to_owned()), batch)))?;
+        let (given, classes) = (self.given(batch), self.classes(&compiled, batch)?);
+        let given = given.iter().map(|(name, tensor)| (*name, tensor));
+        let others: Vec<(&str, &Tensor)> =
+            given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
+        let image = &explainer.inputs.image;
+        let batches = Batches {
+            program: &compiled.program,
+            size: batch,
+            image,
+            name: &image.name,
+            copies: &copies,
+            others: &others,
+            method: self.method,
+            observer: explainer.setup.observer.as_ref(),
+        };
+        batches.run(count, change, read)
     }
 
     /// The axis of the layer's channels, and whether its first axis is that of the images.
     fn layer_axes(&self) -> Result<(usize, bool)> {
         let explainer = self.explainer;
         // The axis of size 2 is that of the images.
-        let shape = self.shape(self.fixed().unwrap_or(2));
-        let graph = Graph::new(&explainer.setup.model, &explainer.inputs.sizes(&shape))?;
-        let (path, value) = &explainer.setup.layers[self.layer];
+        let graph = self.graph(self.fixed().unwrap_or(2))?;
+        let (path, value) = &explainer.setup.layers[self.layer()?];
         match explainer.views(&graph).channel_axis(&graph, graph.value(value)?) {
             Some(found) => Ok(found),
             None => bail!(
@@ -255,17 +321,17 @@ impl ImagePasses<'_> {
     /// Ablated scores in closed form: y + Σ g·(P′ − P) over the elements of each channel.
     fn in_closed_form(&self, meeting: &Meeting, replacement: f32) -> Result<Vec<f32>> {
         let explainer = self.explainer;
-        let shape = self.shape(self.fixed().unwrap_or(1));
-        let compiled = explainer.compiled(Key::Channels(shape, self.layer))?;
+        let (shape, layer) = (self.shape(self.fixed().unwrap_or(1)), self.layer()?);
+        let compiled = explainer.compiled(Key::Channels(shape, layer))?;
         let Some(known) = &compiled.channels else {
             bail!(
                 Layer,
                 "the channels of layer \"{}\" are not known",
-                explainer.setup.layers[self.layer].0
+                explainer.setup.layers[layer].0
             )
         };
         let replaced = ArrayD::from_elem(known.shape.as_slice(), replacement);
-        let inputs = [(explainer.setup.layers[self.layer].1.as_str(), TensorView::from(&replaced))];
+        let inputs = [(explainer.setup.layers[layer].1.as_str(), TensorView::from(&replaced))];
         let replaced = compiled.program.run(&inputs)?;
         let mut scores = vec![f64::from(self.score); self.activation.len_of(Axis(0))];
         let terms = meeting.values.iter().zip(&meeting.gradients);
@@ -289,8 +355,19 @@ impl ImagePasses<'_> {
 }
 
 impl Passes for ImagePasses<'_> {
+    fn settings(&self) -> &MethodSettings {
+        &self.explainer.setup.method_settings
+    }
+
     fn activation(&self) -> ArrayViewD<'_, f32> {
         self.activation.view()
+    }
+
+    fn gradient(&self) -> Result<ArrayViewD<'_, f32>> {
+        match &self.gradient {
+            Some(gradient) => Ok(gradient.view()),
+            None => bail!(Engine, "the graph has no gradient for {}", self.method),
+        }
     }
 
     fn score(&self) -> f32 {
@@ -302,38 +379,71 @@ impl Passes for ImagePasses<'_> {
     }
 
     fn scores(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
-        let explainer = self.explainer;
         let kind = self.kind();
-        let (batch, compiled) = self.largest(count, |shape| Key::Target(shape, kind))?;
-        let Tensor::F32(copies) = repeat(&Tensor::F32(self.x.to_owned()), batch) else {
-            bail!(Engine, "the engine gave no floats")
-        };
-        let (given, classes) = (self.given(batch), self.classes(&compiled, batch)?);
-        let given = given.iter().map(|(name, tensor)| (*name, tensor));
-        let others: Vec<(&str, &Tensor)> =
-            given.chain(classes.iter().map(|(name, tensor)| (name.as_str(), tensor))).collect();
-        let image = &explainer.inputs.image;
-        let batches = Batches {
-            program: &compiled.program,
-            size: batch,
-            image,
-            name: &image.name,
-            copies: &copies,
-            others: &others,
-            method: self.method,
-            observer: explainer.setup.observer.as_ref(),
-        };
-        batches.scores(count, &mut |at, number, all| {
-            let mut one = all.index_axis_mut(Axis(0), at);
-            one = match image.channel_axis.and_then(|axis| axis.checked_sub(1)) {
-                Some(channels) => {
-                    let others = (0..one.ndim()).filter(|axis| *axis != channels);
-                    let order: Vec<usize> = std::iter::once(channels).chain(others).collect();
-                    one.permuted_axes(order)
+        let image = &self.explainer.inputs.image;
+        let mut scores = Vec::with_capacity(count);
+        self.run_images(
+            count,
+            |shape| Key::Target(shape, kind),
+            &mut |at, number, all| {
+                change(number, image.channels_first(all.index_axis_mut(Axis(0), at)));
+            },
+            &mut |_, of_run, mut outputs| {
+                scores.extend(floats(outputs.pop())?.iter().take(of_run));
+                Ok(())
+            },
+        )?;
+        Ok(scores)
+    }
+
+    fn gradients(
+        &mut self,
+        count: usize,
+        change: &mut Change<'_>,
+        observe: &mut Observe<'_>,
+    ) -> Result<()> {
+        let (kind, layer) = (self.kind(), self.layer);
+        let image = &self.explainer.inputs.image;
+        self.run_images(
+            count,
+            |shape| Key::Gradients(shape, layer, kind),
+            &mut |at, number, all| {
+                change(number, image.channels_first(all.index_axis_mut(Axis(0), at)));
+            },
+            &mut |start, of_run, mut outputs| {
+                let gradients = floats(outputs.pop())?;
+                for (at, gradient) in gradients.outer_iter().take(of_run).enumerate() {
+                    observe(start + at, gradient);
                 }
-                None => one.insert_axis(Axis(0)),
-            };
-            change(number, one);
+                Ok(())
+            },
+        )
+    }
+
+    fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>> {
+        let (path, name) = &self.explainer.setup.layers[self.layer()?];
+        // The axis of size 2 is that of the images.
+        let graph = self.graph(self.fixed().unwrap_or(2))?;
+        let images_first = self.explainer.views(&graph).images_first(&graph, graph.value(name)?);
+        let graph = self.graph(self.fixed().unwrap_or(1))?;
+        let value = graph.value(name)?;
+        let sizes = graph.fact(value).sizes().unwrap_or_default();
+        let shape: Vec<usize> =
+            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let view = self.explainer.views(&graph).of(&graph, value);
+        let Some(elements) = view.and_then(|view| view.elements(&shape)) else {
+            bail!(Layer, "the positions of layer \"{path}\" are not known; choose another layer")
+        };
+        let channels = elements.len_of(Axis(0));
+        let mut mask = vec![0.0; elements.len() / channels.max(1)];
+        self.scores_from(count, images_first.unwrap_or(false), &mut |number, mut rows| {
+            fill(number, &mut mask);
+            let Some(rows) = rows.as_slice_mut() else { return };
+            for (element, factor) in elements.iter().zip(mask.iter().cycle()) {
+                if let Some(entry) = rows.get_mut(*element) {
+                    *entry *= factor;
+                }
+            }
         })
     }
 
@@ -354,9 +464,10 @@ impl Passes for ImagePasses<'_> {
         if let Some(meeting) = &self.meeting {
             return self.in_closed_form(meeting, replacement);
         }
+        let (axis, images_first) = self.layer_axes()?;
         let channels = self.activation.len_of(Axis(0));
-        self.scores_from(channels, &mut |channel, mut value| {
-            value.index_axis_mut(Axis(0), channel).fill(replacement)
+        self.scores_from(channels, images_first, &mut |channel, mut value| {
+            value.index_axis_mut(Axis(axis), channel).fill(replacement)
         })
     }
 }

@@ -145,7 +145,8 @@ impl Explainer {
                 weights.index_axis(Axis(0), item).iter().copied().collect()
             });
             let (layer, value) = (path.clone(), value.clone());
-            Ok(LayerMap { layer, value, map: map.into_shared(), weights: weights.into() })
+            let (map, weights) = (map.into_shared(), weights.into());
+            Ok(LayerMap { layer, value, map, weights, completeness_error: None })
         });
         maps.collect()
     }
@@ -169,37 +170,60 @@ impl Explainer {
             target => target.clone(),
         };
         let target = PlacedTarget { target, place: placed.place.clone() };
-        let maps = layers.clone().map(|layer| {
-            let (path, value) = &self.setup.layers[layer];
-            let activation = outputs.floats(&OutputMeaning::Activation(layer))?;
+        let of_input = explanation.site != Site::Layer;
+        let sites: Vec<Option<usize>> = match of_input {
+            true => vec![None],
+            false => layers.clone().map(Some).collect(),
+        };
+        let image = x.slice_axis(Axis(0), (item..=item).into());
+        let maps = sites.into_iter().map(|layer| {
+            let (path, value) = layer.map_or(&self.setup.image[0], |at| &self.setup.layers[at]);
+            let of_layer = |output: &dyn Fn(usize) -> OutputMeaning| match layer {
+                Some(layer) => outputs.find(&output(layer)),
+                None => None,
+            };
             let of_item = |output: OutputMeaning| {
                 outputs.find(&output).map(|values| values.index_axis(Axis(0), item).to_owned())
             };
-            let values: Vec<ArrayD<f32>> =
-                (0..).map_while(|place| of_item(OutputMeaning::Meeting(layer, place))).collect();
-            let gradients: Vec<ArrayD<f32>> = (0..)
-                .map_while(|place| of_item(OutputMeaning::MeetingGradient(at.target, layer, place)))
-                .collect();
+            let meeting = layer.map(|layer| {
+                let value = |place| of_item(OutputMeaning::Meeting(layer, place));
+                let gradient =
+                    |place| of_item(OutputMeaning::MeetingGradient(at.target, layer, place));
+                Meeting {
+                    values: (0..).map_while(value).collect(),
+                    gradients: (0..).map_while(gradient).collect(),
+                }
+            });
+            let activation = match of_layer(&OutputMeaning::Activation) {
+                Some(activation) => activation.index_axis(Axis(0), item),
+                None => self.inputs.image.channels_first(image.clone().index_axis_move(Axis(0), 0)),
+            };
+            let gradient = of_layer(&|layer| OutputMeaning::Gradient(at.target, layer));
             let given = self.inputs.given.iter().zip(given);
             let given =
                 given.map(|(input, tensor)| (input.name.as_str(), input.row_of(tensor, item)));
             let mut passes = ImagePasses {
                 explainer: self,
-                x: x.slice_axis(Axis(0), (item..=item).into()),
+                x: image.clone(),
                 given: given.collect(),
                 method: explanation.method,
                 target: target.clone(),
                 layer,
-                activation: activation.index_axis(Axis(0), item),
+                activation,
+                gradient: gradient.map(|gradient| gradient.index_axis(Axis(0), item)),
                 score: score.unwrap_or(f32::NAN),
                 input_size: explanation.input_size.clone(),
-                meeting: Some(Meeting { values, gradients })
-                    .filter(|meeting| !meeting.values.is_empty()),
+                meeting: meeting.filter(|meeting| !meeting.values.is_empty()),
                 cut: None,
             };
-            let ChannelMap { weights, map } = (recipe.run)(&mut passes)?;
-            let (layer, value) = (path.clone(), value.clone());
-            Ok(LayerMap { layer, value, map: map.into_shared(), weights: weights.into() })
+            let ChannelMap { weights, map, completeness_error } = (recipe.run)(&mut passes)?;
+            Ok(LayerMap {
+                layer: path.clone(),
+                value: value.clone(),
+                map: map.into_shared(),
+                weights: weights.into(),
+                completeness_error,
+            })
         });
         maps.collect()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ndarray::{ArrayD, Axis as NdAxis};
 use onnx_grad::{
     Dim, Result,
     builder::Builder,
@@ -116,12 +117,12 @@ impl Views {
         if with_channels.next().is_some() || !axis.atoms.iter().all(is_channel) || axis.has_more() {
             return None;
         }
-        let images = axes.first()?.atoms.first().is_some_and(|atom| atom.meaning == Meaning::Batch);
-        let elsewhere = axes[1..]
-            .iter()
-            .flat_map(|axis| &axis.atoms)
-            .any(|atom| atom.meaning == Meaning::Batch);
-        Some((channels, images && !elsewhere))
+        Some((channels, images_first(&axes)))
+    }
+
+    /// Whether the images of a value are its rows: its first axis begins with the batch, and no other axis has batch atoms.
+    pub(crate) fn images_first(&self, graph: &Graph, value: ValueId) -> Option<bool> {
+        self.axes_of(graph, value).map(|(axes, _)| images_first(&axes))
     }
 
     /// The channel of each element of one image, in row-major order, and the number of channels, for a value whose first
@@ -199,6 +200,12 @@ impl Views {
     }
 }
 
+fn images_first(axes: &Axes) -> bool {
+    let is_batch = |atom: &Atom| atom.meaning == Meaning::Batch;
+    let first = axes.first().is_some_and(|axis| axis.atoms.first().is_some_and(is_batch));
+    first && !axes.iter().skip(1).flat_map(|axis| &axis.atoms).any(is_batch)
+}
+
 fn view(axes: &Axes, sizes: &[i64]) -> Option<View> {
     let extra = |axis: &&(usize, &Axis)| axis.1.has_more();
     let indexed: Vec<(usize, &Axis)> = axes.iter().enumerate().collect();
@@ -251,6 +258,30 @@ fn plain_rank(axes: &Axes) -> Option<usize> {
 }
 
 impl View {
+    /// The place of each element of the first image's picture [C, …] among the elements of the value, which has this shape.
+    pub(crate) fn elements(&self, shape: &[usize]) -> Option<ArrayD<usize>> {
+        let count = shape.iter().product();
+        let places = ArrayD::from_shape_vec(shape, (0..count).collect()).ok()?;
+        let Self::Regrouped { tokens, atoms, order, sizes } = self else {
+            return Some(places.index_axis_move(NdAxis(0), 0));
+        };
+        let whole = |sizes: &[i64]| -> Option<Vec<usize>> {
+            sizes.iter().map(|size| usize::try_from(*size).ok()).collect()
+        };
+        let places = match *tokens {
+            Some((axis, start, count)) => {
+                let (start, count) = (usize::try_from(start).ok()?, usize::try_from(count).ok()?);
+                places.slice_axis(NdAxis(axis), (start..start + count).into()).to_owned()
+            }
+            None => places,
+        };
+        let places = places.as_standard_layout().into_owned();
+        let places = places.into_shape_with_order(whole(atoms)?).ok()?;
+        let places = places.permuted_axes(order.as_slice()).as_standard_layout().into_owned();
+        let places = places.into_shape_with_order(whole(sizes)?).ok()?;
+        Some(places.index_axis_move(NdAxis(0), 0))
+    }
+
     /// Emits the value as [N, C, …].
     pub(crate) fn emit(&self, b: &mut Builder<'_>, value: ValueId) -> Result<ValueId> {
         let Self::Regrouped { tokens, atoms, order, sizes } = self else { return Ok(value) };

@@ -2,17 +2,31 @@
 
 use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD};
 
+use super::settings::MethodSettings;
 use crate::Result;
 
 /// Changes a copy of an image or of an activation, `[channels, …]`, into the copy with this number.
 pub(crate) type Change<'a> = dyn FnMut(usize, ArrayViewMutD<'_, f32>) + 'a;
 
-/// One image, one target and one layer, and the network around them.
+/// Fills the mask with this number, one factor for each position of the layer's picture.
+pub(crate) type FillMask<'a> = dyn FnMut(usize, &mut [f32]) + 'a;
+
+/// Reads the gradient of the changed image with this number, in the shape of the activation.
+pub(crate) type Observe<'a> = dyn FnMut(usize, ArrayViewD<'_, f32>) + 'a;
+
+/// One image, one target and one layer, or the input in place of a layer, and the network around them.
 ///
 /// Runs are cut into batches that fit into the memory limit.
 pub(crate) trait Passes {
-    /// The layer's activation as a picture, `[K, …]`. Costs no run.
+    /// The numbers that methods read.
+    fn settings(&self) -> &MethodSettings;
+
+    /// The layer's activation as a picture, `[K, …]`; for a method at the input the image, `[C, …]`. Costs no run.
     fn activation(&self) -> ArrayViewD<'_, f32>;
+
+    /// The gradient of the score with respect to the activation, of the same shape. Costs no run: the graph computes it for
+    /// a recipe that prepares it.
+    fn gradient(&self) -> Result<ArrayViewD<'_, f32>>;
 
     /// The target's score of the unchanged image. Costs no run.
     fn score(&self) -> f32;
@@ -22,6 +36,19 @@ pub(crate) trait Passes {
 
     /// The target's scores of `count` changed copies of the image. Costs an inference for each.
     fn scores(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>>;
+
+    /// The gradient of the score with respect to the activation, for `count` changed copies of the image. Costs an inference
+    /// and a gradient for each.
+    fn gradients(
+        &mut self,
+        count: usize,
+        change: &mut Change<'_>,
+        observe: &mut Observe<'_>,
+    ) -> Result<()>;
+
+    /// The target's scores where the activation is multiplied by each of `count` masks, position by position. Tokens outside
+    /// the picture stay. Costs a run of the suffix for each.
+    fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>>;
 
     /// The least entry of the layer's value, tokens outside the picture included. Costs no run in closed form, else one.
     fn least(&mut self) -> Result<f32>;
@@ -35,8 +62,16 @@ pub(crate) trait Passes {
 /// The result of a recipe.
 #[derive(Debug)]
 pub(crate) struct ChannelMap {
-    /// Channel weights, `[K]`.
+    /// Channel weights, `[K]`; empty where the method has none.
     pub(crate) weights: Vec<f32>,
-    /// The raw map, signed, in the shape of the picture.
+    /// The raw map, signed, in the shape of the picture; of a method at the input `[C, …]`.
     pub(crate) map: ArrayD<f32>,
+    /// The completeness error, where the method has one: Σ map − (score − score of the baseline).
+    pub(crate) completeness_error: Option<f32>,
+}
+
+impl ChannelMap {
+    pub(crate) fn new(weights: Vec<f32>, map: ArrayD<f32>) -> Self {
+        Self { weights, map, completeness_error: None }
+    }
 }

@@ -1,6 +1,6 @@
 //! Methods that perturb the image or the activation and observe the score.
 
-use ndarray::{ArrayD, Axis, Zip};
+use ndarray::{ArrayD, Axis, Dimension, Zip};
 
 use super::{ChannelMap, Passes};
 use crate::{Result, error::bail, image::resize_linear_aligned};
@@ -53,6 +53,34 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     Ok(weighted_sum(passes, weights))
 }
 
+/// The factors of a position and its neighbors.
+const GAUSSIAN: [f32; 3] = [0.25, 0.5, 0.25];
+
+/// Recipro-CAM: the map at a position is the score where the activation is multiplied by a Gaussian mask around it, the
+/// product of (1/4, 1/2, 1/4) along each axis of space, and by 0 elsewhere. Byun and Lee 2022, section 3.2, with the target's
+/// own score in place of a probability. Class tokens stay, as in section 3.3.
+pub(super) fn recipro_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    let shape = passes.activation().shape()[1..].to_vec();
+    let positions: Vec<Vec<usize>> =
+        ndarray::indices(shape.as_slice()).into_iter().map(|at| at.slice().to_vec()).collect();
+    let factor = |a: usize, b: usize| match a.abs_diff(b) {
+        apart @ 0..=1 => GAUSSIAN[1 + apart],
+        _ => 0.0,
+    };
+    let scores = passes.scores_with_masks(positions.len(), &mut |number, mask| {
+        let center = &positions[number];
+        for (value, at) in mask.iter_mut().zip(&positions) {
+            *value = center.iter().zip(at).map(|(a, b)| factor(*a, *b)).product();
+        }
+    })?;
+    match ArrayD::from_shape_vec(shape, scores) {
+        Ok(map) => Ok(ChannelMap::new(Vec::new(), map)),
+        Err(error) => {
+            bail!(Engine, "the scores of the masks are not one for each position: {error}")
+        }
+    }
+}
+
 /// Σ_k w_k·A_k.
 fn weighted_sum(passes: &dyn Passes, weights: Vec<f32>) -> ChannelMap {
     let activation = passes.activation();
@@ -64,21 +92,25 @@ fn weighted_sum(passes: &dyn Passes, weights: Vec<f32>) -> ChannelMap {
     }
     #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
     let map = map.mapv(|sum| sum as f32);
-    ChannelMap { weights, map }
+    ChannelMap::new(weights, map)
 }
 
 #[cfg(test)]
 mod tests {
     use ndarray::{ArrayViewD, arr3};
 
-    use super::{super::Change, *};
+    use super::{
+        super::{Change, FillMask, MethodSettings, Observe},
+        *,
+    };
 
     /// Two channels of 2×2 in front of y = 3·mean A_0 + mean A_1, and an image of ones whose score is its sum.
-    struct Tiny(ArrayD<f32>);
+    struct Tiny(ArrayD<f32>, MethodSettings);
 
     impl Tiny {
         fn new() -> Self {
-            Self(arr3(&[[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]]]).into_dyn())
+            let activation = arr3(&[[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]]]);
+            Self(activation.into_dyn(), MethodSettings::default())
         }
     }
 
@@ -104,6 +136,31 @@ mod tests {
             Ok((0..count).map(score).collect())
         }
 
+        fn settings(&self) -> &MethodSettings {
+            &self.1
+        }
+
+        fn gradient(&self) -> Result<ArrayViewD<'_, f32>> {
+            unreachable!("no method here reads it")
+        }
+
+        fn gradients(&mut self, _: usize, _: &mut Change<'_>, _: &mut Observe<'_>) -> Result<()> {
+            unreachable!("no method here asks for them")
+        }
+
+        fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>> {
+            let score = |number| {
+                let mut mask = [0.0; 4];
+                fill(number, &mut mask);
+                let mean = |channel: usize| {
+                    let values = self.0.index_axis(Axis(0), channel);
+                    values.iter().zip(mask).map(|(value, factor)| value * factor).sum::<f32>() / 4.0
+                };
+                3.0 * mean(0) + mean(1)
+            };
+            Ok((0..count).map(score).collect())
+        }
+
         fn least(&mut self) -> Result<f32> {
             Ok(0.0)
         }
@@ -121,7 +178,7 @@ mod tests {
 
     #[test]
     fn ablation_cam_by_hand() {
-        let ChannelMap { weights, map } = ablation_cam(&mut Tiny::new()).unwrap();
+        let ChannelMap { weights, map, .. } = ablation_cam(&mut Tiny::new()).unwrap();
         assert_eq!(weights, [2.25 / 2.75, 0.5 / 2.75]);
         close(&map, [[0.818_181_8, 0.181_818_2], [0.181_818_2, 1.636_363_6]]);
     }
@@ -129,8 +186,16 @@ mod tests {
     #[test]
     fn score_cam_by_hand() {
         // The masks [[1/2, 0], [0, 1]] and [[0, 1], [1, 0]] score 1.5 and 2.
-        let ChannelMap { weights, map } = score_cam(&mut Tiny::new()).unwrap();
+        let ChannelMap { weights, map, .. } = score_cam(&mut Tiny::new()).unwrap();
         assert!((weights[0] - 0.377_540_7).abs() < 1e-6, "{weights:?}");
         close(&map, [[0.377_540_7, 0.622_459_3], [0.622_459_3, 0.755_081_3]]);
+    }
+
+    #[test]
+    fn recipro_cam_by_hand() {
+        // The mask of the first position is [[1/4, 1/8], [1/8, 1/16]].
+        let ChannelMap { weights, map, .. } = recipro_cam(&mut Tiny::new()).unwrap();
+        assert!(weights.is_empty());
+        close(&map, [[0.343_75, 0.359_375], [0.359_375, 0.484_375]]);
     }
 }

@@ -1,21 +1,31 @@
-//! Methods that use the activation alone: its principal components.
+//! Methods that are principal components: of the activation, or of its product with the gradient.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use ndarray::{ArrayD, Axis};
+use ndarray::{ArrayD, ArrayViewD, Axis};
 
 use super::{ChannelMap, Passes};
 use crate::{Result, error::bail};
 
-/// EigenCAM: map = X·v. Rows of X are positions, columns are channels with their means subtracted; v is the first right
-/// singular vector. Muhammad and Yeasin 2020, section III.
+/// EigenCAM: the principal component of the activation. Muhammad and Yeasin 2020, section III.
+pub(super) fn eigen_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    principal_component(&passes.activation())
+}
+
+/// Eigen-Grad-CAM: the principal component of g·A, as in pytorch-grad-cam.
+pub(super) fn eigen_grad_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    let product = &passes.activation() * &passes.gradient()?;
+    principal_component(&product.view())
+}
+
+/// The map X·v of a picture [K, …]. Rows of X are positions, columns are channels with their means subtracted; v is the first
+/// right singular vector. What is no number counts as 0.
 ///
 /// A singular vector has no sign. The sign is chosen so that the entry with the largest absolute value is positive.
-pub(super) fn eigen_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
-    let activation = passes.activation();
-    let shape = activation.shape()[1..].to_vec();
-    let (channels, positions) = (activation.len_of(Axis(0)), shape.iter().product());
+fn principal_component(picture: &ArrayViewD<'_, f32>) -> Result<ChannelMap> {
+    let shape = picture.shape()[1..].to_vec();
+    let (channels, positions) = (picture.len_of(Axis(0)), shape.iter().product());
     // Columns are channels, each one behind the other.
-    let numbers = activation.iter().map(|v| if v.is_nan() { 0.0 } else { f64::from(*v) });
+    let numbers = picture.iter().map(|v| if v.is_nan() { 0.0 } else { f64::from(*v) });
     let mut x = DMatrix::from_iterator(positions, channels, numbers);
     for mut column in x.column_iter_mut() {
         let mean = column.mean();
@@ -29,7 +39,7 @@ pub(super) fn eigen_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
         |vector: &DVector<f64>| -> Vec<f32> { vector.iter().map(|v| (v * sign) as f32).collect() };
     let weights = signed(&direction);
     match ArrayD::from_shape_vec(shape, signed(&map)) {
-        Ok(map) => Ok(ChannelMap { weights, map }),
+        Ok(map) => Ok(ChannelMap::new(weights, map)),
         Err(error) => bail!(Engine, "the activation has an impossible shape: {error}"),
     }
 }

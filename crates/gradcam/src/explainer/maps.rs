@@ -1,0 +1,262 @@
+//! The graphs with maps: those of the methods in the graph, and what recipes on the host read.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
+
+use onnx_grad::{
+    GradientForm, Model, Override,
+    builder::Builder,
+    differentiate,
+    graph::{Graph, ValueId},
+};
+
+use super::{
+    Explainer,
+    graph::{TargetGraph, finish},
+    key::{MapPlace, OutputMeaning},
+};
+use crate::{
+    Result,
+    error::bail,
+    layer::{View, Views},
+    method::{GraphRecipe, MapValues, MethodInfo, Preparation, Recipe},
+    targets::TargetValues,
+};
+
+impl Explainer {
+    /// The graph that computes the gradient at a layer or at the input.
+    pub(super) fn gradient_graph(
+        &self,
+        emission: TargetGraph,
+        layer: Option<usize>,
+    ) -> Result<(Model, Vec<OutputMeaning>)> {
+        let target = emission.target(0)?;
+        let TargetGraph { mut graph, layers, image, .. } = emission;
+        let views = self.views(&graph);
+        let (value, view) = match layer {
+            Some(layer) => (layers[layer], self.view(&graph, &views, layers[layer])?),
+            None => (image, views.of(&graph, image).unwrap_or(View::Plain)),
+        };
+        let mut b = Builder::new(&mut graph, "cam");
+        let seed = b.scalar(target, 1.0)?;
+        let wanted = [(value, GradientForm::Full)];
+        let gradient = differentiate(&mut b, &[(target, seed)], &wanted, &[])?[0];
+        b.set_scope("cam");
+        let gradient = picture(&mut b, &view, gradient, value)?;
+        finish(graph, vec![(OutputMeaning::Gradient(0, layer.unwrap_or(0)), gradient)])
+    }
+
+    /// The graph that computes scores and maps.
+    pub(super) fn explanation_graph(
+        &self,
+        emission: TargetGraph,
+        explained: Range<usize>,
+    ) -> Result<(Model, Vec<OutputMeaning>)> {
+        let TargetGraph { mut graph, emitted, layers, image, is_shown } = emission;
+        let first = explained.start;
+        let layers = layers.get(explained).unwrap_or_default().to_vec();
+        let views = self.views(&graph);
+        let of_layers = layers
+            .iter()
+            .map(|layer| self.view(&graph, &views, *layer))
+            .collect::<Result<Vec<_>>>()?;
+        let mut b = Builder::new(&mut graph, "cam");
+        let activation = |(layer, view): (&ValueId, &View)| view.emit(&mut b, *layer);
+        let pictures =
+            layers.iter().zip(&of_layers).map(activation).collect::<Result<Vec<_>, _>>()?;
+        let at_layers = MapSites { values: &layers, pictures: &pictures, views: &of_layers };
+        // A method of the input draws its gradient and does not read the input's values.
+        let of_image = [views.of(b.graph(), image).unwrap_or(View::Plain)];
+        let at_image = MapSites { values: &[image], pictures: &[image], views: &of_image };
+        let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
+        named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
+        let of_host = || {
+            self.setup.methods.iter().filter_map(|method| match &method.info().recipe {
+                Recipe::Passes(recipe) => Some(recipe),
+                Recipe::Graph(_) => None,
+            })
+        };
+        let passes = of_host().next().is_some();
+        let prepares = |preparation| of_host().any(|recipe| recipe.preparation == preparation);
+        let gradients_of_layers = prepares(Preparation::Gradient);
+        if passes {
+            let each = pictures.iter().enumerate();
+            named.extend(
+                each.map(|(layer, picture)| (OutputMeaning::Activation(first + layer), *picture)),
+            );
+        }
+        let meetings = match prepares(Preparation::ClosedForm) {
+            true => layers
+                .iter()
+                .map(|layer| self.meeting(b.graph(), *layer))
+                .collect::<Result<Vec<_>>>()?,
+            false => Vec::new(),
+        };
+        for (layer, meeting) in meetings.iter().enumerate() {
+            for (place, value) in meeting.iter().flatten().enumerate() {
+                named.push((OutputMeaning::Meeting(first + layer, place), *value));
+            }
+        }
+        for (slot, TargetValues { target, class, pixels }) in emitted.targets.iter().enumerate() {
+            named.push((OutputMeaning::Class(slot), *class));
+            named.extend(pixels.map(|pixels| (OutputMeaning::Pixels(slot), pixels)));
+            if passes || is_shown.get(slot) == Some(&true) {
+                named.push((OutputMeaning::Target(slot), *target));
+            }
+            let seed = b.scalar(*target, 1.0)?;
+            for rules in self.rule_sets() {
+                let methods =
+                    || self.graph_methods().filter(|(_, row, _)| same(row.overrides(), rules));
+                let mut wanted: Vec<(ValueId, GradientForm)> = Vec::new();
+                for (_, row, recipe) in methods() {
+                    let site = if row.is_of_input() { &at_image } else { &at_layers };
+                    wanted.extend(site.wanted(recipe));
+                }
+                if rules.is_empty() && gradients_of_layers {
+                    wanted.extend(layers.iter().map(|value| (*value, GradientForm::Full)));
+                }
+                if rules.is_empty() {
+                    wanted.extend(
+                        meetings
+                            .iter()
+                            .flatten()
+                            .flatten()
+                            .map(|value| (*value, GradientForm::Full)),
+                    );
+                }
+                let mut seen = HashSet::new();
+                wanted.retain(|one| seen.insert(*one));
+                if wanted.is_empty() {
+                    continue;
+                }
+                let made = differentiate(&mut b, &[(*target, seed)], &wanted, rules)?;
+                let gradients: HashMap<(ValueId, GradientForm), ValueId> =
+                    wanted.into_iter().zip(made).collect();
+                b.set_scope("cam");
+                for (method, row, recipe) in methods() {
+                    let site = if row.is_of_input() { &at_image } else { &at_layers };
+                    for (layer, maps) in
+                        site.maps(&mut b, recipe, &gradients)?.into_iter().enumerate()
+                    {
+                        let layer = if row.is_of_input() { layer } else { first + layer };
+                        let place = MapPlace { target: slot, method, layer };
+                        named.push((OutputMeaning::Map(place), maps.map));
+                        named.extend(
+                            maps.weights.map(|weights| (OutputMeaning::Weights(place), weights)),
+                        );
+                    }
+                }
+                if !rules.is_empty() {
+                    continue;
+                }
+                let of_layers = layers.iter().zip(&of_layers).enumerate();
+                for (layer, (value, view)) in of_layers.filter(|_| gradients_of_layers) {
+                    let gradient = gradients[&(*value, GradientForm::Full)];
+                    let gradient = picture(&mut b, view, gradient, *value)?;
+                    named.push((OutputMeaning::Gradient(slot, first + layer), gradient));
+                }
+                for (layer, meeting) in meetings.iter().enumerate() {
+                    for (place, value) in meeting.iter().flatten().enumerate() {
+                        let gradient =
+                            b.expand_like(gradients[&(*value, GradientForm::Full)], *value)?;
+                        let layer = first + layer;
+                        named.push((OutputMeaning::MeetingGradient(slot, layer, place), gradient));
+                    }
+                }
+            }
+        }
+        finish(graph, named)
+    }
+
+    /// The methods whose maps are a part of the graph, with their places.
+    fn graph_methods(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'static MethodInfo, &'static GraphRecipe)> {
+        self.setup.methods.iter().enumerate().filter_map(|(place, method)| {
+            match &method.info().recipe {
+                Recipe::Graph(recipe) => Some((place, method.info(), recipe)),
+                Recipe::Passes(_) => None,
+            }
+        })
+    }
+
+    /// The distinct sets of overriding rules. The network is differentiated once for each.
+    fn rule_sets(&self) -> Vec<&'static [Override]> {
+        let mut sets: Vec<&'static [Override]> = Vec::new();
+        for rules in self.setup.methods.iter().map(|method| method.info().overrides()) {
+            if !sets.iter().any(|known| same(known, rules)) {
+                sets.push(rules);
+            }
+        }
+        sets
+    }
+
+    /// The view of a layer: how it becomes a picture.
+    fn view(&self, graph: &Graph, views: &Views, layer: ValueId) -> Result<View> {
+        match views.of(graph, layer) {
+            Some(view) => Ok(view),
+            None => {
+                bail!(
+                    Layer,
+                    "layer \"{}\" shows no picture in inputs of this size",
+                    graph.name(layer)
+                )
+            }
+        }
+    }
+}
+
+/// The values that methods explain, as they are and as pictures.
+struct MapSites<'a> {
+    values: &'a [ValueId],
+    pictures: &'a [ValueId],
+    views: &'a [View],
+}
+
+impl MapSites<'_> {
+    /// What a method wants of the gradient of each value. `GradientForm::SpatialSum` sums the axes behind the first two, so other
+    /// layouts want the full gradient.
+    fn wanted(&self, recipe: &GraphRecipe) -> impl Iterator<Item = (ValueId, GradientForm)> {
+        let want =
+            |view: &View| if *view == View::Plain { recipe.want } else { GradientForm::Full };
+        self.values.iter().zip(self.views).map(move |(value, view)| (*value, want(view)))
+    }
+
+    /// Emits a method at each value.
+    fn maps(
+        &self,
+        b: &mut Builder<'_>,
+        recipe: &GraphRecipe,
+        gradients: &HashMap<(ValueId, GradientForm), ValueId>,
+    ) -> Result<Vec<MapValues>> {
+        let each = self.wanted(recipe).zip(self.pictures).zip(self.views);
+        let maps = each.map(|((wanted, picture), view)| {
+            let mut gradient = view.emit(b, gradients[&wanted])?;
+            if recipe.want != wanted.1 {
+                gradient = spatial_sum(b, gradient)?;
+            }
+            Ok((recipe.emit)(b, *picture, gradient)?)
+        });
+        maps.collect()
+    }
+}
+
+/// A gradient as the picture of its value.
+fn picture(b: &mut Builder<'_>, view: &View, gradient: ValueId, value: ValueId) -> Result<ValueId> {
+    let gradient = b.expand_like(gradient, value)?;
+    Ok(view.emit(b, gradient)?)
+}
+
+fn same(a: &[Override], b: &[Override]) -> bool {
+    std::ptr::eq(a, b) || a.is_empty() && b.is_empty()
+}
+
+/// The sum over all positions of a gradient [N, K, …]: [N, K].
+fn spatial_sum(b: &mut Builder<'_>, gradient: ValueId) -> Result<ValueId> {
+    let shape = b.shape(gradient)?;
+    let axes: Vec<usize> = (2..shape.len()).collect();
+    let sum = b.sum(gradient, &axes)?;
+    Ok(b.reshape(sum, &shape[..2])?)
+}
