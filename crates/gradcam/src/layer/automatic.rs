@@ -304,8 +304,11 @@ pub(super) fn scales(
         });
         let of_parts: Vec<Vec<ValueId>> = of_parts.collect();
         let shared = match of_parts.as_slice() {
-            // Scores and boxes are made together, and the last map is the prediction itself.
-            [one] => one.iter().rev().nth(1).copied(),
+            // Scores and boxes are made together, and the last map is the prediction itself, rounded in a quantized model.
+            [one] => one.last().and_then(|last| {
+                let prediction = back_through(graph, views, *last, Traits::carries);
+                one.iter().rev().skip_while(|value| **value != prediction).nth(1).copied()
+            }),
             [one, others @ ..] => one
                 .iter()
                 .rev()

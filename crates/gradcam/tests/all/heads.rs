@@ -39,6 +39,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite,
         every_kind_has_a_network,
         clipped_logits_of_a_detector_are_explained_as_they_were_before,
+        rounded_predictions_of_a_detector_are_no_layer,
     );
 }
 
@@ -182,30 +183,27 @@ fn every_kind_has_a_network() {
     }
 }
 
-/// A quantized detector whose logits are rounded and clipped for each scale, and again where the scales are joined.
-fn clipped_logits_of_a_detector_are_explained_as_they_were_before() {
-    let case = CASES.iter().find(|case| case.name == "yolov8").expect("a detector");
+/// A case's model in which pairs of QuantizeLinear and DequantizeLinear round what some nodes make, and with `parts` what they
+/// read, to steps of 0.01 up to 1.27.
+fn rounded(case: &HeadCase, parts: bool, is_rounded: impl Fn(&NodeProto) -> bool) -> Model {
     let bytes = std::fs::read(case.path()).expect("a file");
     let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
     let graph = proto.graph.as_mut().expect("a graph");
     let mut nodes = Vec::new();
-    let mut rounded = 0;
+    let mut count = 0;
     let mut round = |nodes: &mut Vec<NodeProto>, value: &str| {
-        rounded += 1;
-        let (whole, float) = (format!("whole.{rounded}"), format!("float.{rounded}"));
+        count += 1;
+        let (whole, float) = (format!("whole.{count}"), format!("float.{count}"));
         nodes.push(node("QuantizeLinear", &[value, "step", "zero"], &[&whole], vec![]));
         nodes.push(node("DequantizeLinear", &[&whole, "step", "zero"], &[&float], vec![]));
         float
     };
     for mut one in std::mem::take(&mut graph.node) {
-        // Feature maps are joined along their channels, scores and boxes along their anchors.
-        if one.op() != "Concat"
-            || !one.attribute.iter().any(|a| a.name() == "axis" && [2, -1].contains(&a.i()))
-        {
+        if !is_rounded(&one) {
             nodes.push(one);
             continue;
         }
-        for input in &mut one.input {
+        for input in one.input.iter_mut().filter(|_| parts) {
             *input = round(&mut nodes, input);
         }
         let before = format!("{}.before", one.output[0]);
@@ -214,12 +212,26 @@ fn clipped_logits_of_a_detector_are_explained_as_they_were_before() {
         let float = round(&mut nodes, &before);
         nodes.push(node("Identity", &[&float], &[&made], vec![]));
     }
-    assert!(rounded >= 4, "three scales and what joins them");
+    assert!(count >= 3, "{}: there are three scales", case.name);
     graph.node = nodes;
-    // The largest of the range, 1.27, is below all logits of the best boxes.
     graph.initializer.push(f32s("step", &[], &[0.01]));
     graph.initializer.push(constant("zero", DataType::Int8, &[], vec![0]));
-    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    Model::from_bytes(proto.encode_to_vec()).expect("a model")
+}
+
+fn case(name: &str) -> &'static HeadCase {
+    CASES.iter().find(|case| case.name == name).expect("a case")
+}
+
+/// A quantized detector whose logits are rounded and clipped for each scale, and again where the scales are joined.
+fn clipped_logits_of_a_detector_are_explained_as_they_were_before() {
+    let case = case("yolov8");
+    // Feature maps are joined along their channels, scores and boxes along their anchors. All logits of the best boxes are
+    // above the range.
+    let model = rounded(case, true, |node| {
+        let along = |axis| node.attribute.iter().any(|a| a.name() == "axis" && a.i() == axis);
+        node.op() == "Concat" && (along(2) || along(-1))
+    });
     let method: Method = "hirescam".parse().expect("a method");
     for kind in EngineKind::ALL {
         let builder = Explainer::builder(model.clone()).layer(&case.value).method(method);
@@ -238,4 +250,16 @@ fn clipped_logits_of_a_detector_are_explained_as_they_were_before() {
             assert!(largest_error(&[explanation.value], &asked.values) <= BOUND);
         }
     }
+}
+
+/// Where scores and boxes are made together, the prediction is no feature map, rounded or not.
+fn rounded_predictions_of_a_detector_are_no_layer() {
+    let case = case("yolov5");
+    let layers = |model: Model| {
+        let explainer = Explainer::builder(model).build().expect("an explainer");
+        explainer.layers().map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+    };
+    let float = layers(Model::open(case.path()).expect("a model"));
+    assert!(float.len() > 1, "{float:?}");
+    assert_eq!(layers(rounded(case, false, |node| node.op() == "Conv")), float);
 }
