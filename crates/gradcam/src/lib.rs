@@ -42,10 +42,15 @@ pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use progress::Progress;
 pub use summary::{LayerSummary, Summary, TimingsSummary, WarningSummary};
-pub use targets::{Area, Mask, Target, TargetSpec, Targets};
+pub use targets::{Area, CustomTarget, Mask, Target, TargetSpec, Targets};
 pub use warning::{Warning, WarningLevel};
 
 /// The examples of the project's README run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ProjectReadme;
+
+/// The examples of the page of targets run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/targets.md")]
+struct TargetsPage;

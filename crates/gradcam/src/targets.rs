@@ -1,6 +1,7 @@
 //! Targets: the scores that are explained, as users write them and as one scalar per image in the graph.
 
 mod check;
+mod custom;
 mod emit;
 mod parse;
 mod part;
@@ -10,6 +11,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use crate::{Result, error::bail};
 
+pub use custom::CustomTarget;
 pub(crate) use emit::{
     HeadValues, TargetRequest, TargetValues, class_input, emit, other_input, place_input,
 };
@@ -43,6 +45,8 @@ pub enum Target {
     Masked(Option<usize>, Arc<Mask>),
     /// The cosine of the angle between an embedding and a vector.
     Similar(Arc<[f32]>),
+    /// What a user of the library emits. The class beside it is the one with the largest score.
+    Custom(CustomTarget),
 }
 
 /// As users write it, with numbers for classes.
@@ -60,6 +64,7 @@ impl fmt::Display for Target {
             Self::Box(of, area) => write!(f, "{} in box {area}", class(of)),
             Self::Masked(of, _) => write!(f, "{} in mask", class(of)),
             Self::Similar(_) => f.write_str("similarity"),
+            Self::Custom(custom) => f.write_str(custom.name()),
         }
     }
 }

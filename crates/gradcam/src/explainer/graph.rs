@@ -32,6 +32,8 @@ pub(super) struct TargetGraph {
     pub(super) image: ValueId,
     /// For each target whether its value does not follow from the scores, so that the graph gives it.
     pub(super) is_shown: Vec<bool>,
+    /// For each target whether it is an affine function of the scores.
+    pub(super) is_affine: Vec<bool>,
 }
 
 impl Explainer {
@@ -142,12 +144,20 @@ impl Explainer {
             .collect::<Result<_, _>>()?;
         let image = graph.value(&self.inputs.image.name)?;
         let asked = asked(&mut graph, &head, &key.kinds(), &batch)?;
-        let emitted = emit(&mut Builder::new(&mut graph, "cam"), &head, &asked)?;
+        let mut b = Builder::new(&mut graph, "cam");
+        let mut emitted = emit(&mut b, &head, &asked)?;
+        for (values, kind) in emitted.targets.iter_mut().zip(key.kinds()) {
+            if let Some(custom) = &kind.custom {
+                let images = b.shape(values.target)?.first().copied().unwrap_or(Dim::Fixed(1));
+                values.target = custom.emit(&mut b, head.value, images)?;
+            }
+        }
         let plain = matches!(head.form, Form::Classes(_) | Form::Binary | Form::Sum(_));
         let follows =
             |form| matches!(form, TargetForm::Class | TargetForm::Difference | TargetForm::Rank(_));
         let is_shown = key.kinds().iter().map(|kind| !plain || !follows(kind.form)).collect();
-        Ok(TargetGraph { graph, emitted, layers, image, is_shown })
+        let is_affine = key.kinds().iter().map(|kind| kind.form.is_affine()).collect();
+        Ok(TargetGraph { graph, emitted, layers, image, is_shown, is_affine })
     }
 }
 
@@ -169,7 +179,7 @@ fn asked(
         let class = |name: String| (name, DataType::Int64, batch.to_vec());
         let mut of_class = |(name, elem, shape)| input(name, elem, shape);
         let (class, other) = match kind.form {
-            TargetForm::Rank(_) | TargetForm::Similarity => (None, None),
+            TargetForm::Rank(_) | TargetForm::Similarity | TargetForm::Custom => (None, None),
             TargetForm::Difference => (
                 Some(of_class(class(class_input(slot)))?),
                 Some(of_class(class(other_input(slot)))?),

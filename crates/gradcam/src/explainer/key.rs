@@ -45,7 +45,7 @@ impl Key {
             Self::Target(_, kind)
             | Self::Cut(_, _, kind)
             | Self::Suffix(_, _, kind)
-            | Self::Gradients(_, _, kind) => vec![*kind],
+            | Self::Gradients(_, _, kind) => vec![kind.clone()],
             Self::Prediction(_) | Self::Deployed(_) | Self::Channels(..) => Vec::new(),
         }
     }

@@ -54,7 +54,7 @@ impl Explainer {
         emission: TargetGraph,
         explained: Range<usize>,
     ) -> Result<(Model, Vec<OutputMeaning>)> {
-        let TargetGraph { mut graph, emitted, layers, image, is_shown } = emission;
+        let TargetGraph { mut graph, emitted, layers, image, is_shown, is_affine } = emission;
         let first = explained.start;
         let layers = layers.get(explained).unwrap_or_default().to_vec();
         let views = self.views(&graph);
@@ -117,6 +117,11 @@ impl Explainer {
                 if rules.is_empty() && gradients_of_layers {
                     wanted.extend(layers.iter().map(|value| (*value, GradientForm::Full)));
                 }
+                // The closed form holds for affine targets alone.
+                let meetings = match is_affine.get(slot) {
+                    Some(true) => meetings.as_slice(),
+                    _ => &[],
+                };
                 if rules.is_empty() {
                     wanted.extend(
                         meetings

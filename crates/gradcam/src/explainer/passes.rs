@@ -230,7 +230,7 @@ impl ImagePasses<'_> {
         let alone = !images_first || !beside.iter().all(|(_, tensor)| fits(tensor));
         let count_of_run = if alone && self.fixed().is_none() { 1 } else { count };
         let (batch, compiled) =
-            self.largest(count_of_run, |shape| Key::Suffix(shape, layer, kind))?;
+            self.largest(count_of_run, |shape| Key::Suffix(shape, layer, kind.clone()))?;
         if batch > 1 && !images_first {
             bail!(
                 Layer,
@@ -384,7 +384,7 @@ impl Passes for ImagePasses<'_> {
         let mut scores = Vec::with_capacity(count);
         self.run_images(
             count,
-            |shape| Key::Target(shape, kind),
+            |shape| Key::Target(shape, kind.clone()),
             &mut |at, number, all| {
                 change(number, image.channels_first(all.index_axis_mut(Axis(0), at)));
             },
@@ -406,7 +406,7 @@ impl Passes for ImagePasses<'_> {
         let image = &self.explainer.inputs.image;
         self.run_images(
             count,
-            |shape| Key::Gradients(shape, layer, kind),
+            |shape| Key::Gradients(shape, layer, kind.clone()),
             &mut |at, number, all| {
                 change(number, image.channels_first(all.index_axis_mut(Axis(0), at)));
             },

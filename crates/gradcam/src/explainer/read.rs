@@ -213,7 +213,7 @@ impl Explainer {
                 gradient: gradient.map(|gradient| gradient.index_axis(Axis(0), item)),
                 score: score.unwrap_or(f32::NAN),
                 input_size: explanation.input_size.clone(),
-                meeting: meeting.filter(|meeting| !meeting.values.is_empty()),
+                meeting: meeting.filter(|meeting| !meeting.gradients.is_empty()),
                 cut: None,
             };
             let ChannelMap { weights, map, completeness_error } = (recipe.run)(&mut passes)?;

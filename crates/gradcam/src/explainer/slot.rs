@@ -74,7 +74,7 @@ impl Slot {
         let kinds: HashSet<TargetKind> =
             targets.iter().map(|one| TargetKind::of(&one.target, one.place.is_some())).collect();
         match kinds.iter().collect::<Vec<_>>().as_slice() {
-            [kind] => Ok(**kind),
+            [kind] => Ok((*kind).clone()),
             _ => bail!(
                 Target,
                 "the images of a batch have targets of one kind: differences of classes for all of them or for none"

@@ -15,13 +15,14 @@ impl Target {
 
     /// Whether it is explained at a place that is found first: that of a detector's box always.
     pub(crate) fn is_placed(&self, head: &Head) -> bool {
-        self.needs_place() || matches!(head.form, Form::Anchors(_))
+        let is_custom = matches!(self, Self::Custom(_));
+        self.needs_place() || !is_custom && matches!(head.form, Form::Anchors(_))
     }
 
     /// The class that it names first.
     pub(crate) fn class(&self) -> Option<usize> {
         match self {
-            Self::Argmax | Self::Similar(_) => None,
+            Self::Argmax | Self::Similar(_) | Self::Custom(_) => None,
             Self::Class(class)
             | Self::Difference(class, _)
             | Self::Negative(class)
@@ -107,7 +108,14 @@ impl Target {
                     "a vector is compared with an embedding, and this model's scores are of the kind {kind}"
                 )
             }
-            (Self::Argmax | Self::Class(_) | Self::Difference(..) | Self::Negative(_), _) => Ok(()),
+            (
+                Self::Argmax
+                | Self::Class(_)
+                | Self::Difference(..)
+                | Self::Negative(_)
+                | Self::Custom(_),
+                _,
+            ) => Ok(()),
         }
     }
 }

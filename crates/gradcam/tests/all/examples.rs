@@ -8,10 +8,14 @@ mod ablate;
 mod clip_gradients;
 #[path = "../../examples/hooks.rs"]
 mod hooks;
+#[path = "../../examples/own_target.rs"]
+mod own_target;
 
 use ndarray::{Array2, Array4};
 use ndarray_npy::{read_npy, write_npy};
 use testkit::Suite;
+
+use crate::common;
 
 pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(
@@ -20,6 +24,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         hooks_writes_the_map_of_a_class,
         scores_fall_by_what_the_ablated_channel_gave,
         clipped_gradients_have_lower_peaks,
+        any_cat_is_the_sum_of_the_cats,
     );
 }
 
@@ -77,4 +82,35 @@ fn clipped_gradients_have_lower_peaks() {
     assert!(low < high, "{low} of {high}");
     let (same, _) = clip_gradients::gradients(1.0).expect("gradients");
     assert_eq!(same, plain, "nothing is beyond its own largest entry");
+}
+
+/// The target's value is the logarithm of the summed probabilities, and its map is the weighted mean of the cats' maps less
+/// that of all classes: the gradient of log Σ e^z is Σ p·∂z.
+fn any_cat_is_the_sum_of_the_cats() {
+    let explanation = own_target::explanation().expect("a map");
+    assert_eq!(explanation.target.to_string(), "any cat");
+    let cats = &explanation.probabilities[281..286];
+    let sum: f32 = cats.iter().sum();
+    assert!((explanation.value - sum.ln()).abs() < 1e-4, "{} {}", explanation.value, sum.ln());
+    let model = gradcam::Model::open(common::demo_model()).expect("the built-in model");
+    let explainer = gradcam::Explainer::builder(model).build().expect("an explainer");
+    let photo = common::demo_model().with_file_name("cat_over_coffee.png");
+    let photo = gradcam::image::Photo::open(photo, &Default::default()).expect("a photo");
+    let (x, _) = explainer.prepare(&photo).expect("an input");
+    let probabilities = explanation.probabilities.clone();
+    let mut want = ndarray::ArrayD::<f64>::zeros(explanation.layers[0].map.shape());
+    for class in 0..probabilities.len() {
+        let of_cats = if (281..286).contains(&class) { probabilities[class] / sum } else { 0.0 };
+        let weight = f64::from(of_cats - probabilities[class]);
+        // The other classes' shares add up to less than 1e-5.
+        if weight.abs() < 1e-8 {
+            continue;
+        }
+        let explained = explainer.explain(&x, gradcam::Target::Class(class)).expect("a map");
+        want.zip_mut_with(&explained[0][0].layers[0].map, |sum, v| *sum += weight * f64::from(*v));
+    }
+    let got: Vec<f32> = explanation.layers[0].map.iter().copied().collect();
+    let want: Vec<f64> = want.iter().copied().collect();
+    let error = testkit::largest_error(&got, &want);
+    assert!(error <= 1e-4, "{error:.1e}");
 }

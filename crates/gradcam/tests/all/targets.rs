@@ -1,7 +1,10 @@
 //! Targets and methods on networks that are worked out by hand.
 
-use gradcam::{Explainer, Explanation, HeadKind, Method, Model, Target, engine::EngineKind};
-use ndarray::{Array4, ArrayD, array};
+use gradcam::{
+    CustomTarget, ErrorKind, Explainer, Explanation, HeadKind, Method, Model, Target,
+    engine::EngineKind,
+};
+use ndarray::{Array4, ArrayD, Axis, array};
 use onnx_grad::{
     Dim, Fact, attrs,
     graph::declare,
@@ -28,6 +31,9 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_class_without_pixels_is_explained_everywhere_with_a_warning,
         warnings_say_what_a_map_hides,
         an_unknown_method_lists_those_there_are,
+        ablated_probabilities_are_not_linear_in_the_channels,
+        a_custom_target_is_what_its_nodes_say,
+        a_custom_target_is_one_number_for_each_image,
     );
 }
 
@@ -133,6 +139,64 @@ fn each_method_on_a_map_of_two_by_two() {
         let layer_cam = explain(&model, kind, "layercam", Target::Class(0));
         assert_eq!(map(&layer_cam), array![[1.0, 0.0], [0.0, 6.0]].into_dyn());
     }
+}
+
+/// y_0 = Σ g·a = −7 and y_1 = Σ a = 14; the gradient of y_0·y_1 is 14·g − 7, its means 7 and −14: map = 7·a_0 − 14·a_1.
+fn a_custom_target_is_what_its_nodes_say() {
+    let ones = [1.0; 8];
+    let model = linear(&[&[1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0], &ones[..]].concat());
+    let product = CustomTarget::new("product", |b, scores| {
+        let (first, second) = (b.slice(scores, 1, 0, 1, 1)?, b.slice(scores, 1, 1, 1, 1)?);
+        let product = b.mul(first, second)?;
+        let images = b.shape(scores)?[0];
+        b.reshape(product, &[images])
+    });
+    for kind in EngineKind::ALL {
+        for method in ["gradcam", "ablationcam"] {
+            let explanation = explain(&model, kind, method, Target::Custom(product.clone()));
+            assert_eq!(explanation.value, -98.0);
+            assert_eq!(explanation.target.to_string(), "product");
+            assert_eq!(explanation.class.index, 1, "the best class is beside it");
+            let want = match method {
+                "gradcam" => array![[-49.0, 14.0], [-28.0, -7.0]],
+                // Without channel 0 it is −12·8, without channel 1 5·6.
+                _ => {
+                    let weights = [(-98.0 + 96.0) / -98.0, (-98.0 - 30.0) / -98.0];
+                    let a = input();
+                    let [a_0, a_1] = [0, 1].map(|k| a.index_axis(Axis(1), k).remove_axis(Axis(0)));
+                    let sum = &a_0.mapv(|v| v * weights[0]) + &a_1.mapv(|v| v * weights[1]);
+                    sum.into_dimensionality().expect("a map")
+                }
+            };
+            let apart = (&map(&explanation) - &want.into_dyn()).mapv(f32::abs);
+            assert!(apart.iter().all(|v| *v < 1e-4), "{method}: {apart}");
+        }
+    }
+}
+
+/// p = 1/(1 + e^(y_1 − y_0)), with the scores y_0 = −7/8 and y_1 = 14/8: without channel 0 they are −12/8 and 8/8, without channel 1
+/// 5/8 and 6/8.
+fn ablated_probabilities_are_not_linear_in_the_channels() {
+    let weights = [1.0, -1.0, 2.0, 2.0, -3.0, 1.0, 0.0, 0.0].map(|w| w / 8.0);
+    let model = linear(&[&weights[..], &[0.125; 8]].concat());
+    let softmax = |apart: f32| 1.0 / (1.0 + apart.exp());
+    let p = softmax(21.0 / 8.0);
+    let want = [20.0 / 8.0, 1.0 / 8.0].map(|apart: f32| (p - softmax(apart)) / p);
+    for kind in EngineKind::ALL {
+        let explanation = explain(&model, kind, "ablationcam", Target::Probability(0));
+        let got = &explanation.layers[0].weights;
+        let apart = got.iter().zip(want).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5, "{got:?}, not {want:?}");
+    }
+}
+
+fn a_custom_target_is_one_number_for_each_image() {
+    let model = linear(&[1.0; 16]);
+    let explainer = Explainer::builder(model).layer("a").build().expect("an explainer");
+    let target = Target::Custom(CustomTarget::new("all", |_, scores| Ok(scores)));
+    let error = explainer.explain(input().view().into_dyn(), target).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Target);
+    assert!(error.to_string().contains("\"all\" has the shape [1, 2]"), "{error}");
 }
 
 fn a_binary_models_classes_are_the_logit_and_its_negative() {
