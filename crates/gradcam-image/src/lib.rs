@@ -26,6 +26,7 @@ pub mod colormap;
 mod error;
 mod files;
 pub mod frame;
+pub mod fusion;
 pub mod gradient;
 pub mod heatmap;
 pub mod overlay;
@@ -36,9 +37,12 @@ pub mod resize;
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind, ImageHint};
 pub use frame::frame;
+pub use fusion::{FUSIONS, Fusion, FusionInfo};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
-pub use heatmap::{heatmap, heatmap_nd};
+pub use heatmap::{HeatmapRules, HeatmapSettings, heatmap, heatmap_nd, shown_heatmap};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
-pub use resize::{Filter, resize, resize_linear_aligned, resize_map};
+pub use resize::{
+    Filter, resize, resize_bicubic, resize_linear_aligned, resize_map, resize_nearest,
+};

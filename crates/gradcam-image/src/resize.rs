@@ -179,12 +179,26 @@ pub(super) fn resize_with_alpha(
 const PRECISION: u32 = 32 - 8 - 2;
 
 /// The weights of the input pixels `start..start + weights.len()` for one output pixel.
-struct FilterWindow {
+struct FilterWindow<T> {
     start: usize,
-    weights: Vec<i32>,
+    weights: Vec<T>,
 }
 
-fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<FilterWindow> {
+/// The windows of a filter, with weights in the integers of 8-bit photos.
+fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<FilterWindow<i32>> {
+    let fixed = |weight: &f64| {
+        let scaled = weight * f64::from(1 << PRECISION);
+        (scaled + if *weight < 0.0 { -0.5 } else { 0.5 }) as i32
+    };
+    let each = real_windows(size, new_size, filter).into_iter();
+    each.map(|FilterWindow { start, weights }| FilterWindow {
+        start,
+        weights: weights.iter().map(fixed).collect(),
+    })
+    .collect()
+}
+
+fn real_windows(size: usize, new_size: usize, filter: Filter) -> Vec<FilterWindow<f64>> {
     let scale = size as f64 / new_size as f64;
     // Shrinking widens the filter (antialiasing); growing does not narrow it.
     let stretch = scale.max(1.0);
@@ -195,16 +209,14 @@ fn windows(size: usize, new_size: usize, filter: Filter) -> Vec<FilterWindow> {
         // The cast to integers saturates, so a negative start becomes 0, as in Pillow.
         let start = (center - support + 0.5) as usize;
         let end = ((center + support + 0.5) as usize).min(size);
-        let weights: Vec<f64> = (start..end)
+        let mut weights: Vec<f64> = (start..end)
             .map(|input| filter.weight((input as f64 - center + 0.5) * per_stretch))
             .collect();
         let sum: f64 = weights.iter().sum();
-        let fixed = |weight: &f64| {
-            let weight = if sum == 0.0 { *weight } else { weight / sum };
-            let scaled = weight * f64::from(1 << PRECISION);
-            (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
-        };
-        FilterWindow { start, weights: weights.iter().map(fixed).collect() }
+        if sum != 0.0 {
+            weights.iter_mut().for_each(|weight| *weight /= sum);
+        }
+        FilterWindow { start, weights }
     };
     (0..new_size).map(window).collect()
 }
@@ -291,6 +303,48 @@ pub fn resize_map(map: ArrayView2<'_, f32>, height: usize, width: usize) -> Arra
     })
 }
 
+/// Resizes a map [h, w] to [height, width] as Pillow resizes a picture of floats (mode F) with the bicubic filter.
+///
+/// An empty map becomes zeros.
+pub fn resize_bicubic(map: ArrayView2<'_, f32>, height: usize, width: usize) -> Array2<f32> {
+    if map.is_empty() {
+        return Array2::zeros((height, width));
+    }
+    let along = |map: ArrayView2<'_, f32>, new_size: usize| {
+        let windows = real_windows(map.ncols(), new_size, Filter::Bicubic);
+        Array2::from_shape_fn((map.nrows(), new_size), |(y, x)| {
+            let FilterWindow { start, weights } = &windows[x];
+            let terms = weights.iter().zip(map.row(y).into_iter().skip(*start));
+            terms.map(|(weight, value)| weight * f64::from(*value)).sum::<f64>() as f32
+        })
+    };
+    let wide = along(map, width);
+    along(wide.t(), height).reversed_axes()
+}
+
+/// Resizes a map of any number of axes to the nearest positions before: `torch.nn.functional.interpolate(mode="nearest")`.
+///
+/// Axes beyond those of `size` keep their sizes. An empty map becomes zeros.
+pub fn resize_nearest(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
+    let mut resized = map.to_owned();
+    for (axis, &new_size) in size.iter().enumerate().take(map.ndim()) {
+        let axis = Axis(axis);
+        let old_size = resized.len_of(axis);
+        if old_size == 0 {
+            let mut shape = resized.raw_dim();
+            shape[axis.0] = new_size;
+            resized = ArrayD::zeros(shape);
+            continue;
+        }
+        // torch multiplies in float32.
+        let scale = old_size as f32 / new_size as f32;
+        let sources: Vec<usize> =
+            (0..new_size).map(|to| ((to as f32 * scale) as usize).min(old_size - 1)).collect();
+        resized = resized.select(axis, &sources);
+    }
+    resized
+}
+
 /// Resizes a map of any number of axes, linear along each with fixed outermost positions:
 /// `torch.nn.functional.interpolate(mode="linear"|"bilinear"|"trilinear", align_corners=True)`.
 ///
@@ -338,6 +392,27 @@ fn taps(size: usize, new_size: usize) -> Vec<(usize, usize, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// torch.nn.functional.interpolate(torch.arange(3.0)[None, None], 7, mode="nearest"); 10 to 3.
+    #[test]
+    fn the_nearest_position_is_that_before() {
+        let numbers = |count: u16| ndarray::Array1::from_iter((0..count).map(f32::from)).into_dyn();
+        let got = resize_nearest(numbers(3).view(), &[7]);
+        assert_eq!(got, ndarray::arr1(&[0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]).into_dyn());
+        let got = resize_nearest(numbers(10).view(), &[3]);
+        assert_eq!(got, ndarray::arr1(&[0.0, 3.0, 6.0]).into_dyn());
+    }
+
+    /// Image.fromarray(numpy.float32([[0, 1], [1, 0.25]])).resize((3, 4), Image.BICUBIC)
+    #[test]
+    fn floats_are_resized_as_by_pillow() {
+        let got = resize_bicubic(ndarray::arr2(&[[0.0, 1.0], [1.0, 0.25]]).view(), 4, 3);
+        let want = [
+            -0.164_183, 0.488_971, 1.142_125, 0.165_202, 0.525_893, 0.886_584, 0.818_351,
+            0.599_107, 0.379_864, 1.147_736, 0.636_029, 0.124_323,
+        ];
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() <= 1e-6), "{got}");
+    }
 
     #[test]
     fn aligned_corners_stay_where_they_are() {

@@ -1,8 +1,10 @@
 //! Explains a model: finds the layer, emits target and method into the graph, runs it.
 
 mod builder;
+mod choice;
 mod cost;
 mod graph;
+mod heatmaps;
 mod key;
 mod labels;
 mod locate;
@@ -13,6 +15,7 @@ mod read;
 mod reading;
 mod run;
 mod slot;
+mod smooth;
 
 use std::{
     collections::HashSet,
@@ -25,6 +28,7 @@ use onnx_grad::{Model, graph::Graph};
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
+use heatmaps::MapSettings;
 use key::{ExplainerProgram, Key};
 pub use key::{MapPlace, OutputMeaning};
 use place::{PhotoPlacement, PlacedTarget};
@@ -36,7 +40,7 @@ use crate::{
     error::bail,
     explanation::Explanation,
     head::{Head, HeadInfo, HeadSettings, head},
-    image::{Photo, Placement, PreprocessChoice, preprocess::SettingOrigin},
+    image::{Fusion, Photo, Placement, PreprocessChoice, preprocess::SettingOrigin},
     images::Images,
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo, LayerReason, Layers},
@@ -63,6 +67,7 @@ pub struct Explainer {
 struct Setup {
     model: Model,
     methods: Vec<Method>,
+    maps: MapSettings,
     runtime: Runtime,
     head: Head,
     head_settings: HeadSettings,
@@ -138,6 +143,14 @@ impl Explainer {
         let layers = if self.setup.scales.is_empty() { self.setup.layers.len() } else { 1 };
         let maps = |method: &Method| if method.info().is_of_input() { 1 } else { layers };
         self.setup.methods.iter().map(maps).sum()
+    }
+
+    /// The number of heatmaps of one image and one target: as many as maps, or one for each method where layers are fused.
+    pub fn heatmaps_per_target(&self) -> usize {
+        match self.setup.maps.fusion {
+            Fusion::None => self.maps_per_target(),
+            _ => self.setup.methods.len(),
+        }
     }
 
     /// All layers of the model.
@@ -236,12 +249,15 @@ impl Explainer {
     /// Checks that the model's scores have a target.
     ///
     /// # Errors
-    /// `Target` where a class does not exist, or the scores have nothing of this kind, such as boxes.
+    /// `Target` where a class does not exist, the scores have nothing of this kind, such as boxes, or the target does not go with
+    /// test-time augmentation.
     pub fn check_target(&self, target: &TargetSpec) -> Result<()> {
-        match target {
-            TargetSpec::One(target) => target.check(&self.setup.head),
-            TargetSpec::Top(_) => Target::Argmax.check(&self.setup.head),
-        }
+        let target = match target {
+            TargetSpec::One(target) => target,
+            TargetSpec::Top(_) => &Target::Argmax,
+        };
+        target.check(&self.setup.head)?;
+        self.setup.maps.check_target(target, &self.setup.head)
     }
 
     /// Prepares a photo: gives the network's input, and the part of the photo that it shows.
@@ -357,7 +373,7 @@ impl Explainer {
             Targets::Shared(specs) => self.slots(specs, count),
         };
         for slot in &wanted {
-            slot.check(&self.setup.head)?;
+            slot.check(&self.setup.head, &self.setup.maps)?;
         }
         // Each slot keeps its number, because those of one kind are explained together.
         let mut numbered = wanted.drain(..).enumerate().collect::<Vec<_>>();
@@ -368,7 +384,7 @@ impl Explainer {
         for some in numbered.chunks_mut(MOST_TARGETS) {
             some.iter_mut().for_each(|(_, slot)| slot.resolve(&all));
             let (numbers, slots): (Vec<usize>, Vec<Slot>) = some.iter().cloned().unzip();
-            for (number, of_slot) in numbers.iter().zip(self.in_runs(x.view(), &slots, &layers)?) {
+            for (number, of_slot) in numbers.iter().zip(self.batched(x.view(), &slots, &layers)?) {
                 for (of_image, explained) in all.iter_mut().zip(of_slot) {
                     of_image.extend(explained.into_iter().map(|one| (*number, one)));
                 }
@@ -423,6 +439,12 @@ impl Explainer {
                 );
             }
         }
+        if self.setup.maps.eigen_smooth {
+            bail!(
+                Method,
+                "principal components are not computed by a graph; leave out eigen_smooth"
+            );
+        }
         self.inputs.image.check(shape)?;
         let each = |target: &Target| {
             target.check(&self.setup.head)?;
@@ -432,29 +454,6 @@ impl Explainer {
         let key = Key::Explanation(shape.to_vec(), kinds, 0..self.setup.layers.len());
         let (model, outputs) = self.model_of(&key)?;
         Ok(ExplanationModel { model, outputs })
-    }
-
-    /// Explains a batch in as many runs as the model's batch size needs. Gives for each slot and image one explanation for
-    /// each method.
-    fn in_runs(
-        &self,
-        x: ArrayViewD<'_, f32>,
-        slots: &[Slot],
-        layers: &Range<usize>,
-    ) -> Result<Vec<Vec<Vec<Explanation>>>> {
-        let count = self.inputs.image.check(x.shape())?;
-        let a_run = self.inputs.image.batch().unwrap_or(count).max(1);
-        let mut all: Vec<Vec<Vec<Explanation>>> = slots.iter().map(|_| Vec::new()).collect();
-        for start in (0..count).step_by(a_run) {
-            // The last batch is padded by repeating its last image.
-            let images: Vec<usize> = (start..start + a_run).map(|at| at.min(count - 1)).collect();
-            let of_run = a_run.min(count - start);
-            let explained = self.run(x.view(), slots, layers, &images, of_run)?;
-            for (all, some) in all.iter_mut().zip(explained) {
-                all.extend(some);
-            }
-        }
-        Ok(all)
     }
 
     /// Gives an input beside the image another value, such as the data of the next patient. Compiled programs are kept,

@@ -1,17 +1,18 @@
 //! Explanations: maps, scores, classes and warnings.
 
+mod heatmaps;
+
 use std::{mem, sync::Arc, time::Duration};
 
-use ndarray::{ArcArray, Array2, ArrayD, ArrayView, ArrayView2, Dimension, Ix3, IxDyn, ShapeError};
+use ndarray::{ArcArray, IxDyn};
 
 use serde::Serialize;
 
 use crate::{
-    Result,
-    error::bail,
     head::{Form, Head, HeadInfo, HeadKind, Scale},
-    image::{self, OverlayStyle, Photo, Placement, preprocess::Channels},
-    method::{PictureStyle, Site},
+    image::{HeatmapSettings, Placement, preprocess::Channels},
+    method::Site,
+    profile::Profile,
     targets::{Area, Target},
     warning::Warning,
 };
@@ -70,6 +71,31 @@ pub struct LayerMap {
     pub completeness_error: Option<f32>,
 }
 
+/// How an image is changed for a further pass, whose heatmap is averaged with that of the image itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Augmentation {
+    /// Whether it is flipped, left to right; so is the map of the pass.
+    pub flipped: bool,
+    /// What the network's input is multiplied by.
+    pub factor: f32,
+}
+
+impl Augmentation {
+    /// The image as it is.
+    pub(crate) const NONE: Self = Self { flipped: false, factor: 1.0 };
+}
+
+/// The maps of an image that was changed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AugmentedMaps {
+    /// How it was changed.
+    pub augmentation: Augmentation,
+    /// One map for each layer, of the image as it was changed: flipped where that was.
+    pub layers: Vec<LayerMap>,
+}
+
 /// The result of the file with the engine's defaults, where products of 8-bit integers saturate on this processor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Deployed {
@@ -99,6 +125,12 @@ pub struct Timings {
 pub struct Explanation {
     /// One map for each layer, in the order in which the layers were named.
     pub layers: Vec<LayerMap>,
+    /// The maps of the further passes of test-time augmentation; empty without it.
+    pub augmented: Vec<AugmentedMaps>,
+    /// How the maps become heatmaps: one for each layer, or one of all of them.
+    pub heatmap_settings: HeatmapSettings,
+    /// Whether the maps are principal components of the weighted channels, and not their sums.
+    pub eigen_smooth: bool,
     /// What the model's scores are, and why.
     pub head: Arc<HeadInfo>,
     /// The target.
@@ -123,6 +155,8 @@ pub struct Explanation {
     pub placement: Option<Placement>,
     /// The method.
     pub method: &'static str,
+    /// The library whose numbers the heatmaps have.
+    pub profile: Profile,
     /// The engine.
     pub engine: &'static str,
     /// The result of the file with the engine's defaults, where it was asked for and can differ.
@@ -149,109 +183,6 @@ impl Explanation {
             (HeadKind::Regression, 1) => Some("value"),
             (HeadKind::Segmentation, 1) => Some("foreground"),
             _ => None,
-        }
-    }
-
-    /// The map of one layer as [h, w].
-    ///
-    /// # Errors
-    /// `Layer` where the layer has another number of spatial axes.
-    pub fn map2(&self, layer: usize) -> Result<ArrayView2<'_, f32>> {
-        self.map_of(layer)
-    }
-
-    fn map_of<D: Dimension>(&self, layer: usize) -> Result<ArrayView<'_, f32, D>> {
-        let Some(map) = self.layers.get(layer) else {
-            bail!(Layer, "the explanation has {} layers, not {}", self.layers.len(), layer + 1);
-        };
-        match map.map.view().into_dimensionality() {
-            Ok(view) => Ok(view),
-            Err(_) => bail!(
-                Layer,
-                "the map of layer \"{}\" has shape {:?}; a picture needs two spatial axes",
-                map.layer,
-                map.map.shape()
-            ),
-        }
-    }
-
-    /// The heatmap of one layer in 0..1, [H, W] at the size of the network's input: relu, normalized, resized and normalized
-    /// again, as pytorch-grad-cam does. For a method that explains the network's input: the largest |g| over the channels,
-    /// normalized.
-    ///
-    /// # Errors
-    /// `Layer` where the map is not two-dimensional, `Image` where it is not finite.
-    pub fn heatmap(&self, layer: usize) -> Result<Array2<f32>> {
-        let heatmap = self.heatmap_nd(layer)?;
-        let axes = heatmap.ndim();
-        heatmap.into_dimensionality().or_else(|_| {
-            bail!(
-                Layer,
-                "the map of layer \"{}\" has {axes} spatial axes; a picture needs two",
-                self.layers[layer].layer
-            )
-        })
-    }
-
-    /// The heatmap of one layer with as many axes as its map: `[L]` for a 1-D model, `[H, W]` as [`Explanation::heatmap`],
-    /// `[D, H, W]` for a 3-D model. Where the network's input has another number of axes, the map keeps its size.
-    ///
-    /// # Errors
-    /// `Layer` where there is no such layer, `Image` where the map is not finite.
-    pub fn heatmap_nd(&self, layer: usize) -> Result<ArrayD<f32>> {
-        let map = self.map_of::<IxDyn>(layer)?;
-        if self.site != Site::Layer {
-            let space = map.shape().get(1..).unwrap_or_default().to_vec();
-            let flat = (map.shape().first().copied().unwrap_or(1), 1, space.iter().product());
-            let flat = map.to_shape(flat).map_err(|error| torn(&error))?;
-            let heatmap = image::gradient_heatmap(flat.view())?;
-            return heatmap.into_shape_with_order(space).map_err(|error| torn(&error));
-        }
-        if let (2, [height, width]) = (map.ndim(), &self.input_size[..]) {
-            return Ok(image::heatmap(&[self.map2(layer)?], (*height, *width))?.into_dyn());
-        }
-        let same = map.ndim() == self.input_size.len();
-        let size = if same { self.input_size.as_slice() } else { map.shape() };
-        Ok(image::heatmap_nd(map.view(), size)?)
-    }
-
-    /// The map of the network's input as a picture of its size, in the style of the method. `None` for a method that
-    /// explains layers, and for an input that is not a picture.
-    ///
-    /// # Errors
-    /// As [`Explanation::heatmap`], and `Image` where the input has no colors.
-    pub fn input_picture(&self, layer: usize) -> Result<Option<Photo>> {
-        let Site::Input(drawn) = self.site else { return Ok(None) };
-        if self.input_size.len() != 2 {
-            return Ok(None);
-        }
-        let map = self.map_of::<Ix3>(layer)?;
-        let picture = match drawn {
-            PictureStyle::Magnitude => image::magnitude_picture(map)?,
-            PictureStyle::Colors => image::gradient_picture(map, self.channels)?,
-        };
-        Ok(Some(picture))
-    }
-
-    /// The heatmap over the part of the photo that the network saw, at the photo's size. Over the whole photo where a
-    /// tensor was explained. The box of a detector is drawn as a thin frame.
-    ///
-    /// # Errors
-    /// As [`Explanation::heatmap`].
-    pub fn overlay(&self, layer: usize, photo: &Photo, style: &OverlayStyle) -> Result<Photo> {
-        let heatmap = self.heatmap(layer)?;
-        let placement = self.placement.unwrap_or_else(|| {
-            let side = |axis| u32::try_from(heatmap.shape()[axis]).unwrap_or(u32::MAX);
-            Placement::whole((photo.width(), photo.height()), (side(1), side(0)))
-        });
-        let picture = image::overlay(photo, heatmap.view(), &placement, style)?;
-        match self.place {
-            Some(TargetPlace::Box { area, .. }) => {
-                // The picture may be smaller than the photo.
-                let share = f64::from(picture.width()) / f64::from(photo.width());
-                Ok(image::frame(&picture, area.edges().map(|edge| edge * share))?)
-            }
-            _ => Ok(picture),
         }
     }
 
@@ -284,10 +215,6 @@ impl Explanation {
             probability: self.probabilities.get(index).copied(),
         }
     }
-}
-
-fn torn(error: &ShapeError) -> crate::Error {
-    crate::Error::new(crate::ErrorKind::Layer, format!("the map has an impossible shape: {error}"))
 }
 
 /// The smallest and the largest entry of a map; infinite for an empty map.

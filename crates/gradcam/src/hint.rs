@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Hint {
     /// Name a layer.
     NameLayer,
+    /// Name several layers.
+    NameLayers,
     /// Name no layer, or choose another method.
     DropLayers,
     /// Give the grid of a transformer's tokens, `[N, T, K]`.
@@ -53,6 +55,7 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NameLayer => "name a layer with `ExplainerBuilder::layer`",
+            Self::NameLayers => "name several with `ExplainerBuilder::layers`",
             Self::DropLayers => "name no layer, or choose another method",
             Self::GiveGrid => "or give the grid of tokens [N, T, K] with `ExplainerBuilder::grid`",
             Self::GiveLabels => "give a label for each class with `Overrides::labels`",

@@ -2,7 +2,7 @@
 
 mod side;
 
-use ndarray::{ArrayBase, ArrayD, ArrayViewD, Axis, IxDyn, RawData};
+use ndarray::{ArrayBase, ArrayD, ArrayViewD, ArrayViewMutD, Axis, IxDyn, RawData};
 use onnx_grad::{
     DeclaredDim, Dim, Input,
     graph::{Graph, Sizes},
@@ -14,6 +14,7 @@ pub(crate) use side::{InputSettings, Inputs, image_of, usual_sizes};
 use crate::{
     Result,
     error::bail,
+    explanation::Augmentation,
     image::{Preprocess, preprocess::Layout},
     layer::ImageValue,
     method::Method,
@@ -197,6 +198,19 @@ impl ImageInput {
             );
         }
         Ok(Some(x.mapv(|number| number as i64)))
+    }
+
+    /// Changes one image, without the axis of the batch, for a further pass.
+    pub(crate) fn augment(&self, mut image: ArrayViewMutD<'_, f32>, how: Augmentation) {
+        let across = self.space().last().and_then(|axis| axis.checked_sub(1));
+        if let (true, Some(across)) = (how.flipped, across) {
+            let mut flipped = image.to_owned();
+            flipped.invert_axis(Axis(across));
+            image.assign(&flipped);
+        }
+        if how.factor != 1.0 {
+            image.mapv_inplace(|value| value * how.factor);
+        }
     }
 
     /// Checks a shape against the one that the model declares, and gives the number of images.

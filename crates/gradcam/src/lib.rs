@@ -13,6 +13,7 @@ pub mod measure;
 mod memory;
 mod method;
 mod network;
+mod profile;
 mod program;
 mod progress;
 mod summary;
@@ -23,7 +24,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use explainer::{
     Explainer, ExplainerBuilder, ExplanationModel, Inference, MapPlace, OutputMeaning, grad_cam,
 };
-pub use explanation::{Class, Deployed, Explanation, LayerMap, TargetPlace, Timings};
+pub use explanation::{
+    Augmentation, AugmentedMaps, Class, Deployed, Explanation, LayerMap, TargetPlace, Timings,
+};
 pub use gradcam_engine as engine;
 pub use gradcam_image as image;
 pub use head::{HeadInfo, HeadKind};
@@ -40,8 +43,9 @@ pub use network::{
 };
 pub use onnx_grad;
 pub use onnx_grad::Model;
+pub use profile::{PROFILES, Profile, ProfileInfo};
 pub use progress::Progress;
-pub use summary::{LayerSummary, Summary, TimingsSummary, WarningSummary};
+pub use summary::{HeatmapSummary, LayerSummary, Summary, TimingsSummary, WarningSummary};
 pub use targets::{Area, CustomTarget, Mask, Target, TargetSpec, Targets};
 pub use warning::{Warning, WarningLevel};
 

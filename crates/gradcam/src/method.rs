@@ -13,6 +13,7 @@ use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph
 
 pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
 pub use settings::MethodSettings;
+pub(crate) use spectral::principal_component;
 
 use crate::{
     Result,
@@ -75,6 +76,8 @@ pub(crate) struct MapValues {
     pub(crate) weights: Option<ValueId>,
     /// The raw map, signed: [N, …] of a layer, [N, K, …] of the input.
     pub(crate) map: ValueId,
+    /// What the map is the sum of over the channels, [N, K, …], where that is [`Summand::Product`].
+    pub(crate) product: Option<ValueId>,
 }
 
 /// The place that a method explains, and how its maps become pictures.
@@ -95,6 +98,17 @@ pub enum PictureStyle {
     Colors,
 }
 
+/// What a raw map is the sum of over the channels, so that the principal component of it can stand for the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Summand {
+    /// w_k·A_k.
+    Weighted,
+    /// A product with the activation that differs from place to place, which the graph gives.
+    Product,
+    /// The map is no such sum.
+    Nothing,
+}
+
 /// One row of the table of methods.
 #[derive(Debug)]
 pub struct MethodInfo {
@@ -108,6 +122,8 @@ pub struct MethodInfo {
     pub paper: &'static str,
     /// Where A is.
     pub site: Site,
+    /// What the map is the sum of.
+    pub(crate) summand: Summand,
     /// How the map is made.
     pub(crate) recipe: Recipe,
 }
@@ -120,6 +136,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w_k = mean over space of g_k; map = Σ_k w_k A_k",
         paper: "Selvaraju et al. 2017, arXiv:1610.02391",
         site: Site::Layer,
+        summand: Summand::Weighted,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::SpatialSum,
             overrides: &[],
@@ -132,6 +149,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = Σ_k g_k A_k",
         paper: "Draelos and Carin 2020, arXiv:2011.08891",
         site: Site::Layer,
+        summand: Summand::Product,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::Full,
             overrides: &[],
@@ -144,6 +162,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w_k = Σ over space of relu(g_k) · g_k² / (2 g_k² + g_k³ Σ A_k + 1e-6); map = Σ_k w_k A_k",
         paper: "Chattopadhyay et al. 2018, arXiv:1710.11063",
         site: Site::Layer,
+        summand: Summand::Weighted,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::Full,
             overrides: &[],
@@ -156,6 +175,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = Σ_k relu(g_k) A_k",
         paper: "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         site: Site::Layer,
+        summand: Summand::Product,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::Full,
             overrides: &[],
@@ -168,6 +188,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = (A - mean over space) v, v the first right singular vector; no gradient, no target",
         paper: "Muhammad and Yeasin 2020, arXiv:2008.00299",
         site: Site::Layer,
+        summand: Summand::Nothing,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: spectral::eigen_cam,
@@ -179,6 +200,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "X = g · A; map = (X - mean over space) v, v the first right singular vector of it",
         paper: "Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam",
         site: Site::Layer,
+        summand: Summand::Nothing,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Gradient,
             run: spectral::eigen_grad_cam,
@@ -190,6 +212,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w_k = (y - y_k) / y, y_k the score without channel k; map = Σ_k w_k A_k",
         paper: "Desai and Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
         site: Site::Layer,
+        summand: Summand::Weighted,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::ClosedForm,
             run: perturbation::ablation_cam,
@@ -201,6 +224,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "w = softmax over k of the score of the image times A_k, resized and scaled to 0..1; map = Σ_k w_k A_k",
         paper: "Wang et al. 2020, arXiv:1910.01279",
         site: Site::Layer,
+        summand: Summand::Weighted,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: perturbation::score_cam,
@@ -212,6 +236,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map at a position = the score where A is multiplied by a 3 × 3 Gaussian there and by 0 elsewhere; no gradient",
         paper: "Byun and Lee 2022, arXiv:2209.14074",
         site: Site::Layer,
+        summand: Summand::Nothing,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: perturbation::recipro_cam,
@@ -223,6 +248,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = g at the input, [C, H, W]; heatmap = max over channels of |g|",
         paper: "Simonyan et al. 2013, arXiv:1312.6034",
         site: Site::Input(PictureStyle::Magnitude),
+        summand: Summand::Nothing,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::Full,
             overrides: &[],
@@ -235,6 +261,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = mean over 50 images x + noise of g at the input; noise normal, 0.15 of the range of x",
         paper: "Smilkov et al. 2017, arXiv:1706.03825",
         site: Site::Input(PictureStyle::Magnitude),
+        summand: Summand::Nothing,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: path::smooth_grad,
@@ -246,6 +273,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "map = x · the mean of g at α x, α over 50 nodes of Gauss and Legendre between 0 and 1",
         paper: "Sundararajan et al. 2017, arXiv:1703.01365",
         site: Site::Input(PictureStyle::Magnitude),
+        summand: Summand::Nothing,
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: path::integrated_gradients,
@@ -257,6 +285,7 @@ pub const METHODS: &[MethodInfo] = &[
         formula: "as saliency, where each relu passes g·[g > 0]·[A > 0]",
         paper: "Springenberg et al. 2014, arXiv:1412.6806",
         site: Site::Input(PictureStyle::Colors),
+        summand: Summand::Nothing,
         recipe: Recipe::Graph(GraphRecipe {
             want: GradientForm::Full,
             overrides: GUIDED_BACKPROP,
@@ -272,6 +301,12 @@ impl MethodInfo {
             Recipe::Graph(recipe) => recipe.overrides,
             Recipe::Passes(_) => &[],
         }
+    }
+
+    /// Whether its map is a sum over channels, which their principal component can stand for
+    /// ([`ExplainerBuilder::eigen_smooth`](crate::ExplainerBuilder::eigen_smooth)).
+    pub fn is_sum(&self) -> bool {
+        self.summand != Summand::Nothing
     }
 
     /// Whether the method explains the network's input and takes no layer.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    explanation::{Class, Deployed, Explanation, TargetPlace, range},
+    explanation::{Augmentation, Class, Deployed, Explanation, TargetPlace, range},
     head::HeadInfo,
     hint::Hint,
+    image::Fusion,
     warning::{Warning, WarningLevel},
 };
 
@@ -39,6 +40,8 @@ pub struct Summary {
     pub top: Vec<Class>,
     /// The map of each layer.
     pub layers: Vec<LayerSummary>,
+    /// How the maps become heatmaps.
+    pub heatmap: HeatmapSummary,
     /// The size of the network's input: `[height, width]`, `[length]` or `[depth, height, width]`.
     pub input_size: Vec<usize>,
     /// The result of the file with the engine's defaults, where it was asked for and can differ.
@@ -78,6 +81,20 @@ pub struct WarningSummary {
     pub id: &'static str,
     /// The message, and what to do.
     pub text: String,
+}
+
+/// How the maps of an explanation become heatmaps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct HeatmapSummary {
+    /// The id of the library whose numbers they have.
+    pub profile: &'static str,
+    /// How one heatmap is made of the maps of all layers; `none` where each layer has a heatmap of its own.
+    pub fusion: Fusion,
+    /// Whether the maps are principal components of the weighted channels, and not their sums.
+    pub eigen_smooth: bool,
+    /// The changes of the image for the further passes of test-time augmentation; empty without it.
+    pub augmentations: Vec<Augmentation>,
 }
 
 /// The times of the parts of an explanation, in milliseconds.
@@ -133,6 +150,12 @@ impl Summary {
                     }
                 })
                 .collect(),
+            heatmap: HeatmapSummary {
+                profile: explanation.profile.id(),
+                fusion: explanation.heatmap_settings.fusion,
+                eigen_smooth: explanation.eigen_smooth,
+                augmentations: explanation.augmented.iter().map(|one| one.augmentation).collect(),
+            },
             input_size: explanation.input_size.clone(),
             deployed: explanation.deployed.clone(),
             warnings: said(false),

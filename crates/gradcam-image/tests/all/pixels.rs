@@ -122,7 +122,10 @@ fn heatmap_refuses_what_has_no_heatmap() {
     let bad = ndarray::arr2(&[[0.0, f32::NAN]]);
     let empty = Array2::zeros((0, 3));
     for (maps, message) in [
-        (vec![], "a heatmap needs the map of at least one layer"),
+        (
+            vec![],
+            "a heatmap is made of one map, or of several with a fusion; there are 0 and fusion mean",
+        ),
         (vec![bad.view()], "a map contains NaN; its values must be finite"),
         (vec![empty.view()], "a map of shape [0, 3] is empty"),
     ] {

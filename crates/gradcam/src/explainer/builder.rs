@@ -10,6 +10,8 @@ use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 
 use super::{
     Explainer, Setup,
+    choice::{chosen_layers, refuse_layers},
+    heatmaps::MapSettings,
     labels::Labels,
     reading::{InputReading, reading, takes_any_size, with_size},
 };
@@ -19,13 +21,14 @@ use crate::{
     error::bail,
     head::{HeadKind, HeadSettings, Selection, head},
     image::{
-        Overrides, Preprocess,
+        Fusion, Overrides, Preprocess,
         preprocess::{SettingOrigin, Task},
     },
     input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
-    layer::{DefaultLayer, Grid, LayerInfo, LayerReason, Layers, ScoreValue},
+    layer::{Grid, LayerInfo, Layers, ScoreValue},
     memory,
     method::{Method, MethodSettings},
+    profile::Profile,
     program::{Cache, Runtime},
     progress::{Observer, Progress},
     warning::Warning,
@@ -37,6 +40,7 @@ pub struct ExplainerBuilder {
     model: Model,
     layers: Vec<String>,
     methods: Vec<Method>,
+    maps: MapSettings,
     engine: EngineKind,
     engine_options: EngineOptions,
     max_memory: Option<u64>,
@@ -57,6 +61,7 @@ impl ExplainerBuilder {
             model,
             layers: Vec::new(),
             methods: Vec::new(),
+            maps: MapSettings::default(),
             engine: EngineKind::default(),
             engine_options: EngineOptions::default(),
             max_memory: None,
@@ -109,6 +114,38 @@ impl ExplainerBuilder {
     #[must_use]
     pub fn method_settings(mut self, settings: MethodSettings) -> Self {
         self.method_settings = settings;
+        self
+    }
+
+    /// Sets the library whose numbers heatmaps have. The default is pytorch-grad-cam.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.maps.profile = profile;
+        self
+    }
+
+    /// Makes one heatmap of the maps of several layers. The default is a heatmap for each.
+    #[must_use]
+    pub fn fusion(mut self, fusion: Fusion) -> Self {
+        self.maps.fusion = fusion;
+        self
+    }
+
+    /// Averages the heatmaps of six passes, as `aug_smooth` of pytorch-grad-cam does: of the image and the flipped image, each
+    /// times 0.9, 1 and 1.1. Raw maps are those of the image itself, and those of the others are
+    /// [`Explanation::augmented`](crate::Explanation). Where the class with the largest score is explained, it is that of the
+    /// image itself.
+    #[must_use]
+    pub fn aug_smooth(mut self, smooth: bool) -> Self {
+        self.maps.aug_smooth = smooth;
+        self
+    }
+
+    /// Takes the first principal component of the weighted channels in place of their sum, as `eigen_smooth` of pytorch-grad-cam
+    /// does. Its sign is the one with which the entry of the largest absolute value is positive.
+    #[must_use]
+    pub fn eigen_smooth(mut self, smooth: bool) -> Self {
+        self.maps.eigen_smooth = smooth;
         self
     }
 
@@ -230,8 +267,8 @@ impl ExplainerBuilder {
     /// Checks the settings and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
-    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes no layer or explains an input
-    /// of integers, `Engine`, `Image` where sidecar files are malformed, `Input` where the values of inputs are not what the
+    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes no layer, explains an input
+    /// of integers or does not go with profile, fusion or smoothing, `Engine`, `Image` where sidecar files are malformed, `Input` where the values of inputs are not what the
     /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
@@ -265,15 +302,15 @@ impl ExplainerBuilder {
             warnings.push(Warning::OutputChosen { output, why });
         }
         if self.methods.is_empty() {
-            self.methods.push(if head.info.kind.is_local() {
-                Method::places()
+            let method = Method::places();
+            if head.info.kind.is_local() && self.maps.profile.has(method) {
+                self.methods.push(method);
+                warnings.push(Warning::MethodChosen { method: method.id() });
             } else {
-                Method::default()
-            });
-            if head.info.kind.is_local() {
-                warnings.push(Warning::MethodChosen { method: Method::places().id() });
+                self.methods.push(Method::default());
             }
         }
+        self.maps.check(&self.methods, input, head.info.kind)?;
         let layers = Layers::new(&graph, input.in_graph(&graph), head.score_value(), self.grid);
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
@@ -292,6 +329,7 @@ impl ExplainerBuilder {
             true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
             false => Vec::new(),
         };
+        self.maps.check_layers(&chosen, !scales.is_empty())?;
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
             let overridden = |id| rules.iter().any(|row| row.is_for(&graph, id));
@@ -313,6 +351,7 @@ impl ExplainerBuilder {
             warnings,
             model: self.model,
             methods: self.methods,
+            maps: self.maps,
             runtime: Runtime::new(engine, limit),
             head,
             head_settings,
@@ -401,69 +440,6 @@ fn kind_of(task: Task) -> Option<HeadKind> {
         Task::Segmentation => Some(HeadKind::Segmentation),
         _ => None,
     }
-}
-
-fn refuse_layers(method: Method, names: &[String]) -> Result<()> {
-    match names.first() {
-        None => Ok(()),
-        Some(name) => bail!(
-            Method, DropLayers;
-            "method {method} explains the network's input and takes no layer, not \"{name}\""
-        ),
-    }
-}
-
-/// The layers that are explained, module path and value name, and why these. A module keeps the path that the user wrote.
-fn chosen_layers(
-    graph: &Graph,
-    layers: &Layers,
-    names: &[String],
-    warnings: &mut Vec<Warning>,
-) -> Result<(Vec<(String, String)>, LayerReason)> {
-    let named = |path: &str, value| (path.to_owned(), graph.name(value).to_owned());
-    if names.is_empty() && !layers.scales().is_empty() {
-        let chosen = layers
-            .scales()
-            .iter()
-            .map(|scale| named(layers.path_of(graph, scale.value), scale.value));
-        return Ok((chosen.collect(), LayerReason::SCALE));
-    }
-    if names.is_empty() {
-        return match layers.default() {
-            Some(DefaultLayer { value, reason }) => {
-                Ok((vec![named(layers.path_of(graph, value), value)], reason))
-            }
-            None => bail!(
-                Layer, NameLayer;
-                "the model has no feature map with spatial extent that its whole output passes through"
-            ),
-        };
-    }
-    let mut chosen: Vec<(String, String)> = Vec::new();
-    for name in names {
-        let value = layers.find(graph, name)?;
-        if !layers.reaches_scores(value) {
-            bail!(
-                Layer,
-                "layer \"{name}\" does not reach the model's scores, so they have no gradient there; choose a \
-                 layer that they are computed from"
-            )
-        }
-        if !layers.has_space(graph, value) {
-            let shape = graph.fact(value).sizes().unwrap_or_default();
-            bail!(
-                Layer, GiveGrid;
-                "layer \"{name}\" has shape {shape:?}, without spatial extent; choose a layer of positions and \
-                 channels, such as [N, K, H, W]"
-            )
-        }
-        if chosen.iter().all(|(_, known)| known != graph.name(value)) {
-            let path = if layers.is_module(name) { name } else { layers.path_of(graph, value) };
-            chosen.push(named(path, value));
-            warnings.extend(layers.folded_norm(graph, name, value));
-        }
-    }
-    Ok((chosen, LayerReason::NAMED))
 }
 
 /// The warning for a file whose scores depend on the processor where it is deployed.

@@ -85,6 +85,8 @@ pub enum OutputMeaning {
     Map(MapPlace),
     /// Its channel weights.
     Weights(MapPlace),
+    /// What it is the sum of over the channels, [N, K, …].
+    Product(MapPlace),
     /// A layer as a picture [N, K, …].
     Activation(usize),
     /// The gradient of a target with respect to the layer, as a picture: target and layer.
@@ -112,6 +114,9 @@ impl fmt::Display for OutputMeaning {
             }
             Self::Weights(MapPlace { target, method, layer }) => {
                 write!(f, "gradcam.weights.{target}.{method}.{layer}")
+            }
+            Self::Product(MapPlace { target, method, layer }) => {
+                write!(f, "gradcam.product.{target}.{method}.{layer}")
             }
             Self::Activation(layer) => write!(f, "gradcam.activation.{layer}"),
             Self::Gradient(target, layer) => write!(f, "gradcam.gradient.{target}.{layer}"),

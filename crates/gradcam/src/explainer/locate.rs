@@ -9,7 +9,7 @@ use super::{
     key::{Key, OutputMeaning},
     place::{Detections, PhotoPlacement, Place, PlacedTarget, nth_run},
     read::{Outputs, class_numbers},
-    slot::Slot,
+    slot::{RunImage, Slot},
 };
 use crate::{
     Result,
@@ -74,7 +74,8 @@ impl Explainer {
             for targets in targets.chunks(MOST_TARGETS) {
                 let slots = targets.iter().map(|(_, one)| Slot::Each(vec![one.clone(); count]));
                 let slots: Vec<Slot> = slots.collect();
-                let of_slots = self.run(x.view(), &slots, &layers, &vec![image; a_run], 1)?;
+                let of_slots =
+                    self.run(x.view(), &slots, &layers, &vec![RunImage::plain(image); a_run], 1)?;
                 for ((number, _), of_slot) in targets.iter().zip(of_slots) {
                     explained.extend(of_slot.into_iter().flatten().map(|one| (*number, one)));
                 }
@@ -123,7 +124,7 @@ impl Explainer {
         let mut shape = x.shape().to_vec();
         shape[0] = a_run;
         let compiled = self.compiled(Key::Prediction(shape))?;
-        let batch = self.batch(x, &vec![image; a_run])?;
+        let batch = self.batch(x, &vec![RunImage::plain(image); a_run])?;
         let outputs = Outputs::of(&compiled, self.feed(&compiled, &batch, &[])?);
         let Some(anchors) = anchors else {
             let winners = outputs.floats(&OutputMeaning::Winners)?.index_axis(Axis(0), 0);

@@ -81,7 +81,8 @@ impl Explainer {
         let passes = of_host().next().is_some();
         let prepares = |preparation| of_host().any(|recipe| recipe.preparation == preparation);
         let gradients_of_layers = prepares(Preparation::Gradient);
-        if passes {
+        let smooth = self.setup.maps.eigen_smooth;
+        if passes || smooth {
             let each = pictures.iter().enumerate();
             named.extend(
                 each.map(|(layer, picture)| (OutputMeaning::Activation(first + layer), *picture)),
@@ -148,6 +149,10 @@ impl Explainer {
                         let layer = if row.is_of_input() { layer } else { first + layer };
                         let place = MapPlace { target: slot, method, layer };
                         named.push((OutputMeaning::Map(place), maps.map));
+                        let product = maps.product.filter(|_| smooth);
+                        named.extend(
+                            product.map(|product| (OutputMeaning::Product(place), product)),
+                        );
                         named.extend(
                             maps.weights.map(|weights| (OutputMeaning::Weights(place), weights)),
                         );

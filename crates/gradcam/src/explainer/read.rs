@@ -99,8 +99,12 @@ impl Explainer {
                 let pixels = pixels.and_then(|pixels| pixels.iter().nth(item).copied());
                 let mut of_item = Vec::with_capacity(self.setup.methods.len());
                 for (method, row) in self.setup.methods.iter().enumerate() {
-                    let mut explanation =
-                        Explanation { method: row.id(), site: row.info().site, ..base.clone() };
+                    let mut explanation = Explanation {
+                        method: row.id(),
+                        site: row.info().site,
+                        heatmap_settings: self.setup.maps.heatmaps_of(*row),
+                        ..base.clone()
+                    };
                     let at = MapPlace { target: place, method, layer: 0 };
                     explanation.layers = match &row.info().recipe {
                         Recipe::Graph(_) => self.maps(outputs, at, layers, item)?,
@@ -113,6 +117,10 @@ impl Explainer {
                             maps
                         }
                     };
+                    if self.setup.maps.eigen_smooth {
+                        let maps = &mut explanation.layers;
+                        self.smooth_maps(outputs, at, layers, item, maps)?;
+                    }
                     explanation.warnings = self.warnings(&explanation, pixels, *row);
                     of_item.push(explanation);
                 }
@@ -243,6 +251,10 @@ impl Explainer {
             value: f32::NAN,
             text: None,
             layers: Vec::new(),
+            augmented: Vec::new(),
+            heatmap_settings: self.setup.maps.heatmaps_of(Method::default()),
+            profile: self.setup.maps.profile,
+            eigen_smooth: self.setup.maps.eigen_smooth,
             target: Target::Argmax,
             class: Class { index: 0, label: None, score: 0.0, probability: None },
             other: None,

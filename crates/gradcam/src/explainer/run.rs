@@ -10,7 +10,7 @@ use super::{
     key::{ExplainerProgram, Key},
     place::Place,
     read::Outputs,
-    slot::{RunBatch, Slot},
+    slot::{RunBatch, RunImage, Slot},
 };
 use crate::{
     Result,
@@ -21,14 +21,38 @@ use crate::{
 };
 
 impl Explainer {
-    /// Explains `images` of a batch in one run, by their numbers; those behind the first `of_run` pad it. Gives for each slot
+    /// Explains a batch in as many runs as the model's batch size needs. Gives for each slot and image one explanation for
+    /// each method.
+    pub(super) fn in_runs(
+        &self,
+        x: &ArrayViewD<'_, f32>,
+        slots: &[Slot],
+        layers: &Range<usize>,
+        images: &[RunImage],
+        a_run: usize,
+    ) -> Result<Vec<Vec<Vec<Explanation>>>> {
+        let mut all: Vec<Vec<Vec<Explanation>>> = slots.iter().map(|_| Vec::new()).collect();
+        for of_run in images.chunks(a_run.max(1)) {
+            // The last batch is padded by repeating its last image.
+            let padding =
+                of_run.last().into_iter().cycle().take(a_run.saturating_sub(of_run.len()));
+            let padded: Vec<RunImage> = of_run.iter().chain(padding).copied().collect();
+            let explained = self.run(x.view(), slots, layers, &padded, of_run.len())?;
+            for (all, some) in all.iter_mut().zip(explained) {
+                all.extend(some);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Explains `images` of a batch in one run; those behind the first `of_run` pad it. Gives for each slot
     /// and image the explanations, method by method.
     pub(super) fn run(
         &self,
         x: ArrayViewD<'_, f32>,
         slots: &[Slot],
         layers: &Range<usize>,
-        images: &[usize],
+        images: &[RunImage],
         of_run: usize,
     ) -> Result<Vec<Vec<Vec<Explanation>>>> {
         let slots: Vec<Slot> = slots.iter().map(|slot| slot.rows(images)).collect();
@@ -66,18 +90,23 @@ impl Explainer {
     pub(super) fn batch<'x>(
         &self,
         x: &'x ArrayViewD<'_, f32>,
-        images: &[usize],
+        images: &[RunImage],
     ) -> Result<RunBatch<'x>> {
         let count = x.shape().first().copied().unwrap_or(0);
-        let start = images.first().copied().unwrap_or(0);
-        let is_range = images.iter().copied().eq(start..start + images.len());
-        let given = self.inputs.given.iter().map(|given| given.rows(images, count));
+        let numbers: Vec<usize> = images.iter().map(|image| image.number).collect();
+        let given = self.inputs.given.iter().map(|given| given.rows(&numbers, count));
         let given = given.collect::<Result<Vec<_>>>()?;
-        let x = match is_range {
-            true => CowArray::from(x.slice_axis(Axis(0), (start..start + images.len()).into())),
-            false => CowArray::from(x.select(Axis(0), images)),
-        };
-        Ok(RunBatch { x, given })
+        let start = numbers.first().copied().unwrap_or(0);
+        let range = (start..start + images.len()).map(RunImage::plain);
+        if images.iter().copied().eq(range) {
+            let x = x.slice_axis(Axis(0), (start..start + images.len()).into());
+            return Ok(RunBatch { x: CowArray::from(x), given });
+        }
+        let mut chosen = x.select(Axis(0), &numbers);
+        for (row, image) in chosen.outer_iter_mut().zip(images) {
+            self.inputs.image.augment(row, image.augmentation);
+        }
+        Ok(RunBatch { x: CowArray::from(chosen), given })
     }
 
     /// Runs a program on a batch. `targets` are its further inputs.

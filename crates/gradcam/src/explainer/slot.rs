@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use ndarray::{CowArray, IxDyn};
 
-use super::place::PlacedTarget;
+use super::{heatmaps::MapSettings, place::PlacedTarget};
 use crate::{
     Result,
     engine::Tensor,
     error::bail,
-    explanation::Explanation,
+    explanation::{Augmentation, Explanation},
     head::Head,
     targets::{Target, TargetKind},
 };
@@ -37,23 +37,28 @@ impl Slot {
     }
 
     /// The slot for some of the images.
-    pub(super) fn rows(&self, images: &[usize]) -> Self {
+    pub(super) fn rows(&self, images: &[RunImage]) -> Self {
         match self {
             Self::Each(targets) => {
-                Self::Each(images.iter().filter_map(|at| targets.get(*at).cloned()).collect())
+                let of_image = |image: &RunImage| targets.get(image.number).cloned();
+                Self::Each(images.iter().filter_map(of_image).collect())
             }
             Self::Rank(rank) => Self::Rank(*rank),
         }
     }
 
-    /// Checks its targets against the scores.
+    /// Checks its targets against the scores, and what is made of their maps.
     ///
     /// # Errors
     /// `Target`.
-    pub(super) fn check(&self, head: &Head) -> Result<()> {
+    pub(super) fn check(&self, head: &Head, maps: &MapSettings) -> Result<()> {
+        let check = |target: &Target| {
+            target.check(head)?;
+            maps.check_target(target, head)
+        };
         match self {
-            Self::Each(targets) => targets.iter().try_for_each(|one| one.target.check(head)),
-            Self::Rank(_) => Target::Argmax.check(head),
+            Self::Each(targets) => targets.iter().try_for_each(|one| check(&one.target)),
+            Self::Rank(_) => check(&Target::Argmax),
         }
     }
 
@@ -80,6 +85,22 @@ impl Slot {
                 "the images of a batch have targets of one kind: differences of classes for all of them or for none"
             ),
         }
+    }
+}
+
+/// An image of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RunImage {
+    /// Its number among those of the call.
+    pub(super) number: usize,
+    /// How it is changed.
+    pub(super) augmentation: Augmentation,
+}
+
+impl RunImage {
+    /// An image as it is.
+    pub(super) fn plain(number: usize) -> Self {
+        Self { number, augmentation: Augmentation::NONE }
     }
 }
 

@@ -13,14 +13,14 @@ pub(super) fn grad_cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<
     #[expect(clippy::cast_precision_loss, reason = "a number of pixels")]
     let weights = b.scale(sum, 1.0 / positions as f64)?;
     let map = weighted_sum(b, a, weights)?;
-    Ok(MapValues { weights: Some(weights), map })
+    Ok(MapValues { weights: Some(weights), map, product: None })
 }
 
 /// HiResCAM: map = Σ_k g_k·A_k. Draelos and Carin 2020, equation 5.
 pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
     let product = b.mul(g, a)?;
     let map = channel_sum(b, product)?;
-    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map })
+    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map, product: Some(product) })
 }
 
 /// Grad-CAM++: w_k = Σ relu(g_k)·α_k with α_k = g_k² / (2·g_k² + g_k³·Σ A_k + 1e-6), map = Σ_k w_k·A_k.
@@ -45,7 +45,7 @@ pub(super) fn grad_cam_plus_plus(b: &mut Builder<'_>, a: ValueId, g: ValueId) ->
     let shape = b.shape(a)?;
     let weights = b.reshape(weights, &shape[..2])?;
     let map = weighted_sum(b, a, weights)?;
-    Ok(MapValues { weights: Some(weights), map })
+    Ok(MapValues { weights: Some(weights), map, product: None })
 }
 
 /// LayerCAM: map = Σ_k relu(g_k)·A_k. Jiang et al. 2021, equations 5 and 6.
@@ -53,13 +53,13 @@ pub(super) fn layer_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<M
     let positive = b.relu(g)?;
     let product = b.mul(positive, a)?;
     let map = channel_sum(b, product)?;
-    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map })
+    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map, product: Some(product) })
 }
 
 /// The gradient at the network's input, as it is: Simonyan et al. 2013, section 3; with the rules of guided
 /// backpropagation Springenberg et al. 2014, section 3.4.
 pub(super) fn at_input(_: &mut Builder<'_>, _: ValueId, g: ValueId) -> Result<MapValues> {
-    Ok(MapValues { weights: None, map: g })
+    Ok(MapValues { weights: None, map: g, product: None })
 }
 
 /// The number of positions behind the first two axes.

@@ -21,7 +21,7 @@ pub(super) fn eigen_grad_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
 /// right singular vector. What is no number counts as 0.
 ///
 /// A singular vector has no sign. The sign is chosen so that the entry with the largest absolute value is positive.
-fn principal_component(picture: &ArrayViewD<'_, f32>) -> Result<ChannelMap> {
+pub(crate) fn principal_component(picture: &ArrayViewD<'_, f32>) -> Result<ChannelMap> {
     let shape = picture.shape()[1..].to_vec();
     let (channels, positions) = (picture.len_of(Axis(0)), shape.iter().product());
     // Columns are channels, each one behind the other.

@@ -16,6 +16,7 @@ mod explain;
 mod exporters;
 mod guided;
 mod heads;
+mod heatmaps;
 mod hooks;
 mod inputs;
 mod last;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
     heads::tests(&mut suite);
+    heatmaps::tests(&mut suite);
     hooks::tests(&mut suite);
     inputs::tests(&mut suite);
     layer_names::tests(&mut suite);
