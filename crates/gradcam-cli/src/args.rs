@@ -1,5 +1,6 @@
 //! The definitions of commands and flags. Parser, help, completions and manual come from them.
 
+mod heatmap;
 mod method;
 mod values;
 
@@ -23,6 +24,7 @@ use crate::{
     failure::{Failure, Result},
 };
 
+use heatmap::HeatmapArgs;
 use method::MethodNumbers;
 
 /// Show where an ONNX image model looked
@@ -103,8 +105,8 @@ pub(crate) struct ExplainArgs {
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
     /// `gradcam layers MODEL` lists them and says why the default is one. May be given several times:
-    /// each layer gets its own map, all from one run. The methods saliency and guided-backprop explain
-    /// the network's input and take no layer.
+    /// each layer gets its own map, all from one run, unless --fuse makes one heatmap of them. The methods
+    /// saliency and guided-backprop explain the network's input and take no layer.
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
@@ -206,6 +208,8 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 
+    #[command(flatten)]
+    pub(crate) heatmap: HeatmapArgs,
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gradcam::{Class, Explanation, Target};
+use gradcam::{Class, Explanation, LayerMap, Target};
 
 /// Longest part that a label or a layer adds to a file name; file systems allow 255 bytes in all.
 const LONGEST: usize = 60;
@@ -54,6 +54,14 @@ pub(crate) fn layer(name: &str) -> String {
         kept = rest.as_str();
     }
     kept.trim_start_matches(['-', '.']).to_owned()
+}
+
+/// The name of an explanation's layer in a file name, with its number where another layer would be called the same.
+pub(crate) fn layer_of(explanation: &Explanation, at: usize) -> String {
+    let this = &explanation.layers[at];
+    let safe = layer(&this.layer);
+    let same = |other: &LayerMap| layer(&other.layer) == safe && other.value != this.value;
+    if explanation.layers[..at].iter().any(same) { format!("{safe}-{at}") } else { safe }
 }
 
 fn shortened(text: &str) -> String {

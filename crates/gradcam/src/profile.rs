@@ -88,7 +88,7 @@ impl Profile {
         match self.0.methods {
             Some(methods) if !self.has(method) => bail!(
                 Method,
-                "profile {} has no method {method}: of {} there are {}",
+                "profile {} has no method {method}; with the numbers of {} there are: {}",
                 self.id(),
                 self.0.library,
                 methods.join(", ")
@@ -105,7 +105,7 @@ impl Profile {
         let names: Vec<&str> = self.0.fusions.iter().map(|fusion| fusion.id()).collect();
         bail!(
             Method,
-            "profile {} has no fusion {fusion}: of {} there are {}",
+            "profile {} has no fusion {fusion}; with the numbers of {} there are: {}",
             self.id(),
             self.0.library,
             names.join(", ")

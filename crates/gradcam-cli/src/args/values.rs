@@ -11,10 +11,10 @@ use clap::builder::{
     styling::{AnsiColor, Styles},
 };
 use gradcam::{
-    Area, HeadKind, METHODS, Method,
+    Area, HeadKind, METHODS, Method, PROFILES, Profile,
     engine::{ENGINES, Provider},
     image::{
-        Colormap, Filter, OverlayKind,
+        Colormap, FUSIONS, Filter, Fusion, OverlayKind,
         preprocess::{Channels, Fit, Layout},
     },
 };
@@ -130,6 +130,17 @@ fn plain<T>(words: impl IntoIterator<Item = (&'static str, T)>) -> Vec<(Possible
 
 pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
     one_of(METHODS.iter().filter_map(|row| {
+        let value = row.id.parse().ok()?;
+        Some((PossibleValue::new(row.id), value))
+    }))
+}
+
+pub(super) fn fusions() -> impl TypedValueParser<Value = Fusion> {
+    one_of(plain(FUSIONS.iter().map(|row| (row.id, row.fusion))))
+}
+
+pub(super) fn profiles() -> impl TypedValueParser<Value = Profile> {
+    one_of(PROFILES.iter().filter_map(|row| {
         let value = row.id.parse().ok()?;
         Some((PossibleValue::new(row.id), value))
     }))

@@ -11,25 +11,42 @@ use super::Item;
 use crate::{
     args::Format,
     failure::{Result, failed},
+    names,
 };
 
-/// The files of one format for one layer of an explanation: extension and bytes.
+/// The files of one format for one heatmap of an explanation: extension and bytes.
 pub(super) fn parts(
     format: Format,
     item: &Item,
     explanation: &Explanation,
-    layer: usize,
+    at: usize,
     style: &OverlayStyle,
     json: impl FnOnce() -> Result<String>,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let named = |extension: &str, bytes| (extension.to_owned(), bytes);
     Ok(match format {
-        Format::Png => vec![("png", picture(item, explanation, layer, style)?.to_png()?)],
-        Format::Npy => vec![
-            ("raw.npy", npy(&explanation.layers[layer].map)?),
-            ("heatmap.npy", npy(&explanation.heatmap_nd(layer)?)?),
-        ],
-        Format::Json => vec![("json", json()?.into_bytes())],
+        Format::Png => vec![named("png", picture(item, explanation, at, style)?.to_png()?)],
+        Format::Npy => {
+            let mut files = if explanation.is_fused() {
+                raw_of_layers(explanation)?
+            } else {
+                vec![named("raw.npy", npy(&explanation.layers[at].map)?)]
+            };
+            files.push(named("heatmap.npy", npy(&explanation.heatmap_nd(at)?)?));
+            files
+        }
+        Format::Json => vec![named("json", json()?.into_bytes())],
     })
+}
+
+/// The raw maps of all layers, each with its layer's name.
+fn raw_of_layers(explanation: &Explanation) -> Result<Vec<(String, Vec<u8>)>> {
+    let layers = explanation.layers.iter().enumerate();
+    let raw = layers.map(|(at, layer)| {
+        let extension = format!("{}.raw.npy", names::layer_of(explanation, at));
+        Ok((extension, npy(&layer.map)?))
+    });
+    raw.collect()
 }
 
 /// The heatmap over the photo, or alone where there is no photo; a map of the network's input
@@ -37,15 +54,15 @@ pub(super) fn parts(
 fn picture(
     item: &Item,
     explanation: &Explanation,
-    layer: usize,
+    at: usize,
     style: &OverlayStyle,
 ) -> Result<Photo> {
-    if let Some(picture) = explanation.input_picture(layer)? {
+    if let Some(picture) = explanation.input_picture(at)? {
         return Ok(picture);
     }
     match &item.photo {
-        Some(photo) => Ok(explanation.overlay(layer, photo, style)?),
-        None => alone(&flat(explanation.heatmap_nd(layer)?)?, style),
+        Some(photo) => Ok(explanation.overlay(at, photo, style)?),
+        None => alone(&flat(explanation.shown_heatmap(at)?)?, style),
     }
 }
 

@@ -85,7 +85,7 @@ impl<'a> Job<'a> {
             .method_settings(args.numbers.settings())
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
-        builder = engine.set(builder, threads);
+        builder = args.heatmap.set(engine.set(builder, threads));
         // The size of a tensor is known before the model is read for it.
         if let Some(shape) = images.first().and_then(|first| npy::shape(&first.path)) {
             builder = builder.image_shape(&shape);
@@ -133,8 +133,10 @@ impl<'a> Job<'a> {
             TargetSpec::One(_) => 1,
             TargetSpec::Top(count) => (*count).min(self.explainer.classes()),
         });
-        let maps = targets.sum::<usize>() * self.explainer.maps_per_target();
-        place::files_for(maps, &self.args.output.formats)
+        let targets = targets.sum::<usize>();
+        let maps = targets * self.explainer.maps_per_target();
+        let heatmaps = targets * self.explainer.heatmaps_per_target();
+        place::files_for(maps, heatmaps, &self.args.output.formats)
     }
 
     /// The images of a run: the number of `--batch`, or the model's batch size; 1 where it is open, to keep memory small.
@@ -301,11 +303,11 @@ impl<'a> Job<'a> {
         let mut all = Vec::new();
         for explanation in &item.explanations {
             let mut files = Vec::new();
-            for layer in 0..explanation.layers.len() {
-                let name = self.name(&item, explanation, layer);
+            for at in 0..explanation.heatmaps() {
+                let name = self.name(&item, explanation, at);
                 for format in &self.args.output.formats {
-                    let json = || report.json(image, &item, explanation, layer);
-                    let parts = draw::parts(*format, &item, explanation, layer, &self.style, json)
+                    let json = || report.json(image, &item, explanation, at);
+                    let parts = draw::parts(*format, &item, explanation, at, &self.style, json)
                         .map_err(|failure| failure.about(&image.display().to_string()))?;
                     let named = |(extension, bytes)| (format!("{name}.{extension}"), bytes);
                     files.extend(parts.into_iter().map(named));
@@ -319,11 +321,11 @@ impl<'a> Job<'a> {
         Ok(RenderedImage { item, files: all, stages })
     }
 
-    /// The name of a map's files: image and target; layer and method where there are several.
-    fn name(&self, item: &Item, explanation: &Explanation, layer: usize) -> String {
+    /// The name of a heatmap's files: image and target; layer and method where there are several.
+    fn name(&self, item: &Item, explanation: &Explanation, at: usize) -> String {
         let mut name = format!("{}.{}", item.stem, names::target(explanation));
-        if let [_, _, ..] = explanation.layers.as_slice() {
-            name += &format!(".{}", layer_name(explanation, layer));
+        if explanation.heatmaps() > 1 {
+            name += &format!(".{}", names::layer_of(explanation, at));
         }
         if self.explainer.methods().len() > 1 {
             name += &format!(".{}", explanation.method);
@@ -357,13 +359,4 @@ fn failure(path: &Path, error: &gradcam::Error) -> Failure {
     } else {
         Failure::Stop(message)
     }
-}
-
-/// A layer's name in a file name, with its number where another layer would be called the same.
-fn layer_name(explanation: &Explanation, layer: usize) -> String {
-    let this = &explanation.layers[layer];
-    let safe = names::layer(&this.layer);
-    let same =
-        |other: &gradcam::LayerMap| names::layer(&other.layer) == safe && other.value != this.value;
-    if explanation.layers[..layer].iter().any(same) { format!("{safe}-{layer}") } else { safe }
 }

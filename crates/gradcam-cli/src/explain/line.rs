@@ -1,6 +1,6 @@
 //! One line for an image, where there are many.
 
-use gradcam::{Class, Explanation, Target, TargetPlace};
+use gradcam::{Class, Explanation, Profile, Target, TargetPlace};
 
 use crate::terminal::{self, Style};
 
@@ -43,6 +43,24 @@ pub(super) fn target(explanation: &Explanation) -> String {
         _ => {}
     }
     target
+}
+
+/// What became of the maps, where that is not usual.
+pub(super) fn made(explanation: &Explanation) -> String {
+    let mut made = String::new();
+    if explanation.is_fused() {
+        made += &format!(", fused by {}", explanation.heatmap_settings.fusion);
+    }
+    if explanation.eigen_smooth {
+        made += ", principal component";
+    }
+    if !explanation.augmented.is_empty() {
+        made += &format!(", mean of {} passes", 1 + explanation.augmented.len());
+    }
+    if explanation.profile != Profile::default() {
+        made += &format!(", as {}", explanation.profile.info().library);
+    }
+    made
 }
 
 /// An image on one line: what was explained, and where the files are.

@@ -49,13 +49,13 @@ pub(super) fn check(args: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
-/// The number of files of one image with `maps` maps.
-pub(super) fn files_for(maps: usize, formats: &[Format]) -> usize {
+/// The number of files of one image with `maps` maps, of which `heatmaps` heatmaps are made.
+pub(super) fn files_for(maps: usize, heatmaps: usize, formats: &[Format]) -> usize {
     let each = |format: &Format| match format {
-        Format::Png | Format::Json => 1,
-        Format::Npy => 2,
+        Format::Png | Format::Json => heatmaps,
+        Format::Npy => maps + heatmaps,
     };
-    maps * formats.iter().map(each).sum::<usize>()
+    formats.iter().map(each).sum()
 }
 
 impl Place {

@@ -178,16 +178,18 @@ impl<'a> Report<'a> {
         Ok(self.text(said, item, image, files, stages))
     }
 
-    /// One layer of an explanation as JSON for people.
+    /// One heatmap of an explanation as JSON for people, with its layer, or all layers that it is made of.
     pub(super) fn json(
         &self,
         image: &Path,
         item: &Item,
         explanation: &Explanation,
-        layer: usize,
+        at: usize,
     ) -> Result<String> {
         let mut line = self.line(image, item, explanation, None);
-        line.summary.layers = line.summary.layers.drain(layer..=layer).collect();
+        if !explanation.is_fused() {
+            line.summary.layers = line.summary.layers.drain(at..=at).collect();
+        }
         Ok(serde_json::to_string_pretty(&line).map_err(failed)? + "\n")
     }
 
@@ -323,7 +325,7 @@ impl<'a> Report<'a> {
         } else {
             ms(times.differentiate + times.compile + times.run)
         };
-        let how = format!("{} at {layers}, {took}", explanation.method);
+        let how = format!("{} at {layers}{}, {took}", explanation.method, line::made(explanation));
         let mut text = format!("  target {}, {}\n", style.bold(target), style.dim(how));
         text +=
             &explanation.deployed.as_ref().map_or_else(String::new, |there| self.deployed(there));

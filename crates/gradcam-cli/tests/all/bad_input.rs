@@ -22,6 +22,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         ("command_lines", command_lines as fn() -> Folder),
         ("files", command_lines),
         ("heads", heads),
+        ("heatmaps", heatmaps),
         ("images", images),
         ("inputs_and_outputs", inputs_and_outputs),
         ("layers_and_targets", layers_and_targets),
@@ -171,6 +172,14 @@ fn heads() -> Folder {
     folder.write("black.png", plain(0));
     folder.write("letters.txt", "blank\na\nb\nc\nd\ne\nf\n");
     folder.write("three.npy", npy(&[3], 1f32));
+    folder
+}
+
+fn heatmaps() -> Folder {
+    let (folder, layers) = (heads(), layers_and_targets());
+    for name in ["aside.onnx", "uint8.onnx"] {
+        folder.write(name, layers.read(name));
+    }
     folder
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_batch_that_the_model_fixes_runs_at_once,
         json_lines_hold_what_there_is_to_know,
         json_files_are_of_one_map,
+        fused_and_smoothed_heatmaps_say_so,
         maps_of_the_input,
         pictures_of_the_input_have_its_size,
         standard_input_and_output,
@@ -93,6 +94,17 @@ fn names_and_counts() {
         (
             &["a.png", "--target", "3", "--format", "png,npy,json"],
             &["a.3.heatmap.npy", "a.3.json", "a.3.png", "a.3.raw.npy"],
+        ),
+        (
+            &["a.png", "--target", "3", "--layer", "act", "--layer", "conv", "--fuse", "mean"],
+            &["a.3.png"],
+        ),
+        (
+            &[
+                "a.png", "--target", "3", "--layer", "act", "--layer", "conv", "--fuse", "max",
+                "--format", "npy,json",
+            ],
+            &["a.3.act.raw.npy", "a.3.conv.raw.npy", "a.3.heatmap.npy", "a.3.json"],
         ),
         (&["x.npy", "--target", "3"], &["x.0.3.png", "x.1.3.png"]),
         (
@@ -288,6 +300,47 @@ fn json_files_are_of_one_map() {
     let value: Value = serde_json::from_slice(&folder.read("out/a.1.conv.json")).expect("JSON");
     assert_eq!(value["layers"].as_array().map(Vec::len), Some(1));
     assert_eq!(value["layers"][0]["layer"], "conv");
+}
+
+/// What became of the maps is said, in text and in JSON, with all layers of a fused heatmap.
+fn fused_and_smoothed_heatmaps_say_so() {
+    let (folder, _) = prepared();
+    let args = [
+        "explain",
+        "x.npy",
+        "-m",
+        "open.onnx",
+        "--layer",
+        "act",
+        "--layer",
+        "conv",
+        "--target",
+        "1",
+        "--fuse",
+        "mean",
+        "--eigen-smooth",
+        "--aug-smooth",
+        "--format",
+        "json",
+        "-o",
+        "out/",
+    ];
+    let ran = folder.gradcam(&[&args[..], &["--verbose"]].concat());
+    done(&ran);
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let made = "act (8x8), conv (8x8), fused by mean, principal component, mean of 6 passes";
+    assert!(said.contains(made), "{said}");
+    assert_eq!(folder.list("out"), ["x.0.1.json", "x.1.1.json"]);
+    let value: Value = serde_json::from_slice(&folder.read("out/x.1.1.json")).expect("JSON");
+    assert_eq!(value["layers"].as_array().map(Vec::len), Some(2));
+    let heatmap = &value["heatmap"];
+    assert_eq!(
+        (&heatmap["profile"], &heatmap["fusion"]),
+        (&"pytorch-grad-cam".into(), &"mean".into())
+    );
+    assert_eq!(heatmap["eigen_smooth"], true);
+    assert_eq!(heatmap["augmentations"].as_array().map(Vec::len), Some(5));
+    assert_eq!(heatmap["augmentations"][2], serde_json::json!({"flipped": true, "factor": 1.0}));
 }
 
 /// Maps of the network's input: the raw map has its shape, the picture its size, and both its class.
