@@ -1,11 +1,8 @@
 //! Combines the raw maps of one or more layers into one heatmap, with the operations of pytorch-grad-cam in their order.
 
-use ndarray::{
-    Array, Array2, Array3, ArrayBase, ArrayD, ArrayView2, ArrayViewD, Data, Dimension, ShapeError,
-    Zip,
-};
+use ndarray::{Array, Array2, ArrayBase, ArrayD, ArrayView2, ArrayViewD, Data, Dimension, Zip};
 
-use super::resize::resize_map;
+use super::resize::{resize_linear, resize_map};
 use super::{ImageError, ImageErrorKind};
 
 /// One heatmap in 0..1, [height, width] of `size`, from the raw signed maps [h, w] of one or more layers.
@@ -47,20 +44,7 @@ pub fn heatmap_nd(map: ArrayViewD<'_, f32>, size: &[usize]) -> Result<ArrayD<f32
             map.shape()
         ));
     }
-    let mut heat = rectified(&map)?.as_standard_layout().into_owned();
-    for (axis, length) in size.iter().enumerate() {
-        let mut shape = heat.shape().to_vec();
-        let (before, after) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
-        let torn = |error: ShapeError| ImageError::new(ImageErrorKind::Invalid, error.to_string());
-        let flat = heat.into_shape_with_order((before, shape[axis], after)).map_err(torn)?;
-        let mut resized = Array3::zeros((before, *length, after));
-        for (mut to, from) in resized.outer_iter_mut().zip(flat.outer_iter()) {
-            to.assign(&resize_map(from, *length, after));
-        }
-        shape[axis] = *length;
-        heat = resized.into_shape_with_order(shape).map_err(torn)?;
-    }
-    Ok(normalize(heat))
+    Ok(normalize(resize_linear(rectified(&map)?.view(), size)))
 }
 
 fn invalid<T>(message: String) -> Result<T, ImageError> {

@@ -41,4 +41,4 @@ pub use heatmap::{heatmap, heatmap_nd};
 pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
-pub use resize::{Filter, resize, resize_linear_aligned, resize_map};
+pub use resize::{Filter, resize, resize_linear, resize_linear_aligned, resize_map};

@@ -62,12 +62,16 @@ pub struct LayerMap {
     /// The value's name in the model.
     pub value: String,
     /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one). For a method that
-    /// explains the network's input: `[C, H, W]`, channels first even where the input has them last.
+    /// explains the network's input: `[C, H, W]`, channels first even where the input has them last; `[H, W]` for one that
+    /// explains its positions.
     pub map: ArcArray<f32, IxDyn>,
     /// The channel weights, `[K]`, in Grad-CAM the gradient's mean over space. Empty where the method has none.
     pub weights: Arc<[f32]>,
     /// The completeness error of integrated gradients: Σ map − (score − score of the baseline). 0 if the quadrature were exact.
     pub completeness_error: Option<f32>,
+    /// With a budget of inferences, the share of Σ_k |w_k|·Σ |A_k| of the channels that were run: w_k the gradient's mean
+    /// over space as in Grad-CAM, the inner sum over positions. 1 where all were.
+    pub coverage: Option<f32>,
 }
 
 /// The result of the file with the engine's defaults, where products of 8-bit integers saturate on this processor.
@@ -176,8 +180,8 @@ impl Explanation {
     }
 
     /// The heatmap of one layer in 0..1, [H, W] at the size of the network's input: relu, normalized, resized and normalized
-    /// again, as pytorch-grad-cam does. For a method that explains the network's input: the largest |g| over the channels,
-    /// normalized.
+    /// again, as pytorch-grad-cam does. For a method whose map has the channels of the network's input: the largest |g| over
+    /// them, normalized.
     ///
     /// # Errors
     /// `Layer` where the map is not two-dimensional, `Image` where it is not finite.
@@ -200,7 +204,7 @@ impl Explanation {
     /// `Layer` where there is no such layer, `Image` where the map is not finite.
     pub fn heatmap_nd(&self, layer: usize) -> Result<ArrayD<f32>> {
         let map = self.map_of::<IxDyn>(layer)?;
-        if self.site != Site::Layer {
+        if let Site::Input(_) = self.site {
             let space = map.shape().get(1..).unwrap_or_default().to_vec();
             let flat = (map.shape().first().copied().unwrap_or(1), 1, space.iter().product());
             let flat = map.to_shape(flat).map_err(|error| torn(&error))?;
@@ -215,8 +219,8 @@ impl Explanation {
         Ok(image::heatmap_nd(map.view(), size)?)
     }
 
-    /// The map of the network's input as a picture of its size, in the style of the method. `None` for a method that
-    /// explains layers, and for an input that is not a picture.
+    /// The map of the network's input as a picture of its size, in the style of the method. `None` for a method whose map is
+    /// drawn as a heatmap, and for an input that is not a picture.
     ///
     /// # Errors
     /// As [`Explanation::heatmap`], and `Image` where the input has no colors.
