@@ -1,10 +1,10 @@
 //! Turns the raw maps of one or more layers into a heatmap, with the operations of the libraries that people compare with, in
 //! their order.
 
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, ArrayViewD, ShapeError, Zip};
+use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, ShapeError, Zip};
 
 use super::fusion::Fusion;
-use super::resize::{resize_bicubic, resize_map, resize_nearest};
+use super::resize::{self, resize_bicubic, resize_map, resize_nearest};
 use super::{ImageError, ImageErrorKind};
 
 /// The library that a heatmap has the numbers of.
@@ -218,24 +218,11 @@ fn resize_linear(map: ArrayD<f32>, size: &[usize]) -> Result<ArrayD<f32>, ImageE
     if map.shape() == size {
         return Ok(map);
     }
-    let mut heat = map.as_standard_layout().into_owned();
     if let [height, width] = *size {
-        let picture: Array2<f32> = heat.into_dimensionality().map_err(|error| torn(&error))?;
+        let picture: Array2<f32> = map.into_dimensionality().map_err(|error| torn(&error))?;
         return Ok(resize_map(picture.view(), height, width).into_dyn());
     }
-    for (axis, length) in size.iter().enumerate() {
-        let mut shape = heat.shape().to_vec();
-        let (before, after) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
-        let flat =
-            heat.into_shape_with_order((before, shape[axis], after)).map_err(|e| torn(&e))?;
-        let mut resized = Array3::zeros((before, *length, after));
-        for (mut to, from) in resized.outer_iter_mut().zip(flat.outer_iter()) {
-            to.assign(&resize_map(from, *length, after));
-        }
-        shape[axis] = *length;
-        heat = resized.into_shape_with_order(shape).map_err(|error| torn(&error))?;
-    }
-    Ok(heat)
+    Ok(resize::resize_linear(map.view(), size))
 }
 
 #[cfg(test)]

@@ -44,5 +44,6 @@ pub use overlay::{OverlayKind, OverlayStyle, overlay};
 pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{
-    Filter, resize, resize_bicubic, resize_linear_aligned, resize_map, resize_nearest,
+    Filter, resize, resize_bicubic, resize_linear, resize_linear_aligned, resize_map,
+    resize_nearest,
 };

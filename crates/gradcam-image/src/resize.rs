@@ -345,11 +345,27 @@ pub fn resize_nearest(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
     resized
 }
 
-/// Resizes a map of any number of axes, linear along each with fixed outermost positions:
-/// `torch.nn.functional.interpolate(mode="linear"|"bilinear"|"trilinear", align_corners=True)`.
+/// Resizes a map of any number of axes, linear along each with half-pixel centers and without antialiasing:
+/// `torch.nn.functional.interpolate(mode="linear"|"bilinear"|"trilinear", align_corners=False)`.
 ///
 /// Axes beyond those of `size` keep their sizes. An empty map becomes zeros.
+pub fn resize_linear(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
+    resize_axes(map, size, taps)
+}
+
+/// As [`resize_linear`] with fixed outermost positions: `align_corners=True`.
 pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD<f32> {
+    resize_axes(map, size, |old_size, new_size| {
+        let scale = (old_size - 1) as f64 / new_size.saturating_sub(1).max(1) as f64;
+        (0..new_size).map(|output| tap(output as f64 * scale, old_size)).collect()
+    })
+}
+
+fn resize_axes(
+    map: ArrayViewD<'_, f32>,
+    size: &[usize],
+    taps: impl Fn(usize, usize) -> Vec<Tap>,
+) -> ArrayD<f32> {
     let mut resized = map.to_owned();
     // The last axis first, so that the longest loops are over rows.
     for (axis, &new_size) in size.iter().enumerate().take(map.ndim()).rev() {
@@ -362,12 +378,8 @@ pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD
             resized = next;
             continue;
         }
-        let scale = (old_size - 1) as f64 / new_size.saturating_sub(1).max(1) as f64;
-        for (output, mut line) in next.axis_iter_mut(axis).enumerate() {
-            let position = output as f64 * scale;
-            let before = (position as usize).min(old_size - 1);
-            let after = (before + 1).min(old_size - 1);
-            let along = (position - before as f64) as f32;
+        let taps = taps(old_size, new_size);
+        for (mut line, (before, after, along)) in next.axis_iter_mut(axis).zip(taps) {
             Zip::from(&mut line)
                 .and(&resized.index_axis(axis, before))
                 .and(&resized.index_axis(axis, after))
@@ -378,15 +390,20 @@ pub fn resize_linear_aligned(map: ArrayViewD<'_, f32>, size: &[usize]) -> ArrayD
     resized
 }
 
-/// For each output position, the two input positions around it and the weight of the second.
-fn taps(size: usize, new_size: usize) -> Vec<(usize, usize, f32)> {
+/// For an output position the two input positions around it, and the weight of the second.
+type Tap = (usize, usize, f32);
+
+fn tap(position: f64, size: usize) -> Tap {
+    let before = (position as usize).min(size - 1);
+    (before, (before + 1).min(size - 1), (position - before as f64) as f32)
+}
+
+/// With half-pixel centers.
+fn taps(size: usize, new_size: usize) -> Vec<Tap> {
     let scale = size as f64 / new_size as f64;
-    let tap = |output: usize| {
-        let position = ((output as f64 + 0.5) * scale - 0.5).clamp(0.0, (size - 1) as f64);
-        let before = position as usize;
-        (before, (before + 1).min(size - 1), (position - before as f64) as f32)
-    };
-    (0..new_size).map(tap).collect()
+    let position =
+        |output: usize| ((output as f64 + 0.5) * scale - 0.5).clamp(0.0, (size - 1) as f64);
+    (0..new_size).map(|output| tap(position(output), size)).collect()
 }
 
 #[cfg(test)]

@@ -63,12 +63,16 @@ pub struct LayerMap {
     /// The value's name in the model.
     pub value: String,
     /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one). For a method that
-    /// explains the network's input: `[C, H, W]`, channels first even where the input has them last.
+    /// explains the network's input: `[C, H, W]`, channels first even where the input has them last; `[H, W]` for one that
+    /// explains its positions.
     pub map: ArcArray<f32, IxDyn>,
     /// The channel weights, `[K]`, in Grad-CAM the gradient's mean over space. Empty where the method has none.
     pub weights: Arc<[f32]>,
     /// The completeness error of integrated gradients: Σ map − (score − score of the baseline). 0 if the quadrature were exact.
     pub completeness_error: Option<f32>,
+    /// With a budget of inferences, the share of Σ_k |w_k|·Σ |A_k| of the channels that were run: w_k the gradient's mean
+    /// over space as in Grad-CAM, the inner sum over positions. 1 where all were.
+    pub coverage: Option<f32>,
 }
 
 /// How an image is changed for a further pass, whose heatmap is averaged with that of the image itself.

@@ -1,11 +1,15 @@
 //! The table of methods. Each has a recipe that makes channel weights and a map.
 
+mod budget;
+mod covering;
 mod gradient;
 mod passes;
 mod path;
 mod perturbation;
 mod settings;
 mod spectral;
+#[cfg(test)]
+mod tiny;
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +21,7 @@ pub(crate) use spectral::principal_component;
 
 use crate::{
     Result,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, bail},
 };
 
 /// A method, by its row in [`METHODS`].
@@ -54,8 +58,23 @@ pub(crate) enum Preparation {
     Nothing,
     /// The gradient of the target with respect to the activation.
     Gradient,
-    /// The values at which the channels meet and the gradient there, for scores without channels in closed form.
+    /// Where the settings have a budget, the gradient, for the choice of channels.
+    Budget,
+    /// The values at which the channels meet and the gradient there, for scores without channels in closed form; and what
+    /// `Budget` prepares.
     ClosedForm,
+}
+
+impl Preparation {
+    /// Whether the recipe runs the network once for each channel, or for as many as a budget says.
+    fn takes_budget(self) -> bool {
+        matches!(self, Self::Budget | Self::ClosedForm)
+    }
+
+    /// Whether it is, or has, the gradient with respect to the activation.
+    pub(crate) fn has_gradient(self, settings: &MethodSettings) -> bool {
+        self == Self::Gradient || self.takes_budget() && settings.budget.is_some()
+    }
 }
 
 /// A recipe whose map is a part of the graph.
@@ -87,6 +106,9 @@ pub enum Site {
     Layer,
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
     Input(PictureStyle),
+    /// At the positions of the network's input, without a layer and without channels: the raw map is [H, W], drawn as a
+    /// heatmap over the photo.
+    Positions,
 }
 
 /// How a map at the network's input becomes a picture.
@@ -170,6 +192,18 @@ pub const METHODS: &[MethodInfo] = &[
         }),
     },
     MethodInfo {
+        id: "smoothgradcam++",
+        name: "Smooth Grad-CAM++",
+        formula: "as Grad-CAM++ with the means of g_k, g_k² and g_k³ over 4 images x + noise, and 1e-8; noise normal, 0.3",
+        paper: "Omeiza et al. 2019, arXiv:1908.01224",
+        site: Site::Layer,
+        summand: Summand::Weighted,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: path::smooth_grad_cam_plus_plus,
+        }),
+    },
+    MethodInfo {
         id: "layercam",
         name: "LayerCAM",
         formula: "map = Σ_k relu(g_k) A_k",
@@ -226,7 +260,7 @@ pub const METHODS: &[MethodInfo] = &[
         site: Site::Layer,
         summand: Summand::Weighted,
         recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
+            preparation: Preparation::Budget,
             run: perturbation::score_cam,
         }),
     },
@@ -240,6 +274,30 @@ pub const METHODS: &[MethodInfo] = &[
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: perturbation::recipro_cam,
+        }),
+    },
+    MethodInfo {
+        id: "rise",
+        name: "RISE",
+        formula: "map = Σ_i y_i M_i / (N p), y_i the score of the image times the random mask M_i, p = 0.5 of it shown; no gradient",
+        paper: "Petsiuk et al. 2018, arXiv:1806.07421",
+        site: Site::Positions,
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: covering::rise,
+        }),
+    },
+    MethodInfo {
+        id: "occlusion",
+        name: "Occlusion",
+        formula: "map = y - y_i, y_i the score with zeros in a window; the mean over the windows at a position; no gradient",
+        paper: "Zeiler and Fergus 2013, arXiv:1311.2901",
+        site: Site::Positions,
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Nothing,
+            run: covering::occlusion,
         }),
     },
     MethodInfo {
@@ -309,6 +367,16 @@ impl MethodInfo {
         self.summand != Summand::Nothing
     }
 
+    /// Whether the method runs the network once for each channel, or for as many as a budget says.
+    pub fn takes_budget(&self) -> bool {
+        matches!(&self.recipe, Recipe::Passes(recipe) if recipe.preparation.takes_budget())
+    }
+
+    /// Whether the method reads the gradient at the network's input.
+    pub(crate) fn differentiates_input(&self) -> bool {
+        matches!(self.site, Site::Input(_))
+    }
+
     /// Whether the method explains the network's input and takes no layer.
     pub fn is_of_input(&self) -> bool {
         self.site != Site::Layer
@@ -328,6 +396,22 @@ impl Method {
     pub fn id(self) -> &'static str {
         self.0.id
     }
+}
+
+/// Refuses a budget that no method takes.
+pub(crate) fn check_budget(settings: &MethodSettings, methods: &[Method]) -> Result<()> {
+    let Some(budget) = settings.budget else { return Ok(()) };
+    if methods.iter().any(|method| method.info().takes_budget()) {
+        return Ok(());
+    }
+    let names: Vec<_> = methods.iter().map(|method| method.id()).collect();
+    let taking = METHODS.iter().filter(|row| row.takes_budget()).map(|row| row.id);
+    bail!(
+        Method,
+        "a budget of {budget} inferences is for methods that run the network once for each channel, {}, and not for {}",
+        taking.collect::<Vec<_>>().join(" and "),
+        names.join(", ")
+    )
 }
 
 impl Default for Method {

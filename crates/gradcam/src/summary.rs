@@ -71,6 +71,9 @@ pub struct LayerSummary {
     /// The completeness error of integrated gradients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness_error: Option<f32>,
+    /// With a budget of inferences, the share of Σ_k |w_k|·Σ |A_k| of the channels that were run, w_k as in Grad-CAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f32>,
 }
 
 /// A warning, with its hint in the words of an interface.
@@ -147,6 +150,7 @@ impl Summary {
                         raw_min,
                         raw_max,
                         completeness_error: map.completeness_error,
+                        coverage: map.coverage,
                     }
                 })
                 .collect(),

@@ -12,6 +12,7 @@ mod inputs;
 mod methods;
 mod networks;
 mod operators;
+mod passes;
 mod quantized;
 #[cfg(feature = "suite")]
 mod suite;
@@ -34,6 +35,7 @@ pub use networks::{
     ImageGradient, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0, network,
 };
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
+pub use passes::{PassCase, pass_cases};
 pub use quantized::{QuantizedCase, QuantizedCases, quantized};
 #[cfg(feature = "suite")]
 pub use suite::Suite;

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use gradcam::MethodSettings;
 
+use super::values::number;
+
 /// The numbers that methods read.
 #[derive(Args, Debug)]
 pub(crate) struct MethodNumbers {
@@ -12,11 +14,27 @@ pub(crate) struct MethodNumbers {
     #[arg(long, value_name = "N", help_heading = "Numbers of methods")]
     seed: Option<u64>,
 
-    /// The number of noisy images, or of steps of a path [default: the method's own]
+    /// The number of noisy images, of steps of a path or of random masks [default: the method's own]
     ///
-    /// smoothgrad takes 50 noisy images, integrated-gradients 50 steps.
-    #[arg(long, value_name = "N", help_heading = "Numbers of methods")]
+    /// smoothgrad takes 50 noisy images, integrated-gradients 50 steps, rise 4000 masks.
+    #[arg(long, value_name = "N", value_parser = number, help_heading = "Numbers of methods")]
     samples: Option<NonZeroUsize>,
+
+    /// The side of the windows of occlusion, in pixels of the network's input [default: a seventh of each side]
+    #[arg(long, value_name = "PIXELS", value_parser = number, help_heading = "Numbers of methods")]
+    window: Option<NonZeroUsize>,
+
+    /// The step from one window to the next, in pixels [default: half a window]
+    #[arg(long, value_name = "PIXELS", value_parser = number, help_heading = "Numbers of methods")]
+    stride: Option<NonZeroUsize>,
+
+    /// The most inferences of scorecam and ablationcam [default: one for each channel]
+    ///
+    /// Of the layer's channels those are run that matter most: with the largest |w_k|·Σ |A_k|, w_k the weight of Grad-CAM
+    /// and the sum over positions. The others have the weight 0. --verbose and JSON (coverage) say what share of
+    /// Σ |w_k|·Σ |A_k| the channels make up.
+    #[arg(long, value_name = "N", value_parser = number, help_heading = "Numbers of methods")]
+    budget: Option<NonZeroUsize>,
 
     /// The standard deviation of the noise [default: the method's own]
     ///
@@ -32,6 +50,9 @@ impl MethodNumbers {
             seed: self.seed.unwrap_or_default(),
             samples: self.samples,
             noise: self.noise,
+            window: self.window,
+            stride: self.stride,
+            budget: self.budget,
         }
     }
 }

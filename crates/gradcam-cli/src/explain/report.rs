@@ -329,6 +329,12 @@ impl<'a> Report<'a> {
         let mut text = format!("  target {}, {}\n", style.bold(target), style.dim(how));
         text +=
             &explanation.deployed.as_ref().map_or_else(String::new, |there| self.deployed(there));
+        let covered = explanation.layers.iter().filter_map(|layer| layer.coverage);
+        for share in covered.filter(|_| self.args.output.verbose) {
+            let share =
+                format!("its channels cover {:.1} % of |weight · activation|", share * 100.0);
+            text += &format!("    {}\n", style.dim(share));
+        }
         for file in files {
             let file = if file == "-" { "standard output" } else { file };
             text += &format!("    wrote {}\n", style.green(terminal::printable(file)));

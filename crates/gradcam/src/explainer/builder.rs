@@ -27,7 +27,7 @@ use crate::{
     input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
     layer::{Grid, LayerInfo, Layers, ScoreValue},
     memory,
-    method::{Method, MethodSettings},
+    method::{Method, MethodSettings, check_budget},
     profile::Profile,
     program::{Cache, Runtime},
     progress::{Observer, Progress},
@@ -267,8 +267,9 @@ impl ExplainerBuilder {
     /// Checks the settings and makes the explainer. Nothing is compiled yet.
     ///
     /// # Errors
-    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes no layer, explains an input
-    /// of integers or does not go with profile, fusion or smoothing, `Engine`, `Image` where sidecar files are malformed, `Input` where the values of inputs are not what the
+    /// `Layer` where a layer is unknown or cannot be explained, `Method` where the method takes no layer or no budget, explains an
+    /// input of integers or does not go with profile, fusion or smoothing, `Engine`, `Image` where sidecar files are malformed,
+    /// `Input` where the values of inputs are not what the
     /// model declares or the image's input takes no numbers, `Target` where the output holds no scores or there are not as
     /// many labels as classes, `Unsupported` where the file was optimized for one machine, `Model`.
     pub fn build(mut self) -> Result<Explainer> {
@@ -315,8 +316,11 @@ impl ExplainerBuilder {
         let of_input = |method: &&Method| method.info().is_of_input();
         for method in self.methods.iter().filter(of_input) {
             refuse_layers(*method, &self.layers)?;
+        }
+        for method in self.methods.iter().filter(|method| method.info().differentiates_input()) {
             input.check_gradient(*method)?;
         }
+        check_budget(&self.method_settings, &self.methods)?;
         let (chosen, layer_reason) = match self.methods.iter().all(|method| of_input(&method)) {
             true => (Vec::new(), None),
             false => {

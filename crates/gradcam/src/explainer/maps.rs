@@ -80,7 +80,8 @@ impl Explainer {
         };
         let passes = of_host().next().is_some();
         let prepares = |preparation| of_host().any(|recipe| recipe.preparation == preparation);
-        let gradients_of_layers = prepares(Preparation::Gradient);
+        let settings = &self.setup.method_settings;
+        let gradients_of_layers = of_host().any(|recipe| recipe.preparation.has_gradient(settings));
         let smooth = self.setup.maps.eigen_smooth;
         if passes || smooth {
             let each = pictures.iter().enumerate();

@@ -460,14 +460,22 @@ impl Passes for ImagePasses<'_> {
         }
     }
 
-    fn scores_without_channels(&mut self, replacement: f32) -> Result<Vec<f32>> {
+    fn has_closed_form(&self) -> bool {
+        self.meeting.is_some()
+    }
+
+    fn scores_without_channels(
+        &mut self,
+        channels: &[usize],
+        replacement: f32,
+    ) -> Result<Vec<f32>> {
         if let Some(meeting) = &self.meeting {
-            return self.in_closed_form(meeting, replacement);
+            let scores = self.in_closed_form(meeting, replacement)?;
+            return Ok(channels.iter().map(|channel| scores[*channel]).collect());
         }
         let (axis, images_first) = self.layer_axes()?;
-        let channels = self.activation.len_of(Axis(0));
-        self.scores_from(channels, images_first, &mut |channel, mut value| {
-            value.index_axis_mut(Axis(axis), channel).fill(replacement)
+        self.scores_from(channels.len(), images_first, &mut |number, mut value| {
+            value.index_axis_mut(Axis(axis), channels[number]).fill(replacement)
         })
     }
 }

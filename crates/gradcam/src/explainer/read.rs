@@ -154,7 +154,7 @@ impl Explainer {
             });
             let (layer, value) = (path.clone(), value.clone());
             let (map, weights) = (map.into_shared(), weights.into());
-            Ok(LayerMap { layer, value, map, weights, completeness_error: None })
+            Ok(LayerMap { layer, value, map, weights, completeness_error: None, coverage: None })
         });
         maps.collect()
     }
@@ -224,13 +224,15 @@ impl Explainer {
                 meeting: meeting.filter(|meeting| !meeting.gradients.is_empty()),
                 cut: None,
             };
-            let ChannelMap { weights, map, completeness_error } = (recipe.run)(&mut passes)?;
+            let ChannelMap { weights, map, completeness_error, coverage } =
+                (recipe.run)(&mut passes)?;
             Ok(LayerMap {
                 layer: path.clone(),
                 value: value.clone(),
                 map: map.into_shared(),
                 weights: weights.into(),
                 completeness_error,
+                coverage,
             })
         });
         maps.collect()
@@ -280,10 +282,9 @@ impl Explainer {
         method: Method,
     ) -> Vec<Warning> {
         let maps = explanation.layers.iter();
-        let mut warnings: Vec<Warning> = if method.info().is_of_input() {
-            maps.filter_map(gradient_warning).collect()
-        } else {
-            maps.filter_map(map_warning).collect()
+        let mut warnings: Vec<Warning> = match method.info().site {
+            Site::Input(_) => maps.filter_map(gradient_warning).collect(),
+            Site::Layer | Site::Positions => maps.filter_map(map_warning).collect(),
         };
         if self.setup.plain.contains(&method) {
             warnings.push(Warning::NoRelu);

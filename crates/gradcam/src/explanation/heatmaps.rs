@@ -82,7 +82,7 @@ impl Explanation {
 
     /// The heatmap of one pass.
     fn heatmap_of(&self, layers: &[LayerMap], at: usize) -> Result<ArrayD<f32>> {
-        if self.site != Site::Layer {
+        if let Site::Input(_) = self.site {
             let map = self.map_of::<IxDyn>(at)?;
             return match (self.heatmap_settings.rules, self.method) {
                 // The default of its parameter `abs`.
@@ -117,7 +117,7 @@ impl Explanation {
     /// # Errors
     /// As [`Explanation::heatmap_nd`].
     pub fn shown_heatmap(&self, at: usize) -> Result<ArrayD<f32>> {
-        if self.site != Site::Layer {
+        if let Site::Input(_) = self.site {
             return magnitude(&self.map_of(at)?);
         }
         let maps: Vec<_> = self.layers.iter().map(|layer| layer.map.view()).collect();

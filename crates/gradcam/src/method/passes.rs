@@ -1,6 +1,6 @@
 //! The passes that a recipe on the host may ask for. It knows neither engine nor explainer.
 
-use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD};
+use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis, Zip};
 
 use super::settings::MethodSettings;
 use crate::Result;
@@ -53,10 +53,14 @@ pub(crate) trait Passes {
     /// The least entry of the layer's value, tokens outside the picture included. Costs no run in closed form, else one.
     fn least(&mut self) -> Result<f32>;
 
-    /// The target's scores without each channel: all of its entries, tokens outside the picture included, are `replacement`.
-    /// Costs a run of the suffix for each channel; in closed form, one run of the small part where the channels are still
-    /// apart.
-    fn scores_without_channels(&mut self, replacement: f32) -> Result<Vec<f32>>;
+    /// Whether scores without channels have a closed form, so that all of them cost one run.
+    fn has_closed_form(&self) -> bool;
+
+    /// The target's scores without each of these channels: all of its entries, tokens outside the picture included, are
+    /// `replacement`. Costs a run of the suffix for each channel; in closed form, one run of the small part where the
+    /// channels are still apart.
+    fn scores_without_channels(&mut self, channels: &[usize], replacement: f32)
+    -> Result<Vec<f32>>;
 }
 
 /// The result of a recipe.
@@ -68,10 +72,25 @@ pub(crate) struct ChannelMap {
     pub(crate) map: ArrayD<f32>,
     /// The completeness error, where the method has one: Σ map − (score − score of the baseline).
     pub(crate) completeness_error: Option<f32>,
+    /// With a budget, the share of Σ_k |w_k|·Σ |A_k| of the channels that were run, w_k the weight of Grad-CAM.
+    pub(crate) coverage: Option<f32>,
 }
 
 impl ChannelMap {
     pub(crate) fn new(weights: Vec<f32>, map: ArrayD<f32>) -> Self {
-        Self { weights, map, completeness_error: None }
+        Self { weights, map, completeness_error: None, coverage: None }
+    }
+
+    /// Σ_k w_k·A_k.
+    pub(crate) fn weighted(activation: &ArrayViewD<'_, f32>, weights: Vec<f32>) -> Self {
+        let mut map = ArrayD::<f64>::zeros(&activation.shape()[1..]);
+        for (channel, weight) in activation.axis_iter(Axis(0)).zip(&weights) {
+            Zip::from(&mut map)
+                .and(&channel)
+                .for_each(|sum, a| *sum += f64::from(*weight) * f64::from(*a));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
+        let map = map.mapv(|sum| sum as f32);
+        Self::new(weights, map)
     }
 }

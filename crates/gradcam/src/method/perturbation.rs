@@ -2,27 +2,32 @@
 
 use ndarray::{ArrayD, Axis, Dimension, Zip};
 
-use super::{ChannelMap, Passes};
+use super::{ChannelMap, Passes, budget::ChannelChoice};
 use crate::{Result, error::bail, image::resize_linear_aligned};
 
 /// AblationCAM: w_k = (y − y_k)/y, y_k the score where channel k is ablated; map = Σ_k w_k·A_k. Desai and Ramaswamy 2020,
 /// equations 2 and 3, before the relu.
 ///
 /// As in pytorch-grad-cam, a channel is replaced by 0 where the least entry of the activation is 0, else by a number far below
-/// all entries.
+/// all entries. With a budget the weights of the channels that it does not cover are 0.
 pub(super) fn ablation_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let least = passes.least()?;
     let replacement = if least == 0.0 { 0.0 } else { least - 1e7 };
     let score = passes.score();
-    let without = passes.scores_without_channels(replacement)?;
-    let weights = without.into_iter().map(|without| (score - without) / score).collect();
-    Ok(weighted_sum(passes, weights))
+    let choice = match passes.has_closed_form() {
+        true => ChannelChoice::all(passes),
+        false => ChannelChoice::within_budget(passes)?,
+    };
+    let without = passes.scores_without_channels(&choice.channels, replacement)?;
+    let weights = without.into_iter().map(|without| (score - without) / score);
+    Ok(weighted_sum(passes, &choice, weights))
 }
 
 /// ScoreCAM: w = softmax over k of y(x·U_k), U_k the channel A_k resized to the input and scaled to 0…1; map = Σ_k w_k·A_k.
 /// Wang et al. 2020, equations 4 to 8, without the baseline, before the relu.
 ///
 /// As in pytorch-grad-cam, the resize is bilinear with aligned corners, and the scores are the target's own, not probabilities.
+/// With a budget the softmax is over the channels that it covers, and the weights of the others are 0.
 pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let activation = passes.activation().to_owned();
     let size = passes.input_size().to_vec();
@@ -34,8 +39,10 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
             size.len()
         );
     }
-    let scores = passes.scores(activation.len_of(Axis(0)), &mut |channel, mut image| {
-        let mut mask = resize_linear_aligned(activation.index_axis(Axis(0), channel), &size);
+    let choice = ChannelChoice::within_budget(passes)?;
+    let scores = passes.scores(choice.channels.len(), &mut |number, mut image| {
+        let channel = activation.index_axis(Axis(0), choice.channels[number]);
+        let mut mask = resize_linear_aligned(channel, &size);
         let (least, most) =
             mask.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), v| {
                 (least.min(*v), most.max(*v))
@@ -49,8 +56,8 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let powers: Vec<f64> = scores.iter().map(|score| f64::from(score - most).exp()).collect();
     let sum: f64 = powers.iter().sum();
     #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
-    let weights = powers.into_iter().map(|power| (power / sum) as f32).collect();
-    Ok(weighted_sum(passes, weights))
+    let weights = powers.into_iter().map(|power| (power / sum) as f32);
+    Ok(weighted_sum(passes, &choice, weights))
 }
 
 /// The factors of a position and its neighbors.
@@ -81,95 +88,25 @@ pub(super) fn recipro_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     }
 }
 
-/// Σ_k w_k·A_k.
-fn weighted_sum(passes: &dyn Passes, weights: Vec<f32>) -> ChannelMap {
+/// Σ_k w_k·A_k over the chosen channels; the others have the weight 0.
+fn weighted_sum(
+    passes: &dyn Passes,
+    choice: &ChannelChoice,
+    of_chosen: impl Iterator<Item = f32>,
+) -> ChannelMap {
     let activation = passes.activation();
-    let mut map = ArrayD::<f64>::zeros(&activation.shape()[1..]);
-    for (channel, weight) in activation.axis_iter(Axis(0)).zip(&weights) {
-        Zip::from(&mut map)
-            .and(&channel)
-            .for_each(|sum, a| *sum += f64::from(*weight) * f64::from(*a));
+    let mut weights = vec![0.0; activation.len_of(Axis(0))];
+    for (channel, weight) in choice.channels.iter().zip(of_chosen) {
+        weights[*channel] = weight;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
-    let map = map.mapv(|sum| sum as f32);
-    ChannelMap::new(weights, map)
+    ChannelMap { coverage: choice.coverage, ..ChannelMap::weighted(&activation, weights) }
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{ArrayViewD, arr3};
+    use std::num::NonZeroUsize;
 
-    use super::{
-        super::{Change, FillMask, MethodSettings, Observe},
-        *,
-    };
-
-    /// Two channels of 2×2 in front of y = 3·mean A_0 + mean A_1, and an image of ones whose score is its sum.
-    struct Tiny(ArrayD<f32>, MethodSettings);
-
-    impl Tiny {
-        fn new() -> Self {
-            let activation = arr3(&[[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]]]);
-            Self(activation.into_dyn(), MethodSettings::default())
-        }
-    }
-
-    impl Passes for Tiny {
-        fn activation(&self) -> ArrayViewD<'_, f32> {
-            self.0.view()
-        }
-
-        fn score(&self) -> f32 {
-            2.75
-        }
-
-        fn input_size(&self) -> &[usize] {
-            &[2, 2]
-        }
-
-        fn scores(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>> {
-            let score = |number| {
-                let mut image = ArrayD::ones(vec![1, 2, 2]);
-                change(number, image.view_mut());
-                image.sum()
-            };
-            Ok((0..count).map(score).collect())
-        }
-
-        fn settings(&self) -> &MethodSettings {
-            &self.1
-        }
-
-        fn gradient(&self) -> Result<ArrayViewD<'_, f32>> {
-            unreachable!("no method here reads it")
-        }
-
-        fn gradients(&mut self, _: usize, _: &mut Change<'_>, _: &mut Observe<'_>) -> Result<()> {
-            unreachable!("no method here asks for them")
-        }
-
-        fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>> {
-            let score = |number| {
-                let mut mask = [0.0; 4];
-                fill(number, &mut mask);
-                let mean = |channel: usize| {
-                    let values = self.0.index_axis(Axis(0), channel);
-                    values.iter().zip(mask).map(|(value, factor)| value * factor).sum::<f32>() / 4.0
-                };
-                3.0 * mean(0) + mean(1)
-            };
-            Ok((0..count).map(score).collect())
-        }
-
-        fn least(&mut self) -> Result<f32> {
-            Ok(0.0)
-        }
-
-        fn scores_without_channels(&mut self, replacement: f32) -> Result<Vec<f32>> {
-            assert_eq!(replacement, 0.0);
-            Ok(vec![0.5, 2.25])
-        }
-    }
+    use super::{super::tiny::Tiny, *};
 
     fn close(got: &ArrayD<f32>, want: [[f32; 2]; 2]) {
         let apart = got.iter().zip(want.iter().flatten()).map(|(a, b)| (a - b).abs());
@@ -189,6 +126,30 @@ mod tests {
         let ChannelMap { weights, map, .. } = score_cam(&mut Tiny::new()).unwrap();
         assert!((weights[0] - 0.377_540_7).abs() < 1e-6, "{weights:?}");
         close(&map, [[0.377_540_7, 0.622_459_3], [0.622_459_3, 0.755_081_3]]);
+    }
+
+    /// |w_k|·Σ |A_k| is 0.75·3 and 0.25·2.
+    #[test]
+    fn budgets_by_hand() {
+        let within = |budget, run: fn(&mut dyn Passes) -> Result<ChannelMap>| {
+            let mut passes = Tiny::new();
+            passes.settings.budget = NonZeroUsize::new(budget);
+            let ChannelMap { weights, map, coverage, .. } = run(&mut passes).unwrap();
+            (weights, map, coverage.unwrap())
+        };
+        let (weights, map, coverage) = within(1, score_cam);
+        assert_eq!(weights, [1.0, 0.0]);
+        assert!((coverage - 2.25 / 2.75).abs() < 1e-6, "{coverage}");
+        close(&map, [[1.0, 0.0], [0.0, 2.0]]);
+        let (weights, map, coverage) = within(1, ablation_cam);
+        assert_eq!(weights, [2.25 / 2.75, 0.0]);
+        assert!((coverage - 2.25 / 2.75).abs() < 1e-6, "{coverage}");
+        close(&map, [[0.818_181_8, 0.0], [0.0, 1.636_363_6]]);
+        for run in [score_cam, ablation_cam] {
+            let (weights, _, coverage) = within(2, run);
+            assert_eq!((coverage, weights), (1.0, run(&mut Tiny::new()).unwrap().weights));
+        }
+        assert_eq!(score_cam(&mut Tiny::new()).unwrap().coverage, None);
     }
 
     #[test]

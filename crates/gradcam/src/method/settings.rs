@@ -11,6 +11,16 @@ pub struct MethodSettings {
     pub samples: Option<NonZeroUsize>,
     /// The standard deviation of the noise, in the unit that the method's formula names. `None` is the method's own.
     pub noise: Option<f32>,
+    /// The side of a window that covers a part of the image, in pixels, along each axis; at most the image. `None` is the
+    /// method's own.
+    pub window: Option<NonZeroUsize>,
+    /// The step from one window to the next, in pixels. `None` is the method's own.
+    pub stride: Option<NonZeroUsize>,
+    /// The most inferences of a method that runs the network once for each channel: ScoreCAM and AblationCAM. The channels
+    /// with the largest |w_k|·Σ |A_k| are run, w_k the gradient's mean over space as in Grad-CAM; the others have the
+    /// weight 0. `None` is one for each channel. [`LayerMap::coverage`](crate::LayerMap) says how much the channels
+    /// make up.
+    pub budget: Option<NonZeroUsize>,
 }
 
 impl MethodSettings {

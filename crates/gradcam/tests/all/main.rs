@@ -8,6 +8,7 @@
 )]
 
 mod bad_models;
+mod budgets;
 #[path = "../../../gradcam-engine/tests/all/common.rs"]
 mod common;
 mod documents;
@@ -27,6 +28,7 @@ mod methods;
 mod networks;
 mod one_each;
 mod parity;
+mod passes;
 mod processors;
 mod quantized;
 mod several;
@@ -41,6 +43,7 @@ use testkit::Suite;
 fn main() -> ExitCode {
     let mut suite = Suite::default();
     bad_models::tests(&mut suite);
+    budgets::tests(&mut suite);
     documents::tests(&mut suite);
     examples::tests(&mut suite);
     explain::tests(&mut suite);
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     methods::tests(&mut suite);
     networks::tests(&mut suite);
     parity::tests(&mut suite);
+    passes::tests(&mut suite);
     processors::tests(&mut suite);
     quantized::tests(&mut suite);
     several::tests(&mut suite);

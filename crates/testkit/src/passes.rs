@@ -1,0 +1,50 @@
+//! Reference maps of methods that run the network again on changed images or activations.
+
+use std::{collections::BTreeMap, fs};
+
+use serde::Deserialize;
+
+use crate::fixture;
+
+/// One method on one network of [`network`](crate::network), with its first image.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PassCase {
+    /// The network.
+    pub network: String,
+    /// The method.
+    pub method: String,
+    /// The module path of the layer; `None` for a method at the input.
+    pub layer: Option<String>,
+    /// The class.
+    pub class: usize,
+    /// The settings that are not the method's own, by name.
+    pub settings: BTreeMap<String, serde_json::Number>,
+    /// The shape of the raw map.
+    pub shape: Vec<usize>,
+    /// The distance between stored entries.
+    pub step: usize,
+    /// Every `step`-th entry of the raw map in row-major order.
+    pub entries: Vec<f64>,
+    /// The largest absolute entry.
+    pub largest: f64,
+    /// Of integrated gradients.
+    pub completeness_error: Option<f64>,
+}
+
+/// All cases, by network.
+///
+/// # Panics
+/// If the fixture cannot be read.
+#[expect(clippy::panic, reason = "only tests call this function")]
+pub fn pass_cases() -> Vec<PassCase> {
+    let read = || -> Result<Vec<PassCase>, Box<dyn std::error::Error>> {
+        let mut cases = Vec::new();
+        for entry in fs::read_dir(fixture("passes"))? {
+            let text = fs::read_to_string(entry?.path())?;
+            cases.extend(serde_json::from_str::<Vec<PassCase>>(&text)?);
+        }
+        cases.sort_by(|a, b| a.network.cmp(&b.network));
+        Ok(cases)
+    };
+    read().unwrap_or_else(|e| panic!("passes: {e}"))
+}

@@ -1,0 +1,209 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["torch==2.15.0", "onnx==1.23.2", "captum==0.9.0", "torchcam==0.5.0", "grad-cam==1.5.7", "pillow==13.0.0", "numpy"]
+# ///
+"""Writes maps of methods that run the network again on changed images or activations: crates/testkit/fixtures/passes.
+
+python tools/pass_cases.py [FOLDER]
+
+On models of fixtures/networks, which `networks/interpret.py` runs with torch operators in float64: saliency and integrated gradients
+by Captum, with its nodes; occlusion by Captum; SmoothGrad, Smooth Grad-CAM++, RISE and Recipro-CAM by the formulas below, with the
+random numbers that the project draws from a seed (`wyrand.py`). Smooth Grad-CAM++ is that of TorchCAM where there is no noise and
+the gradient is the same at all positions.
+
+A map counts only if float32 and float64 torch agree, to 1e-5 of the largest entry or 1e-4 where scores are compared; the JSON says
+how far they are apart (`condition`). Of maps at the input every STEP-th entry is kept.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from captum.attr import IntegratedGradients, Occlusion, Saliency
+from torchcam.methods import SmoothGradCAMpp
+
+from method_cases import FIXTURES, weighed
+from networks.interpret import Network
+from networks.reference import error
+from wyrand import Wyrand
+
+STEP = 29
+
+
+class Subject:
+    """A network in one precision, an image [1, …] and a class."""
+
+    def __init__(self, model, dtype, x, k):
+        self.network, self.x, self.k = Network(model, dtype).eval(), x.to(dtype, copy=True), k
+
+    @torch.no_grad()
+    def scores(self, images):
+        return torch.cat([self.network(some)[:, self.k] for some in images.split(16)])
+
+    def gradient(self, x, value=None):
+        """Of the score with respect to a value, or to the image; and the value."""
+        x = x.to(self.x.dtype).requires_grad_()
+        score = self.network(x)[0, self.k]
+        at = x if value is None else self.network.values[value]
+        return torch.autograd.grad(score, at)[0][0], at[0].detach()
+
+    def noisy(self, samples, deviation, seed):
+        """The images, rounded as the network's input is."""
+        random, x = Wyrand(seed), self.x.detach().float().numpy()
+        for _ in range(samples):
+            noise = random.normal(x.size).reshape(x.shape)
+            yield torch.tensor(x + np.float32(deviation) * noise)
+
+
+def saliency(s):
+    return Saliency(s.network).attribute(s.x.clone().requires_grad_(), target=s.k, abs=False)[0], {}
+
+
+def integrated_gradients(s, samples):
+    found, delta = IntegratedGradients(s.network).attribute(s.x, target=s.k, n_steps=samples, return_convergence_delta=True)
+    return found[0], {"completeness_error": float(delta[0])}
+
+
+def smoothgrad(s, samples, noise, seed):
+    x = s.x.detach().float().numpy()
+    deviation = np.float32(noise) * (x.max() - x.min())
+    return torch.stack([s.gradient(x)[0] for x in s.noisy(samples, deviation, seed)]).mean(0), {}
+
+
+def smoothgradcampp(s, value, samples, noise, seed):
+    a = s.gradient(s.x, value)[1]
+    g = torch.stack([s.gradient(x, value)[0] for x in s.noisy(samples, noise, seed)])
+    space = tuple(range(1, a.ndim))
+    g1, g2, g3 = g.mean(0), (g**2).mean(0), (g**3).mean(0)
+    alpha = g2 / (2 * g2 + g3 * a.sum(space, keepdim=True) + 1e-8)
+    w = (alpha * g1.relu()).sum(space, keepdim=True)
+    return (w * a).sum(0), {}
+
+
+def rise(s, samples, seed):
+    size = s.x.shape[2:]
+    random, cells = Wyrand(seed), [-(-n // 7) for n in size]
+    masks = []
+    for _ in range(samples):
+        grid = torch.tensor([random.f64() < 0.5 for _ in range(7 ** len(size))], dtype=s.x.dtype).reshape(1, 1, *[7] * len(size))
+        shift = [int(random.f64() * cell) for cell in cells]
+        mode = {1: "linear", 2: "bilinear"}[len(size)]
+        whole = F.interpolate(grid, [8 * cell for cell in cells], mode=mode, align_corners=False)[0, 0]
+        masks.append(whole[tuple(slice(at, at + n) for at, n in zip(shift, size, strict=True))])
+    masks = torch.stack(masks)
+    scores = s.scores(s.x * masks[:, None])
+    return torch.tensordot(scores, masks, 1) / (samples * 0.5), {}
+
+
+def occlusion(s, window=None, stride=None):
+    channels, *size = s.x.shape[1:]
+    windows = [min(window or -(-n // 7), n) for n in size]
+    strides = [stride or -(-n // 2) for n in windows]
+    found = Occlusion(s.network).attribute(s.x, (channels, *windows), (channels, *strides), target=s.k)
+    return found[0, 0], {}
+
+
+def reciprocam(s, value):
+    s.network(s.x)
+    a = s.network.values[value].detach()
+    size = a.shape[2:]
+    masks = []
+    for center in np.ndindex(*size):
+        factors = [[{0: 0.5, 1: 0.25}.get(abs(i - at), 0.0) for i in range(n)] for at, n in zip(center, size, strict=True)]
+        mask = torch.ones(size, dtype=a.dtype)
+        for axis, factor in enumerate(factors):
+            mask *= torch.tensor(factor, dtype=a.dtype).reshape([-1 if i == axis else 1 for i in range(len(size))])
+        masks.append(mask)
+    nodes, reached = [], {value}
+    for n in s.network.graph.node:
+        if reached & set(n.input):
+            reached |= set(n.output)
+            nodes.append(n)
+    s.network.values[value] = a * torch.stack(masks)[:, None]
+    with torch.no_grad():
+        for n in nodes:
+            s.network.step(n)
+    return s.network.values[s.network.graph.output[0].name][:, s.k].reshape(size), {}
+
+
+METHODS = {
+    "saliency": saliency,
+    "integrated-gradients": integrated_gradients,
+    "smoothgrad": smoothgrad,
+    "smoothgradcam++": smoothgradcampp,
+    "rise": rise,
+    "occlusion": occlusion,
+    "reciprocam": reciprocam,
+}
+# Methods that compare scores.
+COMPARED = ("rise", "occlusion", "reciprocam")
+
+# For each network the method, its layer and its settings.
+CASES = {
+    "resnet18": [
+        ("saliency", None, {}),
+        ("integrated-gradients", None, {"samples": 50}),
+        ("smoothgrad", None, {"samples": 6, "noise": 0.15, "seed": 3}),
+        ("smoothgradcam++", "layer4.1", {"samples": 1, "noise": 0.0, "seed": 0}),
+        ("reciprocam", "layer4.1", {}),
+        ("occlusion", None, {}),
+    ],
+    "vgg11_bn": [
+        ("integrated-gradients", None, {"samples": 7}),
+        ("smoothgrad", None, {"samples": 3, "noise": 0.05, "seed": 2**63 + 5}),
+        ("smoothgradcam++", "features.10", {"samples": 4, "noise": 0.3, "seed": 2}),
+        ("reciprocam", "features.10", {}),
+        ("rise", None, {"samples": 90, "seed": 0}),
+        ("occlusion", None, {"window": 9, "stride": 4}),
+        ("occlusion", None, {"window": 40, "stride": 7}),
+    ],
+    "ecg": [("rise", None, {"samples": 40, "seed": 7}), ("occlusion", None, {}), ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4})],
+}
+
+
+def check_with_torchcam(model, x, k, value, ours):
+    """Without noise, where the gradient is the same at all positions."""
+    network = Network(model, torch.float64).eval()
+    network.tapped = network.tap(value)
+
+    class Silence:
+        def sample(self, size):
+            return torch.zeros(size, dtype=torch.float64)
+
+    with SmoothGradCAMpp(network, "tapped", num_samples=2) as extractor:
+        extractor._distrib = Silence()
+        scores = network(x.double().requires_grad_())
+        (theirs,) = extractor(k, scores, normalized=False)
+    assert error(theirs, ours.relu()) <= 1e-6, "TorchCAM"
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, cases in CASES.items():
+        model, images, classes, _ = weighed(name)
+        layers = {path: row["value"] for path, row in json.loads((FIXTURES / f"networks/{name}.json").read_text())["layers"].items()}
+        x, k = images[:1], classes[0]
+        found = []
+        for method, layer, settings in cases:
+            value = {} if layer is None else {"value": layers[layer] if layer in layers else layer}
+            exact, numbers = METHODS[method](Subject(model, torch.float64, x, k), **value, **settings)
+            rough, _ = METHODS[method](Subject(model, torch.float32, x, k), **value, **settings)
+            condition = error(rough.detach(), exact.detach())
+            print(f"{name} {method} {layer or ''} {settings}: {list(exact.shape)}, condition {condition:.1e} {numbers}", flush=True)
+            assert condition <= (1e-4 if method in COMPARED else 1e-5)
+            if method == "smoothgradcam++" and settings["noise"] == 0:
+                check_with_torchcam(model, x, k, value["value"], exact)
+            step = STEP if layer is None else 1
+            found.append({
+                "network": name, "method": method, "layer": layer, "class": k, "settings": settings, "shape": list(exact.shape),
+                "step": step, "entries": [float(f"{v:.9g}") for v in exact.detach().flatten()[::step]],
+                "largest": float(exact.abs().max()), "condition": float(f"{condition:.1e}"),
+            } | numbers)
+        (folder / f"{name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FIXTURES / "passes")
