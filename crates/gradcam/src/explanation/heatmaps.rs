@@ -91,15 +91,22 @@ impl Explanation {
                 _ => magnitude(&map),
             };
         }
-        let layers = if self.is_fused() && at == 0 {
-            layers
-        } else {
-            self.map_of::<IxDyn>(at)?;
-            &layers[at..=at]
+        let maps = self.made_of(layers, at)?;
+        Ok(image::heatmap_nd(&maps, &self.heatmap_size(&maps), &self.heatmap_settings)?)
+    }
+
+    /// The maps of layers that a heatmap is made of: that of one, or all where layers are fused.
+    fn made_of<'a>(&self, layers: &'a [LayerMap], at: usize) -> Result<Vec<ArrayViewD<'a, f32>>> {
+        let made_of = match self.is_fused() {
+            true => (at == 0).then_some(layers),
+            false => layers.get(at..=at),
         };
-        let maps: Vec<_> = layers.iter().map(|layer| layer.map.view()).collect();
-        let size = self.heatmap_size(&maps);
-        Ok(image::heatmap_nd(&maps, &size, &self.heatmap_settings)?)
+        match made_of {
+            Some(layers) => Ok(layers.iter().map(|layer| layer.map.view()).collect()),
+            None => {
+                bail!(Layer, "the explanation has {} heatmaps, not {}", self.heatmaps(), at + 1)
+            }
+        }
     }
 
     /// The size of the network's input, or that of the largest map, where the input has another number of axes.
@@ -120,8 +127,7 @@ impl Explanation {
         if let Site::Input(_) = self.site {
             return magnitude(&self.map_of(at)?);
         }
-        let maps: Vec<_> = self.layers.iter().map(|layer| layer.map.view()).collect();
-        let size = self.heatmap_size(&maps);
+        let size = self.heatmap_size(&self.made_of(&self.layers, at)?);
         Ok(image::shown_heatmap(self.heatmap_nd(at)?, &size, self.heatmap_settings.rules)?)
     }
 
