@@ -22,23 +22,27 @@
 //! # }
 //! ```
 
+mod colorbar;
 pub mod colormap;
+mod contours;
 mod error;
 mod files;
-pub mod frame;
+mod frame;
 pub mod gradient;
 pub mod heatmap;
 pub mod overlay;
 pub mod photo;
 pub mod preprocess;
 pub mod resize;
+mod strokes;
 
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind, ImageHint};
-pub use frame::frame;
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{heatmap, heatmap_nd};
-pub use overlay::{OverlayKind, OverlayStyle, overlay};
+pub use overlay::{
+    OverlayKind, OverlayStyle, PictureSize, heatmap_picture, overlay, overlay_with_frame,
+};
 pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{Filter, resize, resize_linear_aligned, resize_map};
