@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use gradcam::{
     image::{
-        Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, heatmap, overlay,
+        Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, PictureSize, heatmap, overlay,
         preprocess::{Channels, Fit, Layout, Numbers},
         resolve,
     },
@@ -55,19 +55,32 @@ fuzz_target!(
         assert_eq!(tensor.len(), size.0 as usize * size.1 as usize * channels.count());
 
         let mut raw = Array2::from_elem((usize::from(*map % 15) + 1, usize::from(*map / 15) + 1), -1.0);
-        let spot = usize::from(*spot) % raw.len();
-        raw.iter_mut().nth(spot).into_iter().for_each(|value| *value = 3.0);
+        let hot = usize::from(*spot) % raw.len();
+        raw.iter_mut().nth(hot).into_iter().for_each(|value| *value = 3.0);
         let (width, height) = (placement.network_width, placement.network_height);
         let heat = heatmap(&[raw.view()], (height as usize, width as usize)).expect("a finite map");
         assert!(heat.iter().all(|value| (0.0..=1.0).contains(value)), "heat is 0 to 1");
+        let kinds = [
+            OverlayKind::Alpha,
+            OverlayKind::Fade,
+            OverlayKind::PytorchGradCam,
+            OverlayKind::Contours,
+            OverlayKind::Cutout,
+            OverlayKind::Transparent,
+        ];
         let style = OverlayStyle {
             colormap: of(*style, &Colormap::ALL).1,
             alpha: f64::from(*alpha) / 255.0,
-            kind: of(*style / 7, &[OverlayKind::Alpha, OverlayKind::Fade, OverlayKind::PytorchGradCam]),
-            max_side: NonZeroU32::new(u32::from(*style / 21)),
+            kind: of(*style / 7, &kinds),
+            size: of(*spot, &[PictureSize::Photo, PictureSize::Network]),
+            max_side: NonZeroU32::new(u32::from(*style / 42)),
+            colorbar: false,
         };
         let drawn = overlay(&photo, heat.view(), &placement, &style).expect("an overlay");
-        let longest = photo.width().max(photo.height());
+        let longest = match style.size {
+            PictureSize::Photo => photo.width().max(photo.height()),
+            PictureSize::Network => width.max(height),
+        };
         let most = style.max_side.map_or(longest, |most| most.get().min(longest));
         assert_eq!(drawn.width().max(drawn.height()), most);
         let png = drawn.to_png().expect("a PNG");

@@ -2,6 +2,7 @@
 
 mod heatmap;
 mod method;
+mod picture;
 mod values;
 
 use std::{
@@ -14,11 +15,12 @@ use gradcam::{
     Area, HeadKind, Method,
     engine::Provider,
     image::{
-        Colormap, Filter, OverlayKind, Overrides,
+        Filter, Overrides,
         preprocess::{Channels, Fit, Layout},
     },
 };
 
+pub(crate) use self::picture::PictureArgs;
 use crate::{
     engine::EngineChoice,
     failure::{Failure, Result},
@@ -210,6 +212,10 @@ pub(crate) struct ExplainArgs {
 
     #[command(flatten)]
     pub(crate) heatmap: HeatmapArgs,
+
+    #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
 }
@@ -259,7 +265,7 @@ pub(crate) struct OutputArgs {
 
     /// What to write, separated by commas
     ///
-    /// png: the heatmap over the photo, at the photo's size up to --max-side; for a .npy image, which has no photo, the
+    /// png: the heatmap over the photo, as the flags under Picture say; for a .npy image, which has no photo, the
     /// heatmap alone in colors, at the size of the network's input (a strip for a 1-D model, the slices
     /// along the depth for a 3-D one). saliency and guided-backprop give pictures of that size, without
     /// the photo: the gradient's magnitude in gray (one pixel in a hundred is white), and the gradient in
@@ -271,25 +277,6 @@ pub(crate) struct OutputArgs {
     #[arg(long = "format", value_name = "FORMAT", default_value = "png", value_delimiter = ',',
           value_parser = values::formats())]
     pub(crate) formats: Vec<Format>,
-
-    /// The colors of the heatmap
-    #[arg(long, value_name = "NAME", default_value = "jet", value_parser = values::colormaps())]
-    pub(crate) colormap: Colormap,
-
-    /// The share of the heatmap in the picture, from 0 to 1
-    #[arg(long, value_name = "A", default_value_t = 0.5, value_parser = values::share)]
-    pub(crate) alpha: f64,
-
-    /// How heatmap and photo are mixed
-    ///
-    /// alpha: the same share everywhere. fade: the share falls with the heat, so that cold regions
-    /// look like the photo. pytorch-grad-cam: as show_cam_on_image of that package, bit for bit.
-    #[arg(long, value_name = "KIND", default_value = "alpha", value_parser = values::overlays())]
-    pub(crate) overlay: OverlayKind,
-
-    /// The longest side of a picture in pixels; a larger photo is drawn smaller
-    #[arg(long, value_name = "PIXELS", default_value = "4096", value_parser = values::side)]
-    pub(crate) max_side: NonZeroU32,
 
     /// How many classes to list
     #[arg(long, value_name = "K", default_value_t = 5)]

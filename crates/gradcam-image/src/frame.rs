@@ -11,11 +11,14 @@ const COLOR: [u8; 3] = [255; 3];
 /// # Errors
 ///
 /// [`ImageErrorKind::TooLarge`](super::ImageErrorKind::TooLarge) as [`Photo::from_rgb8`].
-pub fn frame(photo: &Photo, [left, top, right, bottom]: [f64; 4]) -> Result<Photo, ImageError> {
+pub(super) fn frame(
+    photo: &Photo,
+    [left, top, right, bottom]: [f64; 4],
+) -> Result<Photo, ImageError> {
     let (width, height) = (photo.width(), photo.height());
     let thick = f64::from((width.min(height) / 240).max(1));
-    let mut rgb = photo.rgb().to_vec();
-    let place = |x: u32, y: u32| 3 * (y as usize * width as usize + x as usize);
+    let (mut rgb, mut alpha) = (photo.rgb().to_vec(), photo.alpha().map(<[u8]>::to_vec));
+    let place = |x: u32, y: u32| y as usize * width as usize + x as usize;
     // How far a pixel's center is from the frame's line: inside, the lines beside it, or neither.
     let color = |x: u32, y: u32| {
         let (x, y) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
@@ -34,11 +37,14 @@ pub fn frame(photo: &Photo, [left, top, right, bottom]: [f64; 4]) -> Result<Phot
     for y in inside(top, bottom, height) {
         for x in inside(left, right, width) {
             if let Some(color) = color(x, y) {
-                rgb[place(x, y)..][..3].copy_from_slice(&color);
+                rgb[3 * place(x, y)..][..3].copy_from_slice(&color);
+                if let Some(alpha) = &mut alpha {
+                    alpha[place(x, y)] = u8::MAX;
+                }
             }
         }
     }
-    Photo::from_rgb8(width, height, rgb)
+    Ok(Photo::from_rgb8(width, height, rgb)?.with_alpha(alpha))
 }
 
 #[cfg(test)]

@@ -22,10 +22,12 @@
 //! # }
 //! ```
 
+mod colorbar;
 pub mod colormap;
+mod contours;
 mod error;
 mod files;
-pub mod frame;
+mod frame;
 pub mod fusion;
 pub mod gradient;
 pub mod heatmap;
@@ -33,14 +35,16 @@ pub mod overlay;
 pub mod photo;
 pub mod preprocess;
 pub mod resize;
+mod strokes;
 
 pub use colormap::Colormap;
 pub use error::{ImageError, ImageErrorKind, ImageHint};
-pub use frame::frame;
 pub use fusion::{FUSIONS, Fusion, FusionInfo};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{HeatmapRules, HeatmapSettings, heatmap, heatmap_nd, shown_heatmap};
-pub use overlay::{OverlayKind, OverlayStyle, overlay};
+pub use overlay::{
+    OverlayKind, OverlayStyle, PictureSize, heatmap_picture, overlay, overlay_with_frame,
+};
 pub use photo::{Limits, Photo, PhotoFile};
 pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
 pub use resize::{

@@ -4,7 +4,11 @@ use std::num::NonZeroU32;
 
 use ndarray::ArrayView2;
 
+use super::colorbar::{self, with_colorbar};
+use super::contours::{LEVELS, contours};
+use super::frame::frame;
 use super::resize::resize;
+use super::strokes::Strokes;
 use super::{Colormap, Filter, ImageError, ImageErrorKind, Photo, Placement};
 
 /// How heat and photo are mixed.
@@ -17,6 +21,29 @@ pub enum OverlayKind {
     /// `show_cam_on_image` of pytorch-grad-cam: as `Alpha`, then divided by the largest value.
     /// Equal to it bit for bit if the network's input has the photo's pixels.
     PytorchGradCam,
+    /// The photo with lines of equal heat at 0.2, 0.4, 0.6 and 0.8 of the maximum, thicker where it is hotter: white between
+    /// black borders, which show in gray and without color vision.
+    Contours,
+    /// `heat · photo`; what the network did not see is black.
+    Cutout,
+    /// The heat alone in its colors, without the photo; its opacity is the heat.
+    Transparent,
+}
+
+impl OverlayKind {
+    /// Whether the photo is tinted by the colors of the heat.
+    pub fn is_tint(self) -> bool {
+        matches!(self, Self::Alpha | Self::Fade | Self::PytorchGradCam)
+    }
+}
+
+/// Which size a picture has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureSize {
+    /// That of the photo.
+    Photo,
+    /// That of the network's input: the part of the photo that the network saw, resized. What was beyond the photo is black.
+    Network,
 }
 
 /// The style of an overlay.
@@ -28,13 +55,18 @@ pub struct OverlayStyle {
     pub alpha: f64,
     /// How heat and photo are mixed.
     pub kind: OverlayKind,
-    /// The longest side of the picture in pixels; a larger photo is made smaller. `None` keeps every photo's size.
+    /// The size of the picture.
+    pub size: PictureSize,
+    /// The longest side of the picture in pixels; a larger one is made smaller. `None` keeps every size.
     pub max_side: Option<NonZeroU32>,
+    /// Whether a bar with the colors of the heat from 0 to 1 stands to the right of the picture, beyond its size. Only tints
+    /// have one.
+    pub colorbar: bool,
 }
 
 impl OverlayStyle {
-    /// The size of the picture of a photo of this size.
-    fn size(&self, width: u32, height: u32) -> (u32, u32) {
+    /// The size of the picture of a photo of this size, without the bar.
+    fn within_max_side(&self, width: u32, height: u32) -> (u32, u32) {
         let longest = width.max(height);
         let Some(most) = self.max_side.map(NonZeroU32::get).filter(|most| *most < longest) else {
             return (width, height);
@@ -47,21 +79,60 @@ impl OverlayStyle {
     }
 
     /// The most bytes that drawing a photo of this size and writing the picture as PNG hold at once, the photo not counted.
-    pub fn memory(&self, width: u32, height: u32) -> u64 {
-        let (new_width, new_height) = self.size(width, height);
-        let bytes = |width: u32, height: u32| 3 * u64::from(width) * u64::from(height);
+    /// `placement` is the part of it that the network saw.
+    pub fn memory(&self, width: u32, height: u32, placement: &Placement) -> u64 {
+        if self.size == PictureSize::Network {
+            let (wide, high) = placement.resized(width, height);
+            let (network_width, network_height) =
+                (placement.network_width, placement.network_height);
+            let seen = bytes(network_width, network_height);
+            let resized = bytes(wide, height).saturating_add(bytes(wide, high));
+            let style = Self { size: PictureSize::Photo, ..*self };
+            let drawn = style.memory(network_width, network_height, placement);
+            return seen.saturating_add(drawn.max(resized));
+        }
+        let (new_width, new_height) = self.within_max_side(width, height);
+        let bar = if self.colorbar { colorbar::width(new_height) } else { 0 };
         let drawn = bytes(new_width, new_height);
         // The resize goes along the rows first. The PNG grows by doubling, beside the picture.
         let resized = bytes(new_width, height).saturating_add(drawn);
-        let written = drawn.saturating_mul(3);
+        let written = match self.kind {
+            // Colors and opacity, both interleaved for the encoder, and the PNG.
+            OverlayKind::Transparent => (drawn / 3).saturating_mul(16),
+            _ => bytes(new_width.saturating_add(bar), new_height).saturating_mul(3),
+        };
         if new_width == width { written } else { written.max(resized) }
     }
+
+    fn check(&self) -> Result<(), ImageError> {
+        if !(0.0..=1.0).contains(&self.alpha) {
+            return invalid(format!("alpha is {}; it must be between 0 and 1", self.alpha));
+        }
+        if self.colorbar && !self.kind.is_tint() {
+            return invalid(
+                "a bar shows the colors of a tint, and the picture has none; leave one of the two out",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a picture.
+fn bytes(width: u32, height: u32) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(3)
 }
 
 impl Default for OverlayStyle {
     /// Half heat and half photo in OpenCV's jet, as users of Grad-CAM expect.
     fn default() -> Self {
-        Self { colormap: Colormap::Jet, alpha: 0.5, kind: OverlayKind::Alpha, max_side: None }
+        Self {
+            colormap: Colormap::Jet,
+            alpha: 0.5,
+            kind: OverlayKind::Alpha,
+            size: PictureSize::Photo,
+            max_side: None,
+            colorbar: false,
+        }
     }
 }
 
@@ -70,34 +141,126 @@ const UNSEEN: f32 = 0.6;
 
 /// Draws a heatmap [H, W] in 0..1, at the network's input size, over the photo.
 ///
-/// The result has the photo's size, or a smaller one of the same aspect ratio ([`OverlayStyle::max_side`]). The heat covers the part that the network saw, such as a center crop; the rest is
-/// darkened.
+/// The result has the photo's size or the network's ([`OverlayStyle::size`]), or a smaller one of the same aspect ratio
+/// ([`OverlayStyle::max_side`]). The heat covers the part that the network saw, such as a center crop; the rest is darkened.
 ///
 /// # Errors
 ///
-/// [`ImageErrorKind::Invalid`] if the heatmap's shape is not the network's, or `alpha` is not in 0..1.
+/// [`ImageErrorKind::Invalid`] if the heatmap's shape is not the network's, `alpha` is not in 0..1, or a bar is wanted for what
+/// is no tint. [`ImageErrorKind::TooLarge`] as [`resize`], for the network's size.
 pub fn overlay(
     photo: &Photo,
     heatmap: ArrayView2<'_, f32>,
     placement: &Placement,
     style: &OverlayStyle,
 ) -> Result<Photo, ImageError> {
+    checked(photo, heatmap, placement, style, None)
+}
+
+/// As [`overlay`], with a thin frame around a box. `edges` are its left, top, right and bottom in pixels of the photo.
+///
+/// # Errors
+///
+/// As [`overlay`].
+pub fn overlay_with_frame(
+    photo: &Photo,
+    heatmap: ArrayView2<'_, f32>,
+    placement: &Placement,
+    style: &OverlayStyle,
+    edges: [f64; 4],
+) -> Result<Photo, ImageError> {
+    checked(photo, heatmap, placement, style, Some(edges))
+}
+
+/// A heatmap as a picture of its own size, where there is no photo.
+///
+/// # Errors
+///
+/// [`ImageErrorKind::Invalid`] if the heatmap is empty, or the style needs a photo or does not fit together.
+pub fn heatmap_picture(
+    heatmap: ArrayView2<'_, f32>,
+    style: &OverlayStyle,
+) -> Result<Photo, ImageError> {
+    style.check()?;
+    if matches!(style.kind, OverlayKind::Contours | OverlayKind::Cutout) {
+        return invalid("contours and cutouts show a photo, and there is none");
+    }
+    let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+    let rgb = heatmap.iter().flat_map(|heat| style.colormap.color(*heat)).collect();
+    let picture = Photo::from_rgb8(side(heatmap.ncols()), side(heatmap.nrows()), rgb)?;
+    let opacity = || heatmap.iter().map(|heat| rounded(255.0 * heat)).collect();
+    let is_transparent = style.kind == OverlayKind::Transparent;
+    let picture = picture.with_alpha(is_transparent.then(opacity));
+    if style.colorbar { with_colorbar(&picture, style.colormap) } else { Ok(picture) }
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, ImageError> {
+    Err(ImageError::new(ImageErrorKind::Invalid, message))
+}
+
+fn checked(
+    photo: &Photo,
+    heatmap: ArrayView2<'_, f32>,
+    placement: &Placement,
+    style: &OverlayStyle,
+    edges: Option<[f64; 4]>,
+) -> Result<Photo, ImageError> {
     let expected = (placement.network_height as usize, placement.network_width as usize);
     if heatmap.dim() != expected || heatmap.is_empty() {
-        let message = format!(
+        return invalid(format!(
             "the heatmap has {}x{} values (height, width), but the network's input has {}x{}",
             heatmap.nrows(),
             heatmap.ncols(),
             expected.0,
             expected.1
-        );
-        return Err(ImageError::new(ImageErrorKind::Invalid, message));
+        ));
     }
-    if !(0.0..=1.0).contains(&style.alpha) {
-        let message = format!("alpha is {}; it must be between 0 and 1", style.alpha);
-        return Err(ImageError::new(ImageErrorKind::Invalid, message));
+    style.check()?;
+    match style.size {
+        PictureSize::Photo => draw(photo, heatmap, placement, style, edges),
+        PictureSize::Network => {
+            let seen = seen(photo, placement)?;
+            let edges = edges.map(|[left, top, right, bottom]| {
+                let (left, top) = placement.to_network(left, top);
+                let (right, bottom) = placement.to_network(right, bottom);
+                [left, top, right, bottom]
+            });
+            draw(&seen, heatmap, &Placement::identity(seen.width(), seen.height()), style, edges)
+        }
     }
-    let (width, height) = style.size(photo.width(), photo.height());
+}
+
+/// The part of a photo that the network saw, at the size of its input; black beyond the photo.
+fn seen(photo: &Photo, placement: &Placement) -> Result<Photo, ImageError> {
+    let (wide, high) = placement.resized(photo.width(), photo.height());
+    let whole = resize(photo, wide, high, Filter::Bilinear)?;
+    let (left, top) = placement.to_network(0.0, 0.0);
+    let (left, top) = (left.round() as i64, top.round() as i64);
+    let (width, height) = (placement.network_width, placement.network_height);
+    let mut rgb = vec![0; 3 * width as usize * height as usize];
+    // The columns that both have, in those of the network's input.
+    let from = left.clamp(0, i64::from(width));
+    let to = (left + i64::from(wide)).clamp(from, i64::from(width));
+    for (line, y) in rgb.chunks_exact_mut(3 * width as usize).zip(0..) {
+        let y: i64 = y;
+        if (top..top + i64::from(high)).contains(&y) && from < to {
+            let row = &whole.rgb()[3 * wide as usize * (y - top) as usize..];
+            let length = 3 * (to - from) as usize;
+            let start = 3 * (from - left) as usize;
+            line[3 * from as usize..][..length].copy_from_slice(&row[start..][..length]);
+        }
+    }
+    Photo::from_rgb8(width, height, rgb)
+}
+
+fn draw(
+    photo: &Photo,
+    heatmap: ArrayView2<'_, f32>,
+    placement: &Placement,
+    style: &OverlayStyle,
+    edges: Option<[f64; 4]>,
+) -> Result<Photo, ImageError> {
+    let (width, height) = style.within_max_side(photo.width(), photo.height());
     if (width, height) != (photo.width(), photo.height()) {
         let across = f64::from(width) / f64::from(photo.width());
         let down = f64::from(height) / f64::from(photo.height());
@@ -109,25 +272,43 @@ pub fn overlay(
             ..*placement
         };
         let smaller = resize(photo, width, height, Filter::Box)?;
-        return overlay(&smaller, heatmap, &placement, style);
+        let edges = edges.map(|edges| edges.map(|edge| edge * across));
+        return draw(&smaller, heatmap, &placement, style, edges);
     }
+    let mut picture = mixed(photo, heatmap, placement, style)?;
+    if let Some(edges) = edges {
+        picture = frame(&picture, edges)?;
+    }
+    if style.colorbar { with_colorbar(&picture, style.colormap) } else { Ok(picture) }
+}
+
+/// Mixes a photo and the heat at the photo's size.
+fn mixed(
+    photo: &Photo,
+    heatmap: ArrayView2<'_, f32>,
+    placement: &Placement,
+    style: &OverlayStyle,
+) -> Result<Photo, ImageError> {
     let columns: Vec<Option<LinearTap>> = (0..photo.width())
         .map(|x| tap(x, placement.x, placement.width, placement.network_width))
         .collect();
     let rows: Vec<Option<LinearTap>> = (0..photo.height())
         .map(|y| tap(y, placement.y, placement.height, placement.network_height))
         .collect();
-    let heatmap = heatmap.as_standard_layout();
-    let heat: Vec<&[f32]> = heatmap.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+    let standard = heatmap.as_standard_layout();
+    let heat: Vec<&[f32]> = standard.rows().into_iter().filter_map(|row| row.to_slice()).collect();
     let mixer = Mixer::new(style);
-    // The mixed color of a pixel, 0..1; `None` if the network did not see it.
-    let mixed = |row: &Option<LinearTap>, column: &Option<LinearTap>, photo: &[u8]| {
+    // The heat of a pixel; `None` if the network did not see it.
+    let heat_at = |row: &Option<LinearTap>, column: &Option<LinearTap>| {
         let (row, column) = (row.as_ref()?, column.as_ref()?);
         let line = |row: usize| {
             heat[row][column.before] * (1.0 - column.share) + heat[row][column.after] * column.share
         };
-        let heat = line(row.before) * (1.0 - row.share) + line(row.after) * row.share;
-        Some(mixer.mix(photo, heat))
+        Some(line(row.before) * (1.0 - row.share) + line(row.after) * row.share)
+    };
+    // The mixed color of a pixel, 0..1.
+    let mixed = |row: &Option<LinearTap>, column: &Option<LinearTap>, photo: &[u8]| {
+        heat_at(row, column).map(|heat| mixer.mix(photo, heat))
     };
     let lines = || rows.iter().zip(photo.rgb().chunks_exact(3 * columns.len()));
     let pixels = |line| columns.iter().zip(<[u8]>::chunks_exact(line, 3));
@@ -139,7 +320,8 @@ pub fn overlay(
     } else {
         0.0
     };
-    let unseen = by_byte(|value| rounded(255.0 * UNSEEN * unit(value)));
+    let brightness = if style.kind == OverlayKind::Cutout { 0.0 } else { UNSEEN };
+    let unseen = by_byte(|value| rounded(255.0 * brightness * unit(value)));
     let mut rgb = vec![0; photo.rgb().len()];
     for ((row, line), drawn) in lines().zip(rgb.chunks_exact_mut(3 * columns.len())) {
         for ((column, pixel), drawn) in pixels(line).zip(drawn.chunks_exact_mut(3)) {
@@ -153,7 +335,34 @@ pub fn overlay(
             });
         }
     }
-    Photo::from_rgb8(photo.width(), photo.height(), rgb)
+    if style.kind == OverlayKind::Contours {
+        draw_contours(&mut rgb, (photo.width(), photo.height()), heatmap, placement);
+    }
+    let opacity = |row: &Option<LinearTap>, column: &Option<LinearTap>| {
+        heat_at(row, column).map_or(0, |heat| rounded(255.0 * heat))
+    };
+    let is_transparent = style.kind == OverlayKind::Transparent;
+    let opacities =
+        || rows.iter().flat_map(|row| columns.iter().map(|column| opacity(row, column))).collect();
+    let picture = Photo::from_rgb8(photo.width(), photo.height(), rgb)?;
+    Ok(picture.with_alpha(is_transparent.then(opacities)))
+}
+
+/// Draws the lines of equal heat.
+fn draw_contours(
+    rgb: &mut [u8],
+    (width, height): (u32, u32),
+    heatmap: ArrayView2<'_, f32>,
+    placement: &Placement,
+) {
+    let unit = (f64::from(width.min(height)) / 360.0).max(1.0);
+    let mut strokes = Strokes::new(width as usize, height as usize, unit);
+    let thicknesses = (0..).map(|place| unit * (1.0 + 0.5 * f64::from(place)));
+    for (level, thickness) in LEVELS.into_iter().zip(thicknesses) {
+        let at = |[x, y]: [f64; 2]| <[f64; 2]>::from(placement.to_photo(x, y));
+        contours(heatmap, level, |from, to| strokes.line(at(from), at(to), thickness));
+    }
+    strokes.draw(rgb, 255, 0);
 }
 
 /// `f32::round` for values in 0..256. Processors without an instruction for it would call a function; the sum is exact in
@@ -189,6 +398,11 @@ impl<'a> Mixer<'a> {
         let share = match self.style.kind {
             OverlayKind::Fade => self.style.alpha * f64::from(heat),
             OverlayKind::Alpha | OverlayKind::PytorchGradCam => self.style.alpha,
+            OverlayKind::Contours => 0.0,
+            OverlayKind::Transparent => 1.0,
+            OverlayKind::Cutout => {
+                return std::array::from_fn(|c| heat * self.photo[usize::from(photo[c])]);
+            }
         };
         // Each weight is rounded to f32, as numpy does with Python's floats.
         let (share, rest) = (share as f32, (1.0 - share) as f32);

@@ -121,15 +121,24 @@ impl Photo {
         Self { alpha, ..self }
     }
 
-    /// Encodes the photo as a PNG file, without its alpha.
+    /// Encodes the photo as a PNG file, with its alpha where it has one.
     ///
     /// # Errors
     ///
     /// [`ImageErrorKind::TooLarge`] if the encoder refuses the size.
     pub fn to_png(&self) -> Result<Vec<u8>, ImageError> {
         let mut bytes = Vec::new();
+        let interleaved: Vec<u8>;
+        let (pixels, color) = match &self.alpha {
+            None => (&self.rgb, image::ExtendedColorType::Rgb8),
+            Some(alpha) => {
+                let pixels = self.rgb.chunks_exact(3).zip(alpha);
+                interleaved = pixels.flat_map(|(p, alpha)| [p[0], p[1], p[2], *alpha]).collect();
+                (&interleaved, image::ExtendedColorType::Rgba8)
+            }
+        };
         image::codecs::png::PngEncoder::new(&mut bytes)
-            .write_image(&self.rgb, self.width, self.height, image::ExtendedColorType::Rgb8)
+            .write_image(pixels, self.width, self.height, color)
             .map_err(|error| {
                 let message = format!("cannot be written as PNG: {error}");
                 ImageError::new(ImageErrorKind::TooLarge, message).caused_by(error)

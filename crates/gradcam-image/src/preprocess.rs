@@ -158,6 +158,11 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
+    /// The part of an upright photo of this size that the network sees.
+    pub fn placement(&self, width: u32, height: u32) -> Placement {
+        self.geometry.placement(width, height).0
+    }
+
     /// Returns the network's input, [1, C, H, W] or [1, H, W, C] by the layout, and the part of the photo that it shows.
     ///
     /// The arithmetic equals torchvision's `ToTensor` and `Normalize` bit for bit: 8-bit values

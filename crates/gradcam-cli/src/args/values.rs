@@ -14,7 +14,7 @@ use gradcam::{
     Area, HeadKind, METHODS, Method, PROFILES, Profile,
     engine::{ENGINES, Provider},
     image::{
-        Colormap, FUSIONS, Filter, Fusion, OverlayKind,
+        Colormap, FUSIONS, Filter, Fusion, OverlayKind, PictureSize,
         preprocess::{Channels, Fit, Layout},
     },
 };
@@ -61,6 +61,8 @@ Examples:
       Says how photos are prepared where the model does not.
   gradcam explain batch.npy -m model.onnx --format npy,json
       Tensors that are ready for the network; the maps as arrays.
+  gradcam explain cat.jpg --contours
+      Lines of equal heat; also --cutout, --transparent, --colorbar.
   curl -s https://example.com/cat.jpg | gradcam explain - -o - > map.png
       From standard input to standard output.
 
@@ -177,6 +179,10 @@ pub(super) fn overlays() -> impl TypedValueParser<Value = OverlayKind> {
         ("fade", OverlayKind::Fade),
         ("pytorch-grad-cam", OverlayKind::PytorchGradCam),
     ]))
+}
+
+pub(super) fn picture_sizes() -> impl TypedValueParser<Value = PictureSize> {
+    one_of(plain([("photo", PictureSize::Photo), ("network", PictureSize::Network)]))
 }
 
 pub(super) fn fits() -> impl TypedValueParser<Value = Fit> {

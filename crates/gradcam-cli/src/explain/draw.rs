@@ -2,7 +2,7 @@
 
 use gradcam::{
     Explanation,
-    image::{OverlayStyle, Photo},
+    image::{OverlayStyle, Photo, heatmap_picture},
     ndarray::{Array2, ArrayBase, ArrayD, Data, Dimension},
 };
 use ndarray_npy::WriteNpyExt;
@@ -62,7 +62,7 @@ fn picture(
     }
     match &item.photo {
         Some(photo) => Ok(explanation.overlay(at, photo, style)?),
-        None => alone(&flat(explanation.shown_heatmap(at)?)?, style),
+        None => Ok(heatmap_picture(flat(explanation.shown_heatmap(at)?)?.view(), style)?),
     }
 }
 
@@ -87,12 +87,6 @@ fn flat(heatmap: ArrayD<f32>) -> Result<Array2<f32>> {
             "a heatmap of shape {shape:?} is no picture; write the array with --format npy"
         ))),
     }
-}
-
-fn alone(heatmap: &Array2<f32>, style: &OverlayStyle) -> Result<Photo> {
-    let side = |side: usize| u32::try_from(side).map_err(failed);
-    let rgb = heatmap.iter().flat_map(|heat| style.colormap.color(*heat)).collect();
-    Ok(Photo::from_rgb8(side(heatmap.ncols())?, side(heatmap.nrows())?, rgb)?)
 }
 
 fn npy<S: Data<Elem = f32>, D: Dimension>(array: &ArrayBase<S, D, f32>) -> Result<Vec<u8>> {

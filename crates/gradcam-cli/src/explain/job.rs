@@ -12,7 +12,7 @@ use std::{
 
 use gradcam::{
     Explainer, Explanation, Grid, MemoryLease, TargetSpec,
-    image::{Limits, OverlayStyle, Photo, PhotoFile},
+    image::{Limits, OverlayStyle, Photo, PhotoFile, Placement},
     ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -69,6 +69,7 @@ struct LoadedPhoto<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath]) -> Result<Self> {
+        let style = args.picture.style(&args.methods)?;
         let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
         let threads = if alone(args, count) { args.threads } else { Some(NonZeroUsize::MIN) };
@@ -118,13 +119,6 @@ impl<'a> Job<'a> {
             )));
         }
         let targets = target::targets(args, &explainer)?;
-        let out = &args.output;
-        let style = OverlayStyle {
-            colormap: out.colormap,
-            alpha: out.alpha,
-            kind: out.overlay,
-            max_side: Some(out.max_side),
-        };
         Ok(Self { args, images: count, engine, explainer, targets, style })
     }
 
@@ -181,10 +175,14 @@ impl<'a> Job<'a> {
     fn memory(&self, file: &PhotoFile<'_>) -> u64 {
         let (width, height) = file.size();
         let photo = file.photo_memory();
-        let drawn = self.style.memory(width, height);
+        let preprocess = self.explainer.preprocessing().ok().map(|choice| &choice.preprocess);
+        let placement = preprocess.map_or_else(
+            || Placement::identity(width, height),
+            |preprocess| preprocess.placement(width, height),
+        );
+        let drawn = self.style.memory(width, height, &placement);
         // A network of gray gets its input from a copy.
-        let choice = self.explainer.preprocessing();
-        let is_gray = choice.is_ok_and(|choice| choice.preprocess.channels.is_gray());
+        let is_gray = preprocess.is_some_and(|preprocess| preprocess.channels.is_gray());
         let prepared = if is_gray { photo } else { 0 };
         file.memory().max(photo.saturating_add(drawn.max(prepared)))
     }

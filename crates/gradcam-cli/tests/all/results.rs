@@ -30,6 +30,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         fused_and_smoothed_heatmaps_say_so,
         maps_of_the_input,
         pictures_of_the_input_have_its_size,
+        pictures_are_drawn_as_the_flags_say,
         standard_input_and_output,
         the_built_in_model_looks_at_the_right_half,
     );
@@ -396,6 +397,38 @@ fn pictures_of_the_input_have_its_size() {
         let picture = picture.expect("a PNG");
         assert_eq!((picture.width(), picture.height()), (8, 8), "{name}");
     }
+}
+
+fn pictures_are_drawn_as_the_flags_say() {
+    let (folder, _) = prepared();
+    let draw = |image: &str, flags: &[&str]| {
+        let args =
+            ["explain", image, "-m", "m.onnx", "--preset", "imagenet", "--target", "1", "-q"];
+        let ran = folder.gradcam(&[&args[..], &["-o", "out/"], flags].concat());
+        done(&ran);
+        let name = folder.list("out").pop().expect("a picture");
+        let picture = Photo::open(folder.path(&format!("out/{name}")), &Limits::default());
+        fs::remove_dir_all(folder.path("out")).expect("a folder");
+        picture.expect("a PNG")
+    };
+    let usual = draw("a.png", &[]);
+    let rows: [(&[&str], (u32, u32)); 6] = [
+        (&["--contours"], (9, 12)),
+        (&["--cutout"], (9, 12)),
+        (&["--transparent"], (9, 12)),
+        (&["--transparent", "--picture-size", "network"], (8, 8)),
+        (&["--contours", "--picture-size", "network", "--max-side", "4"], (4, 4)),
+        (&["--colorbar"], (9 + 23, 12)),
+    ];
+    for (flags, size) in rows {
+        let drawn = draw("a.png", flags);
+        assert_eq!((drawn.width(), drawn.height()), size, "{flags:?}");
+        assert_eq!(drawn.alpha().is_some(), flags.contains(&"--transparent"), "{flags:?}");
+        assert_ne!(drawn.rgb(), usual.rgb(), "{flags:?}");
+    }
+    // Of a tensor there is the heatmap alone.
+    let drawn = draw("x.npy", &["--transparent"]);
+    assert_eq!((drawn.width(), drawn.height(), drawn.alpha().is_some()), (8, 8, true));
 }
 
 fn standard_input_and_output() {

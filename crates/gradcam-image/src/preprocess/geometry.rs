@@ -281,6 +281,17 @@ impl Placement {
         }
     }
 
+    /// The size of a photo, [width, height], when the part that the network saw has the size of its input.
+    pub(crate) fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+        let side = |side: u32, network: u32, length: f64| {
+            (f64::from(side) * f64::from(network) / length).round().max(1.0) as u32
+        };
+        (
+            side(width, self.network_width, self.width),
+            side(height, self.network_height, self.height),
+        )
+    }
+
     /// Maps the point (`x`, `y`) of the photo to the network's input, both in pixels with pixel i from i to i + 1.
     pub fn to_network(&self, x: f64, y: f64) -> (f64, f64) {
         (

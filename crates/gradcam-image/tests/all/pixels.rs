@@ -29,7 +29,7 @@ fn photo(name: &str) -> Photo {
     Photo::open(path, &Limits::default()).unwrap()
 }
 
-fn synthetic(width: u32, height: u32) -> Photo {
+pub(crate) fn synthetic(width: u32, height: u32) -> Photo {
     let pixel =
         |x: u32, y: u32| [(7 * x + 3 * y) as u8, (x * x + 5 * y) as u8, (x * y % 251) as u8];
     let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect();
@@ -340,7 +340,7 @@ fn overlays_as_show_cam_on_image_bit_for_bit() {
             colormap: row["colormap"].as_str().unwrap().parse().unwrap(),
             alpha: row["alpha"].as_f64().unwrap(),
             kind: OverlayKind::PytorchGradCam,
-            max_side: None,
+            ..OverlayStyle::default()
         };
         let drawn = overlay(&photo, heat.view(), &Placement::identity(97, 61), &style).unwrap();
         if sha256(drawn.rgb()) != row["sha256"].as_str().unwrap() {
@@ -379,7 +379,7 @@ fn large_photos_are_drawn_smaller() {
     assert_eq!((drawn.width(), drawn.height()), (1, 1));
     let memory = |side| {
         let style = OverlayStyle { max_side: NonZeroU32::new(side), ..OverlayStyle::default() };
-        style.memory(300, 200)
+        style.memory(300, 200, &placement)
     };
     // The picture and its PNG, or the photo of fewer columns and then of fewer rows.
     assert_eq!((memory(0), memory(30)), (3 * 3 * 300 * 200, 3 * 30 * (200 + 20)));

@@ -160,8 +160,8 @@ impl Explanation {
         Ok(Some(picture))
     }
 
-    /// A heatmap over the part of the photo that the network saw, at the photo's size. Over the whole photo where a
-    /// tensor was explained. The box of a detector is drawn as a thin frame.
+    /// A heatmap over the part of the photo that the network saw, at the photo's size or the network's. Over the whole photo
+    /// where a tensor was explained. The box of a detector is drawn as a thin frame.
     ///
     /// # Errors
     /// As [`Explanation::heatmap`].
@@ -171,15 +171,13 @@ impl Explanation {
             let side = |axis| u32::try_from(heatmap.shape()[axis]).unwrap_or(u32::MAX);
             Placement::whole((photo.width(), photo.height()), (side(1), side(0)))
         });
-        let picture = image::overlay(photo, heatmap.view(), &placement, style)?;
-        match self.place {
+        let heatmap = heatmap.view();
+        Ok(match self.place {
             Some(TargetPlace::Box { area, .. }) => {
-                // The picture may be smaller than the photo.
-                let share = f64::from(picture.width()) / f64::from(photo.width());
-                Ok(image::frame(&picture, area.edges().map(|edge| edge * share))?)
+                image::overlay_with_frame(photo, heatmap, &placement, style, area.edges())?
             }
-            _ => Ok(picture),
-        }
+            _ => image::overlay(photo, heatmap, &placement, style)?,
+        })
     }
 }
 
