@@ -1,14 +1,20 @@
 //! Heatmaps against those of pytorch-grad-cam, TorchCAM and Captum: smoothed, fused, normalized and resized as by each, on every
 //! engine; and what does not go together.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+};
 
 use gradcam::{
     ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Mask, Model, PROFILES, Target,
+    TargetSpec,
     engine::EngineKind,
     image::{FUSIONS, Fusion, OverlayStyle, Photo},
 };
 use ndarray::{ArrayD, Axis};
+use onnx_grad::proto::{ModelProto, tensor_shape_proto::dimension, type_proto};
+use prost::Message;
 use testkit::{HeatmapCase, HeatmapCases, Suite, fixture, heatmap_cases, largest_error};
 
 use crate::{common, one_each::OneEach};
@@ -30,6 +36,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite,
         every_profile_fusion_and_smoothing_has_a_case,
         the_class_is_that_of_the_image_itself,
+        copies_fill_the_batch_that_a_model_fixes,
         copies_are_explained_in_runs_that_fit_into_memory,
         pictures_of_every_profile_are_bright_where_the_map_is,
         what_does_not_go_together_is_refused,
@@ -61,7 +68,11 @@ fn images() -> ArrayD<f32> {
 }
 
 fn builder(case: &HeatmapCase, kind: EngineKind) -> ExplainerBuilder {
-    Explainer::builder(cnn())
+    builder_of(cnn(), case, kind)
+}
+
+fn builder_of(model: Model, case: &HeatmapCase, kind: EngineKind) -> ExplainerBuilder {
+    Explainer::builder(model)
         .engine(kind)
         .library_places(common::library())
         .layers(&case.layers)
@@ -136,6 +147,11 @@ fn the_class_is_that_of_the_image_itself() {
         let named = &build().explain(x.view(), named).expect("explanations")[0][0];
         assert_eq!(best.target, Target::Argmax);
         assert_eq!(best.heatmap(0).expect("a heatmap"), named.heatmap(0).expect("a heatmap"));
+        // So is the second best class.
+        let second = &build().explain(x.view(), TargetSpec::Top(2)).expect("explanations")[0][1];
+        let named = Target::Class(second.class.index);
+        let named = &build().explain(x.view(), named).expect("explanations")[0][0];
+        assert_close(second, named);
         let plain = builder(&HeatmapCase { aug_smooth: false, ..case.clone() }, EngineKind::Rten);
         let plain = plain.build().expect("an explainer");
         let of_copy = |factor: f32, is_flipped: bool| {
@@ -151,6 +167,32 @@ fn the_class_is_that_of_the_image_itself() {
         are_other += u8::from(copies.into_iter().any(other));
     }
     assert!(are_other > 0, "no copy is of another class, so nothing was tested");
+}
+
+/// Nothing but the rounding of another order of runs.
+fn assert_close(one: &Explanation, other: &Explanation) {
+    let pair = [one, other].map(|explanation| explanation.heatmap(0).expect("a heatmap"));
+    let apart = pair[0].iter().zip(&pair[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart <= 1e-6, "{apart}");
+}
+
+/// The six copies of two images are three runs of a model that takes five at once, the last one padded.
+fn copies_fill_the_batch_that_a_model_fixes() {
+    let case = case("pytorch-grad-cam", "gradcam", &["late"]);
+    let bytes = fs::read(fixture("heatmaps/cnn.onnx")).expect("a file");
+    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
+    let graph = proto.graph.as_mut().expect("a graph");
+    for value in graph.input.iter_mut().chain(&mut graph.output) {
+        let kind = value.r#type.as_mut().and_then(|kind| kind.value.as_mut());
+        let Some(type_proto::Value::TensorType(tensor)) = kind else { panic!("no tensor") };
+        let shape = tensor.shape.as_mut().expect("a shape");
+        shape.dim[0].value = Some(dimension::Value::DimValue(5));
+    }
+    let fixed = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let of_fixed = explained(builder_of(fixed, &case, EngineKind::Rten));
+    for (fixed, open) in of_fixed.iter().zip(&explained(builder(&case, EngineKind::Rten))) {
+        assert_close(fixed, open);
+    }
 }
 
 /// A limit that has room for one image gives what a limit for all copies gives.
