@@ -8,6 +8,7 @@ mod engines;
 mod folders;
 mod inputs;
 mod lists;
+mod maps;
 mod models;
 mod results;
 mod run;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
     lists::tests(&mut suite);
+    maps::tests(&mut suite);
     results::tests(&mut suite);
     several::tests(&mut suite);
     suite.run()

@@ -5,7 +5,7 @@ use std::{fs, io::Cursor, path::PathBuf};
 use gradcam::{
     Model,
     image::{Limits, Photo},
-    ndarray::{Array2, Array3, Array4, Axis, Slice, s},
+    ndarray::{Array2, Array4, Axis, Slice, s},
 };
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use serde_json::Value;
@@ -27,10 +27,6 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_batch_that_the_model_fixes_runs_at_once,
         json_lines_hold_what_there_is_to_know,
         json_files_are_of_one_map,
-        fused_and_smoothed_heatmaps_say_so,
-        maps_of_the_input,
-        pictures_of_the_input_have_its_size,
-        pictures_are_drawn_as_the_flags_say,
         standard_input_and_output,
         the_built_in_model_looks_at_the_right_half,
     );
@@ -38,7 +34,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(suite, pipes_and_links_are_written_to, a_closed_pipe_is_quiet);
 }
 
-fn asset(name: &str) -> String {
+pub(crate) fn asset(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets").join(name);
     path.to_str().expect("UTF-8").to_owned()
 }
@@ -68,7 +64,7 @@ pub(crate) fn done(ran: &Ran) {
     assert_eq!(ran.stderr, "");
 }
 
-fn array(folder: &Folder, name: &str) -> Array2<f32> {
+pub(crate) fn array(folder: &Folder, name: &str) -> Array2<f32> {
     Array2::read_npy(Cursor::new(folder.read(name))).expect(name)
 }
 
@@ -268,6 +264,7 @@ fn json_lines_hold_what_there_is_to_know() {
             "against",
             "top",
             "layers",
+            "heatmap",
             "input_size",
             "warnings",
             "timings_ms",
@@ -301,134 +298,6 @@ fn json_files_are_of_one_map() {
     let value: Value = serde_json::from_slice(&folder.read("out/a.1.conv.json")).expect("JSON");
     assert_eq!(value["layers"].as_array().map(Vec::len), Some(1));
     assert_eq!(value["layers"][0]["layer"], "conv");
-}
-
-/// What became of the maps is said, in text and in JSON, with all layers of a fused heatmap.
-fn fused_and_smoothed_heatmaps_say_so() {
-    let (folder, _) = prepared();
-    let args = [
-        "explain",
-        "x.npy",
-        "-m",
-        "open.onnx",
-        "--layer",
-        "act",
-        "--layer",
-        "conv",
-        "--target",
-        "1",
-        "--fuse",
-        "mean",
-        "--eigen-smooth",
-        "--aug-smooth",
-        "--format",
-        "json",
-        "-o",
-        "out/",
-    ];
-    let ran = folder.gradcam(&[&args[..], &["--verbose"]].concat());
-    done(&ran);
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let made = "act (8x8), conv (8x8), fused by mean, principal component, mean of 6 passes";
-    assert!(said.contains(made), "{said}");
-    assert_eq!(folder.list("out"), ["x.0.1.json", "x.1.1.json"]);
-    let value: Value = serde_json::from_slice(&folder.read("out/x.1.1.json")).expect("JSON");
-    assert_eq!(value["layers"].as_array().map(Vec::len), Some(2));
-    let heatmap = &value["heatmap"];
-    assert_eq!(
-        (&heatmap["profile"], &heatmap["fusion"]),
-        (&"pytorch-grad-cam".into(), &"mean".into())
-    );
-    assert_eq!(heatmap["eigen_smooth"], true);
-    assert_eq!(heatmap["augmentations"].as_array().map(Vec::len), Some(5));
-    assert_eq!(heatmap["augmentations"][2], serde_json::json!({"flipped": true, "factor": 1.0}));
-}
-
-/// Maps of the network's input: the raw map has its shape, the picture its size, and both its class.
-fn maps_of_the_input() {
-    let folder = Folder::new();
-    let photo = asset("cat_beside_coffee.png");
-    let flags = ["--method", "saliency", "--method", "guided-backprop", "--target", "285"];
-    let args = [&["explain", &photo, "-o", "out", "--format", "png,npy,json"], &flags[..]].concat();
-    let ran = folder.gradcam(&args);
-    done(&ran);
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(said.contains("saliency at input (3x224x224)"), "{said}");
-    let mut maps = Vec::new();
-    for method in ["saliency", "guided-backprop"] {
-        let name = format!("cat_beside_coffee.285-egyptian-cat.{method}");
-        let bytes = |ending: &str| folder.read(&format!("out/{name}.{ending}"));
-        let raw = Array3::<f32>::read_npy(Cursor::new(bytes("raw.npy"))).expect("a raw map");
-        assert_eq!(raw.dim(), (3, 224, 224));
-        assert!(raw.iter().all(|value| value.is_finite()) && raw.iter().any(|value| *value < 0.0));
-        let heat = array(&folder, &format!("out/{name}.heatmap.npy"));
-        let largest =
-            raw.map_axis(Axis(0), |pixel| pixel.iter().fold(0.0f32, |m, v| m.max(v.abs())));
-        let place = |map: &Array2<f32>| {
-            let best = map.indexed_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
-            best.map(|(place, _)| place)
-        };
-        assert_eq!((heat.dim(), place(&heat)), ((224, 224), place(&largest)));
-        let picture = Photo::decode(&bytes("png"), &Limits::default()).expect("a PNG");
-        assert_eq!((picture.width(), picture.height()), (224, 224));
-        let levels = |channel: usize| picture.rgb().iter().skip(channel).step_by(3);
-        assert_eq!(levels(0).eq(levels(2)), method == "saliency", "grey, or in colors");
-        let value: Value = serde_json::from_slice(&bytes("json")).expect("JSON");
-        assert_eq!(value["layers"][0]["shape"], serde_json::json!([3, 224, 224]));
-        assert_eq!((&value["method"], &value["class"]["index"]), (&method.into(), &285.into()));
-        assert_eq!(value["warnings"], serde_json::json!([]));
-        maps.push(raw);
-    }
-    // The built-in model's activations are Clips from 0, and they are overridden.
-    let largest = maps[0].iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    assert!((&maps[0] - &maps[1]).iter().any(|off| off.abs() > 0.1 * largest));
-}
-
-/// A tensor has no photo, and a photo of another shape is shown as the network saw it.
-fn pictures_of_the_input_have_its_size() {
-    let (folder, _) = prepared();
-    let args =
-        ["explain", "x.npy", "a.png", "-m", "m.onnx", "--preset", "imagenet", "--target", "1"];
-    let ran = folder.gradcam(&[&args[..], &["--method", "guided-backprop", "-o", "out"]].concat());
-    done(&ran);
-    assert_eq!(folder.list("out"), ["a.1.png", "x.0.1.png", "x.1.1.png"]);
-    for name in folder.list("out") {
-        let picture = Photo::open(folder.path(&format!("out/{name}")), &Limits::default());
-        let picture = picture.expect("a PNG");
-        assert_eq!((picture.width(), picture.height()), (8, 8), "{name}");
-    }
-}
-
-fn pictures_are_drawn_as_the_flags_say() {
-    let (folder, _) = prepared();
-    let draw = |image: &str, flags: &[&str]| {
-        let args =
-            ["explain", image, "-m", "m.onnx", "--preset", "imagenet", "--target", "1", "-q"];
-        let ran = folder.gradcam(&[&args[..], &["-o", "out/"], flags].concat());
-        done(&ran);
-        let name = folder.list("out").pop().expect("a picture");
-        let picture = Photo::open(folder.path(&format!("out/{name}")), &Limits::default());
-        fs::remove_dir_all(folder.path("out")).expect("a folder");
-        picture.expect("a PNG")
-    };
-    let usual = draw("a.png", &[]);
-    let rows: [(&[&str], (u32, u32)); 6] = [
-        (&["--contours"], (9, 12)),
-        (&["--cutout"], (9, 12)),
-        (&["--transparent"], (9, 12)),
-        (&["--transparent", "--picture-size", "network"], (8, 8)),
-        (&["--contours", "--picture-size", "network", "--max-side", "4"], (4, 4)),
-        (&["--colorbar"], (9 + 23, 12)),
-    ];
-    for (flags, size) in rows {
-        let drawn = draw("a.png", flags);
-        assert_eq!((drawn.width(), drawn.height()), size, "{flags:?}");
-        assert_eq!(drawn.alpha().is_some(), flags.contains(&"--transparent"), "{flags:?}");
-        assert_ne!(drawn.rgb(), usual.rgb(), "{flags:?}");
-    }
-    // Of a tensor there is the heatmap alone.
-    let drawn = draw("x.npy", &["--transparent"]);
-    assert_eq!((drawn.width(), drawn.height(), drawn.alpha().is_some()), (8, 8, true));
 }
 
 fn standard_input_and_output() {
