@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod compare;
 mod engines;
 mod folders;
 mod inputs;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     bad_input::tests(&mut suite);
     bench::tests(&mut suite);
+    compare::tests(&mut suite);
     engines::tests(&mut suite);
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
