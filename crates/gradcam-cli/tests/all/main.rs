@@ -10,6 +10,7 @@ mod folders;
 mod inputs;
 mod lists;
 mod models;
+mod pictures;
 mod results;
 mod run;
 mod several;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
     lists::tests(&mut suite);
+    pictures::tests(&mut suite);
     results::tests(&mut suite);
     several::tests(&mut suite);
     suite.run()
