@@ -1,7 +1,9 @@
 //! The definitions of commands and flags. Parser, help, completions and manual come from them.
 
+mod compare;
 mod heatmap;
 mod method;
+mod model;
 mod picture;
 mod values;
 
@@ -20,7 +22,11 @@ use gradcam::{
     },
 };
 
-pub(crate) use self::picture::PictureArgs;
+pub(crate) use self::{
+    compare::CompareArgs,
+    model::{EngineArgs, TokenArgs},
+    picture::{PictureArgs, StyleArgs},
+};
 use crate::{
     engine::EngineChoice,
     failure::{Failure, Result},
@@ -56,6 +62,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples and more about each flag: gradcam explain --help",
               after_long_help = values::EXPLAIN_EXAMPLES)]
     Explain(Box<ExplainArgs>),
+    /// Put maps of several methods, layers or models side by side on one labeled sheet
+    #[command(after_help = "Examples and more about each flag: gradcam compare --help",
+              after_long_help = values::COMPARE_EXAMPLES)]
+    Compare(Box<CompareArgs>),
     /// List the layers of a model: those that can be explained, and the default
     #[command(after_long_help = values::LAYERS_EXAMPLES)]
     Layers(LayersArgs),
@@ -112,13 +122,8 @@ pub(crate) struct ExplainArgs {
     #[arg(long = "layer", value_name = "LAYER", allow_hyphen_values = true)]
     pub(crate) layers: Vec<String>,
 
-    /// The grid of a transformer's tokens, where the model does not say it: 14x20, rows x columns
-    #[arg(long, value_name = "HxW", value_parser = values::grid)]
-    pub(crate) grid: Option<(i64, i64)>,
-
-    /// The number of tokens before those of the picture, where the model does not say it: 1 for a class token
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
-    pub(crate) prefix_tokens: Option<i64>,
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
 
     /// What to explain: argmax, a class number or label, A-B, top:K, p:CLASS, neg:CLASS, CLASS@K
     ///
@@ -164,27 +169,8 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) numbers: MethodNumbers,
 
-    /// What runs the network
-    ///
-    /// rten is built in. onnxruntime is a shared library: the one that ORT_DYLIB_PATH names, else
-    /// that of the active Python environment (VIRTUAL_ENV) or of the system's folders. auto is
-    /// onnxruntime where ORT_DYLIB_PATH is set or the active environment has the package, and rten
-    /// otherwise and for the built-in model; --verbose and --json say which it was and why.
-    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = values::engines())]
-    pub(crate) engine: EngineChoice,
-
-    /// What ONNX Runtime computes on, such as cuda or coreml [default: the processor]
-    ///
-    /// The library must have been built with it and find its device: if not, that is an error, which
-    /// lists what the library has. Operators that the provider lacks run on the processor.
-    #[arg(long, value_name = "NAME", value_parser = values::providers())]
-    pub(crate) provider: Option<Provider>,
-
-    /// An entry of ONNX Runtime's session configuration, such as session.x64quantprecision=1
-    ///
-    /// May be given several times. ONNX Runtime ignores keys that it does not know.
-    #[arg(long = "session-config", value_name = "KEY=VALUE", value_parser = values::entry)]
-    pub(crate) session_config: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 
     /// Threads of the engine [default: as many as cores]
     ///
@@ -474,6 +460,13 @@ pub(crate) enum Format {
     Png,
     Npy,
     Json,
+}
+
+/// The format of a sheet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SheetFormat {
+    Png,
+    Svg,
 }
 
 /// Reads the command line.

@@ -1,13 +1,13 @@
 //! `gradcam explain`: maps of photos and tensors.
 
 mod draw;
-mod input;
+pub(crate) mod input;
 mod job;
 mod line;
-mod paths;
+pub(crate) mod paths;
 mod place;
 mod report;
-mod target;
+pub(crate) mod target;
 
 use std::{
     sync::Mutex,
@@ -80,7 +80,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
     place::check(&args)?;
     files::clean_up_on_interrupt();
     let started = Instant::now();
-    let images = paths::expand(&args)?;
+    let images = paths::expand(&args.images, args.output.output.as_deref())?;
     let job = Job::new(&args, &images)?;
     let report = Report::new(&args, &job.engine, &job.explainer, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.

@@ -32,6 +32,21 @@ pub(crate) fn clean_up_on_interrupt() {
     });
 }
 
+/// Refuses a file that cannot be written, before what takes long.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let (path, folder) = (path.display(), folder.display());
+        return Err(failed(format!(
+            "cannot write {path}: there is no folder {folder}; make it first"
+        )));
+    }
+    if path.is_dir() {
+        return Err(failed(format!("cannot write {}: a folder has that name", path.display())));
+    }
+    Ok(())
+}
+
 /// Writes a temporary file beside the destination and then renames it.
 ///
 /// Links are followed. A pipe or a device is written to directly, because it must not be replaced by a file.

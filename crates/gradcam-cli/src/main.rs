@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod compare;
 mod engine;
 mod explain;
 mod failure;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 fn run(command: args::Command) -> Result<(), failure::Failure> {
     match command {
         args::Command::Explain(args) => explain::run(*args),
+        args::Command::Compare(args) => compare::run(&args),
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),

@@ -44,6 +44,13 @@ pub enum PictureSize {
     Photo,
     /// That of the network's input: the part of the photo that the network saw, resized. What was beyond the photo is black.
     Network,
+    /// This size; the photo is stretched.
+    Exact {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
 }
 
 /// The style of an overlay.
@@ -66,7 +73,11 @@ pub struct OverlayStyle {
 
 impl OverlayStyle {
     /// The size of the picture of a photo of this size, without the bar.
-    fn within_max_side(&self, width: u32, height: u32) -> (u32, u32) {
+    fn drawn_size(&self, width: u32, height: u32) -> (u32, u32) {
+        let (width, height) = match self.size {
+            PictureSize::Exact { width, height } => (width, height),
+            PictureSize::Photo | PictureSize::Network => (width, height),
+        };
         let longest = width.max(height);
         let Some(most) = self.max_side.map(NonZeroU32::get).filter(|most| *most < longest) else {
             return (width, height);
@@ -91,7 +102,7 @@ impl OverlayStyle {
             let drawn = style.memory(network_width, network_height, placement);
             return seen.saturating_add(drawn.max(resized));
         }
-        let (new_width, new_height) = self.within_max_side(width, height);
+        let (new_width, new_height) = self.drawn_size(width, height);
         let bar = if self.colorbar { colorbar::width(new_height) } else { 0 };
         let drawn = bytes(new_width, new_height);
         // The resize goes along the rows first. The PNG grows by doubling, beside the picture.
@@ -141,13 +152,13 @@ const UNSEEN: f32 = 0.6;
 
 /// Draws a heatmap [H, W] in 0..1, at the network's input size, over the photo.
 ///
-/// The result has the photo's size or the network's ([`OverlayStyle::size`]), or a smaller one of the same aspect ratio
+/// The result has the photo's size or another one ([`OverlayStyle::size`]), or a smaller one of the same aspect ratio
 /// ([`OverlayStyle::max_side`]). The heat covers the part that the network saw, such as a center crop; the rest is darkened.
 ///
 /// # Errors
 ///
-/// [`ImageErrorKind::Invalid`] if the heatmap's shape is not the network's, `alpha` is not in 0..1, or a bar is wanted for what
-/// is no tint. [`ImageErrorKind::TooLarge`] as [`resize`], for the network's size.
+/// [`ImageErrorKind::Invalid`] if the heatmap's shape is not the network's, `alpha` is not in 0..1, a side is 0, or a bar is wanted
+/// for what is no tint. [`ImageErrorKind::TooLarge`] as [`resize`], for a size that is not the photo's.
 pub fn overlay(
     photo: &Photo,
     heatmap: ArrayView2<'_, f32>,
@@ -217,7 +228,9 @@ fn checked(
     }
     style.check()?;
     match style.size {
-        PictureSize::Photo => draw(photo, heatmap, placement, style, edges),
+        PictureSize::Photo | PictureSize::Exact { .. } => {
+            draw(photo, heatmap, placement, style, edges)
+        }
         PictureSize::Network => {
             let seen = seen(photo, placement)?;
             let edges = edges.map(|[left, top, right, bottom]| {
@@ -260,7 +273,7 @@ fn draw(
     style: &OverlayStyle,
     edges: Option<[f64; 4]>,
 ) -> Result<Photo, ImageError> {
-    let (width, height) = style.within_max_side(photo.width(), photo.height());
+    let (width, height) = style.drawn_size(photo.width(), photo.height());
     if (width, height) != (photo.width(), photo.height()) {
         let across = f64::from(width) / f64::from(photo.width());
         let down = f64::from(height) / f64::from(photo.height());
@@ -271,9 +284,13 @@ fn draw(
             height: placement.height * down,
             ..*placement
         };
-        let smaller = resize(photo, width, height, Filter::Box)?;
-        let edges = edges.map(|edges| edges.map(|edge| edge * across));
-        return draw(&smaller, heatmap, &placement, style, edges);
+        let is_smaller = width <= photo.width() && height <= photo.height();
+        let filter = if is_smaller { Filter::Box } else { Filter::Bicubic };
+        let resized = resize(photo, width, height, filter)?;
+        let edges = edges.map(|[left, top, right, bottom]| {
+            [left * across, top * down, right * across, bottom * down]
+        });
+        return draw(&resized, heatmap, &placement, style, edges);
     }
     let mut picture = mixed(photo, heatmap, placement, style)?;
     if let Some(edges) = edges {

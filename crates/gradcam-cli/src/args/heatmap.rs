@@ -14,7 +14,7 @@ pub(crate) struct HeatmapArgs {
     /// mean: each map is normalized and resized to the network's input, and their mean normalized again, as
     /// pytorch-grad-cam does with several target_layers. max: the largest normalized map at each position,
     /// as fuse_cams of TorchCAM; for layercam of tanh(2 map). product: the heatmaps multiplied, as
-    /// RefineCAM. --format npy writes the raw map of each layer beside the one heatmap.
+    /// RefineCAM. `gradcam explain --format npy` writes the raw map of each layer beside the one heatmap.
     #[arg(long = "fuse", value_name = "FUSION", default_value = "none", value_parser = values::fusions())]
     fusion: Fusion,
 

@@ -4,17 +4,17 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 use gradcam::{
-    Method,
+    Method, Site,
     image::{Colormap, OverlayKind, OverlayStyle, PictureSize},
 };
 
 use super::values;
 use crate::failure::{Failure, Result};
 
-/// The arguments about pictures.
+/// The arguments about heat and photo.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
-pub(crate) struct PictureArgs {
+pub(crate) struct StyleArgs {
     /// The colors of the heatmap
     #[arg(long, value_name = "NAME", default_value = "jet", value_parser = values::colormaps())]
     colormap: Colormap,
@@ -34,19 +34,39 @@ pub(crate) struct PictureArgs {
     ///
     /// The lines are at 0.2, 0.4, 0.6 and 0.8 of the largest heat, white between black borders, and thicker where it is
     /// hotter.
-    #[arg(long, conflicts_with_all = ["cutout", "transparent", "overlay", "alpha", "colormap", "colorbar"])]
+    #[arg(long, conflicts_with_all = ["cutout", "overlay", "alpha", "colormap"])]
     contours: bool,
 
     /// Show only what matters: the photo times the heat, the rest black
-    #[arg(long, conflicts_with_all = ["transparent", "overlay", "alpha", "colormap", "colorbar"])]
+    #[arg(long, conflicts_with_all = ["overlay", "alpha", "colormap"])]
     cutout: bool,
+}
+
+impl StyleArgs {
+    /// The style of pictures at the photo's size.
+    pub(crate) fn style(&self) -> OverlayStyle {
+        let kind = match (self.contours, self.cutout) {
+            (true, _) => OverlayKind::Contours,
+            (_, true) => OverlayKind::Cutout,
+            _ => self.overlay,
+        };
+        OverlayStyle { colormap: self.colormap, alpha: self.alpha, kind, ..OverlayStyle::default() }
+    }
+}
+
+/// The arguments about pictures.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Picture")]
+pub(crate) struct PictureArgs {
+    #[command(flatten)]
+    style: StyleArgs,
 
     /// Draw the heatmap without the photo, with the heat as its opacity, to be laid over the photo elsewhere
-    #[arg(long, conflicts_with_all = ["overlay", "alpha", "colorbar"])]
+    #[arg(long, conflicts_with_all = ["overlay", "alpha", "contours", "cutout", "colorbar"])]
     transparent: bool,
 
     /// Draw a bar with the colors of the heat, from 0 to 1, to the right of the picture
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["contours", "cutout"])]
     colorbar: bool,
 
     /// The size of a picture: that of the photo, or that of the network's input with the part that the network saw
@@ -61,32 +81,29 @@ pub(crate) struct PictureArgs {
 impl PictureArgs {
     /// The style of the pictures of these methods.
     pub(crate) fn style(&self, methods: &[Method]) -> Result<OverlayStyle> {
-        let kinds = [
-            (self.contours, "--contours", OverlayKind::Contours),
-            (self.cutout, "--cutout", OverlayKind::Cutout),
-            (self.transparent, "--transparent", OverlayKind::Transparent),
-        ];
-        let chosen = kinds.into_iter().find(|(is_chosen, ..)| *is_chosen);
-        let others = [
+        let flags = [
+            (self.style.contours, "--contours"),
+            (self.style.cutout, "--cutout"),
+            (self.transparent, "--transparent"),
             (self.colorbar, "--colorbar"),
             (self.picture_size != PictureSize::Photo, "--picture-size network"),
         ];
-        let others = others.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
-        let of_input = methods.iter().find(|method| method.info().is_of_input());
-        let flag = chosen.map(|(_, flag, _)| flag).into_iter().chain(others).next();
+        let flag = flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag);
+        let of_input = methods.iter().find(|method| matches!(method.info().site, Site::Input(_)));
         if let (Some(method), Some(flag)) = (of_input, flag) {
             return Err(Failure::Usage(format!(
                 "{flag} draws a heatmap over a photo, and method {method} draws the gradient at the network's input alone; \
                  leave out {flag}, or choose another method"
             )));
         }
+        let style = self.style.style();
+        let kind = if self.transparent { OverlayKind::Transparent } else { style.kind };
         Ok(OverlayStyle {
-            colormap: self.colormap,
-            alpha: self.alpha,
-            kind: chosen.map_or(self.overlay, |(.., kind)| kind),
+            kind,
             size: self.picture_size,
             max_side: Some(self.max_side),
             colorbar: self.colorbar,
+            ..style
         })
     }
 }

@@ -19,7 +19,7 @@ use gradcam::{
     },
 };
 
-use super::{Depth, Format};
+use super::{Depth, Format, SheetFormat};
 use crate::engine::EngineChoice;
 
 pub(super) const STYLES: Styles = Styles::styled()
@@ -67,6 +67,19 @@ Examples:
       From standard input to standard output.
 
 Exit codes: 0 done, 1 something failed (the other images are done), 2 a mistake on the command line.";
+
+pub(super) const COMPARE_EXAMPLES: &str = "\
+Examples:
+  gradcam compare cat.jpg --method gradcam,layercam,eigencam
+      Writes compare.png: the photo, and beside it a map of each method.
+  gradcam compare cat.jpg dog.jpg --target 'tabby,espresso' -o sheet.svg
+      Four rows, one for each photo and class, as SVG.
+  gradcam compare cat.jpg -m resnet50.onnx --layer layer2,layer3,layer4
+      How the map changes from layer to layer.
+  gradcam compare photos/ -m resnet18.onnx -m resnet50.onnx --cell 25 --dpi 600
+      Two models, each with its best class below its map; for print.
+
+Exit codes: 0 done, 1 something failed and no sheet is written, 2 a mistake on the command line.";
 
 pub(super) const LAYERS_EXAMPLES: &str = "\
 Examples:
@@ -171,6 +184,10 @@ pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {
 
 pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
     one_of(plain([("png", Format::Png), ("npy", Format::Npy), ("json", Format::Json)]))
+}
+
+pub(super) fn sheet_formats() -> impl TypedValueParser<Value = SheetFormat> {
+    one_of(plain([("png", SheetFormat::Png), ("svg", SheetFormat::Svg)]))
 }
 
 pub(super) fn overlays() -> impl TypedValueParser<Value = OverlayKind> {

@@ -7,9 +7,9 @@ use std::{
 };
 
 use gradcam::{
-    ImageInput,
+    Explainer, ImageInput,
     engine::Tensor,
-    image::Limits,
+    image::{Limits, OverlayStyle, PhotoFile, Placement},
     ndarray::{ArrayD, Axis},
 };
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// What a file holds.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// A picture that is not decoded yet.
     Picture(Vec<u8>),
     /// Images that are ready for the network, [N, …].
@@ -29,14 +29,14 @@ pub(super) enum Content {
 }
 
 /// The name of an image in messages.
-pub(super) fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     if names::is_dash(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// Reads an image for an input of a model.
 ///
 /// The bytes say what it is, not the name: a .npy file begins with a magic string.
-pub(super) fn read_content(path: &Path, input: &ImageInput) -> Result<Content, String> {
+pub(crate) fn read_content(path: &Path, input: &ImageInput) -> Result<Content, String> {
     let bytes = if names::is_dash(path) {
         read(io::stdin().lock())
     } else if path.is_dir() && path.read_dir().is_ok() {
@@ -67,6 +67,22 @@ fn read(mut source: impl Read) -> Result<Vec<u8>, String> {
         return Err(format!("it is longer than the limit of {limit} bytes"));
     }
     Ok(bytes)
+}
+
+/// The most bytes that a photo takes until it is drawn in a style.
+pub(crate) fn memory(file: &PhotoFile<'_>, explainer: &Explainer, style: &OverlayStyle) -> u64 {
+    let (width, height) = file.size();
+    let photo = file.photo_memory();
+    let preprocess = explainer.preprocessing().ok().map(|choice| &choice.preprocess);
+    let placement = preprocess.map_or_else(
+        || Placement::identity(width, height),
+        |preprocess| preprocess.placement(width, height),
+    );
+    let drawn = style.memory(width, height, &placement);
+    // A network of gray gets its input from a copy.
+    let is_gray = preprocess.is_some_and(|preprocess| preprocess.channels.is_gray());
+    let prepared = if is_gray { photo } else { 0 };
+    file.memory().max(photo.saturating_add(drawn.max(prepared)))
 }
 
 /// A .npy file as [N, …], the batch axis added where it is missing.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use gradcam::{
-    Explainer, Explanation, Grid, MemoryLease, TargetSpec,
-    image::{Limits, OverlayStyle, Photo, PhotoFile, Placement},
+    Explainer, Explanation, MemoryLease, TargetSpec,
+    image::{Limits, OverlayStyle, Photo, PhotoFile},
     ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,15 +73,10 @@ impl<'a> Job<'a> {
         let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
         let threads = if alone(args, count) { args.threads } else { Some(NonZeroUsize::MIN) };
-        let engine = EngineSetup::new(
-            args.engine,
-            args.provider,
-            &args.session_config,
-            args.model.is_none(),
-        )?;
+        let engine = args.engine.setup(args.model.is_none())?;
         let mut builder = model::builder(model, &args.signature)?
             .layers(&args.layers)
-            .grid(Grid { size: args.grid, prefix: args.prefix_tokens })
+            .grid(args.tokens.grid())
             .methods(args.methods.iter().copied())
             .method_settings(args.numbers.settings())
             .compare_deployed(args.output.verbose)
@@ -159,7 +154,7 @@ impl<'a> Job<'a> {
             Content::Picture(bytes) => bytes,
         };
         let file = PhotoFile::new(&bytes, &Limits::default()).map_err(|e| about(e.into()))?;
-        let needed = self.memory(&file);
+        let needed = input::memory(&file, &self.explainer, &self.style);
         let memory = match self.explainer.try_take_memory(needed) {
             Some(memory) => memory,
             None => {
@@ -169,22 +164,6 @@ impl<'a> Job<'a> {
         };
         let photo = file.decode().map_err(|e| about(e.into()))?;
         Ok(Image::Photo(photo, memory))
-    }
-
-    /// The most bytes that a photo takes until it is drawn.
-    fn memory(&self, file: &PhotoFile<'_>) -> u64 {
-        let (width, height) = file.size();
-        let photo = file.photo_memory();
-        let preprocess = self.explainer.preprocessing().ok().map(|choice| &choice.preprocess);
-        let placement = preprocess.map_or_else(
-            || Placement::identity(width, height),
-            |preprocess| preprocess.placement(width, height),
-        );
-        let drawn = self.style.memory(width, height, &placement);
-        // A network of gray gets its input from a copy.
-        let is_gray = preprocess.is_some_and(|preprocess| preprocess.channels.is_gray());
-        let prepared = if is_gray { photo } else { 0 };
-        file.memory().max(photo.saturating_add(drawn.max(prepared)))
     }
 
     /// Explains the images of one run and draws their files; for each image, in order, those of its items.

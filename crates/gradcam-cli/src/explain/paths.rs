@@ -8,7 +8,6 @@ use std::{
 };
 
 use crate::{
-    args::ExplainArgs,
     failure::{Failure, Result, failed},
     names,
 };
@@ -21,11 +20,11 @@ const EXTENSIONS: [&str; 14] = [
 
 /// An image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ImagePath {
+pub(crate) struct ImagePath {
     /// Its file; `-` for standard input.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its name in file names, with the folders that it keeps, joined by `/`.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A file, and its path below the folder or the pattern that it was found by.
@@ -50,14 +49,14 @@ impl Found {
 
 /// The images that the arguments name, in their order, each once. What does not exist is among them, so that it is reported in
 /// its place and does not stop the others.
-pub(super) fn expand(args: &ExplainArgs) -> Result<Vec<ImagePath>> {
-    if args.images.iter().filter(|image| names::is_dash(image)).count() > 1 {
+pub(crate) fn expand(images: &[PathBuf], output: Option<&Path>) -> Result<Vec<ImagePath>> {
+    if images.iter().filter(|image| names::is_dash(image)).count() > 1 {
         return Err(Failure::Usage("standard input is read once; give - once".to_owned()));
     }
     // The pictures of an earlier run are not explained.
-    let output = args.output.output.as_ref().and_then(|output| fs::canonicalize(output).ok());
+    let output = output.and_then(|output| fs::canonicalize(output).ok());
     let mut found = Vec::new();
-    for image in &args.images {
+    for image in images {
         let list = image.to_str().and_then(|text| text.strip_prefix('@'));
         match list.filter(|_| !image.exists()) {
             Some(list) => {

@@ -25,16 +25,7 @@ pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<T
     let mask = args.mask.as_deref().map(mask).transpose()?;
     let mut targets = Vec::new();
     for text in &args.targets {
-        let mut spec = explainer.parse_target(text)?;
-        if let (Ok(number), TargetSpec::One(Target::Class(class))) = (text.parse::<usize>(), &spec)
-            && number != *class
-            && !args.output.quiet
-        {
-            let label = terminal::printable(text);
-            terminal::note(format!(
-                "note: {label} is the label of class {class}, which is explained\n"
-            ));
-        }
+        let mut spec = parse(text, explainer, args.output.quiet)?;
         let flag = if args.area.is_some() { "--box" } else { "--mask" };
         if args.area.is_some() || mask.is_some() {
             let class = match &spec {
@@ -59,6 +50,21 @@ pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<T
         }
     }
     Ok(targets)
+}
+
+/// The target that a text means. A note says so where a number is a label.
+pub(crate) fn parse(text: &str, explainer: &Explainer, quiet: bool) -> Result<TargetSpec> {
+    let spec = explainer.parse_target(text)?;
+    if let (Ok(number), TargetSpec::One(Target::Class(class))) = (text.parse::<usize>(), &spec)
+        && number != *class
+        && !quiet
+    {
+        let label = terminal::printable(text);
+        terminal::note(format!(
+            "note: {label} is the label of class {class}, which is explained\n"
+        ));
+    }
+    Ok(spec)
 }
 
 fn mask(path: &Path) -> Result<Arc<Mask>> {

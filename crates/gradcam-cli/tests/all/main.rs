@@ -4,12 +4,14 @@
 
 mod bad_input;
 mod bench;
+mod compare;
 mod engines;
 mod folders;
 mod inputs;
 mod lists;
 mod maps;
 mod models;
+mod pictures;
 mod results;
 mod run;
 mod several;
@@ -23,11 +25,13 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     bad_input::tests(&mut suite);
     bench::tests(&mut suite);
+    compare::tests(&mut suite);
     engines::tests(&mut suite);
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
     lists::tests(&mut suite);
     maps::tests(&mut suite);
+    pictures::tests(&mut suite);
     results::tests(&mut suite);
     several::tests(&mut suite);
     suite.run()

@@ -109,6 +109,45 @@ fn pictures_of_the_size_of_the_network_show_what_it_saw() {
 }
 
 #[test]
+fn pictures_of_an_exact_size_are_stretched() {
+    let photo = synthetic(60, 40);
+    let placement = Placement { x: 15.0, width: 30.0, ..Placement::whole((60, 40), (2, 2)) };
+    let heat = Array2::ones((2, 2));
+    let draw = |width, height, most| {
+        let size = PictureSize::Exact { width, height };
+        let max_side = std::num::NonZeroU32::new(most);
+        let style = OverlayStyle { size, max_side, ..of_kind(OverlayKind::Cutout) };
+        let drawn = overlay(&photo, heat.view(), &placement, &style);
+        (drawn, style.memory(60, 40, &placement))
+    };
+    for (width, height, filter) in [(120, 60, Filter::Bicubic), (30, 10, Filter::Box)] {
+        let (drawn, memory) = draw(width, height, 0);
+        let drawn = drawn.unwrap();
+        let stretched = resize(&photo, width, height, filter).unwrap();
+        assert_eq!((drawn.width(), drawn.height()), (width, height));
+        // The network saw the middle half.
+        for (x, (pixel, whole)) in drawn.rgb().chunks(3).zip(stretched.rgb().chunks(3)).enumerate()
+        {
+            let x = x % width as usize;
+            let is_seen = (width as usize / 4..width as usize * 3 / 4).contains(&x);
+            assert_eq!(pixel, if is_seen { whole } else { &[0; 3] }, "{x} of {width}");
+        }
+        let pixels = u64::from(width * height);
+        assert_eq!(memory, (9 * pixels).max(3 * u64::from(width) * 40 + 3 * pixels));
+    }
+    // A box is stretched with the photo.
+    let size = PictureSize::Exact { width: 120, height: 20 };
+    let style = OverlayStyle { size, ..of_kind(OverlayKind::Transparent) };
+    let edges = [-9.0, 20.0, 99.0, 99.0];
+    let framed = overlay_with_frame(&photo, heat.view(), &placement, &style, edges).unwrap();
+    let column: Vec<u8> = framed.rgb().chunks(3 * 120).map(|line| line[180]).collect();
+    assert_eq!(column[8..12], [0, 255, 255, 0]);
+    let (drawn, _) = draw(120, 60, 60);
+    assert_eq!(drawn.map(|drawn| (drawn.width(), drawn.height())).unwrap(), (60, 30));
+    assert!(draw(0, 60, 0).0.is_err() && draw(u32::MAX, u32::MAX, 0).0.is_err());
+}
+
+#[test]
 fn styles_that_do_not_fit_are_refused() {
     let photo = synthetic(4, 3);
     let heat = Array2::zeros((3, 4));
