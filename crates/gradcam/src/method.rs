@@ -2,6 +2,7 @@
 
 mod budget;
 mod covering;
+mod full;
 mod gradient;
 mod passes;
 mod path;
@@ -58,6 +59,10 @@ pub(crate) enum Preparation {
     Nothing,
     /// The gradient of the target with respect to the activation.
     Gradient,
+    /// The gradient with respect to the activation, and that with respect to the image by the rules of guided backpropagation.
+    Guided,
+    /// The gradient with respect to the image, and the maps of the biases.
+    Biases,
     /// Where the settings have a budget, the gradient, for the choice of channels.
     Budget,
     /// The values at which the channels meet and the gradient there, for scores without channels in closed form; and what
@@ -66,6 +71,20 @@ pub(crate) enum Preparation {
 }
 
 impl Preparation {
+    /// The rules of the gradient with respect to the image, where it has that.
+    pub(crate) fn input_rules(self) -> Option<&'static [Override]> {
+        match self {
+            Self::Guided => Some(GUIDED_BACKPROP),
+            Self::Biases => Some(&[]),
+            _ => None,
+        }
+    }
+
+    /// Whether it has the maps of the biases.
+    pub(crate) fn has_biases(self) -> bool {
+        self == Self::Biases
+    }
+
     /// Whether the recipe runs the network once for each channel, or for as many as a budget says.
     fn takes_budget(self) -> bool {
         matches!(self, Self::Budget | Self::ClosedForm)
@@ -73,7 +92,8 @@ impl Preparation {
 
     /// Whether it is, or has, the gradient with respect to the activation.
     pub(crate) fn has_gradient(self, settings: &MethodSettings) -> bool {
-        self == Self::Gradient || self.takes_budget() && settings.budget.is_some()
+        matches!(self, Self::Gradient | Self::Guided)
+            || self.takes_budget() && settings.budget.is_some()
     }
 }
 
@@ -104,11 +124,28 @@ pub(crate) struct MapValues {
 pub enum Site {
     /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
     Layer,
+    /// At layers, and then at the network's input: for each layer the raw map is [C, H, W], a picture of that size.
+    LayerAtInput(PictureStyle),
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
     Input(PictureStyle),
     /// At the positions of the network's input, without a layer and without channels: the raw map is [H, W], drawn as a
     /// heatmap over the photo.
     Positions,
+}
+
+impl Site {
+    /// Whether the maps are those of layers.
+    pub fn takes_layer(self) -> bool {
+        matches!(self, Self::Layer | Self::LayerAtInput(_))
+    }
+
+    /// How maps with the channels of the network's input become pictures; `None` for those without, which are heatmaps.
+    pub fn picture(self) -> Option<PictureStyle> {
+        match self {
+            Self::LayerAtInput(style) | Self::Input(style) => Some(style),
+            Self::Layer | Self::Positions => None,
+        }
+    }
 }
 
 /// How a map at the network's input becomes a picture.
@@ -350,6 +387,30 @@ pub const METHODS: &[MethodInfo] = &[
             emit: gradient::at_input,
         }),
     },
+    MethodInfo {
+        id: "guided-gradcam",
+        name: "Guided Grad-CAM",
+        formula: "map = the heatmap of Grad-CAM at the layer, resized to the input, times guided backprop",
+        paper: "Selvaraju et al. 2017, arXiv:1610.02391",
+        site: Site::LayerAtInput(PictureStyle::Colors),
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Guided,
+            run: full::guided_grad_cam,
+        }),
+    },
+    MethodInfo {
+        id: "fullgrad",
+        name: "FullGrad",
+        formula: "map = Σ over channels of |x · g| and, of each bias, |bias · g|; each scaled to 0..1 and resized to the input",
+        paper: "Srinivas and Fleuret 2019, arXiv:1905.00780",
+        site: Site::Positions,
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Biases,
+            run: full::full_grad,
+        }),
+    },
 ];
 
 impl MethodInfo {
@@ -357,7 +418,7 @@ impl MethodInfo {
     pub(crate) fn overrides(&self) -> &'static [Override] {
         match &self.recipe {
             Recipe::Graph(recipe) => recipe.overrides,
-            Recipe::Passes(_) => &[],
+            Recipe::Passes(recipe) => recipe.preparation.input_rules().unwrap_or(&[]),
         }
     }
 
@@ -374,12 +435,16 @@ impl MethodInfo {
 
     /// Whether the method reads the gradient at the network's input.
     pub(crate) fn differentiates_input(&self) -> bool {
-        matches!(self.site, Site::Input(_))
+        let prepared = match &self.recipe {
+            Recipe::Passes(recipe) => recipe.preparation.input_rules().is_some(),
+            Recipe::Graph(_) => false,
+        };
+        prepared || self.site.picture().is_some()
     }
 
     /// Whether the method explains the network's input and takes no layer.
     pub fn is_of_input(&self) -> bool {
-        self.site != Site::Layer
+        !self.site.takes_layer()
     }
 }
 

@@ -91,6 +91,10 @@ pub enum OutputMeaning {
     Activation(usize),
     /// The gradient of a target with respect to the layer, as a picture: target and layer.
     Gradient(usize, usize),
+    /// The gradient of a target with respect to the image, by the rules of a method, as a picture: target and method.
+    InputGradient(usize, usize),
+    /// The sum of the maps of the biases of one size, [N, …]: target and place.
+    Biases(usize, usize),
     /// A value at which the channels of a layer meet: layer and place.
     Meeting(usize, usize),
     /// The gradient of a target there: target, layer and place.
@@ -120,6 +124,10 @@ impl fmt::Display for OutputMeaning {
             }
             Self::Activation(layer) => write!(f, "gradcam.activation.{layer}"),
             Self::Gradient(target, layer) => write!(f, "gradcam.gradient.{target}.{layer}"),
+            Self::InputGradient(target, method) => {
+                write!(f, "gradcam.gradient.{target}.input.{method}")
+            }
+            Self::Biases(target, place) => write!(f, "gradcam.biases.{target}.{place}"),
             Self::Meeting(layer, place) => write!(f, "gradcam.meeting.{layer}.{place}"),
             Self::MeetingGradient(target, layer, place) => {
                 write!(f, "gradcam.meeting.{target}.{layer}.{place}.grad")

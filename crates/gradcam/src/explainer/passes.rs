@@ -7,6 +7,7 @@ use onnx_grad::graph::Graph;
 
 use super::{
     Explainer,
+    batches::{Batches, ChangeInBatch, ReadRun, floats, repeat},
     key::{ExplainerProgram, Key},
     place::PlacedTarget,
     slot::Slot,
@@ -15,10 +16,7 @@ use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
-    input::ImageInput,
     method::{Change, FillMask, MethodSettings, Observe, Passes},
-    program::Program,
-    progress::{Observer, Progress},
     targets::TargetKind,
 };
 
@@ -47,89 +45,16 @@ pub(super) struct ImagePasses<'a> {
     pub(super) activation: ArrayViewD<'a, f32>,
     /// Where the recipe prepares it.
     pub(super) gradient: Option<ArrayViewD<'a, f32>>,
+    /// With respect to the image, where the recipe prepares it.
+    pub(super) input_gradient: Option<ArrayViewD<'a, f32>>,
+    /// Where the recipe prepares them.
+    pub(super) bias_maps: Vec<ArrayViewD<'a, f32>>,
     pub(super) score: f32,
     pub(super) input_size: Vec<usize>,
     pub(super) meeting: Option<Meeting>,
     /// The layer's value and the other values that the suffix reads, by name, for a batch of a run's size; computed at the
     /// first use.
     pub(super) cut: Option<Vec<(String, Tensor)>>,
-}
-
-/// Runs of a program on changed copies of one of its inputs.
-struct Batches<'a> {
-    program: &'a Program,
-    /// The images of a run.
-    size: usize,
-    image: &'a ImageInput,
-    /// The input whose copies are changed.
-    name: &'a str,
-    copies: &'a ArrayD<f32>,
-    others: &'a [(&'a str, &'a Tensor)],
-    method: &'static str,
-    observer: Option<&'a Observer>,
-}
-
-/// Changes the copy at a place in the batch, by its number: place, number, batch.
-type ChangeInBatch<'a> = dyn FnMut(usize, usize, &mut ArrayD<f32>) + 'a;
-
-/// Reads the outputs of a run: the number of its first copy, the number of its copies, the outputs.
-type ReadRun<'a> = dyn FnMut(usize, usize, Vec<Tensor>) -> Result<()> + 'a;
-
-impl Batches<'_> {
-    /// The scores of `count` copies.
-    fn scores(&self, count: usize, change: &mut ChangeInBatch<'_>) -> Result<Vec<f32>> {
-        let mut scores = Vec::with_capacity(count);
-        self.run(count, change, &mut |_, of_run, mut outputs| {
-            scores.extend(floats(outputs.pop())?.iter().take(of_run));
-            Ok(())
-        })?;
-        Ok(scores)
-    }
-
-    /// Runs `count` copies. The last batch is padded with unchanged ones.
-    fn run(
-        &self,
-        count: usize,
-        change: &mut ChangeInBatch<'_>,
-        read: &mut ReadRun<'_>,
-    ) -> Result<()> {
-        let mut changed = self.copies.clone();
-        for start in (0..count).step_by(self.size) {
-            if start > 0 {
-                changed.assign(self.copies);
-            }
-            let of_run = self.size.min(count - start);
-            for at in 0..of_run {
-                change(at, start + at, &mut changed);
-            }
-            let integers = match self.name == self.image.name {
-                true => self.image.integers(&changed.view())?,
-                false => None,
-            };
-            let view =
-                integers.as_ref().map_or(TensorView::from(&changed), |whole| whole.view().into());
-            let mut inputs: Vec<(&str, TensorView<'_>)> =
-                self.others.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
-            inputs.push((self.name, view));
-            read(start, of_run, self.program.run(&inputs)?)?;
-            if let Some(observer) = self.observer {
-                observer.tell(Progress {
-                    method: self.method,
-                    done: start + of_run,
-                    total: count,
-                })?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The floats of an output.
-fn floats(output: Option<Tensor>) -> Result<ArrayD<f32>> {
-    match output.and_then(Tensor::into_f32) {
-        Some(floats) => Ok(floats),
-        None => bail!(Engine, "the engine gave no floats"),
-    }
 }
 
 impl ImagePasses<'_> {
@@ -370,6 +295,17 @@ impl Passes for ImagePasses<'_> {
         }
     }
 
+    fn input_gradient(&self) -> Result<ArrayViewD<'_, f32>> {
+        match &self.input_gradient {
+            Some(gradient) => Ok(gradient.view()),
+            None => bail!(Engine, "the graph has no gradient of the image for {}", self.method),
+        }
+    }
+
+    fn bias_maps(&self) -> &[ArrayViewD<'_, f32>] {
+        &self.bias_maps
+    }
+
     fn score(&self) -> f32 {
         self.score
     }
@@ -477,18 +413,5 @@ impl Passes for ImagePasses<'_> {
         self.scores_from(channels.len(), images_first, &mut |number, mut value| {
             value.index_axis_mut(Axis(axis), channels[number]).fill(replacement)
         })
-    }
-}
-
-/// A tensor of one run repeated along its first axis.
-fn repeat(tensor: &Tensor, times: usize) -> Tensor {
-    fn rows<T: Clone>(array: &ArrayD<T>, times: usize) -> ArrayD<T> {
-        let rows: Vec<usize> = (0..times).flat_map(|_| 0..array.len_of(Axis(0))).collect();
-        array.select(Axis(0), &rows)
-    }
-    match tensor {
-        _ if times == 1 => tensor.clone(),
-        Tensor::F32(array) => Tensor::F32(rows(array, times)),
-        Tensor::I64(array) => Tensor::I64(rows(array, times)),
     }
 }
