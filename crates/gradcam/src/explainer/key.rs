@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range};
 
+use ndarray::ArrayD;
+
 use crate::{program::Program, targets::TargetKind};
 
 /// The key of a program: the shape of the images, and what else the graph depends on.
@@ -143,6 +145,8 @@ pub(super) struct ExplainerProgram {
     pub(super) outputs: Vec<OutputMeaning>,
     /// Of a program of [`Key::Channels`].
     pub(super) channels: Option<ChannelPlaces>,
+    /// Of a program of [`Key::Cut`].
+    pub(super) layer: Option<LayerPlaces>,
     /// The shape of the input that says where a target is, for each target that has one, images included.
     pub(super) place_shapes: Vec<(usize, Vec<usize>)>,
 }
@@ -153,6 +157,16 @@ impl ExplainerProgram {
         let found = self.place_shapes.iter().find(|(of, _)| *of == target);
         found.map(|(_, shape)| shape.as_slice())
     }
+}
+
+/// Where the images and the picture of a layer are in its value.
+pub(super) struct LayerPlaces {
+    /// Whether the images of a batch are one behind the other.
+    pub(super) images_first: bool,
+    /// The place of each element of the picture [K, …] among those of the value, of one image. `None` where it has none.
+    pub(super) elements: Option<ArrayD<usize>>,
+    /// Whether the picture is all that the suffix reads, so that nothing of it has to be computed again.
+    pub(super) is_picture: bool,
 }
 
 /// The places of a layer's channels, in the layer and where they meet.

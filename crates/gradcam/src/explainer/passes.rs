@@ -90,7 +90,8 @@ impl ImagePasses<'_> {
         if let Some(fixed) = self.fixed() {
             return Ok((fixed, self.explainer.compiled(key(self.shape(fixed)))?));
         }
-        let mut batch = count.next_power_of_two().min(LARGEST_BATCH);
+        // As few runs as the largest batch allows, all of one size.
+        let mut batch = count.div_ceil(count.div_ceil(LARGEST_BATCH).max(1)).max(1);
         loop {
             match self.explainer.compiled(key(self.shape(batch))) {
                 Err(error) if error.kind() == ErrorKind::Memory && batch > 1 => batch /= 2,
@@ -114,12 +115,22 @@ impl ImagePasses<'_> {
         self.given.iter().map(|(name, tensor)| (*name, repeated(tensor, name))).collect()
     }
 
+    fn program_of_cut(&self) -> Result<Arc<ExplainerProgram>> {
+        let batch = self.fixed().unwrap_or(1);
+        self.explainer.compiled(Key::Cut(self.shape(batch), self.layer()?, self.kind()))
+    }
+
     /// The layer's value and the other values that the suffix reads, of the image.
     fn cut(&mut self) -> Result<&[(String, Tensor)]> {
         if self.cut.is_none() {
             let batch = self.fixed().unwrap_or(1);
-            let key = Key::Cut(self.shape(batch), self.layer()?, self.kind());
-            let compiled = self.explainer.compiled(key)?;
+            let compiled = self.program_of_cut()?;
+            let mut names = compiled.outputs.iter().map(ToString::to_string);
+            if compiled.layer.as_ref().is_some_and(|layer| layer.is_picture) {
+                let value = self.activation.view().insert_axis(Axis(0)).to_owned();
+                self.cut = Some(names.next().into_iter().zip([Tensor::F32(value)]).collect());
+                return Ok(self.cut.as_deref().unwrap_or_default());
+            }
             let x = repeat(&Tensor::F32(self.x.to_owned()), batch);
             let image = &self.explainer.inputs.image;
             let integers = image.integers(&self.x)?.map(|whole| repeat(&Tensor::I64(whole), batch));
@@ -128,7 +139,6 @@ impl ImagePasses<'_> {
             inputs.extend(given.iter().map(|(name, tensor)| (*name, tensor.view())));
             inputs.extend(classes.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
             let values = compiled.program.run(&inputs)?;
-            let names = compiled.outputs.iter().map(ToString::to_string);
             self.cut = Some(names.zip(values).collect());
         }
         Ok(self.cut.as_deref().unwrap_or_default())
@@ -357,24 +367,24 @@ impl Passes for ImagePasses<'_> {
     }
 
     fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>> {
-        let (path, name) = &self.explainer.setup.layers[self.layer()?];
-        // The axis of size 2 is that of the images.
-        let graph = self.graph(self.fixed().unwrap_or(2))?;
-        let images_first = self.explainer.views(&graph).images_first(&graph, graph.value(name)?);
-        let graph = self.graph(self.fixed().unwrap_or(1))?;
-        let value = graph.value(name)?;
-        let sizes = graph.fact(value).sizes().unwrap_or_default();
-        let shape: Vec<usize> =
-            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
-        let view = self.explainer.views(&graph).of(&graph, value);
-        let Some(elements) = view.and_then(|view| view.elements(&shape)) else {
+        let compiled = self.program_of_cut()?;
+        let layer = compiled.layer.as_ref();
+        let Some(elements) = layer.and_then(|layer| layer.elements.as_ref()) else {
+            let (path, _) = &self.explainer.setup.layers[self.layer()?];
             bail!(Layer, "the positions of layer \"{path}\" are not known; choose another layer")
         };
+        let images_first = layer.is_some_and(|layer| layer.images_first);
+        let in_order = elements.iter().copied().eq(0..elements.len());
         let channels = elements.len_of(Axis(0));
         let mut mask = vec![0.0; elements.len() / channels.max(1)];
-        self.scores_from(count, images_first.unwrap_or(false), &mut |number, mut rows| {
+        self.scores_from(count, images_first, &mut |number, mut rows| {
             fill(number, &mut mask);
             let Some(rows) = rows.as_slice_mut() else { return };
+            if in_order {
+                let each = rows.chunks_exact_mut(mask.len().max(1));
+                each.for_each(|row| row.iter_mut().zip(&mask).for_each(|(a, factor)| *a *= factor));
+                return;
+            }
             for (element, factor) in elements.iter().zip(mask.iter().cycle()) {
                 if let Some(entry) = rows.get_mut(*element) {
                     *entry *= factor;
