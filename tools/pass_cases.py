@@ -171,7 +171,11 @@ CASES = {
         ("occlusion", None, {"window": 9, "stride": 4}),
         ("occlusion", None, {"window": 40, "stride": 7}),
     ],
-    "ecg": [("rise", None, {"samples": 40, "seed": 7}), ("occlusion", None, {}), ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4})],
+    "ecg": [
+        ("rise", None, {"samples": 40, "seed": 7}),
+        ("occlusion", None, {}),
+        ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4}),
+    ],
 }
 
 
@@ -271,7 +275,7 @@ def main(folder):
         x, k = images[:1], classes[0]
         found = []
         for method, layer, settings in cases:
-            value = {} if layer is None else {"value": layers[layer] if layer in layers else layer}
+            value = {} if layer is None else {"value": layers[layer]}
             exact, numbers = METHODS[method](Subject(model, torch.float64, x, k), **value, **settings)
             rough, _ = METHODS[method](Subject(model, torch.float32, x, k), **value, **settings)
             condition = error(rough.detach(), exact.detach())
