@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch==2.15.0", "onnx==1.23.2", "captum==0.9.0", "torchcam==0.5.0", "grad-cam==1.5.7", "pillow==13.0.0", "numpy"]
 # ///
-"""Writes maps of methods that run the network again on changed images or activations: crates/testkit/fixtures/passes.
+"""Writes maps of methods that run the network again, or need gradients at several places: crates/testkit/fixtures/passes.
 
 python tools/pass_cases.py [FOLDER]
 
@@ -11,23 +11,34 @@ by Captum, with its nodes; occlusion by Captum; SmoothGrad, Smooth Grad-CAM++, R
 random numbers that the project draws from a seed (`wyrand.py`). Smooth Grad-CAM++ is that of TorchCAM where there is no noise and
 the gradient is the same at all positions.
 
+Guided Grad-CAM and FullGrad are pytorch-grad-cam's, of the networks of fixtures/guided and of a small one that keeps its batch norms
+(`norms.onnx`).
+
 A map counts only if float32 and float64 torch agree, to 1e-5 of the largest entry or 1e-4 where scores are compared; the JSON says
 how far they are apart (`condition`). Of maps at the input every STEP-th entry is kept.
 """
 
+import io
 import json
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from captum.attr import IntegratedGradients, Occlusion, Saliency
+from pytorch_grad_cam import FullGrad, GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
 from torchcam.methods import SmoothGradCAMpp
 
+import guided_cases
 from method_cases import FIXTURES, weighed
 from networks.interpret import Network
 from networks.reference import error
+from splitmix import uniform
 from wyrand import Wyrand
 
 STEP = 29
@@ -160,7 +171,11 @@ CASES = {
         ("occlusion", None, {"window": 9, "stride": 4}),
         ("occlusion", None, {"window": 40, "stride": 7}),
     ],
-    "ecg": [("rise", None, {"samples": 40, "seed": 7}), ("occlusion", None, {}), ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4})],
+    "ecg": [
+        ("rise", None, {"samples": 40, "seed": 7}),
+        ("occlusion", None, {}),
+        ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4}),
+    ],
 }
 
 
@@ -180,6 +195,78 @@ def check_with_torchcam(model, x, k, value, ours):
     assert error(theirs, ours.relu()) <= 1e-6, "TorchCAM"
 
 
+def norms():
+    """A network that keeps its batch norms; some convolutions have biases."""
+    torch.manual_seed(5)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+    )  # fmt: skip
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for t, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5), (module.running_var, 0.5)):
+                nn.init.uniform_(t, low, low + 1)
+    return net.eval()
+
+
+def guided_network(name):
+    """A network of fixtures/guided."""
+    net = getattr(guided_cases, name)().eval()
+    known = json.loads((FIXTURES / f"guided/{name}.json").read_text())
+    assert guided_cases.weigh(net, known["seed"]) == known["scales"]
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    x = torch.tensor(uniform(known["seed"], "input", math.prod(known["input"]))).reshape(known["input"])
+    return net, x[:1], known["classes"][0]
+
+
+def guided_gradcam(net, x, k, layer):
+    with GradCAM(net, [net.get_submodule(layer)]) as extractor:
+        heat = torch.tensor(extractor(x.clone(), [ClassifierOutputTarget(k)]))
+    return heat * guided_cases.guided(net, x, k)
+
+
+def fullgrad(net, x, k):
+    x = x.clone().requires_grad_()
+    with FullGrad(net, []) as extractor:
+        extractor.activations_and_grads(x)[0, k].backward()
+        # The map before the last normalization.
+        return torch.tensor(extractor.compute_cam_per_layer(x, None, False)[0, 0])
+
+
+def with_hooks():
+    """The cases of pytorch-grad-cam."""
+    net, x = norms(), torch.tensor(uniform(2026, "input", 3 * 24 * 32)).reshape(1, 3, 24, 32)
+    yield {"folder": "passes", "network": "norms"}, net, x, 3, fullgrad, None
+    for name, layers in (("resnet18", ("layer4.1", "layer2.1")), ("vgg16", ("features.29",))):
+        net, x, k = guided_network(name)
+        for layer in layers:
+            yield {"folder": "guided", "network": name}, net, x, k, guided_gradcam, layer
+        if name == "resnet18":
+            yield {"folder": "guided", "network": name}, net, x, k, fullgrad, None
+
+
+def export(net, x, path):
+    buffer = io.BytesIO()
+    kept = torch.onnx.TrainingMode.PRESERVE
+    torch.onnx.export(net, x, buffer, dynamo=False, opset_version=17, training=kept, do_constant_folding=False, input_names=["input"])
+    model = onnx.load_from_string(buffer.getvalue())
+    assert sum(n.op_type == "BatchNormalization" for n in model.graph.node) == 2
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+
+
+def row(method, layer, k, settings, exact, condition):
+    step = 1 if method in ("smoothgradcam++", "reciprocam") else STEP
+    return {
+        "method": method, "layer": layer, "class": k, "settings": settings, "shape": list(exact.shape), "step": step,
+        "entries": [float(f"{v:.9g}") for v in exact.detach().flatten()[::step]],
+        "largest": float(exact.abs().max()), "condition": float(f"{condition:.1e}"),
+    }  # fmt: skip
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     for name, cases in CASES.items():
@@ -188,7 +275,7 @@ def main(folder):
         x, k = images[:1], classes[0]
         found = []
         for method, layer, settings in cases:
-            value = {} if layer is None else {"value": layers[layer] if layer in layers else layer}
+            value = {} if layer is None else {"value": layers[layer]}
             exact, numbers = METHODS[method](Subject(model, torch.float64, x, k), **value, **settings)
             rough, _ = METHODS[method](Subject(model, torch.float32, x, k), **value, **settings)
             condition = error(rough.detach(), exact.detach())
@@ -196,13 +283,19 @@ def main(folder):
             assert condition <= (1e-4 if method in COMPARED else 1e-5)
             if method == "smoothgradcam++" and settings["noise"] == 0:
                 check_with_torchcam(model, x, k, value["value"], exact)
-            step = STEP if layer is None else 1
-            found.append({
-                "network": name, "method": method, "layer": layer, "class": k, "settings": settings, "shape": list(exact.shape),
-                "step": step, "entries": [float(f"{v:.9g}") for v in exact.detach().flatten()[::step]],
-                "largest": float(exact.abs().max()), "condition": float(f"{condition:.1e}"),
-            } | numbers)
+            found.append({"folder": "networks", "network": name} | row(method, layer, k, settings, exact, condition) | numbers)
         (folder / f"{name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    found = []
+    for names, net, x, k, method, layer in with_hooks():
+        at = [] if layer is None else [layer]
+        exact, rough = method(net.double(), x.double(), k, *at), method(net.float(), x, k, *at)
+        condition = error(rough, exact)
+        print(f"{names} {method.__name__} {layer or ''}: {list(exact.shape)}, condition {condition:.1e}", flush=True)
+        assert condition <= 1e-5
+        found.append(names | row(method.__name__.replace("_", "-"), layer, k, {}, exact, condition))
+        if names["network"] == "norms":
+            export(net, x, folder / "norms.onnx")
+    (folder / "guided.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

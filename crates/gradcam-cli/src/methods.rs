@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gradcam::{METHODS, Method};
+use gradcam::{METHODS, Method, PictureStyle, Site};
 use serde_json::json;
 
 use crate::{
@@ -10,6 +10,15 @@ use crate::{
     failure::Result,
     terminal::{self, Style},
 };
+
+/// How a map is drawn: as a heatmap, or as a picture of the network's input.
+fn picture(site: Site) -> &'static str {
+    match site.picture() {
+        None => "heatmap",
+        Some(PictureStyle::Magnitude) => "magnitude",
+        Some(PictureStyle::Colors) => "colors",
+    }
+}
 
 /// Prints the table.
 pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
@@ -20,7 +29,8 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
             .map(|row| {
                 json!({
                     "id": row.id, "name": row.name, "formula": row.formula, "paper": row.paper,
-                    "takes_layer": !row.is_of_input(), "default": is_default(row.id),
+                    "takes_layer": row.site.takes_layer(), "picture": picture(row.site),
+                    "default": is_default(row.id),
                 })
             })
             .collect();

@@ -1,5 +1,7 @@
 //! Explains a model: finds the layer, emits target and method into the graph, runs it.
 
+mod batches;
+mod bias;
 mod builder;
 mod choice;
 mod cost;

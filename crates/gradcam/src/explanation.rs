@@ -64,7 +64,7 @@ pub struct LayerMap {
     pub value: String,
     /// The raw map, signed, before relu: `[h, w]` (`[l]` for a 1-D model, `[d, h, w]` for a 3-D one). For a method that
     /// explains the network's input: `[C, H, W]`, channels first even where the input has them last; `[H, W]` for one that
-    /// explains its positions.
+    /// explains its positions. The site of the method says which ([`MethodInfo::site`](crate::MethodInfo)).
     pub map: ArcArray<f32, IxDyn>,
     /// The channel weights, `[K]`, in Grad-CAM the gradient's mean over space. Empty where the method has none.
     pub weights: Arc<[f32]>,
@@ -178,7 +178,7 @@ pub struct Explanation {
 impl Explanation {
     /// Whether its maps are of layers, and not of the network's input.
     pub fn is_of_layers(&self) -> bool {
-        self.site == Site::Layer
+        self.site.takes_layer()
     }
 
     /// What its only score is called, where there are no classes: `value` of a regressor, `foreground` of a segmentation.

@@ -2,10 +2,12 @@
 
 mod budget;
 mod covering;
+mod full;
 mod gradient;
 mod passes;
 mod path;
 mod perturbation;
+mod recipe;
 mod settings;
 mod spectral;
 #[cfg(test)]
@@ -13,9 +15,10 @@ mod tiny;
 
 use std::{fmt, str::FromStr};
 
-use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph::ValueId};
+use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override};
 
 pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
+pub(crate) use recipe::{GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand};
 pub use settings::MethodSettings;
 pub(crate) use spectral::principal_component;
 
@@ -35,80 +38,33 @@ impl Method {
     }
 }
 
-/// How a method makes its map.
-#[derive(Debug)]
-pub(crate) enum Recipe {
-    /// As nodes of the graph, so that one run gives scores and maps.
-    Graph(GraphRecipe),
-    /// By code on the host, which has the activation and runs parts of the network again.
-    Passes(PassesRecipe),
-}
-
-/// A recipe that is code on the host.
-#[derive(Debug)]
-pub(crate) struct PassesRecipe {
-    pub(crate) preparation: Preparation,
-    pub(crate) run: fn(&mut dyn Passes) -> Result<ChannelMap>,
-}
-
-/// What the graph computes for a recipe on the host, beside the activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Preparation {
-    /// Nothing.
-    Nothing,
-    /// The gradient of the target with respect to the activation.
-    Gradient,
-    /// Where the settings have a budget, the gradient, for the choice of channels.
-    Budget,
-    /// The values at which the channels meet and the gradient there, for scores without channels in closed form; and what
-    /// `Budget` prepares.
-    ClosedForm,
-}
-
-impl Preparation {
-    /// Whether the recipe runs the network once for each channel, or for as many as a budget says.
-    fn takes_budget(self) -> bool {
-        matches!(self, Self::Budget | Self::ClosedForm)
-    }
-
-    /// Whether it is, or has, the gradient with respect to the activation.
-    pub(crate) fn has_gradient(self, settings: &MethodSettings) -> bool {
-        self == Self::Gradient || self.takes_budget() && settings.budget.is_some()
-    }
-}
-
-/// A recipe whose map is a part of the graph.
-#[derive(Debug)]
-pub(crate) struct GraphRecipe {
-    /// What it wants of the gradient.
-    pub(crate) want: GradientForm,
-    /// The rules that replace derivatives.
-    pub(crate) overrides: &'static [Override],
-    /// Emits weights and map from the activation A [N, K, …] and its gradient, or the gradient's sum over space, [N, K].
-    pub(crate) emit: fn(&mut Builder<'_>, ValueId, ValueId) -> onnx_grad::Result<MapValues>,
-}
-
-/// The values of the graph that hold a method's result.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MapValues {
-    /// Channel weights, [N, K], where the method has some.
-    pub(crate) weights: Option<ValueId>,
-    /// The raw map, signed: [N, …] of a layer, [N, K, …] of the input.
-    pub(crate) map: ValueId,
-    /// What the map is the sum of over the channels, [N, K, …], where that is [`Summand::Product`].
-    pub(crate) product: Option<ValueId>,
-}
-
 /// The place that a method explains, and how its maps become pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
     Layer,
+    /// At layers, and then at the network's input: for each layer the raw map is [C, H, W], a picture of that size.
+    LayerAtInput(PictureStyle),
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
     Input(PictureStyle),
     /// At the positions of the network's input, without a layer and without channels: the raw map is [H, W], drawn as a
     /// heatmap over the photo.
     Positions,
+}
+
+impl Site {
+    /// Whether the maps are those of layers.
+    pub fn takes_layer(self) -> bool {
+        matches!(self, Self::Layer | Self::LayerAtInput(_))
+    }
+
+    /// How maps with the channels of the network's input become pictures; `None` for those without, which are heatmaps.
+    pub fn picture(self) -> Option<PictureStyle> {
+        match self {
+            Self::LayerAtInput(style) | Self::Input(style) => Some(style),
+            Self::Layer | Self::Positions => None,
+        }
+    }
 }
 
 /// How a map at the network's input becomes a picture.
@@ -118,17 +74,6 @@ pub enum PictureStyle {
     Magnitude,
     /// With its signs, in the colors of its channels.
     Colors,
-}
-
-/// What a raw map is the sum of over the channels, so that the principal component of it can stand for the sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Summand {
-    /// w_k·A_k.
-    Weighted,
-    /// A product with the activation that differs from place to place, which the graph gives.
-    Product,
-    /// The map is no such sum.
-    Nothing,
 }
 
 /// One row of the table of methods.
@@ -350,6 +295,30 @@ pub const METHODS: &[MethodInfo] = &[
             emit: gradient::at_input,
         }),
     },
+    MethodInfo {
+        id: "guided-gradcam",
+        name: "Guided Grad-CAM",
+        formula: "map = the heatmap of Grad-CAM at the layer, resized to the input, times guided backprop",
+        paper: "Selvaraju et al. 2017, arXiv:1610.02391",
+        site: Site::LayerAtInput(PictureStyle::Colors),
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Guided,
+            run: full::guided_grad_cam,
+        }),
+    },
+    MethodInfo {
+        id: "fullgrad",
+        name: "FullGrad",
+        formula: "map = Σ over channels of |x · g| and, of each bias, |bias · g|; each scaled to 0..1 and resized to the input",
+        paper: "Srinivas and Fleuret 2019, arXiv:1905.00780",
+        site: Site::Positions,
+        summand: Summand::Nothing,
+        recipe: Recipe::Passes(PassesRecipe {
+            preparation: Preparation::Biases,
+            run: full::full_grad,
+        }),
+    },
 ];
 
 impl MethodInfo {
@@ -357,7 +326,7 @@ impl MethodInfo {
     pub(crate) fn overrides(&self) -> &'static [Override] {
         match &self.recipe {
             Recipe::Graph(recipe) => recipe.overrides,
-            Recipe::Passes(_) => &[],
+            Recipe::Passes(recipe) => recipe.preparation.input_rules().unwrap_or(&[]),
         }
     }
 
@@ -374,12 +343,16 @@ impl MethodInfo {
 
     /// Whether the method reads the gradient at the network's input.
     pub(crate) fn differentiates_input(&self) -> bool {
-        matches!(self.site, Site::Input(_))
+        let prepared = match &self.recipe {
+            Recipe::Passes(recipe) => recipe.preparation.input_rules().is_some(),
+            Recipe::Graph(_) => false,
+        };
+        prepared || self.site.picture().is_some()
     }
 
     /// Whether the method explains the network's input and takes no layer.
     pub fn is_of_input(&self) -> bool {
-        self.site != Site::Layer
+        !self.site.takes_layer()
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct MethodNumbers {
 
     /// The number of noisy images, of steps of a path or of random masks [default: the method's own]
     ///
-    /// smoothgrad takes 50 noisy images, integrated-gradients 50 steps, rise 4000 masks.
+    /// smoothgrad takes 50 noisy images and smoothgradcam++ 4, integrated-gradients 50 steps, rise 4000 masks.
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Numbers of methods")]
     samples: Option<NonZeroUsize>,
 
@@ -38,7 +38,7 @@ pub(crate) struct MethodNumbers {
 
     /// The standard deviation of the noise [default: the method's own]
     ///
-    /// smoothgrad takes 0.15, as a share of the range of the network's input.
+    /// smoothgrad takes 0.15, as a share of the range of the network's input; smoothgradcam++ 0.3, in its unit.
     #[arg(long, value_name = "NUMBER", help_heading = "Numbers of methods")]
     noise: Option<f32>,
 }

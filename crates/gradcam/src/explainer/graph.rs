@@ -11,13 +11,13 @@ use onnx_grad::{
 
 use super::{
     Explainer,
-    key::{ChannelPlaces, Key, OutputMeaning},
+    key::{ChannelPlaces, Key, LayerPlaces, OutputMeaning},
 };
 use crate::{
     Result,
     error::bail,
     head::{Form, Head, head},
-    layer::{Views, separable},
+    layer::{View, Views, separable},
     targets::{
         HeadValues, TargetForm, TargetKind, TargetRequest, class_input, emit, other_input,
         place_input,
@@ -129,6 +129,36 @@ impl Explainer {
             }
         }
         Ok(Some(ChannelPlaces { shape, of_elements }))
+    }
+
+    /// Where the picture of a key's layer is, for programs that need it.
+    pub(super) fn layer_places(
+        &self,
+        key: &Key,
+        outputs: &[OutputMeaning],
+    ) -> Result<Option<LayerPlaces>> {
+        let Key::Cut(shape, layer, _) = key else { return Ok(None) };
+        let graph_of = |batch: usize| {
+            let mut shape = shape.clone();
+            shape[0] = batch;
+            Graph::new(&self.setup.model, &self.inputs.sizes(&shape))
+        };
+        let name = &self.setup.layers[*layer].1;
+        // The axis of size 2 is that of the images.
+        let graph = graph_of(self.inputs.image.batch().unwrap_or(2))?;
+        let images_first = self.views(&graph).images_first(&graph, graph.value(name)?);
+        let graph = graph_of(shape[0])?;
+        let value = graph.value(name)?;
+        let sizes = graph.fact(value).sizes().unwrap_or_default();
+        let sizes: Vec<usize> =
+            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let view = self.views(&graph).of(&graph, value);
+        let whole = view == Some(View::Plain) && graph.fact(value).elem == DataType::Float;
+        Ok(Some(LayerPlaces {
+            images_first: images_first.unwrap_or(false),
+            elements: view.and_then(|view| view.elements(&sizes)),
+            is_picture: whole && outputs.len() == 1 && shape[0] == 1,
+        }))
     }
 
     fn emission(&self, key: &Key) -> Result<TargetGraph> {

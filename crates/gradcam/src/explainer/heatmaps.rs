@@ -6,7 +6,7 @@ use crate::{
     head::{Head, HeadKind},
     image::{Fusion, HeatmapSettings},
     input::ImageInput,
-    method::{METHODS, Method},
+    method::{METHODS, Method, Site},
     profile::Profile,
     targets::Target,
 };
@@ -43,7 +43,7 @@ impl MapSettings {
         methods.iter().try_for_each(|method| self.profile.check_method(*method))?;
         self.profile.check_fusion(self.fusion)?;
         if self.fusion != Fusion::None
-            && let Some(method) = methods.iter().find(|method| method.info().is_of_input())
+            && let Some(method) = methods.iter().find(|method| method.info().site != Site::Layer)
         {
             bail!(
                 Method,
@@ -107,7 +107,7 @@ impl MapSettings {
 
 /// Refuses what is not the same, mirrored, where the image is mirrored, or a bit brighter.
 fn check_augmentation(methods: &[Method], input: &ImageInput, head: HeadKind) -> Result<()> {
-    if let Some(method) = methods.iter().find(|method| method.info().is_of_input()) {
+    if let Some(method) = methods.iter().find(|method| method.info().site != Site::Layer) {
         bail!(
             Method,
             "method {method} explains the network's input, and test-time augmentation averages the heatmaps of layers"

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range};
 
+use ndarray::ArrayD;
+
 use crate::{program::Program, targets::TargetKind};
 
 /// The key of a program: the shape of the images, and what else the graph depends on.
@@ -91,6 +93,10 @@ pub enum OutputMeaning {
     Activation(usize),
     /// The gradient of a target with respect to the layer, as a picture: target and layer.
     Gradient(usize, usize),
+    /// The gradient of a target with respect to the image, by the rules of a method, as a picture: target and method.
+    InputGradient(usize, usize),
+    /// The sum of the maps of the biases of one size, [N, …]: target and place.
+    Biases(usize, usize),
     /// A value at which the channels of a layer meet: layer and place.
     Meeting(usize, usize),
     /// The gradient of a target there: target, layer and place.
@@ -120,6 +126,10 @@ impl fmt::Display for OutputMeaning {
             }
             Self::Activation(layer) => write!(f, "gradcam.activation.{layer}"),
             Self::Gradient(target, layer) => write!(f, "gradcam.gradient.{target}.{layer}"),
+            Self::InputGradient(target, method) => {
+                write!(f, "gradcam.gradient.{target}.input.{method}")
+            }
+            Self::Biases(target, place) => write!(f, "gradcam.biases.{target}.{place}"),
             Self::Meeting(layer, place) => write!(f, "gradcam.meeting.{layer}.{place}"),
             Self::MeetingGradient(target, layer, place) => {
                 write!(f, "gradcam.meeting.{target}.{layer}.{place}.grad")
@@ -135,6 +145,8 @@ pub(super) struct ExplainerProgram {
     pub(super) outputs: Vec<OutputMeaning>,
     /// Of a program of [`Key::Channels`].
     pub(super) channels: Option<ChannelPlaces>,
+    /// Of a program of [`Key::Cut`].
+    pub(super) layer: Option<LayerPlaces>,
     /// The shape of the input that says where a target is, for each target that has one, images included.
     pub(super) place_shapes: Vec<(usize, Vec<usize>)>,
 }
@@ -145,6 +157,16 @@ impl ExplainerProgram {
         let found = self.place_shapes.iter().find(|(of, _)| *of == target);
         found.map(|(_, shape)| shape.as_slice())
     }
+}
+
+/// Where the images and the picture of a layer are in its value.
+pub(super) struct LayerPlaces {
+    /// Whether the images of a batch are one behind the other.
+    pub(super) images_first: bool,
+    /// The place of each element of the picture [K, …] among those of the value, of one image. `None` where it has none.
+    pub(super) elements: Option<ArrayD<usize>>,
+    /// Whether the picture is all that the suffix reads, so that nothing of it has to be computed again.
+    pub(super) is_picture: bool,
 }
 
 /// The places of a layer's channels, in the layer and where they meet.

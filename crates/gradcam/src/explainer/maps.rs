@@ -14,6 +14,7 @@ use onnx_grad::{
 
 use super::{
     Explainer,
+    bias::{bias_maps, biased},
     graph::{TargetGraph, finish},
     key::{MapPlace, OutputMeaning},
 };
@@ -72,16 +73,11 @@ impl Explainer {
         let at_image = MapSites { values: &[image], pictures: &[image], views: &of_image };
         let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
         named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
-        let of_host = || {
-            self.setup.methods.iter().filter_map(|method| match &method.info().recipe {
-                Recipe::Passes(recipe) => Some(recipe),
-                Recipe::Graph(_) => None,
-            })
-        };
-        let passes = of_host().next().is_some();
-        let prepares = |preparation| of_host().any(|recipe| recipe.preparation == preparation);
+        let preparations: Vec<(usize, Preparation)> = self.preparations().collect();
+        let passes = !preparations.is_empty();
+        let prepares = |preparation| preparations.iter().any(|(_, own)| *own == preparation);
         let settings = &self.setup.method_settings;
-        let gradients_of_layers = of_host().any(|recipe| recipe.preparation.has_gradient(settings));
+        let gradients_of_layers = preparations.iter().any(|(_, own)| own.has_gradient(settings));
         let smooth = self.setup.maps.eigen_smooth;
         if passes || smooth {
             let each = pictures.iter().enumerate();
@@ -133,6 +129,19 @@ impl Explainer {
                             .map(|value| (*value, GradientForm::Full)),
                     );
                 }
+                let of_input = |method: &&(usize, Preparation)| {
+                    method.1.input_rules().is_some_and(|own| same(own, rules))
+                };
+                let of_input: Vec<_> = preparations.iter().filter(of_input).collect();
+                if !of_input.is_empty() {
+                    wanted.push((image, GradientForm::Full));
+                }
+                let biased = match of_input.iter().any(|(_, preparation)| preparation.has_biases())
+                {
+                    true => biased(b.graph(), image, *target),
+                    false => Vec::new(),
+                };
+                wanted.extend(biased.iter().map(|(value, _)| (*value, GradientForm::Full)));
                 let mut seen = HashSet::new();
                 wanted.retain(|one| seen.insert(*one));
                 if wanted.is_empty() {
@@ -158,6 +167,15 @@ impl Explainer {
                             maps.weights.map(|weights| (OutputMeaning::Weights(place), weights)),
                         );
                     }
+                }
+                for (method, _) in of_input {
+                    let gradient = gradients[&(image, GradientForm::Full)];
+                    let gradient = picture(&mut b, &of_image[0], gradient, image)?;
+                    named.push((OutputMeaning::InputGradient(slot, *method), gradient));
+                }
+                for (place, map) in bias_maps(&mut b, &biased, &gradients)?.into_iter().enumerate()
+                {
+                    named.push((OutputMeaning::Biases(slot, place), map));
                 }
                 if !rules.is_empty() {
                     continue;
@@ -193,9 +211,19 @@ impl Explainer {
         })
     }
 
-    /// The distinct sets of overriding rules. The network is differentiated once for each.
+    /// What the methods on the host prepare, with their places.
+    fn preparations(&self) -> impl Iterator<Item = (usize, Preparation)> {
+        self.setup.methods.iter().enumerate().filter_map(|(place, method)| {
+            match &method.info().recipe {
+                Recipe::Passes(recipe) => Some((place, recipe.preparation)),
+                Recipe::Graph(_) => None,
+            }
+        })
+    }
+
+    /// The distinct sets of overriding rules, the empty one first. The network is differentiated once for each.
     fn rule_sets(&self) -> Vec<&'static [Override]> {
-        let mut sets: Vec<&'static [Override]> = Vec::new();
+        let mut sets: Vec<&'static [Override]> = vec![&[]];
         for rules in self.setup.methods.iter().map(|method| method.info().overrides()) {
             if !sets.iter().any(|known| same(known, rules)) {
                 sets.push(rules);

@@ -7,6 +7,7 @@ use onnx_grad::graph::Graph;
 
 use super::{
     Explainer,
+    batches::{Batches, ChangeInBatch, ReadRun, floats, repeat},
     key::{ExplainerProgram, Key},
     place::PlacedTarget,
     slot::Slot,
@@ -15,10 +16,7 @@ use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
-    input::ImageInput,
     method::{Change, FillMask, MethodSettings, Observe, Passes},
-    program::Program,
-    progress::{Observer, Progress},
     targets::TargetKind,
 };
 
@@ -47,89 +45,16 @@ pub(super) struct ImagePasses<'a> {
     pub(super) activation: ArrayViewD<'a, f32>,
     /// Where the recipe prepares it.
     pub(super) gradient: Option<ArrayViewD<'a, f32>>,
+    /// With respect to the image, where the recipe prepares it.
+    pub(super) input_gradient: Option<ArrayViewD<'a, f32>>,
+    /// Where the recipe prepares them.
+    pub(super) bias_maps: Vec<ArrayViewD<'a, f32>>,
     pub(super) score: f32,
     pub(super) input_size: Vec<usize>,
     pub(super) meeting: Option<Meeting>,
     /// The layer's value and the other values that the suffix reads, by name, for a batch of a run's size; computed at the
     /// first use.
     pub(super) cut: Option<Vec<(String, Tensor)>>,
-}
-
-/// Runs of a program on changed copies of one of its inputs.
-struct Batches<'a> {
-    program: &'a Program,
-    /// The images of a run.
-    size: usize,
-    image: &'a ImageInput,
-    /// The input whose copies are changed.
-    name: &'a str,
-    copies: &'a ArrayD<f32>,
-    others: &'a [(&'a str, &'a Tensor)],
-    method: &'static str,
-    observer: Option<&'a Observer>,
-}
-
-/// Changes the copy at a place in the batch, by its number: place, number, batch.
-type ChangeInBatch<'a> = dyn FnMut(usize, usize, &mut ArrayD<f32>) + 'a;
-
-/// Reads the outputs of a run: the number of its first copy, the number of its copies, the outputs.
-type ReadRun<'a> = dyn FnMut(usize, usize, Vec<Tensor>) -> Result<()> + 'a;
-
-impl Batches<'_> {
-    /// The scores of `count` copies.
-    fn scores(&self, count: usize, change: &mut ChangeInBatch<'_>) -> Result<Vec<f32>> {
-        let mut scores = Vec::with_capacity(count);
-        self.run(count, change, &mut |_, of_run, mut outputs| {
-            scores.extend(floats(outputs.pop())?.iter().take(of_run));
-            Ok(())
-        })?;
-        Ok(scores)
-    }
-
-    /// Runs `count` copies. The last batch is padded with unchanged ones.
-    fn run(
-        &self,
-        count: usize,
-        change: &mut ChangeInBatch<'_>,
-        read: &mut ReadRun<'_>,
-    ) -> Result<()> {
-        let mut changed = self.copies.clone();
-        for start in (0..count).step_by(self.size) {
-            if start > 0 {
-                changed.assign(self.copies);
-            }
-            let of_run = self.size.min(count - start);
-            for at in 0..of_run {
-                change(at, start + at, &mut changed);
-            }
-            let integers = match self.name == self.image.name {
-                true => self.image.integers(&changed.view())?,
-                false => None,
-            };
-            let view =
-                integers.as_ref().map_or(TensorView::from(&changed), |whole| whole.view().into());
-            let mut inputs: Vec<(&str, TensorView<'_>)> =
-                self.others.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
-            inputs.push((self.name, view));
-            read(start, of_run, self.program.run(&inputs)?)?;
-            if let Some(observer) = self.observer {
-                observer.tell(Progress {
-                    method: self.method,
-                    done: start + of_run,
-                    total: count,
-                })?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The floats of an output.
-fn floats(output: Option<Tensor>) -> Result<ArrayD<f32>> {
-    match output.and_then(Tensor::into_f32) {
-        Some(floats) => Ok(floats),
-        None => bail!(Engine, "the engine gave no floats"),
-    }
 }
 
 impl ImagePasses<'_> {
@@ -165,7 +90,8 @@ impl ImagePasses<'_> {
         if let Some(fixed) = self.fixed() {
             return Ok((fixed, self.explainer.compiled(key(self.shape(fixed)))?));
         }
-        let mut batch = count.next_power_of_two().min(LARGEST_BATCH);
+        // As few runs as the largest batch allows, all of one size.
+        let mut batch = count.div_ceil(count.div_ceil(LARGEST_BATCH).max(1)).max(1);
         loop {
             match self.explainer.compiled(key(self.shape(batch))) {
                 Err(error) if error.kind() == ErrorKind::Memory && batch > 1 => batch /= 2,
@@ -189,12 +115,22 @@ impl ImagePasses<'_> {
         self.given.iter().map(|(name, tensor)| (*name, repeated(tensor, name))).collect()
     }
 
+    fn program_of_cut(&self) -> Result<Arc<ExplainerProgram>> {
+        let batch = self.fixed().unwrap_or(1);
+        self.explainer.compiled(Key::Cut(self.shape(batch), self.layer()?, self.kind()))
+    }
+
     /// The layer's value and the other values that the suffix reads, of the image.
     fn cut(&mut self) -> Result<&[(String, Tensor)]> {
         if self.cut.is_none() {
             let batch = self.fixed().unwrap_or(1);
-            let key = Key::Cut(self.shape(batch), self.layer()?, self.kind());
-            let compiled = self.explainer.compiled(key)?;
+            let compiled = self.program_of_cut()?;
+            let mut names = compiled.outputs.iter().map(ToString::to_string);
+            if compiled.layer.as_ref().is_some_and(|layer| layer.is_picture) {
+                let value = self.activation.view().insert_axis(Axis(0)).to_owned();
+                self.cut = Some(names.next().into_iter().zip([Tensor::F32(value)]).collect());
+                return Ok(self.cut.as_deref().unwrap_or_default());
+            }
             let x = repeat(&Tensor::F32(self.x.to_owned()), batch);
             let image = &self.explainer.inputs.image;
             let integers = image.integers(&self.x)?.map(|whole| repeat(&Tensor::I64(whole), batch));
@@ -203,7 +139,6 @@ impl ImagePasses<'_> {
             inputs.extend(given.iter().map(|(name, tensor)| (*name, tensor.view())));
             inputs.extend(classes.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
             let values = compiled.program.run(&inputs)?;
-            let names = compiled.outputs.iter().map(ToString::to_string);
             self.cut = Some(names.zip(values).collect());
         }
         Ok(self.cut.as_deref().unwrap_or_default())
@@ -370,6 +305,17 @@ impl Passes for ImagePasses<'_> {
         }
     }
 
+    fn input_gradient(&self) -> Result<ArrayViewD<'_, f32>> {
+        match &self.input_gradient {
+            Some(gradient) => Ok(gradient.view()),
+            None => bail!(Engine, "the graph has no gradient of the image for {}", self.method),
+        }
+    }
+
+    fn bias_maps(&self) -> &[ArrayViewD<'_, f32>] {
+        &self.bias_maps
+    }
+
     fn score(&self) -> f32 {
         self.score
     }
@@ -421,24 +367,24 @@ impl Passes for ImagePasses<'_> {
     }
 
     fn scores_with_masks(&mut self, count: usize, fill: &mut FillMask<'_>) -> Result<Vec<f32>> {
-        let (path, name) = &self.explainer.setup.layers[self.layer()?];
-        // The axis of size 2 is that of the images.
-        let graph = self.graph(self.fixed().unwrap_or(2))?;
-        let images_first = self.explainer.views(&graph).images_first(&graph, graph.value(name)?);
-        let graph = self.graph(self.fixed().unwrap_or(1))?;
-        let value = graph.value(name)?;
-        let sizes = graph.fact(value).sizes().unwrap_or_default();
-        let shape: Vec<usize> =
-            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
-        let view = self.explainer.views(&graph).of(&graph, value);
-        let Some(elements) = view.and_then(|view| view.elements(&shape)) else {
+        let compiled = self.program_of_cut()?;
+        let layer = compiled.layer.as_ref();
+        let Some(elements) = layer.and_then(|layer| layer.elements.as_ref()) else {
+            let (path, _) = &self.explainer.setup.layers[self.layer()?];
             bail!(Layer, "the positions of layer \"{path}\" are not known; choose another layer")
         };
+        let images_first = layer.is_some_and(|layer| layer.images_first);
+        let in_order = elements.iter().copied().eq(0..elements.len());
         let channels = elements.len_of(Axis(0));
         let mut mask = vec![0.0; elements.len() / channels.max(1)];
-        self.scores_from(count, images_first.unwrap_or(false), &mut |number, mut rows| {
+        self.scores_from(count, images_first, &mut |number, mut rows| {
             fill(number, &mut mask);
             let Some(rows) = rows.as_slice_mut() else { return };
+            if in_order {
+                let each = rows.chunks_exact_mut(mask.len().max(1));
+                each.for_each(|row| row.iter_mut().zip(&mask).for_each(|(a, factor)| *a *= factor));
+                return;
+            }
             for (element, factor) in elements.iter().zip(mask.iter().cycle()) {
                 if let Some(entry) = rows.get_mut(*element) {
                     *entry *= factor;
@@ -477,18 +423,5 @@ impl Passes for ImagePasses<'_> {
         self.scores_from(channels.len(), images_first, &mut |number, mut value| {
             value.index_axis_mut(Axis(axis), channels[number]).fill(replacement)
         })
-    }
-}
-
-/// A tensor of one run repeated along its first axis.
-fn repeat(tensor: &Tensor, times: usize) -> Tensor {
-    fn rows<T: Clone>(array: &ArrayD<T>, times: usize) -> ArrayD<T> {
-        let rows: Vec<usize> = (0..times).flat_map(|_| 0..array.len_of(Axis(0))).collect();
-        array.select(Axis(0), &rows)
-    }
-    match tensor {
-        _ if times == 1 => tensor.clone(),
-        Tensor::F32(array) => Tensor::F32(rows(array, times)),
-        Tensor::I64(array) => Tensor::I64(rows(array, times)),
     }
 }

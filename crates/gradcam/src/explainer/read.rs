@@ -178,7 +178,7 @@ impl Explainer {
             target => target.clone(),
         };
         let target = PlacedTarget { target, place: placed.place.clone() };
-        let of_input = explanation.site != Site::Layer;
+        let of_input = !explanation.site.takes_layer();
         let sites: Vec<Option<usize>> = match of_input {
             true => vec![None],
             false => layers.clone().map(Some).collect(),
@@ -190,9 +190,10 @@ impl Explainer {
                 Some(layer) => outputs.find(&output(layer)),
                 None => None,
             };
-            let of_item = |output: OutputMeaning| {
-                outputs.find(&output).map(|values| values.index_axis(Axis(0), item).to_owned())
+            let of_item_view = |output: OutputMeaning| {
+                outputs.find(&output).map(|values| values.index_axis(Axis(0), item))
             };
+            let of_item = |output| of_item_view(output).map(|values| values.to_owned());
             let meeting = layer.map(|layer| {
                 let value = |place| of_item(OutputMeaning::Meeting(layer, place));
                 let gradient =
@@ -219,6 +220,10 @@ impl Explainer {
                 layer,
                 activation,
                 gradient: gradient.map(|gradient| gradient.index_axis(Axis(0), item)),
+                input_gradient: of_item_view(OutputMeaning::InputGradient(at.target, at.method)),
+                bias_maps: (0..)
+                    .map_while(|place| of_item_view(OutputMeaning::Biases(at.target, place)))
+                    .collect(),
                 score: score.unwrap_or(f32::NAN),
                 input_size: explanation.input_size.clone(),
                 meeting: meeting.filter(|meeting| !meeting.gradients.is_empty()),
@@ -284,7 +289,9 @@ impl Explainer {
         let maps = explanation.layers.iter();
         let mut warnings: Vec<Warning> = match method.info().site {
             Site::Input(_) => maps.filter_map(gradient_warning).collect(),
-            Site::Layer | Site::Positions => maps.filter_map(map_warning).collect(),
+            Site::Layer | Site::LayerAtInput(_) | Site::Positions => {
+                maps.filter_map(map_warning).collect()
+            }
         };
         if self.setup.plain.contains(&method) {
             warnings.push(Warning::NoRelu);

@@ -196,8 +196,9 @@ impl Explainer {
             };
             timings.compile = started.elapsed();
             let channels = self.channels_of(key, &outputs)?;
+            let layer = self.layer_places(key, &outputs)?;
             let place_shapes = place_shapes(&model, key.kinds().len());
-            Ok(ExplainerProgram { program, outputs, channels, place_shapes })
+            Ok(ExplainerProgram { program, outputs, channels, layer, place_shapes })
         })
     }
 }

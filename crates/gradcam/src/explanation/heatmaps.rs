@@ -9,7 +9,7 @@ use crate::{
     Result,
     error::bail,
     image::{self, Fusion, HeatmapRules, OverlayStyle, Photo, Placement},
-    method::{PictureStyle, Site},
+    method::PictureStyle,
 };
 
 impl Explanation {
@@ -48,8 +48,8 @@ impl Explanation {
 
     /// A heatmap in 0..1, [H, W] at the size of the network's input: of the layer with this number, or, where layers are fused, of
     /// all of them, with the number 0. A map is rectified, normalized, resized and normalized again, as pytorch-grad-cam does.
-    /// With test-time augmentation it is the mean of the heatmaps of the passes. For a method that explains the network's input:
-    /// the largest |g| over the channels, normalized.
+    /// With test-time augmentation it is the mean of the heatmaps of the passes. For a method whose map has the channels of the network's
+    /// input: the largest magnitude over them, normalized.
     ///
     /// By the profile of another library it has the numbers of that library: of TorchCAM the size of the layer, or of the largest
     /// one, and of Captum the signs and numbers of the raw map. [`Explanation::shown_heatmap`] is always in 0..1.
@@ -62,7 +62,7 @@ impl Explanation {
 
     /// A heatmap with as many axes as its map: `[L]` for a 1-D model, `[H, W]` as [`Explanation::heatmap`],
     /// `[D, H, W]` for a 3-D model. Where the network's input has another number of axes, the map keeps its size. By the profile
-    /// of Captum, a method of the network's input gives its attributions, `[C, H, W]`.
+    /// of Captum, a method whose map has the channels of the network's input gives its attributions, `[C, H, W]`.
     ///
     /// # Errors
     /// `Layer` where there is no such heatmap, `Image` where a map is not finite, or fused maps have different numbers of axes.
@@ -82,7 +82,7 @@ impl Explanation {
 
     /// The heatmap of one pass.
     fn heatmap_of(&self, layers: &[LayerMap], at: usize) -> Result<ArrayD<f32>> {
-        if let Site::Input(_) = self.site {
+        if self.site.picture().is_some() {
             let map = self.map_of::<IxDyn>(at)?;
             return match (self.heatmap_settings.rules, self.method) {
                 // The default of its parameter `abs`.
@@ -124,7 +124,7 @@ impl Explanation {
     /// # Errors
     /// As [`Explanation::heatmap_nd`].
     pub fn shown_heatmap(&self, at: usize) -> Result<ArrayD<f32>> {
-        if let Site::Input(_) = self.site {
+        if self.site.picture().is_some() {
             return magnitude(&self.map_of(at)?);
         }
         let size = self.heatmap_size(&self.made_of(&self.layers, at)?);
@@ -142,13 +142,13 @@ impl Explanation {
         })
     }
 
-    /// The map of the network's input as a picture of its size, in the style of the method. `None` for a method that
-    /// explains layers, and for an input that is not a picture.
+    /// The map of the network's input as a picture of its size, in the style of the method. `None` for a method whose
+    /// map is drawn as a heatmap, and for an input that is not a picture.
     ///
     /// # Errors
     /// As [`Explanation::heatmap`], and `Image` where the input has no colors.
     pub fn input_picture(&self, layer: usize) -> Result<Option<Photo>> {
-        let Site::Input(drawn) = self.site else { return Ok(None) };
+        let Some(drawn) = self.site.picture() else { return Ok(None) };
         if self.input_size.len() != 2 {
             return Ok(None);
         }

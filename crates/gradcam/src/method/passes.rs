@@ -28,6 +28,14 @@ pub(crate) trait Passes {
     /// a recipe that prepares it.
     fn gradient(&self) -> Result<ArrayViewD<'_, f32>>;
 
+    /// The gradient of the score with respect to the image, `[C, …]`, by the rules of the recipe. Costs no run: the graph
+    /// computes it for a recipe that prepares it.
+    fn input_gradient(&self) -> Result<ArrayViewD<'_, f32>>;
+
+    /// For each size of a value with biases Σ_k |bias_k·g_k|, each scaled to 0…1 as pytorch-grad-cam does. Costs no run: the
+    /// graph computes it for a recipe that prepares it.
+    fn bias_maps(&self) -> &[ArrayViewD<'_, f32>];
+
     /// The target's score of the unchanged image. Costs no run.
     fn score(&self) -> f32;
 

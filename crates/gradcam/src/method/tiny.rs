@@ -52,6 +52,14 @@ impl Passes for Tiny {
         Ok(gradient.expect("eight numbers"))
     }
 
+    fn input_gradient(&self) -> Result<ArrayViewD<'_, f32>> {
+        unreachable!("no method here reads it")
+    }
+
+    fn bias_maps(&self) -> &[ArrayViewD<'_, f32>] {
+        unreachable!("no method here reads them")
+    }
+
     fn gradients(&mut self, _: usize, _: &mut Change<'_>, _: &mut Observe<'_>) -> Result<()> {
         unreachable!("no method here asks for them")
     }

@@ -11,7 +11,7 @@ use ndarray::{Array4, ArrayD, Axis, array};
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
 use testkit::build::{self, f32s, int, node};
-use testkit::{NETWORKS, PassCase, Suite, largest_error, pass_cases};
+use testkit::{NETWORKS, PassCase, Suite, fixture, guided, largest_error, pass_cases, uniform};
 
 use crate::{common, last::network, one_each::OneEach};
 
@@ -20,10 +20,13 @@ static CASES: LazyLock<Vec<PassCase>> = LazyLock::new(pass_cases);
 pub(crate) fn tests(suite: &mut Suite) {
     for (number, case) in CASES.iter().enumerate() {
         for kind in EngineKind::ALL {
-            let PassCase { network, method, .. } = case;
-            suite.test(format!("passes::{network}::{method}::case_{number}::{kind}"), move || {
-                the_map_is_that_of_float64(case, kind);
-            });
+            let PassCase { folder, network, method, .. } = case;
+            suite.test(
+                format!("passes::{folder}::{network}::{method}::case_{number}::{kind}"),
+                move || {
+                    the_map_is_that_of_float64(case, kind);
+                },
+            );
         }
     }
     testkit::tests!(
@@ -32,6 +35,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         integrated_gradients_and_smooth_grad_by_hand,
         occlusion_by_hand,
         smooth_grad_cam_plus_plus_by_hand,
+        guided_grad_cam_by_hand,
+        full_grad_by_hand,
         windows_that_leave_positions_out_are_refused,
         maps_of_positions_are_heatmaps,
     );
@@ -65,12 +70,34 @@ fn settings(case: &PassCase) -> MethodSettings {
     }
 }
 
+/// The model of a case, and its first image.
+fn subject(case: &PassCase) -> (Model, ArrayD<f32>) {
+    let first = |shape: &[usize], image: Vec<f32>| {
+        let batch = ArrayD::from_shape_vec(shape, image).expect("an input");
+        batch.select(Axis(0), &[0])
+    };
+    match case.folder.as_str() {
+        "networks" => {
+            let name = NETWORKS.into_iter().find(|name| *name == case.network).expect("a network");
+            let (model, known) = &*network(name);
+            (model.clone(), first(&known.input, known.image()))
+        }
+        "guided" => {
+            let (model, known) = guided(&case.network);
+            let x = first(&known.input, known.image());
+            (model, x)
+        }
+        folder => {
+            let path = fixture(&format!("{folder}/{}.onnx", case.network));
+            let image = (0..3 * 24 * 32).map(|index| uniform(2026, "input", index)).collect();
+            (Model::open(path).expect("a model"), first(&[1, 3, 24, 32], image))
+        }
+    }
+}
+
 fn the_map_is_that_of_float64(case: &PassCase, kind: EngineKind) {
-    let name = NETWORKS.into_iter().find(|name| *name == case.network).expect("a network");
-    let (model, known) = &*network(name);
-    let batch = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
-    let x = batch.select(Axis(0), &[0]);
-    let builder = on(kind, model, &case.method).method_settings(settings(case));
+    let (model, x) = subject(case);
+    let builder = on(kind, &model, &case.method).method_settings(settings(case));
     let builder = case.layer.iter().fold(builder, |builder, layer| builder.layer(layer));
     let explainer = builder.build().expect("an explainer");
     let explained = explainer.explain_one_each(x.view(), &[Target::Class(case.class)]);
@@ -93,6 +120,8 @@ fn the_map_is_that_of_float64(case: &PassCase, kind: EngineKind) {
 fn all_methods_have_cases() {
     let methods: BTreeSet<&str> = CASES.iter().map(|case| case.method.as_str()).collect();
     let want = [
+        "fullgrad",
+        "guided-gradcam",
         "integrated-gradients",
         "occlusion",
         "reciprocam",
@@ -205,6 +234,47 @@ fn smooth_grad_cam_plus_plus_by_hand() {
         let got: Vec<f32> = explanation.layers[0].map.iter().copied().collect();
         assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
         assert!(largest_error(&explanation.layers[0].weights, &[weight]) < 1e-6);
+    }
+}
+
+/// A = relu(x) and g = w: Grad-CAM's weight is the mean of w, 0.34375, so that its heatmap is A/8. Guided backpropagation keeps
+/// w where it and x are positive.
+fn guided_grad_cam_by_hand() {
+    let [flat, gemm] = sum_of("a");
+    let nodes = vec![node("Relu", &["x"], &["a"], vec![]), flat, gemm];
+    let w = [1.0, 0.5, 0.0, -1.0, 2.0, 1.0, -1.0, 0.25];
+    let model = model(nodes, vec![f32s("w", &[1, 8], &w)]);
+    let want = [1.0, 1.0, 0.0, 0.0, 10.0, 0.0, 0.0, 2.0].map(|v| v / 8.0);
+    for kind in EngineKind::ALL {
+        let explanation = explained(on(kind, &model, "guided-gradcam").layer("a"));
+        let layer = &explanation.layers[0];
+        assert_eq!((layer.layer.as_str(), layer.map.shape()), ("a", &[1, 2, 4][..]));
+        assert!(explanation.is_of_layers() && explanation.input_picture(0).expect("one").is_some());
+        let got: Vec<f32> = layer.map.iter().copied().collect();
+        assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
+    }
+}
+
+/// y = Σ w·(2·x + 3): |x·g| = |2·w·x| and |bias·g| = |3·w|, each scaled to 0…1.
+fn full_grad_by_hand() {
+    let [flat, gemm] = sum_of("c");
+    let nodes = vec![node("Conv", &["x", "two", "three"], &["c"], vec![]), flat, gemm];
+    let w = [1.0, 0.5, 0.0, -1.0, 2.0, 1.0, 1.0, 0.25];
+    let constants = vec![
+        f32s("w", &[1, 8], &w),
+        f32s("two", &[1, 1, 1, 1], &[2.0]),
+        f32s("three", &[1], &[3.0]),
+    ];
+    let model = model(nodes, constants);
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 7.0, 8.0];
+    let want: Vec<f64> = w
+        .iter()
+        .zip(x)
+        .map(|(w, x)| f64::from((w * x).abs()) / 10.0 + f64::from(w.abs()) / 2.0)
+        .collect();
+    for kind in EngineKind::ALL {
+        let got = map(on(kind, &model, "fullgrad"));
+        assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
     }
 }
 
