@@ -89,7 +89,9 @@ impl PictureArgs {
             (self.picture_size != PictureSize::Photo, "--picture-size network"),
         ];
         let flag = flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag);
-        let of_input = methods.iter().find(|method| matches!(method.info().site, Site::Input(_)));
+        let of_input = methods
+            .iter()
+            .find(|method| matches!(method.info().site, Site::Input(_) | Site::LayerAtInput(_)));
         if let (Some(method), Some(flag)) = (of_input, flag) {
             return Err(Failure::Usage(format!(
                 "{flag} draws a heatmap over a photo, and method {method} draws the gradient at the network's input alone; \
