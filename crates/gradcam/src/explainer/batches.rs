@@ -17,9 +17,12 @@ pub(super) struct Batches<'a> {
     /// The images of a run.
     pub(super) size: usize,
     pub(super) image: &'a ImageInput,
-    /// The input whose copies are changed.
+    /// The input that is changed.
     pub(super) name: &'a str,
-    pub(super) copies: &'a ArrayD<f32>,
+    /// What it is without changes.
+    pub(super) value: &'a Tensor,
+    /// The copies of it in a run, one behind the other.
+    pub(super) times: usize,
     pub(super) others: &'a [(&'a str, &'a Tensor)],
     pub(super) method: &'static str,
     pub(super) observer: Option<&'a Observer>,
@@ -49,10 +52,14 @@ impl Batches<'_> {
         change: &mut ChangeInBatch<'_>,
         read: &mut ReadRun<'_>,
     ) -> Result<()> {
-        let mut changed = self.copies.clone();
+        let Tensor::F32(value) = self.value else { bail!(Engine, "the engine gave no floats") };
+        let mut changed = floats(Some(repeat(self.value, self.times)))?;
         for start in (0..count).step_by(self.size) {
             if start > 0 {
-                changed.assign(self.copies);
+                for mut copy in changed.axis_chunks_iter_mut(Axis(0), value.len_of(Axis(0)).max(1))
+                {
+                    copy.assign(value);
+                }
             }
             let of_run = self.size.min(count - start);
             for at in 0..of_run {

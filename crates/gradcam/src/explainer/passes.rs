@@ -155,7 +155,7 @@ impl ImagePasses<'_> {
         let (layer, kind) = (self.layer()?, self.kind());
         let explainer = self.explainer;
         let cut = self.cut()?.to_vec();
-        let Some(((name, Tensor::F32(value)), beside)) = cut.split_first() else {
+        let Some(((name, whole @ Tensor::F32(value)), beside)) = cut.split_first() else {
             bail!(Layer, "layer \"{}\" holds no floats", explainer.setup.layers[layer].0)
         };
         let own = self.fixed().unwrap_or(1);
@@ -175,8 +175,6 @@ impl ImagePasses<'_> {
             )
         }
         let times = batch / own;
-        let copies = repeat(&Tensor::F32(value.clone()), times);
-        let Tensor::F32(copies) = copies else { bail!(Engine, "the engine gave no floats") };
         let classes = self.classes(&compiled, batch)?;
         let beside: Vec<(&str, Tensor)> =
             beside.iter().map(|(name, tensor)| (name.as_str(), repeat(tensor, times))).collect();
@@ -188,7 +186,8 @@ impl ImagePasses<'_> {
             size: batch,
             image: &explainer.inputs.image,
             name: name.as_str(),
-            copies: &copies,
+            value: whole,
+            times,
             others: &others,
             method: self.method,
             observer: explainer.setup.observer.as_ref(),
@@ -218,7 +217,7 @@ impl ImagePasses<'_> {
     ) -> Result<()> {
         let explainer = self.explainer;
         let (batch, compiled) = self.largest(count, key)?;
-        let copies = floats(Some(repeat(&Tensor::F32(self.x.to_owned()), batch)))?;
+        let x = Tensor::F32(self.x.to_owned());
         let (given, classes) = (self.given(batch), self.classes(&compiled, batch)?);
         let given = given.iter().map(|(name, tensor)| (*name, tensor));
         let others: Vec<(&str, &Tensor)> =
@@ -229,7 +228,8 @@ impl ImagePasses<'_> {
             size: batch,
             image,
             name: &image.name,
-            copies: &copies,
+            value: &x,
+            times: batch,
             others: &others,
             method: self.method,
             observer: explainer.setup.observer.as_ref(),

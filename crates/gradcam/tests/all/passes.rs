@@ -35,6 +35,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         integrated_gradients_and_smooth_grad_by_hand,
         occlusion_by_hand,
         smooth_grad_cam_plus_plus_by_hand,
+        recipro_cam_by_hand_with_channels_first_and_last,
         guided_grad_cam_by_hand,
         full_grad_by_hand,
         windows_that_leave_positions_out_are_refused,
@@ -234,6 +235,42 @@ fn smooth_grad_cam_plus_plus_by_hand() {
         let got: Vec<f32> = explanation.layers[0].map.iter().copied().collect();
         assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
         assert!(largest_error(&explanation.layers[0].weights, &[weight]) < 1e-6);
+    }
+}
+
+/// y = Σ w·A of two channels, so that the map at a position is the mean of Σ_k w_k·A_k around it, weighed by (1/4, 1/2, 1/4)
+/// along each axis.
+fn recipro_cam_by_hand_with_channels_first_and_last() {
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 7.0, 8.0];
+    let w = [1.0, 0.5, 0.0, -1.0, 2.0, 1.0, 1.0, 0.25];
+    // The same weights where the channels are last.
+    let turned = [0, 4, 1, 5, 2, 6, 3, 7].map(|place: usize| w[place]);
+    let [flat, gemm] = sum_of("a");
+    let first = vec![node("Relu", &["x"], &["a"], vec![]), flat.clone(), gemm.clone()];
+    let turn = node("Transpose", &["x"], &["t"], vec![build::ints("perm", &[0, 2, 3, 1])]);
+    let last = vec![turn, node("Relu", &["t"], &["a"], vec![]), flat, gemm];
+    // Σ_k w_k·A_k is [[1 + 10, 1], [7, −4 + 2]]; a corner has 1/4 of it, 1/8 of its neighbors and 1/16 across.
+    let want = [
+        11.0 / 4.0 + (1.0 + 7.0) / 8.0 - 2.0 / 16.0,
+        1.0 / 4.0 + (11.0 - 2.0) / 8.0 + 7.0 / 16.0,
+        7.0 / 4.0 + (11.0 - 2.0) / 8.0 + 1.0 / 16.0,
+        -2.0 / 4.0 + (1.0 + 7.0) / 8.0 + 11.0 / 16.0,
+    ];
+    let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], x.to_vec()).expect("an input");
+    for (nodes, w) in [(first, w), (last, turned)] {
+        let inputs = [("x", DataType::Float, &[-1, 2, 2, 2][..])];
+        let constants = vec![f32s("w", &[1, 8], &w)];
+        let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
+        let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+        for kind in EngineKind::ALL {
+            let explainer = on(kind, &model, "reciprocam").layer("a").build();
+            let explained = explainer.expect("an explainer");
+            let explained = explained.explain_one_each(x.view(), &[Target::Class(0)]);
+            let map = &explained.expect("a map")[0].layers[0].map;
+            assert_eq!(map.shape(), [2, 2]);
+            let got: Vec<f32> = map.iter().copied().collect();
+            assert!(largest_error(&got, &want) < 1e-6, "{got:?}, not {want:?} on {kind}");
+        }
     }
 }
 
