@@ -286,8 +286,11 @@ impl TargetGraph {
         let classes =
             [class_input(0), other_input(0), place_input(0)].map(|name| graph.find(&name));
         let read = graph.upstream([self.target(0)?], |v| v != layer && behind.contains(&v));
+        // What follows from the classes alone, the suffix computes from them.
+        let own = graph.inputs().iter().copied().filter(|value| !classes.contains(&Some(*value)));
+        let of_model = graph.downstream(own, |_| true);
         let is_beside = |value: &ValueId| {
-            !behind.contains(value) && varying.contains(value) && !classes.contains(&Some(*value))
+            !behind.contains(value) && varying.contains(value) && of_model.contains(value)
         };
         let mut beside: Vec<ValueId> = read.into_iter().filter(is_beside).collect();
         beside.sort_unstable();
