@@ -3,6 +3,7 @@
 use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph::ValueId};
 
 use super::{
+    derivative::Derivative,
     passes::{ChannelMap, Passes},
     settings::MethodSettings,
 };
@@ -72,6 +73,8 @@ impl Preparation {
 /// A recipe whose map is a part of the graph.
 #[derive(Debug)]
 pub(crate) struct GraphRecipe {
+    /// What it takes as g.
+    pub(crate) of: Derivative,
     /// What it wants of the gradient.
     pub(crate) want: GradientForm,
     /// The rules that replace derivatives.
