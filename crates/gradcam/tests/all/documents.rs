@@ -35,7 +35,7 @@ pub(crate) fn tests(suite: &mut Suite) {
 
 /// The methods, from their table; what is refused, from the test of all methods with all kinds of models.
 fn methods() -> String {
-    let mut text = "<!-- Written by `cargo xtask docs` from the table in crates/gradcam/src/method.rs and the refusals in \
+    let mut text = "<!-- Written by `cargo xtask docs` from the table in crates/gradcam/src/method/table.rs and the refusals in \
          crates/gradcam/tests/all/method_matrix.rs. -->\n\
          # Methods\n\
          \n\

@@ -112,6 +112,7 @@ const WITHOUT_REFERENCE: &[(&str, &str)] = &[
     ("cam", "pytorch-grad-cam has none; by hand, and as Grad-CAM in front of a global pooling"),
     ("randomcam", "numbers of chance; by its own weights"),
     ("reciprocam", "pytorch-grad-cam has none; by hand"),
+    ("smoothgradcam++", "numbers of chance; by hand"),
 ];
 
 fn all_methods_have_cases() {
