@@ -110,6 +110,7 @@ fn maps_equal_float64_pytorch(case: &MethodCase, kind: EngineKind) {
 /// The methods of layers that have no reference here, and what tests them.
 const WITHOUT_REFERENCE: &[(&str, &str)] = &[
     ("cam", "pytorch-grad-cam has none; by hand, and as Grad-CAM in front of a global pooling"),
+    ("guided-gradcam", "a product of two maps that have references"),
     ("randomcam", "numbers of chance; by its own weights"),
     ("reciprocam", "pytorch-grad-cam has none; by hand"),
     ("smoothgradcam++", "numbers of chance; by hand"),
