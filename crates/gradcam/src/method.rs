@@ -20,9 +20,10 @@ use std::{fmt, str::FromStr};
 
 use onnx_grad::Override;
 
-pub(crate) use derivative::Derivative;
 pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
-pub(crate) use recipe::{GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand};
+pub(crate) use recipe::{
+    Derivative, GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand,
+};
 pub use settings::MethodSettings;
 pub(crate) use spectral::principal_component;
 pub use table::METHODS;

@@ -1,26 +1,12 @@
-//! What a recipe in the graph takes as g, and the targets that it has one of.
+//! The targets that a method explains, by what its recipe takes as g.
 
-use super::{Method, Recipe};
+use super::{Derivative, Method, Recipe};
 use crate::{
     Result,
     error::bail,
     head::{Form, Head, HeadKind},
     targets::Target,
 };
-
-/// What a recipe in the graph takes as g.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Derivative {
-    /// The gradient of the target.
-    Gradient,
-    /// The gradient of the target at a layer that only a global pooling and one linear layer follow: a row of this linear
-    /// layer. Other layers are refused.
-    Row,
-    /// g − ½·H·A, H the Hessian of the target with respect to the activation A.
-    Shapley,
-    /// The gradient of the contrast: the score of the class against those of the nearest classes.
-    Contrast,
-}
 
 impl Method {
     /// What it takes as g; `Gradient` for a recipe on the host.

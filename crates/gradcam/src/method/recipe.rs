@@ -3,7 +3,6 @@
 use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override, builder::Builder, graph::ValueId};
 
 use super::{
-    derivative::Derivative,
     passes::{ChannelMap, Passes},
     settings::MethodSettings,
 };
@@ -68,6 +67,20 @@ impl Preparation {
         matches!(self, Self::Gradient | Self::Guided)
             || self.takes_budget() && settings.budget.is_some()
     }
+}
+
+/// What a recipe in the graph takes as g.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Derivative {
+    /// The gradient of the target.
+    Gradient,
+    /// The gradient of the target at a layer that only a global pooling and one linear layer follow: a row of this linear
+    /// layer. Other layers are refused.
+    Row,
+    /// g − ½·H·A, H the Hessian of the target with respect to the activation A.
+    Shapley,
+    /// The gradient of the contrast: the score of the class against those of the nearest classes.
+    Contrast,
 }
 
 /// A recipe whose map is a part of the graph.
