@@ -37,6 +37,7 @@ from onnx import numpy_helper
 from PIL import Image
 from pytorch_grad_cam import (
     FEM,
+    KPCA_CAM,
     AblationCAM,
     EigenCAM,
     EigenGradCAM,
@@ -45,7 +46,6 @@ from pytorch_grad_cam import (
     GradCAMElementWise,
     GradCAMPlusPlus,
     HiResCAM,
-    KPCA_CAM,
     LayerCAM,
     ScoreCAM,
     SegEigenCAM,
