@@ -251,10 +251,10 @@ fn recipro_cam_by_hand_with_channels_first_and_last() {
     let last = vec![turn, node("Relu", &["t"], &["a"], vec![]), flat, gemm];
     // Σ_k w_k·A_k is [[1 + 10, 1], [7, −4 + 2]]; a corner has 1/4 of it, 1/8 of its neighbors and 1/16 across.
     let want = [
-        11.0 / 4.0 + (1.0 + 7.0) / 8.0 - 2.0 / 16.0,
+        11.0 / 4.0 + 0.125 * (1.0 + 7.0) - 2.0 / 16.0,
         1.0 / 4.0 + (11.0 - 2.0) / 8.0 + 7.0 / 16.0,
         7.0 / 4.0 + (11.0 - 2.0) / 8.0 + 1.0 / 16.0,
-        -2.0 / 4.0 + (1.0 + 7.0) / 8.0 + 11.0 / 16.0,
+        -2.0 / 4.0 + 0.125 * (1.0 + 7.0) + 11.0 / 16.0,
     ];
     let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], x.to_vec()).expect("an input");
     for (nodes, w) in [(first, w), (last, turned)] {
