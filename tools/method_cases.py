@@ -2,18 +2,19 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch==2.15.0", "onnx==1.23.2", "grad-cam==1.5.7", "pillow==13.0.0", "numpy"]
 # ///
-"""Writes raw maps of methods that need more than one gradient: crates/testkit/fixtures/methods.
+"""Writes raw maps of all methods of pytorch-grad-cam that have one answer: crates/testkit/fixtures/methods.
 
 python tools/method_cases.py [FOLDER] [NAME…]
 
-Grad-CAM++, EigenCAM, AblationCAM and ScoreCAM on models of other fixtures: the ONNX file itself is run with torch operators in
-float64 (`networks/interpret.py`), and pytorch-grad-cam must agree on the same network. Each image is a batch of its own. Of a
-batch of the fixture, the first image has maps of all methods, the others those of Grad-CAM++ and EigenCAM.
+The models are those of other fixtures: the ONNX file itself is run with torch operators in float64 (`networks/interpret.py`), and
+pytorch-grad-cam must agree on the same network. Each image is a batch of its own. Of a batch of the fixture, the first image has
+maps of all methods, the others those of Grad-CAM++ and EigenCAM. A network with smooth activations is there for ShapleyCAM alone,
+whose Hessian is 0 where all activations are relus.
 
 AblationCAM replaces one channel a run, by 0 where the least activation of the image is 0, else by that - 1e7. Of tokens
 [1, T, K] it replaces the channel of all, the class token's too, which also counts for the least, as pytorch-grad-cam's
-AblationLayerVit does; the map is that of the patches. EigenCAM's sign, which is arbitrary there, is the one with which the entry of
-the largest magnitude is positive.
+AblationLayerVit does; the map is that of the patches. The signs of EigenCAM and Eigen-Grad-CAM, which are arbitrary there, are
+those with which the entry of the largest magnitude is positive. ShapleyCAM takes no tokens there, so its weights are compared.
 
 A map counts only if float32 and float64 torch agree, to 1e-5 of the largest entry or 1e-4 where scores are compared, and the JSON
 says how far they are apart (`condition`). Where a first image has too large a difference, `NETWORKS` names another class; of another
@@ -34,7 +35,23 @@ import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
 from PIL import Image
-from pytorch_grad_cam import AblationCAM, EigenCAM, GradCAMPlusPlus, ScoreCAM
+from pytorch_grad_cam import (
+    FEM,
+    KPCA_CAM,
+    AblationCAM,
+    EigenCAM,
+    EigenGradCAM,
+    FinerCAM,
+    GradCAM,
+    GradCAMElementWise,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+    SegEigenCAM,
+    ShapleyCAM,
+    XGradCAM,
+)
 from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerVit
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -44,10 +61,32 @@ from splitmix import uniform
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "crates/testkit/fixtures"
-# Methods that need one run, and methods that need a run for each channel.
+# Methods for every image, and for the first image: those that need a run for each channel, and those that need one.
 CHEAP = {"gradcam++": GradCAMPlusPlus, "eigencam": EigenCAM}
 COSTLY = {"ablationcam": AblationCAM, "scorecam": ScoreCAM}
-CONDITION = {"gradcam++": 1e-5, "eigencam": 1e-5, "ablationcam": 1e-4, "scorecam": 1e-4}
+FIRST = {
+    "gradcam": GradCAM,
+    "hirescam": HiResCAM,
+    "gradcam-elementwise": GradCAMElementWise,
+    "xgradcam": XGradCAM,
+    "layercam": LayerCAM,
+    "shapleycam": ShapleyCAM,
+    "finercam": FinerCAM,
+    "eigengradcam": EigenGradCAM,
+    "segeigencam": SegEigenCAM,
+    "kpcacam": KPCA_CAM,
+    "fem": FEM,
+}
+ALL = CHEAP | COSTLY | FIRST
+UNSIGNED = {"eigencam", "eigengradcam"}
+
+
+def limit(method):
+    return 1e-4 if method in COSTLY else 1e-5
+
+
+# Maps are compared to 1e-4 of the largest entry.
+DIGITS = 8
 DISTINCT = 1e-2
 # The least gap between the magnitudes of the largest and the least entry of an EigenCAM map: at 0, rounding decides the sign.
 SIDES = 1e-2
@@ -75,6 +114,23 @@ def combined(w, a):
     return (w.flatten()[:, None, None] * a).sum(1)
 
 
+def centered(a):
+    """[S, K], without the mean of each channel."""
+    rows = a[0].flatten(1).T
+    return rows - rows.mean(0)
+
+
+def principal(a):
+    rows = centered(a)
+    return signed(rows @ torch.linalg.svd(rows, full_matrices=False).Vh[0], a)
+
+
+def signed(along, a):
+    high, low = along.max(), -along.min()
+    assert abs(high - low) >= SIDES * max(high, low), "rounding would decide the sign"
+    return (along if high > low else -along).reshape(1, *a.shape[2:])
+
+
 class Run:
     """A network's run of one image, and what the methods make of it at a layer."""
 
@@ -82,21 +138,58 @@ class Run:
         self.network, self.value, self.k = Network(model, dtype).eval(), value, k
         self.at_once = at_once(model)
         self.x = x.to(dtype, copy=True).requires_grad_()
-        score = self.network(self.x)[0, k]
-        self.whole = self.network.values[value]
-        (gradient,) = torch.autograd.grad(score, self.whole)
-        self.x, self.score, self.whole = self.x.detach(), score.detach(), self.whole.detach()
-        self.a, self.g = picture(self.whole), picture(gradient)
+        scores = self.network(self.x)[0]
+        whole = self.network.values[value]
+        (gradient,) = torch.autograd.grad(scores[k], whole, create_graph=True)
+        (contrast,) = torch.autograd.grad(self.contrast(scores), whole, retain_graph=True)
+        curvature = torch.zeros_like(whole)
+        if gradient.requires_grad:
+            curvature = torch.autograd.grad(gradient, whole, whole.detach(), allow_unused=True, materialize_grads=True)[0]
+        self.x, self.score, self.whole = self.x.detach(), scores[k].detach(), whole.detach()
+        self.a, self.g = picture(self.whole), picture(gradient.detach())
+        self.contrast_gradient, self.curvature = picture(contrast), picture(curvature)
+
+    def contrast(self, scores):
+        """The score against those of the three nearest classes, weighed by their probabilities."""
+        nearest = (scores - scores[self.k]).abs().argsort(stable=True)[1:4]
+        assert self.k not in nearest
+        p = scores.softmax(0)[nearest]
+        return (p * (scores[self.k] - scores[nearest])).sum() / (p.sum() + 1e-9)
 
     def maps(self, methods):
         names = {
             "gradcam": self.grad_cam,
+            "hirescam": lambda: (self.g * self.a).sum(1),
+            "gradcam-elementwise": lambda: (self.g * self.a).relu().sum(1),
             "gradcam++": self.grad_cam_plus_plus,
-            "eigencam": self.eigen_cam,
+            "xgradcam": lambda: combined((self.g * self.a / (self.a.sum((2, 3), keepdim=True) + 1e-7)).sum((2, 3)), self.a),
+            "layercam": lambda: (self.g.relu() * self.a).sum(1),
+            "shapleycam": lambda: combined(self.shapley_weights, self.a),
+            "finercam": lambda: combined(self.contrast_gradient.mean((2, 3)), self.a),
+            "eigencam": lambda: principal(self.a),
+            "eigengradcam": lambda: principal(self.g * self.a),
+            "segeigencam": lambda: principal(self.g.abs() * self.a),
+            "kpcacam": self.kpca_cam,
+            "fem": lambda: combined((self.a > self.peak()).to(self.a.dtype).mean((2, 3)), self.a),
             "ablationcam": self.ablation_cam,
             "scorecam": self.score_cam,
         }
         return {method: names[method]() for method in methods}
+
+    @cached_property
+    def shapley_weights(self):
+        return (self.g - self.curvature / 2).mean((2, 3))
+
+    def peak(self):
+        """Two standard deviations above the mean of each channel."""
+        return self.a.mean((2, 3), keepdim=True) + 2 * self.a.std((2, 3), correction=0, keepdim=True)
+
+    def kpca_cam(self):
+        rows = centered(self.a)
+        kernel = torch.tanh(rows @ rows.T / rows.shape[1] + 1)
+        kernel = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+        values, vectors = torch.linalg.eigh(kernel)
+        return signed(vectors[:, -1] * values[-1].sqrt(), self.a)
 
     def grad_cam(self):
         return combined(self.g.mean((2, 3)), self.a)
@@ -105,14 +198,6 @@ class Run:
         a, g = self.a, self.g
         share = g**2 / (2 * g**2 + a.sum((2, 3), keepdim=True) * g**3 + 1e-6)
         return combined((g.relu() * torch.where(g != 0, share, 0)).sum((2, 3)), a)
-
-    def eigen_cam(self):
-        rows = self.a[0].flatten(1).T
-        rows = rows - rows.mean(0)
-        along = rows @ torch.linalg.svd(rows, full_matrices=False).Vh[0]
-        high, low = along.max(), -along.min()
-        assert abs(high - low) >= SIDES * max(high, low), "rounding would decide the sign"
-        return (along if high > low else -along).reshape(1, *self.a.shape[2:])
 
     def ablation_cam(self):
         return combined((self.score - self.ablated) / self.score, self.a)
@@ -163,6 +248,33 @@ def rounded(run, method):
     return run.maps([method])[method]
 
 
+def library_map(method, extractor, network, run):
+    """The raw map of the library."""
+    tapped, x = network.tapped, run.x.clone().requires_grad_()
+    if method == "finercam":
+        extractor, whole = extractor.base_cam, extractor
+        raw, make = [], extractor.get_cam_image
+        extractor.get_cam_image = lambda *given: raw.append(make(*given)) or raw[0]
+        whole(x, target_idx=run.k)
+        return torch.tensor(raw[0])
+    extractor.batch_size = run.at_once if method == "scorecam" else 1
+    targets, saved = [ClassifierOutputTarget(run.k)], extractor.activations_and_grads
+    score = saved(x)[0, run.k]
+    if method == "shapleycam":
+        torch.autograd.grad(score, x, create_graph=True)
+        (a,), (g,) = saved.activations, saved.gradients
+        if not g.requires_grad:
+            # The gradient does not depend on the activation, which the library does not expect.
+            return combined(picture(g).mean((2, 3)), run.a)
+        weights = torch.tensor(extractor.get_cam_weights(x, tapped, targets, a, g))
+        # The library would detach them in place, which views refuse.
+        saved.activations, saved.gradients = [], []
+        return combined(weights, run.a)
+    score.backward()
+    a, g = saved.activations[0], saved.gradients[0]
+    return torch.tensor(extractor.get_cam_image(run.x, tapped, targets, a.numpy(), g.numpy(), False))
+
+
 def check_with_pytorch_grad_cam(model, run, row):
     """Asserts that the library's raw maps are ours with its casts; returns the error that its casts alone cause."""
     casts = {}
@@ -175,14 +287,9 @@ def check_with_pytorch_grad_cam(model, run, row):
         if method == "ablationcam":
             # In a batch of channels, the least activation would include the channels replaced before.
             options |= {"batch_size": 1, "ablation_layer": AblationLayer() if run.whole.ndim == 4 else AblationLayerVit()}
-        with (CHEAP | COSTLY)[method](network, [network.tapped], **options) as extractor:
-            extractor.batch_size = run.at_once if method == "scorecam" else 1
-            tapped, targets = network.tapped, [ClassifierOutputTarget(run.k)]
-            extractor.activations_and_grads(run.x.clone().requires_grad_())[0, run.k].backward()
-            a, g = extractor.activations_and_grads.activations[0], extractor.activations_and_grads.gradients[0]
-            theirs = torch.tensor(extractor.get_cam_image(run.x, tapped, targets, a.numpy(), g.numpy(), False))
-        # EigenCAM's maps have no sign.
-        signs = (1, -1) if method == "eigencam" else (1,)
+        with ALL[method](network, [network.tapped], **options) as extractor:
+            theirs = library_map(method, extractor, network, run)
+        signs = (1, -1) if method in UNSIGNED else (1,)
         rounding, casts[method] = (min(error(sign * theirs, ours) for sign in signs) for ours in (rounded(run, method), row[method]))
         assert rounding <= 1e-6, f"{method} at {run.value}: {rounding:.1e}"
     return casts
@@ -190,7 +297,7 @@ def check_with_pytorch_grad_cam(model, run, row):
 
 def case(model, network, layer, value, image, x, k):
     """A case, with its maps and Grad-CAM's, each divided by its largest entry."""
-    methods = [*CHEAP, *COSTLY] if image == 0 else [*CHEAP]
+    methods = (ONLY.get(network) or [*ALL]) if image == 0 else [*CHEAP]
     run = Run(model, torch.float64, x, value, k)
     row, rough = run.maps(methods), Run(model, torch.float32, x, value, k).maps(methods)
     off = {method: error(rough[method], row[method]) for method in methods}
@@ -200,7 +307,7 @@ def case(model, network, layer, value, image, x, k):
             f"{network} {layer} image {image} {method}: condition {off[method]:.1e}, casts of pytorch-grad-cam {casts[method]:.1e}",
             flush=True,
         )
-    sound = [method for method in methods if off[method] <= CONDITION[method]]
+    sound = [method for method in methods if off[method] <= limit(method)]
     if sound != methods:
         assert image > 0, "ill-conditioned"
         print(f"    of which only {sound} are kept")
@@ -209,10 +316,10 @@ def case(model, network, layer, value, image, x, k):
         "value": value,
         "image": image,
         "class": k,
-        "maps": {m: tensor(row[m]) for m in sound},
+        "maps": {m: tensor(row[m], DIGITS if m in FIRST else 12) for m in sound},
         "condition": {m: float(f"{off[m]:.1e}") for m in sound},
     }
-    scaled = {m: t / t.abs().max() for m, t in (run.maps(["gradcam"]) | row).items()}
+    scaled = {m: t / t.abs().max() for m, t in row.items()}
     return found, scaled
 
 
@@ -258,6 +365,8 @@ def check_with_fixture(model, images, value, classes, maps):
     assert error(ours, torch.tensor(maps["data"], dtype=torch.float64).reshape(maps["shape"])) <= 1e-6
 
 
+# Networks of a few methods.
+ONLY = {"efficientnet_b0": ["gradcam", "shapleycam"]}
 # The networks, and the values of their layers. Two have another class than their fixture: without one of its channels vgg11_bn's own
 # differs by so little that float32 does not tell, and nor does it with vit.dynamo's masks, while channels of a norm that weigh the
 # same are nearly 0 together.
@@ -272,6 +381,7 @@ NETWORKS = {
     ),
     "vit.dynamo": (lambda: of_the_zoo("vit.dynamo", "layer_norm_4", 9), {"blocks.2.norm1": "layer_norm_4"}),
     "hf_clip.dynamo": (lambda: of_the_zoo("hf_clip.dynamo", "layer_norm_5"), {"vision_model.encoder.layers.2.layer_norm1": "layer_norm_5"}),
+    "efficientnet_b0": (lambda: weighed("efficientnet_b0"), {"features.6": "/features/features.6/features.6.3/Add_output_0"}),
     "lite0": (lite0, {"blocks.4": "/blocks/blocks.4/blocks.4.2/Add_output_0"}),
 }
 
@@ -285,19 +395,20 @@ def main(folder, names):
         check_with_fixture(model, images, *known)
         cases = []
         for layer, value in layers.items():
-            for image, k in enumerate(classes):
+            for image, k in enumerate(classes[:1] if name in ONLY else classes):
                 found, scaled = case(model, name, layer, value, image, images[image : image + 1], k)
                 cases.append({"network": name} | found)
                 if image == 0:
                     tables[f"{name} {layer}"] = scaled
         (folder / f"{name}.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
-    methods = ["gradcam", *CHEAP, *COSTLY]
+    methods = [*ALL]
     print("\ndifferences of the maps, each over its largest entry")
     for i, one in enumerate(methods):
         for other in methods[i + 1 :]:
-            apart = {layer: float((row[one] - row[other]).abs().max()) for layer, row in tables.items()}
+            both = {layer: row for layer, row in tables.items() if one in row and other in row}
+            apart = {layer: float((row[one] - row[other]).abs().max()) for layer, row in both.items()}
             print(f"{one} {other}: " + ", ".join(f"{layer} {number:.1e}" for layer, number in apart.items()))
-            assert max(apart.values()) >= DISTINCT
+            assert max(apart.values(), default=1) >= DISTINCT
 
 
 if __name__ == "__main__":

@@ -20,7 +20,18 @@ fn picture(site: Site) -> &'static str {
     }
 }
 
-/// Prints the table.
+/// The widest line: that of a narrow terminal.
+const WIDTH: usize = 80;
+
+const INDENT: &str = "    ";
+
+const LEGEND: [&str; 3] = [
+    "A is the layer's output, g the gradient of the target's score with respect to it, k a channel.",
+    "Methods of the input take no layer: there A is the network's input, after preprocessing.",
+    "* is the default. Use one with: gradcam explain IMAGE --method METHOD",
+];
+
+/// Prints the table: of each method its name, what it is good for, its formula and its paper.
 pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
     let is_default = |id: &str| id == Method::default().id();
     if args.json {
@@ -28,7 +39,8 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
             .iter()
             .map(|row| {
                 json!({
-                    "id": row.id, "name": row.name, "formula": row.formula, "paper": row.paper,
+                    "id": row.id, "name": row.name, "formula": row.formula, "use_for": row.use_for,
+                    "paper": row.paper,
                     "takes_layer": row.site.takes_layer(), "picture": picture(row.site),
                     "default": is_default(row.id),
                 })
@@ -37,21 +49,51 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
         return terminal::print(format!("{}\n", json!(rows)));
     }
     let style = Style::of(&io::stdout());
-    let width = |get: fn(&gradcam::MethodInfo) -> &str| {
-        METHODS.iter().map(|row| get(row).chars().count()).max().unwrap_or(0)
-    };
-    let (ids, names) = (width(|row| row.id), width(|row| row.name));
     let mut text = String::new();
     for row in METHODS {
         let mark = if is_default(row.id) { style.green("*") } else { " ".to_owned() };
-        let id = style.bold(format!("{:ids$}", row.id));
-        let (name, formula, paper) = (row.name, row.formula, style.dim(row.paper));
-        let indent = " ".repeat(ids + names + 6);
-        text += &format!("{mark} {id}  {name:names$}  {formula}\n{indent}{paper}\n");
+        text += &format!("{mark} {}  {}\n", style.bold(row.id), row.name);
+        for line in lines(row.use_for, WIDTH).chain(lines(row.formula, WIDTH)) {
+            text += &format!("{INDENT}{line}\n");
+        }
+        for line in lines(row.paper, WIDTH) {
+            text += &format!("{INDENT}{}\n", style.dim(line));
+        }
     }
-    let legend = "A is the layer's output, g the gradient of the target's score with respect to it, k a channel.\n\
-                  Methods of the input take no layer: there A is the network's input, after preprocessing.\n\
-                  * is the default. Use one with: gradcam explain IMAGE --method METHOD";
-    text += &format!("\n{}\n", style.dim(legend));
+    text += "\n";
+    for part in LEGEND {
+        for line in lines(part, WIDTH) {
+            text += &format!("{}\n", style.dim(line));
+        }
+    }
     terminal::print(text)
+}
+
+/// A text in lines that fit behind the indent into this width, if words do.
+fn lines(text: &str, width: usize) -> impl Iterator<Item = String> {
+    let most = width.saturating_sub(INDENT.len());
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                *line += " ";
+                *line += word;
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_whole() {
+        let wrapped = |width| lines("Σ_k w_k A_k", width).collect::<Vec<_>>();
+        assert_eq!(wrapped(15), ["Σ_k w_k A_k"]);
+        assert_eq!(wrapped(14), ["Σ_k w_k", "A_k"]);
+        assert_eq!(wrapped(2), ["Σ_k", "w_k", "A_k"]);
+    }
 }

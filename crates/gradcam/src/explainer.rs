@@ -13,6 +13,7 @@ mod locate;
 mod maps;
 mod passes;
 mod place;
+mod pooled;
 mod read;
 mod reading;
 mod run;
@@ -248,18 +249,16 @@ impl Explainer {
         memory.try_take(bytes, Holder::Caller).filter(|_| bytes <= memory.limit)
     }
 
-    /// Checks that the model's scores have a target.
+    /// Checks that the model's scores have a target, and that the methods explain it.
     ///
     /// # Errors
     /// `Target` where a class does not exist, the scores have nothing of this kind, such as boxes, or the target does not go with
-    /// test-time augmentation.
+    /// test-time augmentation; `Method` where a method needs a class, or other classes to compare it with.
     pub fn check_target(&self, target: &TargetSpec) -> Result<()> {
-        let target = match target {
+        self.setup.check(match target {
             TargetSpec::One(target) => target,
             TargetSpec::Top(_) => &Target::Argmax,
-        };
-        target.check(&self.setup.head)?;
-        self.setup.maps.check_target(target, &self.setup.head)
+        })
     }
 
     /// Prepares a photo: gives the network's input, and the part of the photo that it shows.
@@ -375,7 +374,7 @@ impl Explainer {
             Targets::Shared(specs) => self.slots(specs, count),
         };
         for slot in &wanted {
-            slot.check(&self.setup.head, &self.setup.maps)?;
+            slot.check(&self.setup)?;
         }
         // Each slot keeps its number, because those of one kind are explained together.
         let mut numbered = wanted.drain(..).enumerate().collect::<Vec<_>>();
@@ -449,7 +448,7 @@ impl Explainer {
         }
         self.inputs.image.check(shape)?;
         let each = |target: &Target| {
-            target.check(&self.setup.head)?;
+            self.setup.check(target)?;
             Ok(TargetKind::of(target, target.needs_place()))
         };
         let kinds = targets.iter().map(each).collect::<Result<_>>()?;

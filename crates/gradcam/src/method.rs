@@ -1,7 +1,8 @@
-//! The table of methods. Each has a recipe that makes channel weights and a map.
+//! Methods: each has a recipe that makes channel weights and a map.
 
 mod budget;
 mod covering;
+mod derivative;
 mod full;
 mod gradient;
 mod passes;
@@ -10,17 +11,22 @@ mod perturbation;
 mod recipe;
 mod settings;
 mod spectral;
+mod statistics;
+mod table;
 #[cfg(test)]
 mod tiny;
 
 use std::{fmt, str::FromStr};
 
-use onnx_grad::{GUIDED_BACKPROP, GradientForm, Override};
+use onnx_grad::Override;
 
 pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
-pub(crate) use recipe::{GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand};
+pub(crate) use recipe::{
+    Derivative, GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand,
+};
 pub use settings::MethodSettings;
 pub(crate) use spectral::principal_component;
+pub use table::METHODS;
 
 use crate::{
     Result,
@@ -85,6 +91,8 @@ pub struct MethodInfo {
     pub name: &'static str,
     /// The raw map, before relu: A the activation, g its gradient, w the channel weights.
     pub formula: &'static str,
+    /// What it is good for, and what to mind.
+    pub use_for: &'static str,
     /// Where it was published.
     pub paper: &'static str,
     /// Where A is.
@@ -94,232 +102,6 @@ pub struct MethodInfo {
     /// How the map is made.
     pub(crate) recipe: Recipe,
 }
-
-/// All methods, the default first.
-pub const METHODS: &[MethodInfo] = &[
-    MethodInfo {
-        id: "gradcam",
-        name: "Grad-CAM",
-        formula: "w_k = mean over space of g_k; map = Σ_k w_k A_k",
-        paper: "Selvaraju et al. 2017, arXiv:1610.02391",
-        site: Site::Layer,
-        summand: Summand::Weighted,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::SpatialSum,
-            overrides: &[],
-            emit: gradient::grad_cam,
-        }),
-    },
-    MethodInfo {
-        id: "hirescam",
-        name: "HiResCAM",
-        formula: "map = Σ_k g_k A_k",
-        paper: "Draelos and Carin 2020, arXiv:2011.08891",
-        site: Site::Layer,
-        summand: Summand::Product,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::Full,
-            overrides: &[],
-            emit: gradient::hires_cam,
-        }),
-    },
-    MethodInfo {
-        id: "gradcam++",
-        name: "Grad-CAM++",
-        formula: "w_k = Σ over space of relu(g_k) · g_k² / (2 g_k² + g_k³ Σ A_k + 1e-6); map = Σ_k w_k A_k",
-        paper: "Chattopadhyay et al. 2018, arXiv:1710.11063",
-        site: Site::Layer,
-        summand: Summand::Weighted,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::Full,
-            overrides: &[],
-            emit: gradient::grad_cam_plus_plus,
-        }),
-    },
-    MethodInfo {
-        id: "smoothgradcam++",
-        name: "Smooth Grad-CAM++",
-        formula: "as Grad-CAM++ with the means of g_k, g_k² and g_k³ over 4 images x + noise, and 1e-8; noise normal, 0.3",
-        paper: "Omeiza et al. 2019, arXiv:1908.01224",
-        site: Site::Layer,
-        summand: Summand::Weighted,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: path::smooth_grad_cam_plus_plus,
-        }),
-    },
-    MethodInfo {
-        id: "layercam",
-        name: "LayerCAM",
-        formula: "map = Σ_k relu(g_k) A_k",
-        paper: "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
-        site: Site::Layer,
-        summand: Summand::Product,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::Full,
-            overrides: &[],
-            emit: gradient::layer_cam,
-        }),
-    },
-    MethodInfo {
-        id: "eigencam",
-        name: "EigenCAM",
-        formula: "map = (A - mean over space) v, v the first right singular vector; no gradient, no target",
-        paper: "Muhammad and Yeasin 2020, arXiv:2008.00299",
-        site: Site::Layer,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: spectral::eigen_cam,
-        }),
-    },
-    MethodInfo {
-        id: "eigengradcam",
-        name: "Eigen-Grad-CAM",
-        formula: "X = g · A; map = (X - mean over space) v, v the first right singular vector of it",
-        paper: "Gildenblat et al. 2021, github.com/jacobgil/pytorch-grad-cam",
-        site: Site::Layer,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Gradient,
-            run: spectral::eigen_grad_cam,
-        }),
-    },
-    MethodInfo {
-        id: "ablationcam",
-        name: "AblationCAM",
-        formula: "w_k = (y - y_k) / y, y_k the score without channel k; map = Σ_k w_k A_k",
-        paper: "Desai and Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
-        site: Site::Layer,
-        summand: Summand::Weighted,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::ClosedForm,
-            run: perturbation::ablation_cam,
-        }),
-    },
-    MethodInfo {
-        id: "scorecam",
-        name: "ScoreCAM",
-        formula: "w = softmax over k of the score of the image times A_k, resized and scaled to 0..1; map = Σ_k w_k A_k",
-        paper: "Wang et al. 2020, arXiv:1910.01279",
-        site: Site::Layer,
-        summand: Summand::Weighted,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Budget,
-            run: perturbation::score_cam,
-        }),
-    },
-    MethodInfo {
-        id: "reciprocam",
-        name: "Recipro-CAM",
-        formula: "map at a position = the score where A is multiplied by a 3 × 3 Gaussian there and by 0 elsewhere; no gradient",
-        paper: "Byun and Lee 2022, arXiv:2209.14074",
-        site: Site::Layer,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: perturbation::recipro_cam,
-        }),
-    },
-    MethodInfo {
-        id: "rise",
-        name: "RISE",
-        formula: "map = Σ_i y_i M_i / (N p), y_i the score of the image times the random mask M_i, p = 0.5 of it shown; no gradient",
-        paper: "Petsiuk et al. 2018, arXiv:1806.07421",
-        site: Site::Positions,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: covering::rise,
-        }),
-    },
-    MethodInfo {
-        id: "occlusion",
-        name: "Occlusion",
-        formula: "map = y - y_i, y_i the score with zeros in a window; the mean over the windows at a position; no gradient",
-        paper: "Zeiler and Fergus 2013, arXiv:1311.2901",
-        site: Site::Positions,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: covering::occlusion,
-        }),
-    },
-    MethodInfo {
-        id: "saliency",
-        name: "Saliency",
-        formula: "map = g at the input, [C, H, W]; heatmap = max over channels of |g|",
-        paper: "Simonyan et al. 2013, arXiv:1312.6034",
-        site: Site::Input(PictureStyle::Magnitude),
-        summand: Summand::Nothing,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::Full,
-            overrides: &[],
-            emit: gradient::at_input,
-        }),
-    },
-    MethodInfo {
-        id: "smoothgrad",
-        name: "SmoothGrad",
-        formula: "map = mean over 50 images x + noise of g at the input; noise normal, 0.15 of the range of x",
-        paper: "Smilkov et al. 2017, arXiv:1706.03825",
-        site: Site::Input(PictureStyle::Magnitude),
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: path::smooth_grad,
-        }),
-    },
-    MethodInfo {
-        id: "integrated-gradients",
-        name: "Integrated gradients",
-        formula: "map = x · the mean of g at α x, α over 50 nodes of Gauss and Legendre between 0 and 1",
-        paper: "Sundararajan et al. 2017, arXiv:1703.01365",
-        site: Site::Input(PictureStyle::Magnitude),
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Nothing,
-            run: path::integrated_gradients,
-        }),
-    },
-    MethodInfo {
-        id: "guided-backprop",
-        name: "Guided backprop",
-        formula: "as saliency, where each relu passes g·[g > 0]·[A > 0]",
-        paper: "Springenberg et al. 2014, arXiv:1412.6806",
-        site: Site::Input(PictureStyle::Colors),
-        summand: Summand::Nothing,
-        recipe: Recipe::Graph(GraphRecipe {
-            want: GradientForm::Full,
-            overrides: GUIDED_BACKPROP,
-            emit: gradient::at_input,
-        }),
-    },
-    MethodInfo {
-        id: "guided-gradcam",
-        name: "Guided Grad-CAM",
-        formula: "map = the heatmap of Grad-CAM at the layer, resized to the input, times guided backprop",
-        paper: "Selvaraju et al. 2017, arXiv:1610.02391",
-        site: Site::LayerAtInput(PictureStyle::Colors),
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Guided,
-            run: full::guided_grad_cam,
-        }),
-    },
-    MethodInfo {
-        id: "fullgrad",
-        name: "FullGrad",
-        formula: "map = Σ over channels of |x · g| and, of each bias, |bias · g|; each scaled to 0..1 and resized to the input",
-        paper: "Srinivas and Fleuret 2019, arXiv:1905.00780",
-        site: Site::Positions,
-        summand: Summand::Nothing,
-        recipe: Recipe::Passes(PassesRecipe {
-            preparation: Preparation::Biases,
-            run: full::full_grad,
-        }),
-    },
-];
 
 impl MethodInfo {
     /// The rules that replace derivatives.

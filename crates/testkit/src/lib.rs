@@ -30,7 +30,7 @@ pub use heads::{HeadCase, HeadTarget, head_cases};
 pub use heatmaps::{HeatmapCase, HeatmapCases, heatmap_cases};
 pub use hooks::{HookCase, HookCases, Sample, TensorReplacement, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
-pub use methods::{MethodCase, method_cases};
+pub use methods::{METHODS_WITH_MAPS, MethodCase, OF_SMOOTH, method_cases};
 pub use networks::{
     ImageGradient, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0, network,
 };

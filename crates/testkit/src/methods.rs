@@ -1,4 +1,4 @@
-//! Raw maps of methods that need more than one gradient, by PyTorch in float64.
+//! Raw maps of methods, by PyTorch in float64.
 
 use std::{collections::BTreeMap, fs};
 
@@ -23,16 +23,38 @@ pub struct MethodCase {
     pub image: usize,
     /// The class, which can differ from that of the model's other references.
     pub class: usize,
-    /// The raw map [1, h, w] by method. The first image has all methods; others have `gradcam++` and, if float32
-    /// determines it, `eigencam`.
+    /// The raw map [1, h, w] by method. The first image has those of [`METHODS_WITH_MAPS`], except of [`OF_SMOOTH`]; others
+    /// have `gradcam++` and, if float32 determines it, `eigencam`.
     ///
     /// If the layer is tokens [1, T, K], `ablationcam` replaces the channel of all tokens including the class token,
-    /// by the minimum over all activations. The sign of `eigencam` makes the entry with the largest magnitude
-    /// positive.
+    /// by the minimum over all activations. The signs of `eigencam`, `eigengradcam`, `segeigencam` and `kpcacam` make the
+    /// entry with the largest magnitude positive.
     pub maps: BTreeMap<String, FixtureTensor>,
     /// The deviation of PyTorch's float32 from the map, relative to its largest entry, by method.
     pub condition: BTreeMap<String, f64>,
 }
+
+/// The methods of which the cases have maps.
+pub const METHODS_WITH_MAPS: [&str; 15] = [
+    "ablationcam",
+    "eigencam",
+    "eigengradcam",
+    "fem",
+    "finercam",
+    "gradcam",
+    "gradcam++",
+    "gradcam-elementwise",
+    "hirescam",
+    "kpcacam",
+    "layercam",
+    "scorecam",
+    "segeigencam",
+    "shapleycam",
+    "xgradcam",
+];
+
+/// The network with smooth activations, whose case has maps of `gradcam` and `shapleycam` alone: with relus they are the same.
+pub const OF_SMOOTH: &str = "efficientnet_b0";
 
 /// All cases, by model, layer and image.
 ///
@@ -63,8 +85,9 @@ mod tests {
         assert!(!cases.is_empty());
         for case in &cases {
             let place = format!("{} {} image {}", case.network, case.layer, case.image);
-            let methods: &[&str] = match case.image {
-                0 => &["ablationcam", "eigencam", "gradcam++", "scorecam"],
+            let methods: &[&str] = match (case.network.as_str(), case.image) {
+                (OF_SMOOTH, _) => &["gradcam", "shapleycam"],
+                (_, 0) => &METHODS_WITH_MAPS,
                 _ => &["gradcam++"],
             };
             assert!(methods.iter().all(|method| case.maps.contains_key(*method)), "{place}");

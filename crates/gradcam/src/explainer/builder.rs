@@ -13,6 +13,7 @@ use super::{
     choice::{chosen_layers, refuse_layers},
     heatmaps::MapSettings,
     labels::Labels,
+    pooled,
     reading::{InputReading, reading, takes_any_size, with_size},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
         preprocess::{SettingOrigin, Task},
     },
     input::{ImageInput, InputSettings, Inputs, image_of, usual_sizes},
-    layer::{Grid, LayerInfo, Layers, ScoreValue},
+    layer::{Grid, LayerInfo, Layers, ScoreValue, Views},
     memory,
     method::{Method, MethodSettings, check_budget},
     profile::Profile,
@@ -329,6 +330,8 @@ impl ExplainerBuilder {
                 (chosen, Some(reason))
             }
         };
+        let views = Views::new(&graph, input.in_graph(&graph), self.grid);
+        pooled::check(&self.methods, &graph, &head, &views, &chosen)?;
         let scales = match self.layers.is_empty() && !chosen.is_empty() {
             true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
             false => Vec::new(),

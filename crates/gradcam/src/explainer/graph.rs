@@ -18,6 +18,7 @@ use crate::{
     error::bail,
     head::{Form, Head, head},
     layer::{View, Views, separable},
+    method::{Derivative, Method},
     targets::{
         HeadValues, TargetForm, TargetKind, TargetRequest, class_input, emit, other_input,
         place_input,
@@ -173,7 +174,11 @@ impl Explainer {
             .map(|(_, value)| graph.value(value))
             .collect::<Result<_, _>>()?;
         let image = graph.value(&self.inputs.image.name)?;
-        let asked = asked(&mut graph, &head, &key.kinds(), &batch)?;
+        let mut asked = asked(&mut graph, &head, &key.kinds(), &batch)?;
+        let of_contrast = |method: &Method| method.derivative() == Derivative::Contrast;
+        if matches!(key, Key::Explanation(..)) && self.setup.methods.iter().any(of_contrast) {
+            asked.iter_mut().for_each(|request| request.with_contrast = true);
+        }
         let mut b = Builder::new(&mut graph, "cam");
         let mut emitted = emit(&mut b, &head, &asked)?;
         for (values, kind) in emitted.targets.iter_mut().zip(key.kinds()) {
@@ -219,7 +224,7 @@ fn asked(
             }
         };
         let place = place.map(|(elem, shape)| input(place_input(slot), elem, shape)).transpose()?;
-        all.push(TargetRequest { form: kind.form, class, other, place });
+        all.push(TargetRequest { form: kind.form, class, other, place, with_contrast: false });
     }
     Ok(all)
 }

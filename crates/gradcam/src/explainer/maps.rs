@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     Result,
-    error::bail,
+    error::{Error, bail},
     layer::{View, Views},
-    method::{GraphRecipe, MapValues, MethodInfo, Preparation, Recipe},
+    method::{Derivative, GraphRecipe, MapValues, MethodInfo, Preparation, Recipe},
     targets::TargetValues,
 };
 
@@ -97,22 +97,29 @@ impl Explainer {
                 named.push((OutputMeaning::Meeting(first + layer, place), *value));
             }
         }
-        for (slot, TargetValues { target, class, pixels }) in emitted.targets.iter().enumerate() {
+        for (slot, values) in emitted.targets.iter().enumerate() {
+            let TargetValues { target, class, pixels, contrast } = values;
             named.push((OutputMeaning::Class(slot), *class));
             named.extend(pixels.map(|pixels| (OutputMeaning::Pixels(slot), pixels)));
             if passes || is_shown.get(slot) == Some(&true) {
                 named.push((OutputMeaning::Target(slot), *target));
             }
             let seed = b.scalar(*target, 1.0)?;
-            for rules in self.rule_sets() {
-                let methods =
-                    || self.graph_methods().filter(|(_, row, _)| same(row.overrides(), rules));
+            for Sweep { is_of_contrast, rules } in self.sweeps() {
+                let methods = || {
+                    self.graph_methods().filter(|(_, row, recipe)| {
+                        same(row.overrides(), rules)
+                            && is_of_contrast == (recipe.of == Derivative::Contrast)
+                    })
+                };
+                let is_plain = rules.is_empty() && !is_of_contrast;
+                let scalar = contrast.filter(|_| is_of_contrast).unwrap_or(*target);
                 let mut wanted: Vec<(ValueId, GradientForm)> = Vec::new();
                 for (_, row, recipe) in methods() {
                     let site = if row.is_of_input() { &at_image } else { &at_layers };
                     wanted.extend(site.wanted(recipe));
                 }
-                if rules.is_empty() && gradients_of_layers {
+                if is_plain && gradients_of_layers {
                     wanted.extend(layers.iter().map(|value| (*value, GradientForm::Full)));
                 }
                 // The closed form holds for affine targets alone.
@@ -120,7 +127,7 @@ impl Explainer {
                     Some(true) => meetings.as_slice(),
                     _ => &[],
                 };
-                if rules.is_empty() {
+                if is_plain {
                     wanted.extend(
                         meetings
                             .iter()
@@ -130,7 +137,7 @@ impl Explainer {
                     );
                 }
                 let of_input = |method: &&(usize, Preparation)| {
-                    method.1.input_rules().is_some_and(|own| same(own, rules))
+                    !is_of_contrast && method.1.input_rules().is_some_and(|own| same(own, rules))
                 };
                 let of_input: Vec<_> = preparations.iter().filter(of_input).collect();
                 if !of_input.is_empty() {
@@ -147,7 +154,7 @@ impl Explainer {
                 if wanted.is_empty() {
                     continue;
                 }
-                let made = differentiate(&mut b, &[(*target, seed)], &wanted, rules)?;
+                let made = differentiate(&mut b, &[(scalar, seed)], &wanted, rules)?;
                 let gradients: HashMap<(ValueId, GradientForm), ValueId> =
                     wanted.into_iter().zip(made).collect();
                 b.set_scope("cam");
@@ -177,7 +184,7 @@ impl Explainer {
                 {
                     named.push((OutputMeaning::Biases(slot, place), map));
                 }
-                if !rules.is_empty() {
+                if !is_plain {
                     continue;
                 }
                 let of_layers = layers.iter().zip(&of_layers).enumerate();
@@ -221,15 +228,19 @@ impl Explainer {
         })
     }
 
-    /// The distinct sets of overriding rules, the empty one first. The network is differentiated once for each.
-    fn rule_sets(&self) -> Vec<&'static [Override]> {
-        let mut sets: Vec<&'static [Override]> = vec![&[]];
-        for rules in self.setup.methods.iter().map(|method| method.info().overrides()) {
-            if !sets.iter().any(|known| same(known, rules)) {
-                sets.push(rules);
+    /// The distinct sweeps of the methods, first that of the target without overriding rules.
+    fn sweeps(&self) -> Vec<Sweep> {
+        let mut sweeps = vec![Sweep { is_of_contrast: false, rules: &[] }];
+        for method in &self.setup.methods {
+            let rules = method.info().overrides();
+            let is_of_contrast = method.derivative() == Derivative::Contrast;
+            let is_known =
+                |sweep: &Sweep| same(sweep.rules, rules) && sweep.is_of_contrast == is_of_contrast;
+            if !sweeps.iter().any(is_known) {
+                sweeps.push(Sweep { is_of_contrast, rules });
             }
         }
-        sets
+        sweeps
     }
 
     /// The view of a layer: how it becomes a picture.
@@ -247,6 +258,12 @@ impl Explainer {
     }
 }
 
+/// One differentiation of the network: what is differentiated, the target or its contrast, and the overriding rules.
+struct Sweep {
+    is_of_contrast: bool,
+    rules: &'static [Override],
+}
+
 /// The values that methods explain, as they are and as pictures.
 struct MapSites<'a> {
     values: &'a [ValueId],
@@ -256,10 +273,12 @@ struct MapSites<'a> {
 
 impl MapSites<'_> {
     /// What a method wants of the gradient of each value. `GradientForm::SpatialSum` sums the axes behind the first two, so other
-    /// layouts want the full gradient.
+    /// layouts want the full gradient, and so does a gradient that is differentiated again.
     fn wanted(&self, recipe: &GraphRecipe) -> impl Iterator<Item = (ValueId, GradientForm)> {
-        let want =
-            |view: &View| if *view == View::Plain { recipe.want } else { GradientForm::Full };
+        let once = recipe.of != Derivative::Shapley;
+        let want = move |view: &View| {
+            if once && *view == View::Plain { recipe.want } else { GradientForm::Full }
+        };
         self.values.iter().zip(self.views).map(move |(value, view)| (*value, want(view)))
     }
 
@@ -272,7 +291,11 @@ impl MapSites<'_> {
     ) -> Result<Vec<MapValues>> {
         let each = self.wanted(recipe).zip(self.pictures).zip(self.views);
         let maps = each.map(|((wanted, picture), view)| {
-            let mut gradient = view.emit(b, gradients[&wanted])?;
+            let mut gradient = gradients[&wanted];
+            if recipe.of == Derivative::Shapley {
+                gradient = without_half_curvature(b, wanted.0, gradient)?;
+            }
+            gradient = view.emit(b, gradient)?;
             if recipe.want != wanted.1 {
                 gradient = spatial_sum(b, gradient)?;
             }
@@ -280,6 +303,27 @@ impl MapSites<'_> {
         });
         maps.collect()
     }
+}
+
+/// g − ½·H·A from the activation A and its gradient g, where H·A is the gradient of ⟨g, a⟩ with a constant a = A. Cai 2025.
+fn without_half_curvature(
+    b: &mut Builder<'_>,
+    activation: ValueId,
+    gradient: ValueId,
+) -> Result<ValueId> {
+    let gradient = b.expand_like(gradient, activation)?;
+    if !b.graph().upstream([gradient], |_| true).contains(&activation) {
+        return Ok(gradient);
+    }
+    let (seeds, wanted) = ([(gradient, activation)], [(activation, GradientForm::Full)]);
+    let curvature = differentiate(b, &seeds, &wanted, &[]).map_err(|error| {
+        Error::from(error).adding(
+            "shapleycam differentiates the gradient again; choose a method that needs one gradient",
+        )
+    })?;
+    b.set_scope("cam");
+    let half = b.scale(curvature[0], 0.5)?;
+    Ok(b.sub(gradient, half)?)
 }
 
 /// A gradient as the picture of its value.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ndarray::{CowArray, IxDyn};
 
-use super::{heatmaps::MapSettings, place::PlacedTarget};
+use super::{Setup, place::PlacedTarget};
 use crate::{
     Result,
     engine::Tensor,
@@ -47,18 +47,14 @@ impl Slot {
         }
     }
 
-    /// Checks its targets against the scores, and what is made of their maps.
+    /// Checks its targets.
     ///
     /// # Errors
-    /// `Target`.
-    pub(super) fn check(&self, head: &Head, maps: &MapSettings) -> Result<()> {
-        let check = |target: &Target| {
-            target.check(head)?;
-            maps.check_target(target, head)
-        };
+    /// `Target`, `Method`.
+    pub(super) fn check(&self, setup: &Setup) -> Result<()> {
         match self {
-            Self::Each(targets) => targets.iter().try_for_each(|one| check(&one.target)),
-            Self::Rank(_) => check(&Target::Argmax),
+            Self::Each(targets) => targets.iter().try_for_each(|one| setup.check(&one.target)),
+            Self::Rank(_) => setup.check(&Target::Argmax),
         }
     }
 
@@ -85,6 +81,18 @@ impl Slot {
                 "the images of a batch have targets of one kind: differences of classes for all of them or for none"
             ),
         }
+    }
+}
+
+impl Setup {
+    /// Checks a target against the scores, the methods, and what is made of their maps.
+    ///
+    /// # Errors
+    /// `Target`, `Method`.
+    pub(super) fn check(&self, target: &Target) -> Result<()> {
+        target.check(&self.head)?;
+        self.maps.check_target(target, &self.head)?;
+        self.methods.iter().try_for_each(|method| method.check(target, &self.head))
     }
 }
 

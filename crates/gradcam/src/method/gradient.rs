@@ -23,6 +23,42 @@ pub(super) fn hires_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<M
     Ok(MapValues { weights: Some(mean_over_space(b, g)?), map, product: Some(product) })
 }
 
+/// Elementwise Grad-CAM: map = Σ_k relu(g_k·A_k), as in pytorch-grad-cam.
+pub(super) fn grad_cam_elementwise(
+    b: &mut Builder<'_>,
+    a: ValueId,
+    g: ValueId,
+) -> Result<MapValues> {
+    let product = b.mul(g, a)?;
+    let positive = b.relu(product)?;
+    let map = channel_sum(b, positive)?;
+    Ok(MapValues { weights: Some(mean_over_space(b, g)?), map, product: Some(positive) })
+}
+
+/// XGrad-CAM: w_k = Σ [g_k·A_k / (Σ A_k + 1e-7)], map = Σ_k w_k·A_k. Fu et al. 2020, with the constant of
+/// pytorch-grad-cam.
+pub(super) fn x_grad_cam(b: &mut Builder<'_>, a: ValueId, g: ValueId) -> Result<MapValues> {
+    let shape = b.shape(a)?;
+    let space: Vec<usize> = (2..shape.len()).collect();
+    let sum = b.sum(a, &space)?;
+    let constant = b.scalar(sum, 1e-7)?;
+    let below = b.add(sum, constant)?;
+    let product = b.mul(g, a)?;
+    let shares = b.div(product, below)?;
+    let weights = b.sum(shares, &space)?;
+    let weights = b.reshape(weights, &shape[..2])?;
+    let map = weighted_sum(b, a, weights)?;
+    Ok(MapValues { weights: Some(weights), map, product: None })
+}
+
+/// CAM: w_k = Σ g_k, map = Σ_k w_k·A_k. Zhou et al. 2016, equation 2.
+///
+/// Behind the layer are a global pooling, of which the gradient sums to 1 over space, and one linear layer, so that w is a row of
+/// this linear layer.
+pub(super) fn cam(b: &mut Builder<'_>, a: ValueId, sum: ValueId) -> Result<MapValues> {
+    Ok(MapValues { weights: Some(sum), map: weighted_sum(b, a, sum)?, product: None })
+}
+
 /// Grad-CAM++: w_k = Σ relu(g_k)·α_k with α_k = g_k² / (2·g_k² + g_k³·Σ A_k + 1e-6), map = Σ_k w_k·A_k.
 /// Chattopadhyay et al. 2018, equations 10, 11 and 19, before the relu.
 ///

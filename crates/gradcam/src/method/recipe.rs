@@ -69,9 +69,25 @@ impl Preparation {
     }
 }
 
+/// What a recipe in the graph takes as g.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Derivative {
+    /// The gradient of the target.
+    Gradient,
+    /// The gradient of the target at a layer that only a global pooling and one linear layer follow: a row of this linear
+    /// layer. Other layers are refused.
+    Row,
+    /// g − ½·H·A, H the Hessian of the target with respect to the activation A.
+    Shapley,
+    /// The gradient of the contrast: the score of the class against those of the nearest classes.
+    Contrast,
+}
+
 /// A recipe whose map is a part of the graph.
 #[derive(Debug)]
 pub(crate) struct GraphRecipe {
+    /// What it takes as g.
+    pub(crate) of: Derivative,
     /// What it wants of the gradient.
     pub(crate) want: GradientForm,
     /// The rules that replace derivatives.

@@ -17,29 +17,77 @@ pub(super) fn eigen_grad_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     principal_component(&product.view())
 }
 
+/// Seg-Eigen-CAM: the principal component of |g|·A. Chung and Ying 2025, equations 10 to 12; its sign, equation 13, is that of
+/// all maps here.
+pub(super) fn seg_eigen_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    let product = &passes.activation() * &passes.gradient()?.mapv(f32::abs);
+    principal_component(&product.view())
+}
+
+/// The most positions of KPCA-CAM, which holds a number for each two of them: 128 MiB.
+const MOST_POSITIONS: usize = 4096;
+
+/// KPCA-CAM: the first component of kernel PCA over positions, with the kernel tanh(⟨x, y⟩/K + 1) of the channels with their
+/// means subtracted. Karmani et al. 2024, with the kernel of pytorch-grad-cam.
+///
+/// The component is u·√λ, λ the largest eigenvalue of the kernel's matrix with the means of rows and columns subtracted, u its
+/// eigenvector.
+pub(super) fn kpca_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    let picture = passes.activation();
+    let x = centered(&picture);
+    let positions = x.nrows();
+    if positions > MOST_POSITIONS {
+        bail!(
+            Method,
+            "kpcacam compares each position of a layer with each, and this layer has {positions} positions; choose a layer of \
+             at most {MOST_POSITIONS}, or eigencam"
+        );
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a number of channels")]
+    let gamma = 1.0 / x.ncols() as f64;
+    let mut kernel = (&x * x.transpose()).map(|product| (gamma * product + 1.0).tanh());
+    let means = kernel.row_mean();
+    let mean = means.mean();
+    for (column, own) in means.iter().enumerate() {
+        for (entry, other) in kernel.column_mut(column).iter_mut().zip(&means) {
+            *entry += mean - own - other;
+        }
+    }
+    let (value, vector) = largest_eigenpair(&kernel);
+    channel_map(&picture.shape()[1..], &[], &(vector * value.max(0.0).sqrt()))
+}
+
 /// The map X·v of a picture [K, …]. Rows of X are positions, columns are channels with their means subtracted; v is the first
 /// right singular vector. What is no number counts as 0.
 ///
 /// A singular vector has no sign. The sign is chosen so that the entry with the largest absolute value is positive.
 pub(crate) fn principal_component(picture: &ArrayViewD<'_, f32>) -> Result<ChannelMap> {
-    let shape = picture.shape()[1..].to_vec();
-    let (channels, positions) = (picture.len_of(Axis(0)), shape.iter().product());
+    let x = centered(picture);
+    let direction = first_right_singular_vector(&x);
+    channel_map(&picture.shape()[1..], direction.as_slice(), &(&x * &direction))
+}
+
+/// Rows are positions, columns are channels with their means subtracted.
+fn centered(picture: &ArrayViewD<'_, f32>) -> DMatrix<f64> {
+    let channels = picture.len_of(Axis(0));
     // Columns are channels, each one behind the other.
     let numbers = picture.iter().map(|v| if v.is_nan() { 0.0 } else { f64::from(*v) });
-    let mut x = DMatrix::from_iterator(positions, channels, numbers);
+    let mut x = DMatrix::from_iterator(picture.len() / channels.max(1), channels, numbers);
     for mut column in x.column_iter_mut() {
         let mean = column.mean();
         column.add_scalar_mut(-mean);
     }
-    let direction = first_right_singular_vector(&x);
-    let map = &x * &direction;
+    x
+}
+
+/// The map and its channel weights, with the sign of the map's entry with the largest absolute value.
+fn channel_map(shape: &[usize], weights: &[f64], map: &DVector<f64>) -> Result<ChannelMap> {
     let sign = if -map.min() > map.max() { -1.0 } else { 1.0 };
     #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
     let signed =
-        |vector: &DVector<f64>| -> Vec<f32> { vector.iter().map(|v| (v * sign) as f32).collect() };
-    let weights = signed(&direction);
-    match ArrayD::from_shape_vec(shape, signed(&map)) {
-        Ok(map) => Ok(ChannelMap::new(weights, map)),
+        |vector: &[f64]| -> Vec<f32> { vector.iter().map(|v| (v * sign) as f32).collect() };
+    match ArrayD::from_shape_vec(shape, signed(map.as_slice())) {
+        Ok(map) => Ok(ChannelMap::new(signed(weights), map)),
         Err(error) => bail!(Engine, "the activation has an impossible shape: {error}"),
     }
 }
@@ -60,9 +108,68 @@ fn first_eigenvector(gram: DMatrix<f64>) -> DVector<f64> {
     eigen.eigenvectors.column(eigen.eigenvalues.imax()).into_owned()
 }
 
+/// The largest eigenvalue of a symmetric matrix, and its eigenvector, by Lanczos' method: a decomposition of the whole matrix
+/// would take minutes where this takes as many products as it has steps. Golub and Van Loan 2013, section 10.3.
+///
+/// Each direction is made orthogonal to all before it twice, so that rounding adds no eigenvalues.
+fn largest_eigenpair(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
+    const STEPS: usize = 200;
+    let size = matrix.nrows();
+    let mut random = fastrand::Rng::with_seed(0);
+    let first = DVector::from_fn(size, |_, _| random.f64() - 0.5);
+    let mut basis = vec![first.normalize()];
+    let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
+    while let Some(last) = basis.last() {
+        let mut next = matrix * last;
+        diagonal.push(next.dot(last));
+        let scale = next.norm();
+        for direction in basis.iter().chain(&basis) {
+            next.axpy(-next.dot(direction), direction, 1.0);
+        }
+        let length = next.norm();
+        if basis.len() == STEPS.min(size) || length <= 1e-14 * scale {
+            break;
+        }
+        beside.push(length);
+        basis.push(next / length);
+    }
+    let count = diagonal.len();
+    let mut small = DMatrix::from_diagonal(&DVector::from_vec(diagonal));
+    for (at, length) in beside.into_iter().enumerate().take(count.saturating_sub(1)) {
+        small[(at, at + 1)] = length;
+        small[(at + 1, at)] = length;
+    }
+    let eigen = SymmetricEigen::new(small);
+    let largest = eigen.eigenvalues.imax();
+    let combined = eigen.eigenvectors.column(largest);
+    let vector = basis
+        .iter()
+        .zip(combined.iter())
+        .fold(DVector::zeros(size), |sum: DVector<f64>, (direction, share)| {
+            sum + direction * *share
+        });
+    (eigen.eigenvalues[largest], vector)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The eigenvalues 3 and −5 of a matrix that has no others but 0: the largest is 3, not that of the largest magnitude.
+    #[test]
+    fn the_largest_eigenvalue_is_found_with_its_vector() {
+        for size in [2, 3, 300] {
+            let unit =
+                |at: usize| DVector::from_fn(size, |row, _| if row == at { 1.0 } else { 0.0 });
+            let u: DVector<f64> = 0.6 * unit(0) + 0.8 * unit(1);
+            let v: DVector<f64> = 0.8 * unit(0) - 0.6 * unit(1);
+            let matrix = 3.0 * &u * u.transpose() - 5.0 * &v * v.transpose();
+            let (value, vector) = largest_eigenpair(&matrix);
+            assert!((value - 3.0).abs() < 1e-12, "{value}");
+            assert!((vector.dot(&u).abs() - 1.0).abs() < 1e-12, "{vector}");
+        }
+        assert_eq!(largest_eigenpair(&DMatrix::zeros(1, 1)).0, 0.0);
+    }
 
     fn projected(rows: usize, columns: usize, x: &[f64]) -> Vec<f64> {
         let x = DMatrix::from_row_slice(rows, columns, x);

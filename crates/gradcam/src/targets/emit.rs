@@ -23,6 +23,8 @@ pub(crate) struct TargetRequest {
     pub(crate) other: Option<ValueId>,
     /// Where it is: the anchor, [N], int64; or the weight of each pixel or time step; or the vector of a similarity, [N, K].
     pub(crate) place: Option<ValueId>,
+    /// Whether the contrast of the class is emitted too.
+    pub(crate) with_contrast: bool,
 }
 
 /// The values of a graph for scores and targets.
@@ -47,6 +49,8 @@ pub(crate) struct TargetValues {
     pub(crate) class: ValueId,
     /// For segmentations and sequences: the number of pixels or time steps whose class it is, [N].
     pub(crate) pixels: Option<ValueId>,
+    /// Where it is asked for: the score of the class against those of the nearest classes, [N].
+    pub(crate) contrast: Option<ValueId>,
 }
 
 /// The name of the input that holds the classes of a target, [N], int64.
@@ -81,6 +85,12 @@ trait Scorer {
     /// The probability that follows from a score; `class` is that of the score. Sums over positions have none, and such
     /// targets are refused before.
     fn probability(&self, _: &mut Builder<'_>, score: ValueId, _class: ValueId) -> Result<ValueId> {
+        Ok(score)
+    }
+
+    /// The score of a class against those of the classes whose scores are nearest to it. Scores at positions have none, and
+    /// such targets are refused before.
+    fn contrast(&self, _: &mut Builder<'_>, score: ValueId, _class: ValueId) -> Result<ValueId> {
         Ok(score)
     }
 }
@@ -119,7 +129,11 @@ fn each(
             (TargetForm::Probability, _) => scorer.probability(b, score, class)?,
             _ => score,
         };
-        Ok(TargetValues { target, class, pixels })
+        let contrast = match asked.with_contrast {
+            true => Some(scorer.contrast(b, score, class)?),
+            false => None,
+        };
+        Ok(TargetValues { target, class, pixels, contrast })
     });
     targets.collect()
 }

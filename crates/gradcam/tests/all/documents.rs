@@ -3,13 +3,18 @@
 
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
-use gradcam::engine::{ENGINES, EngineInfo, REFUSED_FORMS, support};
+use gradcam::{
+    METHODS,
+    engine::{ENGINES, EngineInfo, REFUSED_FORMS, support},
+};
 use onnx_grad::Gradient;
 use testkit::Suite;
 
+use crate::method_matrix::{KINDS, refusal};
+
 type Document = (&'static str, fn() -> String);
 
-const DOCUMENTS: &[Document] = &[("docs/operators.md", operators)];
+const DOCUMENTS: &[Document] = &[("docs/operators.md", operators), ("docs/methods.md", methods)];
 
 fn generated_documents_are_up_to_date() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -26,6 +31,46 @@ fn generated_documents_are_up_to_date() {
 
 pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(suite, generated_documents_are_up_to_date,);
+}
+
+/// The methods, from their table; what is refused, from the test of all methods with all kinds of models.
+fn methods() -> String {
+    let mut text = "<!-- Written by `cargo xtask docs` from the table in crates/gradcam/src/method/table.rs and the refusals in \
+         crates/gradcam/tests/all/method_matrix.rs. -->\n\
+         # Methods\n\
+         \n\
+         `--method` takes the names on the left, and several of them. A is the activation of the layer, [K, positions], g the \
+         gradient of the target's score with respect to it, w the channel weights; the map is signed, before relu. Methods \
+         of the input take no layer: there A is the network's input.\n\
+         \n\
+         The numbers of each method of pytorch-grad-cam are compared with it in float64 (`tools/method_cases.py`). The signs of \
+         eigencam and eigengradcam, which are arbitrary there, are fixed here: the entry of the largest magnitude is positive. \
+         RefineCAM is `--fuse product` with `--method gradcam++` and several layers. `gradcam bench MODEL --method METHOD` measures \
+         what a method costs beside a prediction.\n\
+         \n\
+         | method | map | what it is good for | published |\n\
+         |---|---|---|---|\n"
+        .to_owned();
+    // Writing to a string cannot fail.
+    for row in METHODS {
+        let formula = row.formula.replace('|', "\\|");
+        let (id, name, use_for, paper) = (row.id, row.name, row.use_for, row.paper);
+        let _ = writeln!(text, "| `{id}`<br>{name} | {formula} | {use_for} | {paper} |");
+    }
+    text += "\n\
+         ## With which models\n\
+         \n\
+         *yes*: the method gives a map at the default layer; of a batch that of each image alone. Else it is refused, with \
+         these words. A test runs each pair.\n\
+         \n";
+    let kinds: String = KINDS.iter().map(|kind| format!(" {kind} |")).collect();
+    let _ = writeln!(text, "| method |{kinds}\n|{}", "---|".repeat(1 + KINDS.len()));
+    for row in METHODS {
+        let each = KINDS.iter().map(|kind| refusal(row.id, kind).unwrap_or("yes"));
+        let cells: String = each.map(|cell| format!(" {cell} |")).collect();
+        let _ = writeln!(text, "| `{}` |{cells}", row.id);
+    }
+    text
 }
 
 /// The operators: gradients from the table of rules, engines from the tables that compile graphs.

@@ -24,6 +24,7 @@ mod last;
 mod layer_names;
 mod layers;
 mod layouts;
+mod method_matrix;
 mod methods;
 mod networks;
 mod one_each;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     layer_names::tests(&mut suite);
     layers::tests(&mut suite);
     layouts::tests(&mut suite);
+    method_matrix::tests(&mut suite);
     methods::tests(&mut suite);
     networks::tests(&mut suite);
     parity::tests(&mut suite);

@@ -1,4 +1,6 @@
-//! Methods that need more than one gradient against float64 PyTorch, on every engine, all of them from one explainer.
+//! Methods against float64 PyTorch, on every engine, all of them from one explainer.
+
+mod by_hand;
 
 use std::{
     collections::BTreeSet,
@@ -10,15 +12,15 @@ use std::{
 };
 
 use gradcam::{
-    ErrorKind, Explainer, ExplainerBuilder, Method, Model, Target,
+    ErrorKind, Explainer, ExplainerBuilder, METHODS, Method, Model, Target,
     engine::EngineKind,
     image::{Limits, Photo},
 };
 use ndarray::{Array4, ArrayD, Axis};
-use onnx_grad::proto::tensor_proto::DataType;
-use prost::Message;
-use testkit::build::{self, f32s, int, node};
-use testkit::{MethodCase, NETWORKS, Suite, fixture, largest_error, method_cases, zoo};
+use testkit::{
+    FixtureTensor, METHODS_WITH_MAPS, MethodCase, NETWORKS, Suite, fixture, largest_error,
+    method_cases, zoo,
+};
 
 use crate::one_each::OneEach;
 use crate::{common, last::network};
@@ -26,6 +28,7 @@ use crate::{common, last::network};
 static CASES: LazyLock<Vec<MethodCase>> = LazyLock::new(method_cases);
 
 pub(crate) fn tests(suite: &mut Suite) {
+    by_hand::tests(suite);
     for case in &*CASES {
         for kind in EngineKind::ALL {
             let MethodCase { network, layer, image, .. } = case;
@@ -38,11 +41,9 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite,
         all_methods_have_cases,
         references_differ_somewhere,
+        methods_are_the_same_where_they_must_be,
         several_methods_give_what_each_gives_alone,
-        grad_cam_plus_plus_by_hand,
-        eigen_cam_by_hand,
         progress_is_told_and_may_end_the_work,
-        ablation_cam_by_hand_in_front_of_a_convolution,
     );
 }
 
@@ -106,29 +107,72 @@ fn maps_equal_float64_pytorch(case: &MethodCase, kind: EngineKind) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// The methods of layers that have no reference here, and what tests them.
+const WITHOUT_REFERENCE: &[(&str, &str)] = &[
+    ("cam", "pytorch-grad-cam has none; by hand, and as Grad-CAM in front of a global pooling"),
+    ("guided-gradcam", "a product of two maps that have references"),
+    ("randomcam", "numbers of chance; by its own weights"),
+    ("reciprocam", "pytorch-grad-cam has none; by hand"),
+    ("smoothgradcam++", "numbers of chance; by hand"),
+];
+
 fn all_methods_have_cases() {
-    let methods: BTreeSet<&str> =
+    let with_maps: BTreeSet<&str> =
         CASES.iter().flat_map(|case| case.maps.keys()).map(String::as_str).collect();
-    assert_eq!(methods, BTreeSet::from(["ablationcam", "eigencam", "gradcam++", "scorecam"]));
+    assert_eq!(with_maps, BTreeSet::from(METHODS_WITH_MAPS));
+    let without = WITHOUT_REFERENCE.iter().map(|(id, _)| *id);
+    let known: BTreeSet<&str> = with_maps.into_iter().chain(without).collect();
+    let of_layers = METHODS.iter().filter(|row| !row.is_of_input()).map(|row| row.id);
+    assert_eq!(known, of_layers.collect());
+}
+
+/// A map over its largest entry.
+fn scaled(map: &FixtureTensor) -> Vec<f64> {
+    let most = map.data.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+    map.data.iter().map(|v| v / most).collect()
+}
+
+fn apart(one: &FixtureTensor, other: &FixtureTensor) -> f64 {
+    let pairs = scaled(one).into_iter().zip(scaled(other));
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
 /// A reference that two methods share would not tell which one was computed.
 fn references_differ_somewhere() {
-    let cases = &*CASES;
-    let methods = ["ablationcam", "eigencam", "gradcam++", "scorecam"];
-    for (place, one) in methods.iter().enumerate() {
-        for other in &methods[place + 1..] {
-            let apart = cases.iter().filter_map(|case| {
-                let (one, other) = (case.maps.get(*one)?, case.maps.get(*other)?);
-                let scaled = |data: &[f64]| -> Vec<f64> {
-                    let most = data.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-                    data.iter().map(|v| v / most).collect()
-                };
-                #[expect(clippy::cast_possible_truncation, reason = "only compared to 1e-2")]
-                let one: Vec<f32> = scaled(&one.data).into_iter().map(|v| v as f32).collect();
-                Some(largest_error(&one, &scaled(&other.data)))
-            });
-            assert!(apart.fold(0.0, f64::max) >= 1e-2, "{one} and {other}");
+    for (place, one) in METHODS_WITH_MAPS.iter().enumerate() {
+        for other in &METHODS_WITH_MAPS[place + 1..] {
+            let most = CASES
+                .iter()
+                .filter_map(|case| Some(apart(case.maps.get(*one)?, case.maps.get(*other)?)));
+            assert!(most.fold(0.0, f64::max) >= 1e-2, "{one} and {other}");
+        }
+    }
+}
+
+/// Where methods give one map, up to its scale: network, layer, methods, and why.
+const IDENTITIES: &[(&str, &str, &[&str])] = &[
+    // The Hessian of a network of relus is 0.
+    ("vgg11_bn", "features.10", &["gradcam", "shapleycam"]),
+    ("resnet18", "layer2.1", &["gradcam", "shapleycam"]),
+    ("lite0", "blocks.4", &["gradcam", "shapleycam"]),
+    // In front of a global pooling the gradient is the same at all positions.
+    ("resnet18", "layer4.1", &["gradcam", "hirescam", "xgradcam", "shapleycam"]),
+    // The activation is not negative, so the relu is that of the gradient.
+    ("resnet18", "layer2.1", &["layercam", "gradcam-elementwise"]),
+    ("resnet18", "layer4.1", &["layercam", "gradcam-elementwise"]),
+    ("vgg11_bn", "features.10", &["layercam", "gradcam-elementwise"]),
+    ("vgg11_bn", "features.27", &["layercam", "gradcam-elementwise"]),
+];
+
+fn methods_are_the_same_where_they_must_be() {
+    for (network, layer, methods) in IDENTITIES {
+        let of_case = |case: &&MethodCase| {
+            case.network == *network && case.layer == *layer && case.image == 0
+        };
+        let case = CASES.iter().find(of_case).expect("a case");
+        for other in &methods[1..] {
+            let apart = apart(&case.maps[methods[0]], &case.maps[*other]);
+            assert!(apart < 1e-5, "{network} {layer}: {} and {other}: {apart:.1e}", methods[0]);
         }
     }
 }
@@ -155,60 +199,6 @@ fn several_methods_give_what_each_gives_alone() {
             let got: Vec<f32> = here.map.iter().copied().collect();
             let error = largest_error(&got, &want);
             assert!(error <= 1e-5, "{} on {kind}: {error:.1e}", explanation.method);
-        }
-    }
-}
-
-/// g is the row of the class in the Gemm, A the input: w_0 = 2·0.5·0.25/(0.5 + 4·0.125 + 1e-6), and so on.
-fn grad_cam_plus_plus_by_hand() {
-    let row = [0.5, 0.0, 0.0, 0.5, -1.0, 1.0, 0.0, 2.0];
-    let weights = [row, [0.0; 8]].concat();
-    let nodes = vec![
-        node("Relu", &["x"], &["a"], vec![]),
-        node("Flatten", &["a"], &["f"], vec![]),
-        node("Gemm", &["f", "w"], &["y"], vec![int("transB", 1)]),
-    ];
-    let constants = vec![f32s("w", &[2, 8], &weights)];
-    let inputs = [("x", DataType::Float, &[1, 2, 2, 2][..])];
-    let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
-    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
-    let x = [1.0, 2.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0];
-    let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], x.to_vec()).expect("an input");
-    let (first, second) = (0.125 / 1.000_001, 1.0 / 4.000_001 + 8.0 / 24.000_001);
-    let want = [2.0 * first, 4.0 * first + second, second, 2.0 * first];
-    for kind in EngineKind::ALL {
-        let explainer = builder(&model, kind).layer("a").method(method("gradcam++")).build();
-        let explained =
-            explainer.expect("an explainer").explain_one_each(x.view(), &[Target::Class(0)]);
-        let layer = &explained.expect("an explanation")[0].layers[0];
-        let got: Vec<f32> = layer.map.iter().copied().collect();
-        assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
-        assert!(largest_error(&layer.weights, &[2.0 * first, second]) < 1e-6, "{kind}");
-    }
-}
-
-/// EigenCAM of channels along one direction: the projection is the channel itself, its larger side positive.
-fn eigen_cam_by_hand() {
-    let pool = node("GlobalAveragePool", &["a"], &["p"], vec![]);
-    let nodes = vec![
-        node("Identity", &["x"], &["a"], vec![]),
-        pool,
-        node("Flatten", &["p"], &["y"], vec![]),
-    ];
-    let inputs = [("x", DataType::Float, &[1, 2, 2, 2][..])];
-    let proto = build::model(17, &inputs, &[("y", DataType::Float)], vec![], nodes);
-    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
-    for sign in [1.0, -1.0] {
-        // 5 is the mean of the first channel, 1 of the second.
-        let x = [3.0, 0.0, -1.0, -2.0].map(|v| 5.0 + sign * v);
-        let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], [x, [1.0; 4]].concat()).expect("an input");
-        for kind in EngineKind::ALL {
-            let explainer = builder(&model, kind).layer("a").method(method("eigencam")).build();
-            let explained =
-                explainer.expect("an explainer").explain_one_each(x.view(), &[Target::Argmax]);
-            let got: Vec<f32> =
-                explained.expect("an explanation")[0].layers[0].map.iter().copied().collect();
-            assert!(largest_error(&got, &[3.0, 0.0, -1.0, -2.0]) < 1e-6, "{got:?} on {kind}");
         }
     }
 }
@@ -240,30 +230,4 @@ fn progress_is_told_and_may_end_the_work() {
     assert_eq!(error.kind(), ErrorKind::Canceled);
     assert_eq!(error.to_string(), "scorecam was canceled after 32 of 64 runs");
     assert_eq!(told.lock().expect("a list").len(), 3);
-}
-
-/// Where the layer is read by the affine step itself, the channels meet in the layer: y = mean of 2·A_0 − A_1, so that
-/// w = (y − y_k)/y with y_0 = −mean A_1 and y_1 = 2·mean A_0.
-fn ablation_cam_by_hand_in_front_of_a_convolution() {
-    let nodes = vec![
-        node("Relu", &["x"], &["a"], vec![]),
-        node("Conv", &["a", "w"], &["c"], vec![]),
-        node("GlobalAveragePool", &["c"], &["p"], vec![]),
-        node("Flatten", &["p"], &["y"], vec![]),
-    ];
-    let constants = vec![f32s("w", &[2, 2, 1, 1], &[2.0, -1.0, 0.5, 0.5])];
-    let inputs = [("x", DataType::Float, &[1, 2, 2, 2][..])];
-    let proto = build::model(17, &inputs, &[("y", DataType::Float)], constants, nodes);
-    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
-    let x = [1.0, 0.0, 0.0, 3.0, 0.0, 1.0, 1.0, 0.0];
-    let x = ArrayD::from_shape_vec(vec![1, 2, 2, 2], x.to_vec()).expect("an input");
-    for kind in EngineKind::ALL {
-        let builder = builder(&model, kind).layer("a").method(method("ablationcam"));
-        // The closed form makes no run of its own.
-        let builder = builder.progress(|progress| unreachable!("{progress:?}"));
-        let explained =
-            builder.build().expect("an explainer").explain_one_each(x.view(), &[Target::Class(0)]);
-        let weights = &explained.expect("an explanation")[0].layers[0].weights;
-        assert!(largest_error(weights, &[2.0 / 1.5, -0.5 / 1.5]) < 1e-6, "{weights:?} on {kind}");
-    }
 }

@@ -337,5 +337,5 @@ fn warnings_say_what_a_map_hides() {
 
 fn an_unknown_method_lists_those_there_are() {
     let message = "gradcamm".parse::<Method>().expect_err("no method").to_string();
-    assert!(message.contains("gradcam, hirescam, gradcam++, "), "{message}");
+    assert!(message.contains("gradcam, hirescam, gradcam-elementwise, gradcam++, "), "{message}");
 }

@@ -21,15 +21,32 @@ impl Best {
         Self { votes, argmax: None, left: scores, found: Vec::new() }
     }
 
+    /// The order of the classes behind a first one, [N, 1] as floats.
+    pub(super) fn behind(first: ValueId, scores: ValueId) -> Self {
+        Self { votes: scores, argmax: None, left: scores, found: vec![first] }
+    }
+
+    /// The next class, [N], int64.
+    pub(super) fn next(&mut self, b: &mut Builder<'_>) -> Result<ValueId> {
+        let rank = self.found.len();
+        self.rank(b, rank)
+    }
+
+    /// The class at a rank, [N], int64.
+    fn rank(&mut self, b: &mut Builder<'_>, rank: usize) -> Result<ValueId> {
+        while self.found.len() <= rank {
+            self.find(b)?;
+        }
+        let batch = b.shape(self.votes)?[0];
+        let class = b.reshape(self.found[rank], &[batch])?;
+        b.cast(class, DataType::Int64)
+    }
+
     /// The class of a target, [N], int64; for a difference the first one.
     pub(super) fn class(&mut self, b: &mut Builder<'_>, asked: TargetRequest) -> Result<ValueId> {
         let batch = b.shape(self.votes)?[0];
         if let TargetForm::Rank(rank) = asked.form {
-            while self.found.len() <= rank {
-                self.find(b)?;
-            }
-            let class = b.reshape(self.found[rank], &[batch])?;
-            return b.cast(class, DataType::Int64);
+            return self.rank(b, rank);
         }
         let argmax = match self.argmax {
             Some(argmax) => argmax,

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::head::{Form, Head, Part, Scale, Selection};
 
+/// The classes that a contrast compares a class with.
+const RIVALS: i64 = 3;
+
 /// One score for each class.
 struct Classes {
     scores: ValueId,
@@ -27,18 +30,54 @@ impl Scorer for Classes {
     fn probability(&self, b: &mut Builder<'_>, score: ValueId, class: ValueId) -> Result<ValueId> {
         match self.scale {
             Scale::Softmax => {
-                let batch = images(b, self.scores)?;
-                let largest = b.max(self.scores, &[1])?;
-                let below = b.sub(self.scores, largest)?;
-                let powers = b.exp(below)?;
-                let all = b.sum(powers, &[1])?;
-                let all = b.reshape(all, &batch)?;
+                let (powers, all) = self.powers(b)?;
                 let one = b.pick(powers, class)?;
                 b.div(one, all)
             }
             Scale::Sigmoid => sigmoid(b, score),
             Scale::Probabilities | Scale::Values => Ok(score),
         }
+    }
+
+    /// Σ_i p_i·(z_c − z_i) / (Σ_i p_i + 1e-9), i the classes whose scores are nearest to z_c, p the softmax of the scores.
+    /// Zhang et al. 2025, with α = 1, in the form of pytorch-grad-cam.
+    fn contrast(&self, b: &mut Builder<'_>, score: ValueId, class: ValueId) -> Result<ValueId> {
+        let batch = images(b, self.scores)?;
+        let column = [batch[0], Dim::Fixed(1)];
+        let own = b.reshape(score, &column)?;
+        let above = b.sub(self.scores, own)?;
+        let below = b.neg(above)?;
+        let apart = b.maximum(above, below)?;
+        let nearness = b.neg(apart)?;
+        let elem = b.elem(self.scores);
+        let first = b.cast(class, elem)?;
+        let first = b.reshape(first, &column)?;
+        let mut nearest = Best::behind(first, nearness);
+        let (powers, all) = self.powers(b)?;
+        let (mut sum, mut weight) = (b.scalar(score, 0.0)?, b.scalar(score, 1e-9)?);
+        for _ in 0..RIVALS.min(b.size(self.scores, 1)? - 1) {
+            let rival = nearest.next(b)?;
+            let power = b.pick(powers, rival)?;
+            let probability = b.div(power, all)?;
+            let rival = b.pick(self.scores, rival)?;
+            let ahead = b.sub(score, rival)?;
+            let term = b.mul(probability, ahead)?;
+            sum = b.add(sum, term)?;
+            weight = b.add(weight, probability)?;
+        }
+        b.div(sum, weight)
+    }
+}
+
+impl Classes {
+    /// The powers of e below a softmax, [N, K], and their sum, [N].
+    fn powers(&self, b: &mut Builder<'_>) -> Result<(ValueId, ValueId)> {
+        let batch = images(b, self.scores)?;
+        let largest = b.max(self.scores, &[1])?;
+        let below = b.sub(self.scores, largest)?;
+        let powers = b.exp(below)?;
+        let all = b.sum(powers, &[1])?;
+        Ok((powers, b.reshape(all, &batch)?))
     }
 }
 
@@ -89,7 +128,7 @@ fn similarity(b: &mut Builder<'_>, scores: ValueId, vector: ValueId) -> Result<T
     // No class is explained.
     let none = b.above(target, 2.0)?;
     let class = b.cast(none, DataType::Int64)?;
-    Ok(TargetValues { target, class, pixels: None })
+    Ok(TargetValues { target, class, pixels: None, contrast: None })
 }
 
 /// The logit of class 1 or its probability; class 0 has what is left.

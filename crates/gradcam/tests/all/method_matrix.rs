@@ -1,0 +1,113 @@
+//! Every method with every kind of model: it gives a map, or is refused with a reason.
+
+use gradcam::{
+    ErrorKind, Explainer, Explanation, METHODS, Method, Model, Result, Target, engine::EngineKind,
+};
+use ndarray::{ArrayD, Axis};
+use testkit::{Suite, head_cases, largest_error, zoo};
+
+use crate::{last::network, one_each::OneEach};
+
+/// The kinds of models.
+pub(crate) const KINDS: [&str; 6] =
+    ["classifier", "segmentation", "detector", "vision transformer", "1-D", "batch of 3"];
+
+/// The methods that are refused: method, kind of model, and what the message says. All others give a map.
+pub(crate) const REFUSALS: &[(&str, &str, &str)] = &[
+    ("finercam", "segmentation", "this model's scores are of the kind segmentation"),
+    ("finercam", "detector", "this model's scores are of the kind detection"),
+    ("cam", "segmentation", "this model's scores are of the kind segmentation"),
+    ("cam", "detector", "this model's scores are of the kind detection"),
+    (
+        "cam",
+        "vision transformer",
+        "needs a layer that only a global pooling and one linear layer follow",
+    ),
+];
+
+/// What the refusal of a method says at a kind of model, where it is refused.
+pub(crate) fn refusal(method: &str, kind: &str) -> Option<&'static str> {
+    REFUSALS.iter().find(|row| (row.0, row.1) == (method, kind)).map(|row| row.2)
+}
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for kind in KINDS {
+        suite.test(format!("method_matrix::{kind}"), move || maps_or_refusals(kind));
+    }
+    testkit::tests!(suite, refusals_are_of_methods_and_kinds);
+}
+
+fn refusals_are_of_methods_and_kinds() {
+    for (method, kind, _) in REFUSALS {
+        assert!(METHODS.iter().any(|row| row.id == *method), "{method}");
+        assert!(KINDS.contains(kind), "{kind}");
+    }
+}
+
+/// A model of a kind, and its images.
+fn subject(kind: &str) -> (Model, ArrayD<f32>) {
+    let of_heads = |name: &str| {
+        let case = head_cases().into_iter().find(|case| case.name == name).expect("a head");
+        let x = ArrayD::from_shape_vec(case.input.clone(), case.images()).expect("images");
+        (Model::open(case.path()).expect("a model"), x)
+    };
+    let first = |(model, x): (Model, ArrayD<f32>)| (model, x.select(Axis(0), &[0]));
+    match kind {
+        "segmentation" => first(of_heads("segmenter")),
+        "detector" => first(of_heads("yolov5")),
+        "vision transformer" => {
+            let known = zoo().into_iter().find(|model| model.name == "vit.dynamo");
+            let known = known.expect("a model");
+            let x = ArrayD::from_shape_vec(known.input.clone(), known.image()).expect("an image");
+            (Model::open(known.path()).expect("a model"), x)
+        }
+        "1-D" => {
+            let (model, known) = &*network("ecg");
+            let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image());
+            first((model.clone(), x.expect("an input")))
+        }
+        "batch of 3" => {
+            let (model, x) = of_heads("logits");
+            (model, x.select(Axis(0), &[0, 1, 0]))
+        }
+        _ => first(of_heads("logits")),
+    }
+}
+
+fn explained(model: &Model, x: &ArrayD<f32>, method: Method) -> Result<Vec<Explanation>> {
+    let explainer = Explainer::builder(model.clone()).engine(EngineKind::Rten).method(method);
+    explainer.build()?.explain_one_each(x.view(), &vec![Target::Argmax; x.len_of(Axis(0))])
+}
+
+/// A map is finite, and of a batch that of each image alone.
+fn check(model: &Model, x: &ArrayD<f32>, method: Method, explanations: &[Explanation]) {
+    assert_eq!(explanations.len(), x.len_of(Axis(0)));
+    for (at, explanation) in explanations.iter().enumerate() {
+        let map = &explanation.layers[0].map;
+        assert!(map.iter().all(|v| v.is_finite()), "{method}: {map}");
+        if explanations.len() == 1 {
+            continue;
+        }
+        let alone = explained(model, &x.select(Axis(0), &[at]), method).expect("a map");
+        let alone: Vec<f64> = alone[0].layers[0].map.iter().map(|v| f64::from(*v)).collect();
+        let together: Vec<f32> = map.iter().copied().collect();
+        assert!(largest_error(&together, &alone) < 1e-5, "{method}, image {at}");
+    }
+}
+
+fn maps_or_refusals(kind: &str) {
+    let (model, x) = subject(kind);
+    let mut failures = Vec::new();
+    for row in METHODS {
+        let method: Method = row.id.parse().expect("a method of the table");
+        match (explained(&model, &x, method), refusal(row.id, kind)) {
+            (Ok(explanations), None) => check(&model, &x, method, &explanations),
+            (Err(error), Some(words))
+                if error.to_string().contains(words)
+                    && matches!(error.kind(), ErrorKind::Method | ErrorKind::Layer) => {}
+            (Ok(_), Some(words)) => failures.push(format!("{method} does not say: {words}")),
+            (Err(error), _) => failures.push(format!("{method}: {error}")),
+        }
+    }
+    assert!(failures.is_empty(), "{kind}: {}", failures.join("\n"));
+}
