@@ -23,6 +23,9 @@ use crate::{
 /// The most images, or activations, of one run.
 const LARGEST_BATCH: usize = 32;
 
+/// The most images of one run that computes gradients, which keeps the activations of the whole network.
+const LARGEST_GRADIENT_BATCH: usize = 10;
+
 /// The terms of ablated scores in closed form, of one image: the values at which the channels meet, and the gradient of the
 /// score there.
 pub(super) struct Meeting {
@@ -91,7 +94,11 @@ impl ImagePasses<'_> {
             return Ok((fixed, self.explainer.compiled(key(self.shape(fixed)))?));
         }
         // As few runs as the largest batch allows, all of one size.
-        let mut batch = count.div_ceil(count.div_ceil(LARGEST_BATCH).max(1)).max(1);
+        let most = match key(self.shape(1)) {
+            Key::Gradients(..) => LARGEST_GRADIENT_BATCH,
+            _ => LARGEST_BATCH,
+        };
+        let mut batch = count.div_ceil(count.div_ceil(most).max(1)).max(1);
         loop {
             match self.explainer.compiled(key(self.shape(batch))) {
                 Err(error) if error.kind() == ErrorKind::Memory && batch > 1 => batch /= 2,
