@@ -8,7 +8,8 @@ use std::num::NonZeroU32;
 
 use gradcam::{
     image::{
-        Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, PictureSize, heatmap, overlay,
+        Colormap, Filter, Limits, OverlayKind, OverlayStyle, Overrides, Photo, PictureSize,
+        heatmap, overlay,
         preprocess::{Channels, Fit, Layout, Numbers},
         resolve,
     },
