@@ -73,7 +73,14 @@ fuzz_target!(
             colormap: of(*style, &Colormap::ALL).1,
             alpha: f64::from(*alpha) / 255.0,
             kind: of(*style / 7, &kinds),
-            size: of(*spot, &[PictureSize::Photo, PictureSize::Network]),
+            size: of(
+                *spot,
+                &[
+                    PictureSize::Photo,
+                    PictureSize::Network,
+                    PictureSize::Exact { width: u32::from(*map) + 1, height: u32::from(*axes) + 1 },
+                ],
+            ),
             max_side: NonZeroU32::new(u32::from(*style / 42)),
             colorbar: false,
         };
@@ -81,6 +88,7 @@ fuzz_target!(
         let longest = match style.size {
             PictureSize::Photo => photo.width().max(photo.height()),
             PictureSize::Network => width.max(height),
+            PictureSize::Exact { width, height } => width.max(height),
         };
         let most = style.max_side.map_or(longest, |most| most.get().min(longest));
         assert_eq!(drawn.width().max(drawn.height()), most);
