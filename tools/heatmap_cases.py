@@ -46,7 +46,7 @@ DISTINCT = 1e-2
 # The least gap between the magnitudes of the largest and the least entry of a projection: at 0, rounding decides the sign.
 SIDES = 1e-2
 METHODS = {"gradcam": pgc.GradCAM, "hirescam": pgc.HiResCAM, "layercam": pgc.LayerCAM, "gradcam++": pgc.GradCAMPlusPlus}
-OF_TORCHCAM = {"gradcam": tc.GradCAM, "layercam": tc.LayerCAM}
+OF_TORCHCAM = {"gradcam": tc.GradCAM, "layercam": tc.LayerCAM, "xgradcam": tc.XGradCAM}
 OF_SCORES = {"ablationcam": pgc.AblationCAM, "scorecam": pgc.ScoreCAM}
 BOTH = ["early", "late"]
 

@@ -48,7 +48,7 @@ pub const PROFILES: &[ProfileInfo] = &[
         library: "TorchCAM 0.5.0",
         about: "rectified and normalized at the layer's size; resized (bicubic) and squared in pictures",
         // Its Grad-CAM++ drops the division by the sum, and its Score-CAM resizes masks otherwise.
-        methods: Some(&["gradcam", "layercam"]),
+        methods: Some(&["gradcam", "xgradcam", "layercam"]),
         fusions: &[Fusion::None, Fusion::Max, Fusion::Product],
         smooths: false,
         rules: HeatmapRules::TorchCam,
