@@ -58,6 +58,17 @@ fn methods() -> String {
         let _ = writeln!(text, "| `{id}`<br>{name} | {formula} | {use_for} | {paper} |");
     }
     text += "\n\
+         ## The same photo\n\
+         \n\
+         The map for \"Egyptian cat\" by each method, with the built-in model at its default layer. At this layer, which a global \
+         pooling follows, several methods agree by their formulas; eigencam, kpcacam and fem explain no class and show what \
+         the network sees most of.\n\
+         \n\
+         ![A photo of a cat above a cup of coffee, and the map of each method](images/methods.jpg)\n\
+         \n\
+         `gradcam compare cat_over_coffee.png --target 'Egyptian cat' --method gradcam,hirescam,… --dpi 150 --cell 22` draws it, \
+         in three sheets.\n\
+         \n\
          ## With which models\n\
          \n\
          *yes*: the method gives a map at the default layer; of a batch that of each image alone. Else it is refused, with \
