@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use gradcam::MethodSettings;
 
-use super::values::number;
+use super::values::{deviation, number, samples};
 
 /// The numbers that methods read.
 #[derive(Args, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct MethodNumbers {
     /// The number of noisy images, of steps of a path or of random masks [default: the method's own]
     ///
     /// smoothgrad takes 50 noisy images and smoothgradcam++ 4, integrated-gradients 50 steps, rise 4000 masks.
-    #[arg(long, value_name = "N", value_parser = number, help_heading = "Numbers of methods")]
+    #[arg(long, value_name = "N", value_parser = samples, help_heading = "Numbers of methods")]
     samples: Option<NonZeroUsize>,
 
     /// The side of the windows of occlusion, in pixels of the network's input [default: a seventh of each side]
@@ -39,7 +39,7 @@ pub(crate) struct MethodNumbers {
     /// The standard deviation of the noise [default: the method's own]
     ///
     /// smoothgrad takes 0.15, as a share of the range of the network's input; smoothgradcam++ 0.3, in its unit.
-    #[arg(long, value_name = "NUMBER", help_heading = "Numbers of methods")]
+    #[arg(long, value_name = "NUMBER", value_parser = deviation, help_heading = "Numbers of methods")]
     noise: Option<f32>,
 }
 

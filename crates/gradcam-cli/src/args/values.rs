@@ -296,6 +296,20 @@ pub(super) fn entry(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A number of samples. More would run for days, and the nodes of as many steps take a square of it to find.
+pub(super) fn samples(text: &str) -> Result<NonZeroUsize, String> {
+    let samples = number(text)?;
+    if samples.get() > 100_000 { Err("at most 100000".to_owned()) } else { Ok(samples) }
+}
+
+/// The standard deviation of noise, which may be 0.
+pub(super) fn deviation(text: &str) -> Result<f32, String> {
+    finite(text)
+        .ok()
+        .filter(|deviation| *deviation >= 0.0)
+        .ok_or_else(|| "expected a number that is not negative, such as 0.15".to_owned())
+}
+
 /// A mean.
 pub(super) fn finite(text: &str) -> Result<f32, String> {
     let number = text.trim().parse::<f32>().ok().filter(|number| number.is_finite());

@@ -384,19 +384,21 @@ impl Passes for ImagePasses<'_> {
         let in_order = elements.iter().copied().eq(0..elements.len());
         let channels = elements.len_of(Axis(0));
         let mut mask = vec![0.0; elements.len() / channels.max(1)];
+        let mut factors: Vec<f32> = Vec::new();
         self.scores_from(count, images_first, &mut |number, mut rows| {
             fill(number, &mut mask);
-            let Some(rows) = rows.as_slice_mut() else { return };
             if in_order {
-                let each = rows.chunks_exact_mut(mask.len().max(1));
-                each.for_each(|row| row.iter_mut().zip(&mask).for_each(|(a, factor)| *a *= factor));
+                rows.iter_mut().zip(mask.iter().cycle()).for_each(|(a, factor)| *a *= factor);
                 return;
             }
+            // Tokens outside the picture keep the factor 1.
+            factors.resize(rows.len(), 1.0);
             for (element, factor) in elements.iter().zip(mask.iter().cycle()) {
-                if let Some(entry) = rows.get_mut(*element) {
-                    *entry *= factor;
+                if let Some(of_element) = factors.get_mut(*element) {
+                    *of_element = *factor;
                 }
             }
+            rows.iter_mut().zip(&factors).for_each(|(a, factor)| *a *= factor);
         })
     }
 

@@ -116,6 +116,7 @@ impl Explainer {
         }
         self.in_runs(x, slots, layers, images, images.len() / AUGMENTATIONS.len())
     }
+
     /// Replaces the maps of one image, target and method, sums over channels, by principal components.
     pub(super) fn smooth_maps(
         &self,

@@ -60,9 +60,6 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     Ok(weighted_sum(passes, &choice, weights))
 }
 
-/// The factors of a position and its neighbors.
-const GAUSSIAN: [f32; 3] = [0.25, 0.5, 0.25];
-
 /// Recipro-CAM: the map at a position is the score where the activation is multiplied by a Gaussian mask around it, the
 /// product of (1/4, 1/2, 1/4) along each axis of space, and by 0 elsewhere. Byun and Lee 2022, section 3.2, with the target's
 /// own score in place of a probability. Class tokens stay, as in section 3.3.
@@ -71,7 +68,8 @@ pub(super) fn recipro_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let positions: Vec<Vec<usize>> =
         ndarray::indices(shape.as_slice()).into_iter().map(|at| at.slice().to_vec()).collect();
     let factor = |a: usize, b: usize| match a.abs_diff(b) {
-        apart @ 0..=1 => GAUSSIAN[1 + apart],
+        0 => 0.5,
+        1 => 0.25,
         _ => 0.0,
     };
     let scores = passes.scores_with_masks(positions.len(), &mut |number, mask| {
