@@ -1,6 +1,6 @@
 //! Rewrite rules of operators that move, repeat and interpolate elements.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, iter};
 
 use onnx_grad::{
     Dim, Graph, Resampling, Sizes,
@@ -11,6 +11,7 @@ use onnx_grad::{
 
 use super::{
     Refusal,
+    nodes::Bytes,
     refusal::RefusalText,
     rewrite::{Rewrite, input, set},
 };
@@ -154,7 +155,7 @@ pub(crate) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(),
 }
 
 /// Resize of opset 10 equals the earlier Upsample. Forms that rten lacks or computes wrongly become a product with a matrix
-/// per axis that changes.
+/// per axis that changes. Integers are interpolated as floats and cut off, as the standard's reference does.
 pub(crate) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let graph = Graph::new(b.facts.model, &Sizes::new());
     if !resizes(b, &node, graph.as_ref().ok()) {
@@ -165,6 +166,14 @@ pub(crate) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Ref
     }
     node.attribute
         .retain(|a| !matches!(a.name.as_deref(), Some("cubic_coeff_a" | "extrapolation_value")));
+    if let Some(bytes) = Bytes::of(b, &node, 0) {
+        let x = bytes.widened(b, &node, 0, DataType::Float);
+        let others = node.input.iter().skip(1).map(String::as_str);
+        let inputs: Vec<&str> = iter::once(x.as_str()).chain(others).collect();
+        let result = b.node(node.op(), &inputs, node.attribute.clone());
+        bytes.narrowed(b, &node, &result);
+        return Ok(());
+    }
     b.keep(node);
     Ok(())
 }
@@ -195,7 +204,11 @@ fn resampled(
     let of = of.and_then(|value| graph.producer(value)).ok_or("its output is unknown")?;
     let steps = resampling(&graph, of).map_err(|e| e.to_string())?;
     let rank = b.facts.rank(node, 0).ok_or("the rank of its input is unknown")?;
-    let mut x = input(node, 0)?.to_owned();
+    let bytes = Bytes::of(b, node, 0);
+    let mut x = match &bytes {
+        Some(bytes) => bytes.widened(b, node, 0, DataType::Float),
+        None => input(node, 0)?.to_owned(),
+    };
     for Resampling { axis, size, out, matrix } in steps {
         // Move the axis to the end, where a matrix on the right acts on it.
         let mut perm: Vec<i64> = (0..i64::try_from(rank).unwrap_or(0)).collect();
@@ -211,7 +224,10 @@ fn resampled(
         let product = b.node("MatMul", &[&turned, &matrix], vec![]);
         x = turn(b, &product);
     }
-    b.last(node, "Identity", &[&x], vec![]);
+    match bytes {
+        Some(bytes) => bytes.narrowed(b, node, &x),
+        None => b.last(node, "Identity", &[&x], vec![]),
+    }
     Ok(())
 }
 

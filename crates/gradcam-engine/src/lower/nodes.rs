@@ -280,20 +280,67 @@ pub(crate) fn concat(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal
     Ok(())
 }
 
+/// rten has these operators only for floats and wider integers.
+pub(crate) fn as_floats(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    widened(b, node, DataType::Float);
+    Ok(())
+}
+
+/// As [`as_floats`], for what is chosen from.
+pub(crate) fn choice(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(), Refusal> {
+    if let Some(bytes) = Bytes::of(b, &node, 1) {
+        let chosen = [1, 2].map(|at| bytes.widened(b, &node, at, DataType::Float));
+        let node_inputs = [input(&node, 0)?, &chosen[0], &chosen[1]];
+        let result = b.node("Where", &node_inputs, vec![]);
+        bytes.narrowed(b, &node, &result);
+    } else {
+        b.keep(node);
+    }
+    Ok(())
+}
+
 /// Emits a node with 8-bit inputs in a wider type if rten has the operator only for that type. Each 8-bit integer is exact
 /// there.
 pub(super) fn widened(b: &mut Rewrite<'_>, node: NodeProto, wide: DataType) {
-    let narrow = b.facts.elem(&node, 0);
-    if !matches!(narrow, DataType::Int8 | DataType::Uint8) {
+    let Some(bytes) = Bytes::of(b, &node, 0) else {
         b.keep(node);
         return;
-    }
-    let to = |elem: DataType| vec![int("to", elem as i64)];
+    };
     let inputs: Vec<String> =
-        node.input.iter().map(|name| b.node("Cast", &[name], to(wide))).collect();
+        (0..node.input.len()).map(|at| bytes.widened(b, &node, at, wide)).collect();
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let result = b.node(node.op(), &inputs, node.attribute.clone());
-    b.last(&node, "Cast", &[&result], to(narrow));
+    bytes.narrowed(b, &node, &result);
+}
+
+/// The 8-bit type of a node's input and output.
+pub(super) struct Bytes(DataType);
+
+impl Bytes {
+    /// The type of the input, if it has 8 bits.
+    pub(super) fn of(b: &Rewrite<'_>, node: &NodeProto, at: usize) -> Option<Self> {
+        let elem = b.facts.elem(node, at);
+        matches!(elem, DataType::Int8 | DataType::Uint8).then_some(Self(elem))
+    }
+
+    /// The input in a wider type; an empty name where there is none.
+    pub(super) fn widened(
+        &self,
+        b: &mut Rewrite<'_>,
+        node: &NodeProto,
+        at: usize,
+        wide: DataType,
+    ) -> String {
+        match node.input.get(at).filter(|name| !name.is_empty()) {
+            Some(name) => b.node("Cast", &[name], vec![int("to", wide as i64)]),
+            None => String::new(),
+        }
+    }
+
+    /// Emits the node's output: the result in the type of the input.
+    pub(super) fn narrowed(&self, b: &mut Rewrite<'_>, node: &NodeProto, result: &str) {
+        b.last(node, "Cast", &[result], vec![int("to", self.0 as i64)]);
+    }
 }
 
 /// rten writes to wrong positions if the indices do not cover the other axes completely.

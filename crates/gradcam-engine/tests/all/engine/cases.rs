@@ -9,7 +9,7 @@ use onnx_grad::proto::{
 
 use testkit::build::{f32s, int, ints, model, node, ramp, text, weights};
 
-use super::nodes::{excluded, normalized, shaped, typed};
+use super::nodes::{bytes, excluded, normalized, shaped, typed};
 
 /// A model with the input `x`, filled with the ramp (integers: 0, 1, 2, …), and the output `y`.
 pub(crate) struct Case {
@@ -38,7 +38,7 @@ pub(crate) fn one(
 }
 
 pub(crate) fn all() -> Vec<Case> {
-    [windows(), transposed(), normalized(), typed(), shaped(), excluded()]
+    [windows(), transposed(), normalized(), typed(), bytes(), shaped(), excluded()]
         .into_iter()
         .flatten()
         .collect()

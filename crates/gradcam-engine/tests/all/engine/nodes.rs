@@ -1,6 +1,6 @@
 //! The cases that are no windows.
 
-use onnx_grad::proto::tensor_proto::DataType;
+use onnx_grad::proto::{TensorProto, tensor_proto::DataType};
 
 use testkit::build::{
     constant, f32s, float, floats, graph, i64s, int, ints, model, node, text, weights,
@@ -184,6 +184,85 @@ pub(crate) fn typed() -> Vec<Case> {
                 &[2, 3],
                 vec![i64s("two", &[], &[2])],
                 node("Pow", &["x", "two"], &["y"], vec![]),
+            ),
+        ),
+    ]
+}
+
+/// What quantized models do with 8-bit integers between their products.
+pub(crate) fn bytes() -> Vec<Case> {
+    let case_of = |name, op, inputs: &[&str], constants: Vec<TensorProto>, attributes| {
+        let nodes = vec![
+            node(op, inputs, &["b"], attributes),
+            node("Cast", &["b"], &["y"], vec![int("to", F32 as i64)]),
+        ];
+        case(
+            name,
+            model(17, &[("x", DataType::Uint8, &[1, 4, 2, 3])], &[("y", F32)], constants, nodes),
+        )
+    };
+    let byte = |name, value| constant(name, DataType::Uint8, &[], vec![value]);
+    let scales = || vec![f32s("s", &[4], &[1.0, 1.0, 2.0, 2.0])];
+    let up = |mode, coordinates| {
+        vec![
+            text("mode", mode),
+            text("coordinate_transformation_mode", coordinates),
+            text("nearest_mode", "floor"),
+        ]
+    };
+    let signed = vec![
+        node("Cast", &["x"], &["f"], vec![int("to", F32 as i64)]),
+        node("QuantizeLinear", &["f", "one", "zero"], &["q"], vec![]),
+        node("DepthToSpace", &["q"], &["b"], vec![int("blocksize", 2), text("mode", "CRD")]),
+        node("Cast", &["b"], &["y"], vec![int("to", F32 as i64)]),
+    ];
+    let signed_constants =
+        vec![f32s("one", &[], &[1.0]), constant("zero", DataType::Int8, &[], vec![246])];
+    let large = || constant("large", DataType::Bool, &[3], vec![1, 0, 1]);
+    vec![
+        case_of(
+            "bytes resize nearest",
+            "Resize",
+            &["x", "", "s"],
+            scales(),
+            up("nearest", "asymmetric"),
+        ),
+        case_of(
+            "bytes resize linear",
+            "Resize",
+            &["x", "", "s"],
+            scales(),
+            up("linear", "half_pixel"),
+        ),
+        case_of(
+            "bytes resize cubic",
+            "Resize",
+            &["x", "", "s"],
+            scales(),
+            up("cubic", "align_corners"),
+        ),
+        case_of("bytes depth to space", "DepthToSpace", &["x"], vec![], vec![int("blocksize", 2)]),
+        case_of(
+            "bytes where",
+            "Where",
+            &["large", "x", "n"],
+            vec![large(), byte("n", 200)],
+            vec![],
+        ),
+        case_of("bytes max", "Max", &["x", "n"], vec![byte("n", 7)], vec![]),
+        case_of("bytes min", "Min", &["x", "n"], vec![byte("n", 7)], vec![]),
+        case_of("bytes clip", "Clip", &["x", "n"], vec![byte("n", 5)], vec![]),
+        case_of("bytes clip above", "Clip", &["x", "", "n"], vec![byte("n", 5)], vec![]),
+        case_of("bytes max pool", "MaxPool", &["x"], vec![], vec![ints("kernel_shape", &[2, 2])]),
+        case_of("bytes concat", "Concat", &["x", "x"], vec![], vec![int("axis", 1)]),
+        case(
+            "signed bytes depth to space",
+            model(
+                17,
+                &[("x", DataType::Uint8, &[1, 4, 2, 3])],
+                &[("y", F32)],
+                signed_constants,
+                signed,
             ),
         ),
     ]
