@@ -45,14 +45,15 @@ STEP = 29
 
 
 class Subject:
-    """A network in one precision, an image [1, …] and a class."""
+    """A network in one precision, an image [1, …] and a class, whose score or probability is explained."""
 
-    def __init__(self, model, dtype, x, k):
-        self.network, self.x, self.k = Network(model, dtype).eval(), x.to(dtype, copy=True), k
+    def __init__(self, model, dtype, x, k, probability=False):
+        self.network, self.x, self.k, self.probability = Network(model, dtype).eval(), x.to(dtype, copy=True), k, probability
 
     @torch.no_grad()
     def scores(self, images):
-        return torch.cat([self.network(some)[:, self.k] for some in images.split(16)])
+        scores = torch.cat([self.network(some) for some in images.split(16)])
+        return (scores.softmax(1) if self.probability else scores)[:, self.k]
 
     def gradient(self, x, value=None):
         """Of the score with respect to a value, or to the image; and the value."""
@@ -151,8 +152,9 @@ METHODS = {
 }
 # Methods that compare scores.
 COMPARED = ("rise", "occlusion", "reciprocam")
+PROBABILITY = {"probability": True}
 
-# For each network the method, its layer and its settings.
+# For each network the method, its layer, its settings and what else is not usual.
 CASES = {
     "resnet18": [
         ("saliency", None, {}),
@@ -168,11 +170,13 @@ CASES = {
         ("smoothgradcam++", "features.10", {"samples": 4, "noise": 0.3, "seed": 2}),
         ("reciprocam", "features.10", {}),
         ("rise", None, {"samples": 90, "seed": 0}),
+        ("rise", None, {"samples": 90, "seed": 0}, PROBABILITY),
         ("occlusion", None, {"window": 9, "stride": 4}),
         ("occlusion", None, {"window": 40, "stride": 7}),
     ],
     "ecg": [
         ("rise", None, {"samples": 40, "seed": 7}),
+        ("rise", None, {"samples": 40, "seed": 7}, PROBABILITY),
         ("occlusion", None, {}),
         ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4}),
     ],
@@ -274,16 +278,18 @@ def main(folder):
         layers = {path: row["value"] for path, row in json.loads((FIXTURES / f"networks/{name}.json").read_text())["layers"].items()}
         x, k = images[:1], classes[0]
         found = []
-        for method, layer, settings in cases:
+        for method, layer, settings, *rest in cases:
+            unusual = rest[0] if rest else {}
             value = {} if layer is None else {"value": layers[layer]}
-            exact, numbers = METHODS[method](Subject(model, torch.float64, x, k), **value, **settings)
-            rough, _ = METHODS[method](Subject(model, torch.float32, x, k), **value, **settings)
+            exact, numbers = METHODS[method](Subject(model, torch.float64, x, k, unusual == PROBABILITY), **value, **settings)
+            rough, _ = METHODS[method](Subject(model, torch.float32, x, k, unusual == PROBABILITY), **value, **settings)
             condition = error(rough.detach(), exact.detach())
-            print(f"{name} {method} {layer or ''} {settings}: {list(exact.shape)}, condition {condition:.1e} {numbers}", flush=True)
+            print(f"{name} {method} {layer or ''} {settings} {unusual}: {list(exact.shape)}, condition {condition:.1e} {numbers}", flush=True)
             assert condition <= (1e-4 if method in COMPARED else 1e-5)
             if method == "smoothgradcam++" and settings["noise"] == 0:
                 check_with_torchcam(model, x, k, value["value"], exact)
-            found.append({"folder": "networks", "network": name} | row(method, layer, k, settings, exact, condition) | numbers)
+            names = {"folder": "networks", "network": name}
+            found.append(names | row(method, layer, k, settings, exact, condition) | unusual | numbers)
         (folder / f"{name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
     found = []
     for names, net, x, k, method, layer in with_hooks():

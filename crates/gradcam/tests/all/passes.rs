@@ -101,7 +101,11 @@ fn the_map_is_that_of_float64(case: &PassCase, kind: EngineKind) {
     let builder = on(kind, &model, &case.method).method_settings(settings(case));
     let builder = case.layer.iter().fold(builder, |builder, layer| builder.layer(layer));
     let explainer = builder.build().expect("an explainer");
-    let explained = explainer.explain_one_each(x.view(), &[Target::Class(case.class)]);
+    let target = match case.probability {
+        true => Target::Probability(case.class),
+        false => Target::Class(case.class),
+    };
+    let explained = explainer.explain_one_each(x.view(), &[target]);
     let LayerMap { map, completeness_error, .. } =
         explained.expect("a map").remove(0).layers.remove(0);
     assert_eq!(map.shape(), case.shape);
@@ -132,6 +136,7 @@ fn all_methods_have_cases() {
         "smoothgradcam++",
     ];
     assert_eq!(methods, BTreeSet::from(want));
+    assert!(CASES.iter().any(|case| case.method == "rise" && case.probability));
 }
 
 /// A model with the input x [N, 1, 2, 4], its nodes and constants.
