@@ -27,6 +27,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         places_are_named_beside_their_rows,
         a_number_that_is_a_label_is_noted,
     );
+    #[cfg(unix)]
+    testkit::tests!(suite, an_interrupt_leaves_the_sheet_as_it_was);
 }
 
 fn compare(folder: &Folder, args: &[&str]) -> String {
@@ -266,4 +268,57 @@ fn a_number_that_is_a_label_is_noted() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), said));
     done(&folder.gradcam(&[&base[..], &["--target", "0"]].concat()));
     done(&folder.gradcam(&[&base[..], &["--target", "270", "--quiet"]].concat()));
+}
+
+/// An interrupt leaves the old sheet or a whole new one, and nothing beside it: while maps are made, and while the sheet is
+/// written.
+#[cfg(unix)]
+fn an_interrupt_leaves_the_sheet_as_it_was() {
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
+    let (folder, _) = prepared();
+    let old = folder.read("a.png");
+    let mut interrupted = 0;
+    for (format, while_writing) in [("png", false), ("svg", true), ("svg", false), ("png", true)] {
+        let sheet = format!("sheet.{format}");
+        folder.write(&sheet, &old);
+        let before = folder.list("");
+        let (methods, dpi) =
+            if while_writing { ("gradcam", "300") } else { ("rise,scorecam,gradcam", "72") };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gradcam"))
+            .args(["compare", "a.png", "b.png", "x.npy", "-m", "m.onnx", "-m", "open.onnx"])
+            .args(["--target", "top:5", "--method", methods, "--samples", "400"])
+            .args(["--dpi", dpi, "-o", &sheet])
+            .current_dir(folder.path(""))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("gradcam starts");
+        // It warns of the guessed preprocessing when the first photo is explained.
+        let mut first = [0];
+        child.stderr.as_mut().expect("a pipe").read_exact(&mut first).expect("text");
+        // A sheet is written beside its place first.
+        let mut ended = false;
+        while while_writing && !ended && folder.list("") == before {
+            ended = child.try_wait().expect("a process").is_some();
+        }
+        if !ended {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+        }
+        let code = child.wait_with_output().expect("gradcam ends").status.code();
+        assert_eq!(folder.list(""), before);
+        let left = folder.read(&sheet);
+        if code == Some(1) {
+            assert!(while_writing || left == old, "{sheet} was written while maps were made");
+            interrupted += 1;
+        } else {
+            assert_eq!(code, Some(0));
+        }
+        let ends = [&b"</svg>\n"[..], b"IEND\xaeB`\x82"];
+        assert!(left == old || ends.iter().any(|end| left.ends_with(end)), "{sheet} is cut");
+    }
+    assert!(interrupted > 0, "no run was interrupted, so nothing was tested");
 }
