@@ -10,8 +10,8 @@ python tools/heatmap_cases.py [FOLDER]
 `cases.json` has its two images, a class of each, and what the libraries make of them at the layers `early` and `late`, run in
 float64: pytorch-grad-cam with aug_smooth, with eigen_smooth, with several target_layers and as RefineCAM; TorchCAM alone, with
 fuse_cams and as RefineCAM; Captum's LayerGradCam with interpolate, its Saliency, IntegratedGradients and
-GuidedBackprop. The projection of
-eigen_smooth has no sign of its own; it gets the one with which the entry of the largest magnitude is positive.
+GuidedBackprop. TorchCAM's Smooth Grad-CAM++ gets the random numbers that the project draws from the seed 0, for each image the
+same. The projection of eigen_smooth has no sign of its own; it gets the one with which the entry of the largest magnitude is positive.
 
 A heatmap counts only if the library's float32 is within 1e-5 of it, over its largest entry (`condition`). Of each two cases of
 one shape the heatmaps differ by 1e-2 somewhere.
@@ -35,6 +35,7 @@ from torch import nn
 
 from networks.reference import error, tensor
 from splitmix import uniform
+from wyrand import Wyrand
 
 warnings.filterwarnings("ignore")
 FIXTURES = Path(__file__).parent.parent / "crates/testkit/fixtures"
@@ -46,7 +47,13 @@ DISTINCT = 1e-2
 # The least gap between the magnitudes of the largest and the least entry of a projection: at 0, rounding decides the sign.
 SIDES = 1e-2
 METHODS = {"gradcam": pgc.GradCAM, "hirescam": pgc.HiResCAM, "layercam": pgc.LayerCAM, "gradcam++": pgc.GradCAMPlusPlus}
-OF_TORCHCAM = {"gradcam": tc.GradCAM, "layercam": tc.LayerCAM, "xgradcam": tc.XGradCAM}
+OF_TORCHCAM = {
+    "gradcam": tc.GradCAM,
+    "smoothgradcam++": tc.SmoothGradCAMpp,
+    "xgradcam": tc.XGradCAM,
+    "layercam": tc.LayerCAM,
+    "scorecam": tc.ScoreCAM,
+}
 OF_SCORES = {"ablationcam": pgc.AblationCAM, "scorecam": pgc.ScoreCAM}
 BOTH = ["early", "late"]
 
@@ -104,8 +111,23 @@ def refined(net, x, method, layers):
     return torch.tensor(extractor(x, targets))
 
 
+class Noise:
+    """The noise of Smooth Grad-CAM++, as the project draws it for an image: what it adds to x, rounded as the network's input is."""
+
+    def __init__(self, x, deviation):
+        self.x, self.deviation, self.random = x, np.float32(deviation), Wyrand(0)
+
+    def sample(self, size):
+        x = self.x.float().numpy()
+        noise = self.random.normal(x[0].size).reshape(x[0].shape)
+        return torch.tensor(x + self.deviation * noise).to(self.x.dtype) - self.x
+
+
 def of_torchcam(net, x, method, layers, product=False):
     extractor = tc.RefineCAM(net, layers, base_method=OF_TORCHCAM[method]) if product else OF_TORCHCAM[method](net, layers)
+    if method == "smoothgradcam++":
+        base = extractor.base_cam if product else extractor
+        base._distrib = Noise(x, base.std)
     with extractor:
         maps = extractor(CLASSES, net(x.clone().requires_grad_()))
         return maps[0] if product else extractor.fuse_cams(maps)

@@ -9,7 +9,8 @@ python tools/pass_cases.py [FOLDER]
 On models of fixtures/networks, which `networks/interpret.py` runs with torch operators in float64: saliency and integrated gradients
 by Captum, with its nodes; occlusion by Captum; SmoothGrad, Smooth Grad-CAM++, RISE and Recipro-CAM by the formulas below, with the
 random numbers that the project draws from a seed (`wyrand.py`). Smooth Grad-CAM++ is that of TorchCAM where there is no noise and
-the gradient is the same at all positions.
+the gradient is the same at all positions. Cases of the profile torchcam are TorchCAM's own ScoreCAM and Smooth Grad-CAM++, with
+these random numbers and before its relu; the usual formulas give maps that differ from them by DISTINCT of the largest entry.
 
 Guided Grad-CAM and FullGrad are pytorch-grad-cam's, of the networks of fixtures/guided and of a small one that keeps its batch norms
 (`norms.onnx`).
@@ -32,7 +33,7 @@ from captum.attr import IntegratedGradients, Occlusion, Saliency
 from pytorch_grad_cam import FullGrad, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from torchcam.methods import SmoothGradCAMpp
+from torchcam.methods import ScoreCAM, SmoothGradCAMpp
 
 import guided_cases
 from method_cases import FIXTURES, weighed
@@ -42,17 +43,19 @@ from splitmix import uniform
 from wyrand import Wyrand
 
 STEP = 29
+DISTINCT = 1e-2
 
 
 class Subject:
-    """A network in one precision, an image [1, …] and a class."""
+    """A network in one precision, an image [1, …] and a class, whose score or probability is explained."""
 
-    def __init__(self, model, dtype, x, k):
-        self.network, self.x, self.k = Network(model, dtype).eval(), x.to(dtype, copy=True), k
+    def __init__(self, model, dtype, x, k, probability=False):
+        self.network, self.x, self.k, self.probability = Network(model, dtype).eval(), x.to(dtype, copy=True), k, probability
 
     @torch.no_grad()
     def scores(self, images):
-        return torch.cat([self.network(some)[:, self.k] for some in images.split(16)])
+        scores = torch.cat([self.network(some) for some in images.split(16)])
+        return (scores.softmax(1) if self.probability else scores)[:, self.k]
 
     def gradient(self, x, value=None):
         """Of the score with respect to a value, or to the image; and the value."""
@@ -140,6 +143,43 @@ def reciprocam(s, value):
     return s.network.values[s.network.graph.output[0].name][:, s.k].reshape(size), {}
 
 
+def scorecam(s, value):
+    """The usual one, for comparison."""
+    s.network(s.x)
+    a = s.network.values[value].detach()
+    masks = F.interpolate(a, s.x.shape[2:], mode="bilinear", align_corners=True)[0]
+    masks = masks - masks.amin((1, 2), keepdim=True)
+    masks = masks / (masks.amax((1, 2), keepdim=True) + 1e-8)
+    return torch.tensordot(s.scores(s.x * masks[:, None]).softmax(0), a[0], 1), {}
+
+
+def of_torchcam(s, value, make):
+    s.network.tapped = s.network.tap(value)
+    with make(s.network) as extractor:
+        extractor._relu = False
+        (found,) = extractor(s.k, s.network(s.x.clone().requires_grad_()), normalized=False)
+    return found[0], {}
+
+
+def scorecam_of_torchcam(s, value):
+    return of_torchcam(s, value, lambda network: ScoreCAM(network, "tapped"))
+
+
+def smoothgradcampp_of_torchcam(s, value, samples, noise, seed):
+    images = s.noisy(samples, noise, seed)
+
+    class Noise:
+        def sample(self, size):
+            return next(images).to(s.x.dtype) - s.x
+
+    def make(network):
+        extractor = SmoothGradCAMpp(network, "tapped", num_samples=samples)
+        extractor._distrib = Noise()
+        return extractor
+
+    return of_torchcam(s, value, make)
+
+
 METHODS = {
     "saliency": saliency,
     "integrated-gradients": integrated_gradients,
@@ -149,10 +189,14 @@ METHODS = {
     "occlusion": occlusion,
     "reciprocam": reciprocam,
 }
+# Of the profile torchcam, and the usual ones.
+OF_TORCHCAM = {"scorecam": (scorecam_of_torchcam, scorecam), "smoothgradcam++": (smoothgradcampp_of_torchcam, smoothgradcampp)}
 # Methods that compare scores.
-COMPARED = ("rise", "occlusion", "reciprocam")
+COMPARED = ("rise", "occlusion", "reciprocam", "scorecam")
+TORCHCAM = {"profile": "torchcam"}
+PROBABILITY = {"probability": True}
 
-# For each network the method, its layer and its settings.
+# For each network the method, its layer, its settings and what else is not usual.
 CASES = {
     "resnet18": [
         ("saliency", None, {}),
@@ -161,6 +205,8 @@ CASES = {
         ("smoothgradcam++", "layer4.1", {"samples": 1, "noise": 0.0, "seed": 0}),
         ("reciprocam", "layer4.1", {}),
         ("occlusion", None, {}),
+        ("scorecam", "layer4.1", {}, TORCHCAM),
+        ("smoothgradcam++", "layer4.1", {"samples": 4, "noise": 0.3, "seed": 6}, TORCHCAM),
     ],
     "vgg11_bn": [
         ("integrated-gradients", None, {"samples": 7}),
@@ -168,11 +214,15 @@ CASES = {
         ("smoothgradcam++", "features.10", {"samples": 4, "noise": 0.3, "seed": 2}),
         ("reciprocam", "features.10", {}),
         ("rise", None, {"samples": 90, "seed": 0}),
+        ("rise", None, {"samples": 90, "seed": 0}, PROBABILITY),
         ("occlusion", None, {"window": 9, "stride": 4}),
         ("occlusion", None, {"window": 40, "stride": 7}),
+        ("scorecam", "features.10", {}, TORCHCAM),
+        ("smoothgradcam++", "features.10", {"samples": 4, "noise": 0.3, "seed": 2}, TORCHCAM),
     ],
     "ecg": [
         ("rise", None, {"samples": 40, "seed": 7}),
+        ("rise", None, {"samples": 40, "seed": 7}, PROBABILITY),
         ("occlusion", None, {}),
         ("smoothgrad", None, {"samples": 5, "noise": 0.1, "seed": 4}),
     ],
@@ -259,7 +309,7 @@ def export(net, x, path):
 
 
 def row(method, layer, k, settings, exact, condition):
-    step = 1 if method in ("smoothgradcam++", "reciprocam") else STEP
+    step = 1 if method in ("smoothgradcam++", "reciprocam", "scorecam") else STEP
     return {
         "method": method, "layer": layer, "class": k, "settings": settings, "shape": list(exact.shape), "step": step,
         "entries": [float(f"{v:.9g}") for v in exact.detach().flatten()[::step]],
@@ -274,16 +324,26 @@ def main(folder):
         layers = {path: row["value"] for path, row in json.loads((FIXTURES / f"networks/{name}.json").read_text())["layers"].items()}
         x, k = images[:1], classes[0]
         found = []
-        for method, layer, settings in cases:
+        for method, layer, settings, *rest in cases:
+            unusual = rest[0] if rest else {}
+            is_of_torchcam, probability = unusual == TORCHCAM, unusual == PROBABILITY
+            compute = OF_TORCHCAM[method][0] if is_of_torchcam else METHODS[method]
             value = {} if layer is None else {"value": layers[layer]}
-            exact, numbers = METHODS[method](Subject(model, torch.float64, x, k), **value, **settings)
-            rough, _ = METHODS[method](Subject(model, torch.float32, x, k), **value, **settings)
+            exact, numbers = compute(Subject(model, torch.float64, x, k, probability), **value, **settings)
+            rough, _ = compute(Subject(model, torch.float32, x, k, probability), **value, **settings)
             condition = error(rough.detach(), exact.detach())
-            print(f"{name} {method} {layer or ''} {settings}: {list(exact.shape)}, condition {condition:.1e} {numbers}", flush=True)
+            what = f"{name} {method} {layer or ''} {settings} {unusual}"
+            print(f"{what}: {list(exact.shape)}, condition {condition:.1e} {numbers}", flush=True)
             assert condition <= (1e-4 if method in COMPARED else 1e-5)
-            if method == "smoothgradcam++" and settings["noise"] == 0:
+            if is_of_torchcam:
+                usual, _ = OF_TORCHCAM[method][1](Subject(model, torch.float64, x, k), **value, **settings)
+                apart = error(usual.detach(), exact)
+                print(f"  from the usual one: {apart:.1e}")
+                assert apart >= DISTINCT
+            elif method == "smoothgradcam++" and settings["noise"] == 0:
                 check_with_torchcam(model, x, k, value["value"], exact)
-            found.append({"folder": "networks", "network": name} | row(method, layer, k, settings, exact, condition) | numbers)
+            names = {"folder": "networks", "network": name}
+            found.append(names | row(method, layer, k, settings, exact, condition) | unusual | numbers)
         (folder / f"{name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
     found = []
     for names, net, x, k, method, layer in with_hooks():

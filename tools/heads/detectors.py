@@ -145,7 +145,7 @@ class Ssd(Pyramid):
         return Foreground(z, p, targets.corners(boxes * side))
 
 
-class Foreground(targets.SoftmaxDetection):
+class Foreground(targets.Detection):
     """Class 0 is the background: it is no default, and no anchor's best class."""
 
     def __init__(self, s, p, boxes):

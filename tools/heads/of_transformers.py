@@ -76,7 +76,7 @@ class Detr(Wrapped):
     def head(self, x):
         z, boxes = self(x)
         p = z.softmax(2)
-        return pair(targets.SoftmaxDetection, x, z[..., :-1], p[..., :-1], boxes)
+        return pair(targets.Detection, x, z[..., :-1], p[..., :-1], boxes)
 
 
 class RtDetr(Wrapped):

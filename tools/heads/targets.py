@@ -212,13 +212,6 @@ class Detection(Head):
         return super().row(text, **options) if box is None else self.near(torch.tensor(box, dtype=self.boxes.dtype))
 
 
-class SoftmaxDetection(Detection):
-    """A class has a probability at an anchor, by the other scores there, and none of its own."""
-
-    def probabilities(self):
-        return None
-
-
 class Embedding(Head):
     """The cosine of the embedding [N, K] and a vector."""
 

@@ -5,6 +5,7 @@ mod heatmap;
 mod method;
 mod model;
 mod picture;
+mod target;
 mod values;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use gradcam::{
-    Area, HeadKind, Method,
+    HeadKind, Method,
     engine::Provider,
     image::{
         Filter, Overrides,
@@ -24,8 +25,10 @@ use gradcam::{
 
 pub(crate) use self::{
     compare::CompareArgs,
+    method::MethodArgs,
     model::{EngineArgs, TokenArgs},
     picture::{PictureArgs, StyleArgs},
+    target::TargetArgs,
 };
 use crate::{
     engine::EngineChoice,
@@ -33,7 +36,6 @@ use crate::{
 };
 
 use heatmap::HeatmapArgs;
-use method::MethodNumbers;
 
 /// Show where an ONNX image model looked
 ///
@@ -125,59 +127,14 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
 
-    /// What to explain: argmax, a class number or label, A-B, top:K, p:CLASS, neg:CLASS, CLASS@K
-    ///
-    /// argmax is the class with the largest score. 285-967 explains why class 285 and not 967, as does
-    /// 'Egyptian cat-espresso'. top:3 explains the three best classes. p:285 explains the probability, neg:285
-    /// the score with the opposite sign. A label is written in full or as one of its synonyms; case does
-    /// not matter. In a detector (YOLO, DETR, SSD), a class is explained at its best box, and person@2 is the second
-    /// best after non-maximum suppression. In a sequence (text recognition), a class is explained at its time steps,
-    /// and e@2 is its second run. The value of a regressor is value, or -value for what lowers it. May be given
-    /// several times.
-    #[arg(
-        long = "target",
-        value_name = "TARGET",
-        default_value = "argmax",
-        allow_hyphen_values = true
-    )]
-    pub(crate) targets: Vec<String>,
-
-    /// The box to explain, in pixels of the photo: of a detector's boxes the one that overlaps most
-    ///
-    /// With --target CLASS, of the boxes of that class.
-    #[arg(long = "box", value_name = "X,Y,WIDTH,HEIGHT", value_parser = values::area)]
-    pub(crate) area: Option<Area>,
-
-    /// In a segmentation, the pixels whose scores are explained: a picture over the photo, white where they count
-    ///
-    /// Without it, a class is explained at the pixels that the model gives it.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "area")]
-    pub(crate) mask: Option<PathBuf>,
-
-    /// What an embedding is compared with: a photo, or a vector in a .npy file
-    ///
-    /// The cosine of the angle between the two vectors is explained: which parts of the photo make it similar.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-          conflicts_with_all = ["targets", "area", "mask"])]
-    pub(crate) similar_to: Option<PathBuf>,
-
-    /// How a map is computed; `gradcam methods` explains them
-    /// [default: gradcam; hirescam for a box or a time step]
-    #[arg(long = "method", value_name = "METHOD", value_parser = values::methods())]
-    pub(crate) methods: Vec<Method>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 
     #[command(flatten)]
-    pub(crate) numbers: MethodNumbers,
+    pub(crate) method: MethodArgs,
 
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
-
-    /// Threads of the engine [default: as many as cores]
-    ///
-    /// A single image uses all of them. Several images are explained at once, one thread each, which is
-    /// faster than one after the other.
-    #[arg(long, value_name = "N", value_parser = values::number)]
-    pub(crate) threads: Option<NonZeroUsize>,
 
     /// Images in one run of the network [default: the model's batch size, or 1]
     ///
@@ -185,13 +142,6 @@ pub(crate) struct ExplainArgs {
     /// made at once; the device of a --provider may be faster with more.
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) batch: Option<NonZeroUsize>,
-
-    /// Refuse a run or a photo that would need more memory than this, such as 2GiB or 500MB
-    /// [default: half of what the process may use]
-    ///
-    /// Runs, and photos that are decoded and drawn, take it together, and wait for each other. Weights do not count.
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
-    pub(crate) max_memory: Option<u64>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let images = paths::expand(&args.images, None)?;
     check_output(args, &images)?;
     let bar = progress(args.sheet.quiet);
-    let job = Job::new(args, &bar)?;
+    let job = Job::new(args, &images, &bar)?;
     bar.set_length(job.runs(images.len()));
     let mut columns = Vec::new();
     let mut rows = Vec::new();
@@ -52,6 +52,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         rows.extend(explained.rows);
     }
     bar.finish_and_clear();
+    // Tensors have no photos.
+    if rows.iter().all(|row| row.cells.first().is_some_and(Option::is_none)) {
+        columns.remove(0);
+        rows.iter_mut().for_each(|row| drop(row.cells.remove(0)));
+    }
 
     let dpi = args.sheet.dpi;
     // Programs that show SVG may take another font.
@@ -111,7 +116,8 @@ fn check_output(args: &CompareArgs, images: &[ImagePath]) -> Result<()> {
     }
     files::check(path)?;
     let given = args.signature.inputs.iter().map(|(_, path)| path);
-    let mut read = images.iter().map(|image| &image.path).chain(&args.models).chain(given);
+    let images = images.iter().map(|image| &image.path);
+    let mut read = images.chain(&args.models).chain(given).chain(args.target.files());
     let there = fs::canonicalize(path).ok();
     if there.is_some() && read.any(|read| fs::canonicalize(read).ok() == there) {
         return Err(failed(format!(

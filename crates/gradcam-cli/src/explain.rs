@@ -1,6 +1,6 @@
 //! `gradcam explain`: maps of photos and tensors.
 
-mod draw;
+pub(crate) mod draw;
 pub(crate) mod input;
 mod job;
 mod line;

@@ -151,7 +151,7 @@ pub struct Explanation {
     pub other: Option<Class>,
     /// The score of every class, `[K]`: logits.
     pub scores: Arc<[f32]>,
-    /// The probability of every class, `[K]`; empty where scores have none.
+    /// The probability of every class, `[K]`, in a detector the largest of its anchors; empty where scores have none.
     pub probabilities: Arc<[f32]>,
     /// The size of the network's input: `[height, width]`, `[length]` or `[depth, height, width]`.
     pub input_size: Vec<usize>,
@@ -169,6 +169,8 @@ pub struct Explanation {
     pub warnings: Vec<Warning>,
     /// The time that it took.
     pub timings: Timings,
+    /// Of a detector the classes that objects can have, the most probable first.
+    pub(crate) ranking: Option<Arc<[usize]>>,
     pub(crate) labels: Option<Arc<Vec<String>>>,
     pub(crate) site: Site,
     /// The channels of the network's input.
@@ -190,11 +192,29 @@ impl Explanation {
         }
     }
 
-    /// The `count` classes with the largest scores, the largest first.
+    /// The `count` classes with the largest scores, the largest first. Of a detector those with the largest probabilities, and
+    /// no class that stands for nothing.
     pub fn top(&self, count: usize) -> Vec<Class> {
-        let mut order: Vec<usize> = (0..self.scores.len()).collect();
-        order.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]));
+        let order = match &self.ranking {
+            Some(ranking) => ranking.to_vec(),
+            None => self.by_score(0..self.scores.len()),
+        };
         order.into_iter().take(count).map(|index| self.class_at(index)).collect()
+    }
+
+    /// Classes by their scores, the largest first.
+    fn by_score(&self, classes: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let mut order: Vec<usize> = classes.into_iter().collect();
+        order.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]));
+        order
+    }
+
+    /// Takes the probabilities of a detector's classes and their ranking.
+    pub(crate) fn rank(&mut self, probabilities: Arc<[f32]>, ranking: Arc<[usize]>) {
+        self.probabilities = probabilities;
+        self.ranking = Some(ranking);
+        self.class = self.class_at(self.class.index);
+        self.other = self.other.take().map(|other| self.class_at(other.index));
     }
 
     /// Compares the scores with those of the engine's defaults.
@@ -206,7 +226,11 @@ impl Explanation {
         let here = [(&mut self.scores, scores), (&mut self.probabilities, probabilities)]
             .map(|(here, there)| mem::replace(here, there));
         let class = self.class_at(self.class.index);
-        let best = self.top(1).pop().unwrap_or_else(|| class.clone());
+        let order = match &self.ranking {
+            Some(ranking) => self.by_score(ranking.iter().copied()),
+            None => self.by_score(0..self.scores.len()),
+        };
+        let best = order.first().map_or_else(|| class.clone(), |best| self.class_at(*best));
         [self.scores, self.probabilities] = here;
         self.deployed = Some(Deployed { best, class, error });
     }

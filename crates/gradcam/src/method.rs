@@ -20,10 +20,11 @@ use std::{fmt, str::FromStr};
 
 use onnx_grad::Override;
 
-pub(crate) use passes::{Change, ChannelMap, FillMask, Observe, Passes};
+pub(crate) use passes::{Change, ChangedGradient, ChannelMap, FillMask, Observe, Passes};
 pub(crate) use recipe::{
     Derivative, GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand,
 };
+pub(crate) use settings::Formulas;
 pub use settings::MethodSettings;
 pub(crate) use spectral::principal_component;
 pub use table::METHODS;

@@ -6,7 +6,7 @@ use crate::{
     Result,
     error::{Error, ErrorKind, bail},
     image::{Fusion, HeatmapRules},
-    method::Method,
+    method::{Formulas, Method},
 };
 
 /// The library whose numbers heatmaps have, by its row in [`PROFILES`].
@@ -22,7 +22,7 @@ pub struct ProfileInfo {
     pub library: &'static str,
     /// How it makes heatmaps of raw maps.
     pub about: &'static str,
-    /// The ids of the methods that it computes as they are computed here; `None` for all.
+    /// The ids of the methods that have its numbers; `None` for all.
     pub methods: Option<&'static [&'static str]>,
     /// The ways in which it makes one map of those of several layers.
     pub fusions: &'static [Fusion],
@@ -30,6 +30,8 @@ pub struct ProfileInfo {
     pub smooths: bool,
     /// How raw maps become heatmaps.
     pub rules: HeatmapRules,
+    /// The formulas of the methods for which libraries have different ones.
+    pub(crate) formulas: Formulas,
 }
 
 /// All profiles, the default first.
@@ -42,16 +44,18 @@ pub const PROFILES: &[ProfileInfo] = &[
         fusions: &[Fusion::None, Fusion::Mean, Fusion::Max, Fusion::Product],
         smooths: true,
         rules: HeatmapRules::PytorchGradCam,
+        formulas: Formulas::Usual,
     },
     ProfileInfo {
         id: "torchcam",
         library: "TorchCAM 0.5.0",
         about: "rectified and normalized at the layer's size; resized (bicubic) and squared in pictures",
-        // Its Grad-CAM++ drops the division by the sum, and its Score-CAM resizes masks otherwise.
-        methods: Some(&["gradcam", "xgradcam", "layercam"]),
+        // Its Grad-CAM++ drops the division by the sum.
+        methods: Some(&["gradcam", "smoothgradcam++", "xgradcam", "layercam", "scorecam"]),
         fusions: &[Fusion::None, Fusion::Max, Fusion::Product],
         smooths: false,
         rules: HeatmapRules::TorchCam,
+        formulas: Formulas::TorchCam,
     },
     ProfileInfo {
         id: "captum",
@@ -61,6 +65,7 @@ pub const PROFILES: &[ProfileInfo] = &[
         fusions: &[Fusion::None],
         smooths: false,
         rules: HeatmapRules::Captum,
+        formulas: Formulas::Usual,
     },
 ];
 
@@ -78,7 +83,7 @@ impl Profile {
         self.0.id
     }
 
-    /// Whether the library computes a method as it is computed here.
+    /// Whether a method has the library's numbers.
     pub(crate) fn has(self, method: Method) -> bool {
         self.0.methods.is_none_or(|methods| methods.contains(&method.id()))
     }

@@ -68,6 +68,13 @@ pub enum Warning {
         /// The method.
         method: &'static str,
     },
+    /// The target is a number, and the label of another class, which is explained.
+    NumberIsLabel {
+        /// The target.
+        label: String,
+        /// The class.
+        class: usize,
+    },
     /// The model has several outputs, and one was chosen.
     OutputChosen {
         /// The output.
@@ -125,6 +132,7 @@ impl Warning {
             Self::ActivationOutput { .. } => "softmax-output",
             Self::LocalTarget { .. } => "local-target",
             Self::MethodChosen { .. } => "method-chosen",
+            Self::NumberIsLabel { .. } => "number-is-label",
             Self::OutputChosen { .. } => "output-chosen",
             Self::PreprocessingGuessed { .. } => "preprocessing-guessed",
             Self::LabelsLeftOut { .. } => "labels-left-out",
@@ -137,7 +145,9 @@ impl Warning {
     pub fn level(&self) -> WarningLevel {
         match self {
             Self::ActivationOutput { .. } => WarningLevel::Detail,
-            Self::MethodChosen { .. } | Self::OutputChosen { .. } => WarningLevel::Note,
+            Self::MethodChosen { .. } | Self::NumberIsLabel { .. } | Self::OutputChosen { .. } => {
+                WarningLevel::Note
+            }
             _ => WarningLevel::Warning,
         }
     }
@@ -155,6 +165,7 @@ impl Warning {
             | Self::ActivationOutput { .. }
             | Self::LocalTarget { .. }
             | Self::MethodChosen { .. }
+            | Self::NumberIsLabel { .. }
             | Self::OutputChosen { .. }
             | Self::PreprocessingGuessed { .. }
             | Self::LabelsLeftOut { .. }
@@ -215,6 +226,9 @@ impl Warning {
             Self::MethodChosen { method } => format!(
                 "the target is a small part of the image, so the method is {method}, which keeps the places of the gradient"
             ),
+            Self::NumberIsLabel { label, class } => {
+                format!("{label} is the label of class {class}, which is explained")
+            }
             Self::OutputChosen { output, why } => {
                 format!("the model has several outputs, and \"{output}\" is explained: {why}")
             }

@@ -28,8 +28,8 @@ pub struct HeadCase {
     pub value: String,
     /// The class of each image without a target. Regressors and embeddings have none.
     pub default: Option<Vec<usize>>,
-    /// The probabilities, [N, K]: of a detector those of the best anchor of each class. Heads without probabilities, and
-    /// detectors with a softmax, have none.
+    /// The probabilities, [N, K]: of a detector those of the best anchor of each class, without a last class that stands for
+    /// nothing and with 0 for a first one. Heads without probabilities have none.
     pub probabilities: Option<FixtureTensor>,
     /// The blank of a sequence.
     pub blank: Option<usize>,

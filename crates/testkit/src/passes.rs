@@ -20,6 +20,11 @@ pub struct PassCase {
     pub layer: Option<String>,
     /// The class.
     pub class: usize,
+    /// Whether the probability of the class is explained, and not its score.
+    #[serde(default)]
+    pub probability: bool,
+    /// The id of the profile, where it is not the usual one.
+    pub profile: Option<String>,
     /// The settings that are not the method's own, by name.
     pub settings: BTreeMap<String, serde_json::Number>,
     /// The shape of the raw map.

@@ -1,22 +1,23 @@
 //! The flags of `gradcam compare`.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use gradcam::Method;
 
 use super::{
-    EngineArgs, HeatmapArgs, MethodNumbers, PrepareArgs, SheetFormat, SignatureArgs, StyleArgs,
-    TokenArgs, values,
+    EngineArgs, HeatmapArgs, MethodArgs, PrepareArgs, SheetFormat, SignatureArgs, StyleArgs,
+    TargetArgs, TokenArgs, values,
 };
 
-/// The arguments of `gradcam compare`.
+/// The arguments of `gradcam compare`. Boxes have commas, and so do labels in full; only the targets of a sheet are a list.
 #[derive(Debug, Args)]
+#[command(mut_arg("targets", |arg| arg.value_delimiter(',')))]
 pub(crate) struct CompareArgs {
-    /// Photos (JPEG, PNG, WebP, TIFF, BMP, GIF), folders of them, patterns such as 'photos/**/*.jpg', or @FILE with one of
-    /// these a line; - reads standard input
+    /// Photos (JPEG, PNG, WebP, TIFF, BMP, GIF) or tensors (.npy), folders of them, patterns such as 'photos/**/*.jpg', or
+    /// @FILE with one of these a line; - reads standard input
     ///
-    /// Each photo has a row for each target.
+    /// Each photo has a row for each target, and so has each image of a tensor, which goes into the network as it is and has
+    /// no photo beside its heatmaps.
     #[arg(value_name = "IMAGE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<PathBuf>,
 
@@ -38,39 +39,14 @@ pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
 
-    /// What to explain, separated by commas; each has a row of its own
-    ///
-    /// As --target of `gradcam explain`: argmax, a class number or label, A-B, top:K, p:CLASS, neg:CLASS, CLASS@K. A label
-    /// with a comma is written as one of its synonyms.
-    #[arg(
-        long = "target",
-        value_name = "TARGET",
-        default_value = "argmax",
-        value_delimiter = ',',
-        allow_hyphen_values = true
-    )]
-    pub(crate) targets: Vec<String>,
-
-    /// How maps are computed, separated by commas; each has a column of its own
-    /// [default: gradcam; hirescam for a box or a time step]
-    #[arg(long = "method", value_name = "METHOD", value_delimiter = ',',
-          value_parser = values::methods())]
-    pub(crate) methods: Vec<Method>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 
     #[command(flatten)]
-    pub(crate) numbers: MethodNumbers,
+    pub(crate) method: MethodArgs,
 
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
-
-    /// Threads of the engine [default: as many as cores]
-    #[arg(long, value_name = "N", value_parser = values::number)]
-    pub(crate) threads: Option<NonZeroUsize>,
-
-    /// Refuse a run, a photo or a sheet that would need more memory than this, such as 2GiB or 500MB
-    /// [default: half of what the process may use]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
-    pub(crate) max_memory: Option<u64>,
 
     #[command(flatten)]
     pub(crate) sheet: SheetArgs,

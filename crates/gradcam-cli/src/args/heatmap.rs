@@ -34,9 +34,9 @@ pub(crate) struct HeatmapArgs {
     /// Make heatmaps as this library does, with its numbers in .heatmap.npy
     ///
     /// torchcam (0.5.0): normalized at the layer's size, which .heatmap.npy keeps; in pictures resized with
-    /// the bicubic filter and squared, as overlay_mask. captum (0.9.0): signed, not normalized, resized to
-    /// the nearest value; in pictures its positive part. A method or a fusion that the library lacks, or
-    /// computes otherwise, is refused.
+    /// the bicubic filter and squared, as overlay_mask; scorecam and smoothgradcam++ by its formulas.
+    /// captum (0.9.0): signed, not normalized, resized to the nearest value; in pictures its positive part.
+    /// A method or a fusion that the library lacks, or computes otherwise, is refused.
     #[arg(long = "compat", value_name = "LIBRARY", default_value = "pytorch-grad-cam",
           value_parser = values::profiles())]
     profile: Profile,

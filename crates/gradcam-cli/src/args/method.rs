@@ -1,11 +1,25 @@
-//! The flags of numbers that methods read.
+//! The flags of methods, and of the numbers that they read.
 
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use gradcam::MethodSettings;
+use gradcam::{Method, MethodSettings};
 
-use super::values::{deviation, number, samples};
+use super::values::{deviation, methods, number, samples};
+
+/// The arguments about how maps are computed.
+#[derive(Args, Debug)]
+pub(crate) struct MethodArgs {
+    /// How a map is computed; `gradcam methods` explains them
+    /// [default: gradcam; hirescam for a box or a time step]
+    ///
+    /// Several are separated by commas, or given one by one.
+    #[arg(long = "method", value_name = "METHOD", value_delimiter = ',', value_parser = methods())]
+    pub(crate) methods: Vec<Method>,
+
+    #[command(flatten)]
+    pub(crate) numbers: MethodNumbers,
+}
 
 /// The numbers that methods read.
 #[derive(Args, Debug)]

@@ -1,5 +1,7 @@
 //! The flags of models and engines.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use gradcam::{Grid, engine::Provider};
 
@@ -52,6 +54,21 @@ pub(crate) struct EngineArgs {
     /// May be given several times. ONNX Runtime ignores keys that it does not know.
     #[arg(long = "session-config", value_name = "KEY=VALUE", value_parser = values::entry)]
     session_config: Vec<(String, String)>,
+
+    /// Threads of the engine [default: as many as cores]
+    ///
+    /// A run uses all of them. `gradcam explain` explains several images at once, one thread each, which is faster than
+    /// one after the other.
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Refuse what would need more memory than this, such as 2GiB or 500MB: a run, a photo or a sheet
+    /// [default: half of what the process may use]
+    ///
+    /// Runs, and photos that are decoded and drawn, take it together; those of `gradcam explain` wait for each other.
+    /// Weights do not count.
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
+    pub(crate) max_memory: Option<u64>,
 }
 
 impl EngineArgs {

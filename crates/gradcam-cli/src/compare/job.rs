@@ -3,8 +3,9 @@
 use std::{ops::ControlFlow, path::Path};
 
 use gradcam::{
-    Explainer, Explanation, MemoryLease, Model, TargetSpec, Warning,
+    Explainer, Explanation, MemoryLease, Model, Warning,
     image::{Filter, Limits, OverlayStyle, Photo, PhotoFile, PictureSize, resize},
+    ndarray::{ArrayD, Axis, Slice},
 };
 use indicatif::ProgressBar;
 
@@ -15,22 +16,23 @@ use super::{
 use crate::{
     args::CompareArgs,
     explain::{
+        draw,
         input::{self, Content},
         paths::ImagePath,
-        target,
+        target::{self, Targets},
     },
     failure::{Failure, Result, failed},
-    hints, model,
+    hints, model, npy,
 };
 
 /// Points of a millimeter.
 const POINTS: f64 = 72.0 / 25.4;
 
-/// What is the same for all photos.
+/// What is the same for all images.
 pub(super) struct Job<'a> {
     args: &'a CompareArgs,
     bar: &'a ProgressBar,
-    /// The first model reads the photos.
+    /// The first model reads the images.
     first: SheetModel,
     others: Vec<SheetModel>,
 }
@@ -40,11 +42,18 @@ struct SheetModel {
     /// Its name in labels.
     name: String,
     explainer: Explainer,
-    targets: Vec<TargetSpec>,
+    targets: Targets,
 }
 
-/// What a photo adds to a sheet.
-pub(super) struct ExplainedPhoto {
+/// What is explained.
+enum Image {
+    Photo(Photo),
+    /// Images that are ready for the network, [N, …].
+    Tensor(ArrayD<f32>),
+}
+
+/// What a file adds to a sheet.
+pub(super) struct ExplainedFile {
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
     /// With the name of the model, where there are several.
@@ -57,11 +66,18 @@ pub(super) struct ExplainedPhoto {
 type Maps<'a> = Vec<(&'a Explanation, usize)>;
 
 impl<'a> Job<'a> {
-    pub(super) fn new(args: &'a CompareArgs, bar: &'a ProgressBar) -> Result<Self> {
+    pub(super) fn new(
+        args: &'a CompareArgs,
+        images: &[ImagePath],
+        bar: &'a ProgressBar,
+    ) -> Result<Self> {
         let mut paths = args.models.iter().map(|path| Some(path.as_path()));
+        // The size of a tensor is known before a model is read for it.
+        let shape = images.first().and_then(|first| npy::shape(&first.path));
+        let model = |path| SheetModel::new(args, path, shape.as_deref(), bar);
         Ok(Self {
-            first: SheetModel::new(args, paths.next().flatten(), bar)?,
-            others: paths.map(|path| SheetModel::new(args, path, bar)).collect::<Result<_>>()?,
+            first: model(paths.next().flatten())?,
+            others: paths.map(model).collect::<Result<_>>()?,
             args,
             bar,
         })
@@ -71,9 +87,9 @@ impl<'a> Job<'a> {
         [&self.first].into_iter().chain(&self.others)
     }
 
-    /// The number of runs for some photos.
-    pub(super) fn runs(&self, photos: usize) -> u64 {
-        (photos * self.models().count()) as u64
+    /// The number of steps of the bar for some files.
+    pub(super) fn runs(&self, files: usize) -> u64 {
+        (files * self.models().count()) as u64
     }
 
     /// The width of a column in points.
@@ -91,14 +107,14 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Explains a photo by all models, and draws its rows.
-    pub(super) fn explain(&self, image: &ImagePath) -> Result<ExplainedPhoto> {
+    /// Explains the images of a file by all models, and draws their rows.
+    pub(super) fn explain(&self, image: &ImagePath) -> Result<ExplainedFile> {
         let about = |failure: Failure| failure.about(&input::shown(&image.path));
-        let (photo, _memory) = self.read(&image.path).map_err(about)?;
+        let (content, _memory) = self.read(&image.path).map_err(about)?;
         let mut explained = Vec::new();
-        for SheetModel { explainer, targets, .. } in self.models() {
+        for model in self.models() {
             self.bar.set_message(image.name.clone());
-            let maps = explainer.explain(&photo, targets.clone()).map_err(|error| {
+            let mut maps = model.explain(self.args, &content).map_err(|error| {
                 let message = error.worded(hints::words);
                 if model::is_about_the_image(error.kind()) {
                     about(failed(message))
@@ -106,44 +122,60 @@ impl<'a> Job<'a> {
                     failed(message)
                 }
             })?;
-            explained.push(maps.into_iter().flatten().collect::<Vec<_>>());
+            maps.iter_mut().for_each(|of_image| model.targets.annotate(of_image));
+            explained.push(maps);
             self.bar.inc(1);
         }
-        let grids: Vec<Vec<Maps<'_>>> = explained
-            .iter()
-            .zip(self.models())
-            .map(|(maps, model)| grid(maps, model.explainer.methods().len()))
-            .collect();
-        let warnings = explained.iter().zip(self.models()).flat_map(|(explanations, model)| {
+        let warnings = explained.iter().zip(self.models()).flat_map(|(maps, model)| {
             let name = self.name(model);
-            let all = explanations.iter().flat_map(|one| one.warnings.clone());
+            let all = maps.iter().flatten().flat_map(|one| one.warnings.clone());
             all.map(move |warning| (name.clone(), warning))
         });
-        let columns = self.columns(&grids);
-        let (width, height) = self.pixels(&photo);
-        let cells = columns.len() * grids.iter().map(Vec::len).max().unwrap_or(0);
-        let bytes = 3 * u64::from(width) * u64::from(height);
+        let warnings = warnings.collect();
+        let photo = match &content {
+            Image::Photo(photo) => Some(photo),
+            Image::Tensor(_) => None,
+        };
+        let count = explained.iter().map(Vec::len).min().unwrap_or(0);
+        let grids: Vec<Vec<Vec<Maps<'_>>>> = (0..count)
+            .map(|at| {
+                let of_models = explained.iter().zip(self.models());
+                of_models
+                    .map(|(maps, model)| grid(&maps[at], model.explainer.methods().len()))
+                    .collect()
+            })
+            .collect();
+        let columns = grids.first().map(|grids| self.columns(grids)).unwrap_or_default();
+        let cells = grids.iter().map(|grids| grids.iter().map(Vec::len).max().unwrap_or(0));
+        let cells = columns.len() * cells.sum::<usize>();
+        let (width, height) = match photo {
+            Some(photo) => self.pixels(photo),
+            None => heatmap_pixels(&explained),
+        };
+        let bytes = 3u64.saturating_mul(width.into()).saturating_mul(height.into());
         let memory = self.reserve(bytes.saturating_mul(cells as u64))?;
-        Ok(ExplainedPhoto {
-            rows: self.rows(image, &photo, &grids).map_err(about)?,
-            columns,
-            warnings: warnings.collect(),
-            memory,
-        })
+        let mut rows = Vec::new();
+        for (at, grids) in grids.iter().enumerate() {
+            let name = match count {
+                1 => image.name.clone(),
+                _ => format!("{}.{at}", image.name),
+            };
+            rows.extend(self.rows(&name, photo, grids).map_err(about)?);
+        }
+        Ok(ExplainedFile { rows, columns, warnings, memory })
     }
 
-    /// Reads a photo, and takes the memory that it needs until it is drawn.
-    fn read(&self, path: &Path) -> Result<(Photo, MemoryLease)> {
+    /// Reads the images of a file, and takes the memory that a photo needs until it is drawn.
+    fn read(&self, path: &Path) -> Result<(Image, Option<MemoryLease>)> {
         let explainer = &self.first.explainer;
         let content = input::read_content(path, explainer.image_input()).map_err(failed)?;
-        let Content::Picture(bytes) = content else {
-            return Err(failed(
-                "a tensor, and a sheet shows photos; explain it with gradcam explain",
-            ));
+        let bytes = match content {
+            Content::Tensor(x) => return Ok((Image::Tensor(x), None)),
+            Content::Picture(bytes) => bytes,
         };
         let file = PhotoFile::new(&bytes, &Limits::default())?;
         let memory = self.reserve(input::memory(&file, explainer, &self.args.style.style()))?;
-        Ok((file.decode()?, memory))
+        Ok((Image::Photo(file.decode()?), Some(memory)))
     }
 
     fn columns(&self, grids: &[Vec<Maps<'_>>]) -> Vec<Column> {
@@ -169,23 +201,29 @@ impl<'a> Job<'a> {
     }
 
     /// A row for each target.
-    fn rows(&self, image: &ImagePath, photo: &Photo, grids: &[Vec<Maps<'_>>]) -> Result<Vec<Row>> {
-        let (width, height) = self.pixels(photo);
-        let small = resize(photo, width, height, Filter::Bicubic)?;
-        let size = PictureSize::Exact { width, height };
-        let style = OverlayStyle { size, ..self.args.style.style() };
+    fn rows(
+        &self,
+        image: &str,
+        photo: Option<&Photo>,
+        grids: &[Vec<Maps<'_>>],
+    ) -> Result<Vec<Row>> {
+        let mut style = self.args.style.style();
+        let mut small = None;
+        if let Some(photo) = photo {
+            let (width, height) = self.pixels(photo);
+            let picture = resize(photo, width, height, Filter::Bicubic)?;
+            small = Some(Cell { picture, caption: String::new() });
+            style = OverlayStyle { size: PictureSize::Exact { width, height }, ..style };
+        }
         let is_single = self.others.is_empty();
         let cell = |(explanation, layer): &(&Explanation, usize)| -> Result<Option<Cell>> {
-            let picture = match explanation.input_picture(*layer)? {
-                Some(picture) => picture,
-                None => explanation.overlay(*layer, photo, &style)?,
-            };
+            let picture = draw::picture(photo, explanation, *layer, &style)?;
             let caption = if is_single { String::new() } else { label::caption(explanation) };
             Ok(Some(Cell { picture, caption }))
         };
         let count = grids.iter().map(Vec::len).max().unwrap_or(0);
         let row = |place: usize| -> Result<Row> {
-            let mut cells = vec![Some(Cell { picture: small.clone(), caption: String::new() })];
+            let mut cells = vec![small.clone()];
             for grid in grids {
                 match grid.get(place) {
                     Some(maps) => {
@@ -197,40 +235,68 @@ impl<'a> Job<'a> {
             }
             let firsts = grids.iter().filter_map(|grid| grid.get(place)?.first());
             let explanations: Vec<&Explanation> = firsts.map(|(first, _)| *first).collect();
-            let asked = || label::asked(&self.first.targets, place);
+            let asked = || label::asked(&self.first.targets.specs, place);
             let (target, amount) =
                 label::row(&explanations).unwrap_or_else(|| (asked(), String::new()));
-            Ok(Row { image: image.name.clone(), target, amount, cells })
+            Ok(Row { image: image.to_owned(), target, amount, cells })
         };
         (0..count).map(row).collect()
     }
 }
 
 impl SheetModel {
-    fn new(args: &CompareArgs, path: Option<&Path>, bar: &ProgressBar) -> Result<Self> {
+    fn new(
+        args: &CompareArgs,
+        path: Option<&Path>,
+        shape: Option<&[usize]>,
+        bar: &ProgressBar,
+    ) -> Result<Self> {
         // Of several models it matters which one is at fault.
         let about = |failure: Failure| match path {
             Some(path) if args.models.len() > 1 => failure.about(&path.display().to_string()),
             _ => failure,
         };
-        let explainer = explainer(args, model::open(path)?, path.is_none(), bar).map_err(about)?;
-        let mut targets = Vec::new();
-        for text in &args.targets {
-            let spec = target::parse(text, &explainer, args.sheet.quiet).map_err(about)?;
-            explainer.check_target(&spec).map_err(|error| about(error.into()))?;
-            // Two names of one target give one row.
-            if !targets.contains(&spec) {
-                targets.push(spec);
-            }
-        }
+        let model = model::open(path)?;
+        let explainer = explainer(args, model, path.is_none(), shape, bar).map_err(about)?;
+        let targets = target::targets(&args.target, &explainer).map_err(about)?;
         Ok(Self { name: label::model(path, &args.models), explainer, targets })
     }
+
+    /// The explanations of each image.
+    fn explain(&self, args: &CompareArgs, image: &Image) -> gradcam::Result<Vec<Vec<Explanation>>> {
+        let specs = &self.targets.specs;
+        let x = match image {
+            Image::Photo(photo) => return self.explainer.explain(photo, specs),
+            Image::Tensor(x) => x,
+        };
+        // An input with a row for each image goes with the whole batch.
+        let count = x.len_of(Axis(0));
+        let of_run = if args.signature.inputs.is_empty() { 1 } else { count.max(1) };
+        let mut all = Vec::with_capacity(count);
+        for start in (0..count).step_by(of_run) {
+            let some = x.slice_axis(Axis(0), Slice::from(start..start + of_run));
+            all.extend(self.explainer.explain(some, specs)?);
+        }
+        Ok(all)
+    }
+}
+
+/// The size of the largest heatmap without a photo.
+fn heatmap_pixels(explained: &[Vec<Vec<Explanation>>]) -> (u32, u32) {
+    let size = |explanation: &Explanation| {
+        let (height, width) = draw::flat_size(&explanation.input_size).unwrap_or_default();
+        let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+        (side(width), side(height))
+    };
+    let sizes = explained.iter().flatten().flatten().map(size);
+    sizes.max_by_key(|(width, height)| u64::from(*width) * u64::from(*height)).unwrap_or_default()
 }
 
 fn explainer(
     args: &CompareArgs,
     model: Model,
     is_built_in: bool,
+    shape: Option<&[usize]>,
     bar: &ProgressBar,
 ) -> Result<Explainer> {
     let engine = args.engine.setup(is_built_in)?;
@@ -238,17 +304,20 @@ fn explainer(
     let mut builder = model::builder(model, &args.signature)?
         .layers(&args.layers)
         .grid(args.tokens.grid())
-        .methods(args.methods.iter().copied())
-        .method_settings(args.numbers.settings())
+        .methods(args.method.methods.iter().copied())
+        .method_settings(args.method.numbers.settings())
         .preprocess(args.prepare.overrides())
         .progress(move |progress| {
             bar.set_message(format!("{} {}/{}", progress.method, progress.done, progress.total));
             ControlFlow::Continue(())
         });
-    if let Some(bytes) = args.max_memory {
+    if let Some(bytes) = args.engine.max_memory {
         builder = builder.max_memory(bytes);
     }
-    Ok(args.heatmap.set(engine.set(builder, args.threads)).build()?)
+    if let Some(shape) = shape {
+        builder = builder.image_shape(shape);
+    }
+    Ok(args.heatmap.set(engine.set(builder, args.engine.threads)).build()?)
 }
 
 /// For each target its heatmaps: layer by layer, and for each layer method by method. `explanations` are method by method.

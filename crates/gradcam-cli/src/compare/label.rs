@@ -94,6 +94,9 @@ fn target(explanation: &Explanation) -> String {
         (Some(other), _) => format!("{of}, not {}", class(other)),
         (None, Target::Negative(_)) => format!("against {of}"),
         (None, Target::Nth(_, place)) => format!("{of}, no. {place}"),
+        (None, Target::Box(..)) => format!("{of}, at the box"),
+        (None, Target::Similar(_)) => "similarity".to_owned(),
+        (None, Target::Masked(..)) => format!("{of}, in the mask"),
         _ => of,
     }
 }

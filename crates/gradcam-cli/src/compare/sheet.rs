@@ -27,19 +27,19 @@ pub(super) struct Column {
     pub(super) labels: Vec<(String, Kept)>,
 }
 
-/// A row: a photo and a target.
+/// A row: an image and a target.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// The name of the photo.
+    /// The name of the image.
     pub(super) image: String,
     pub(super) target: String,
     /// A probability or a score.
     pub(super) amount: String,
-    /// One for each column; none where a model has no such target.
+    /// One for each column, that of the photo first; none where an image is a tensor, or a model has no such target.
     pub(super) cells: Vec<Option<Cell>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cell {
     pub(super) picture: Photo,
     /// What stands below the picture.

@@ -25,7 +25,10 @@ pub(super) fn parts(
 ) -> Result<Vec<(String, Vec<u8>)>> {
     let named = |extension: &str, bytes| (extension.to_owned(), bytes);
     Ok(match format {
-        Format::Png => vec![named("png", picture(item, explanation, at, style)?.to_png()?)],
+        Format::Png => {
+            let picture = picture(item.photo.as_ref(), explanation, at, style)?;
+            vec![named("png", picture.to_png()?)]
+        }
         Format::Npy => {
             let mut files = if explanation.is_fused() {
                 raw_of_layers(explanation)?
@@ -51,8 +54,8 @@ fn raw_of_layers(explanation: &Explanation) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// The heatmap over the photo, or alone where there is no photo; a map of the network's input
 /// by itself.
-fn picture(
-    item: &Item,
+pub(crate) fn picture(
+    photo: Option<&Photo>,
     explanation: &Explanation,
     at: usize,
     style: &OverlayStyle,
@@ -60,7 +63,7 @@ fn picture(
     if let Some(picture) = explanation.input_picture(at)? {
         return Ok(picture);
     }
-    match &item.photo {
+    match photo {
         Some(photo) => Ok(explanation.overlay(at, photo, style)?),
         None => Ok(heatmap_picture(flat(explanation.shown_heatmap(at)?)?.view(), style)?),
     }
@@ -69,23 +72,32 @@ fn picture(
 /// A heatmap as a picture: one of a line as a strip, one of a volume as its slices along the depth, beside each
 /// other and then below.
 fn flat(heatmap: ArrayD<f32>) -> Result<Array2<f32>> {
-    match *heatmap.shape() {
-        [length] => {
-            let height = (length / 8).clamp(16, 128);
-            Ok(Array2::from_shape_fn((height, length), |(_, x)| heatmap[[x]]))
+    let shape = heatmap.shape();
+    let Some(size) = flat_size(shape) else {
+        return Err(failed(format!(
+            "a heatmap of shape {shape:?} is no picture; write the array with gradcam explain --format npy"
+        )));
+    };
+    Ok(Array2::from_shape_fn(size, |(y, x)| match *shape {
+        [_] => heatmap[[x]],
+        [_, height, width] => {
+            let slice = (y / height) * (size.1 / width) + x / width;
+            heatmap.get([slice, y % height, x % width]).copied().unwrap_or(0.0)
         }
-        [height, width] => Ok(Array2::from_shape_fn((height, width), |(y, x)| heatmap[[y, x]])),
+        _ => heatmap[[y, x]],
+    }))
+}
+
+/// The height and the width of the picture of a heatmap; `None` where it is none.
+pub(crate) fn flat_size(shape: &[usize]) -> Option<(usize, usize)> {
+    match *shape {
+        [length] => Some(((length / 8).clamp(16, 128), length)),
+        [height, width] => Some((height, width)),
         [depth, height, width] => {
             let columns = (1..=depth).find(|side| side * side >= depth).unwrap_or(1);
-            let size = (height * depth.div_ceil(columns), width * columns);
-            Ok(Array2::from_shape_fn(size, |(y, x)| {
-                let slice = (y / height) * columns + x / width;
-                heatmap.get([slice, y % height, x % width]).copied().unwrap_or(0.0)
-            }))
+            Some((height * depth.div_ceil(columns), width * columns))
         }
-        ref shape => Err(failed(format!(
-            "a heatmap of shape {shape:?} is no picture; write the array with --format npy"
-        ))),
+        _ => None,
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     paths::ImagePath,
     place,
     report::Report,
-    target,
+    target::{self, Targets},
 };
 use crate::{
     args::ExplainArgs,
@@ -43,7 +43,7 @@ pub(super) struct Job<'a> {
     images: usize,
     pub(super) engine: EngineSetup,
     pub(super) explainer: Explainer,
-    targets: Vec<TargetSpec>,
+    targets: Targets,
     style: OverlayStyle,
 }
 
@@ -69,16 +69,17 @@ struct LoadedPhoto<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath]) -> Result<Self> {
-        let style = args.picture.style(&args.methods)?;
+        let style = args.picture.style(&args.method.methods)?;
         let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
-        let threads = if alone(args, count) { args.threads } else { Some(NonZeroUsize::MIN) };
+        let threads =
+            if alone(args, count) { args.engine.threads } else { Some(NonZeroUsize::MIN) };
         let engine = args.engine.setup(args.model.is_none())?;
         let mut builder = model::builder(model, &args.signature)?
             .layers(&args.layers)
             .grid(args.tokens.grid())
-            .methods(args.methods.iter().copied())
-            .method_settings(args.numbers.settings())
+            .methods(args.method.methods.iter().copied())
+            .method_settings(args.method.numbers.settings())
             .compare_deployed(args.output.verbose)
             .preprocess(args.prepare.overrides());
         builder = args.heatmap.set(engine.set(builder, threads));
@@ -100,7 +101,7 @@ impl<'a> Job<'a> {
             }
             ControlFlow::Continue(())
         });
-        if let Some(bytes) = args.max_memory {
+        if let Some(bytes) = args.engine.max_memory {
             builder = builder.max_memory(bytes);
         }
         let explainer = builder.build()?;
@@ -113,12 +114,12 @@ impl<'a> Job<'a> {
                  export the model with an open batch"
             )));
         }
-        let targets = target::targets(args, &explainer)?;
+        let targets = target::targets(&args.target, &explainer)?;
         Ok(Self { args, images: count, engine, explainer, targets, style })
     }
 
     pub(super) fn files_per_item(&self) -> usize {
-        let targets = self.targets.iter().map(|target| match target {
+        let targets = self.targets.specs.iter().map(|target| match target {
             TargetSpec::One(_) => 1,
             TargetSpec::Top(count) => (*count).min(self.explainer.classes()),
         });
@@ -141,7 +142,7 @@ impl<'a> Job<'a> {
             return 1;
         }
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.args.threads.unwrap_or_else(cores).get()
+        self.args.engine.threads.unwrap_or_else(cores).get()
     }
 
     /// Reads an image. A photo waits for its share of memory; `let_go` is called before, to give back what this caller holds
@@ -212,10 +213,11 @@ impl<'a> Job<'a> {
         }
         let started = Instant::now();
         let pictures: Vec<&Photo> = photos.iter().map(|read| &read.photo).collect();
-        match self.explainer.explain(pictures, &self.targets) {
+        match self.explainer.explain(pictures, &self.targets.specs) {
             Ok(explained) => {
                 let explain = started.elapsed() / u32::try_from(photos.len()).unwrap_or(u32::MAX);
-                let draw = |(read, explanations): (LoadedPhoto<'_>, _)| {
+                let draw = |(read, mut explanations): (LoadedPhoto<'_>, Vec<Explanation>)| {
+                    self.targets.annotate(&mut explanations);
                     let item = Item::of_photo(read.image.name.clone(), read.photo);
                     let item = Item { explanations, ..item };
                     let stages = Stages { read: read.took, explain, write: Duration::ZERO };
@@ -257,8 +259,10 @@ impl<'a> Job<'a> {
         for (start, items) in (0..count).step_by(a_run).zip(items.chunks_mut(a_run)) {
             let range = Slice::from(start..start + items.len());
             let x = x.slice_axis(Axis(0), range);
-            let explained = self.explainer.explain(x, &self.targets);
-            for (item, some) in items.iter_mut().zip(explained.map_err(|e| failure(path, &e))?) {
+            let explained = self.explainer.explain(x, &self.targets.specs);
+            let explained = explained.map_err(|e| failure(path, &e))?;
+            for (item, mut some) in items.iter_mut().zip(explained) {
+                self.targets.annotate(&mut some);
                 item.explanations = some;
             }
         }

@@ -89,7 +89,7 @@ impl Place {
         };
         let given = args.signature.inputs.iter().map(|(_, path)| path);
         let images = images.iter().map(|image| &image.path);
-        let read = images.chain(&args.model).chain(given);
+        let read = images.chain(&args.model).chain(given).chain(args.target.files());
         let inputs = read.filter_map(|path| fs::canonicalize(path).ok()).collect();
         Ok(Self { destination, inputs, written: HashMap::new() })
     }

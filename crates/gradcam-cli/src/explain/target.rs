@@ -3,29 +3,48 @@
 use std::{path::Path, sync::Arc};
 
 use gradcam::{
-    Explainer, Mask, Target, TargetSpec,
+    Explainer, Explanation, Mask, Target, TargetSpec, Warning,
     engine::Tensor,
     image::{Limits, Photo},
 };
 
 use super::input::{self, Content};
 use crate::{
-    args::ExplainArgs,
+    args::TargetArgs,
     failure::{Failure, Result, failed},
-    npy, terminal,
+    npy,
 };
 
-/// The targets, each once.
-pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<TargetSpec>> {
+/// The targets, each once, and what is said about them.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    pub(crate) specs: Vec<TargetSpec>,
+    notes: Vec<(Target, Warning)>,
+}
+
+impl Targets {
+    /// Adds the notes about targets to their explanations.
+    pub(crate) fn annotate(&self, explanations: &mut [Explanation]) {
+        for explanation in explanations {
+            let own = self.notes.iter().filter(|(target, _)| *target == explanation.target);
+            explanation.warnings.extend(own.map(|(_, note)| note.clone()));
+        }
+    }
+}
+
+/// The targets that the flags say.
+pub(crate) fn targets(args: &TargetArgs, explainer: &Explainer) -> Result<Targets> {
+    let mut notes = Vec::new();
     if let Some(path) = &args.similar_to {
         let target = TargetSpec::One(Target::Similar(vector(path, explainer)?));
         explainer.check_target(&target)?;
-        return Ok(vec![target]);
+        return Ok(Targets { specs: vec![target], notes });
     }
     let mask = args.mask.as_deref().map(mask).transpose()?;
     let mut targets = Vec::new();
     for text in &args.targets {
-        let mut spec = parse(text, explainer, args.output.quiet)?;
+        let mut spec = explainer.parse_target(text)?;
+        let note = spec.note(text);
         let flag = if args.area.is_some() { "--box" } else { "--mask" };
         if args.area.is_some() || mask.is_some() {
             let class = match &spec {
@@ -44,27 +63,15 @@ pub(super) fn targets(args: &ExplainArgs, explainer: &Explainer) -> Result<Vec<T
             };
         }
         explainer.check_target(&spec)?;
+        if let (TargetSpec::One(target), Some(note)) = (&spec, note) {
+            notes.push((target.clone(), note));
+        }
         // Two names of one target, such as a number and its label, give one map.
         if !targets.contains(&spec) {
             targets.push(spec);
         }
     }
-    Ok(targets)
-}
-
-/// The target that a text means. A note says so where a number is a label.
-pub(crate) fn parse(text: &str, explainer: &Explainer, quiet: bool) -> Result<TargetSpec> {
-    let spec = explainer.parse_target(text)?;
-    if let (Ok(number), TargetSpec::One(Target::Class(class))) = (text.parse::<usize>(), &spec)
-        && number != *class
-        && !quiet
-    {
-        let label = terminal::printable(text);
-        terminal::note(format!(
-            "note: {label} is the label of class {class}, which is explained\n"
-        ));
-    }
-    Ok(spec)
+    Ok(Targets { specs: targets, notes })
 }
 
 fn mask(path: &Path) -> Result<Arc<Mask>> {

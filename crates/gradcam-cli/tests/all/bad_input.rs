@@ -193,6 +193,7 @@ fn layers_and_targets() -> Folder {
     folder.write("cats.txt", "vacation\nscatter rug\ntiger cat\nEgyptian cat\ndog\n");
     folder.write("half.npy", npy(&[3, 8, 8], 0.5f32));
     folder.write("five.npy", npy(&[3, 8, 8], 5f32));
+    folder.write("wide.npy", npy(&[3, 8, 9], 5f32));
     folder.write("bytes.npy", npy(&[3, 8, 8], 5u8));
     folder.write("int.npy", npy(&[3, 8, 8], 5i64));
     let pixels = Net::new(&[1, 3, 8, 8]).takes(DataType::Uint8);

@@ -1,7 +1,12 @@
 //! What `gradcam compare` writes.
 
-use gradcam::image::{Limits, Photo};
-use testkit::Suite;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gradcam::{
+    image::{Limits, Photo},
+    ndarray::Array4,
+};
+use ndarray_npy::WriteNpyExt;
+use testkit::{Suite, fixture};
 
 use crate::{
     models::Net,
@@ -17,7 +22,13 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_png_has_its_resolution,
         a_failure_leaves_no_sheet,
         standard_output_takes_a_sheet,
+        maps_of_tensors_and_places_are_those_of_explain,
+        photos_and_tensors_share_a_sheet,
+        places_are_named_beside_their_rows,
+        a_number_that_is_a_label_is_noted,
     );
+    #[cfg(unix)]
+    testkit::tests!(suite, an_interrupt_leaves_the_sheet_as_it_was);
 }
 
 fn compare(folder: &Folder, args: &[&str]) -> String {
@@ -134,7 +145,7 @@ fn a_failure_leaves_no_sheet() {
     folder.write("five.onnx", Net::new(&[1, 3, 8, 8]).stem().head("act"));
     for args in [
         ["a.png", "no.png", "-m", "m.onnx"],
-        ["a.png", "x.npy", "-m", "m.onnx"],
+        ["a.png", "five.onnx", "-m", "m.onnx"],
         ["a.png", "b.png", "-m", "no.png"],
     ] {
         let ran = folder.gradcam(&[&["compare", "--preset", "imagenet"], &args[..]].concat());
@@ -152,4 +163,162 @@ fn standard_output_takes_a_sheet() {
     assert!(Photo::decode(&png.stdout, &Limits::default()).is_ok());
     let svg = folder.gradcam_with(&[&args[..], &["--format", "svg"]].concat(), &photo);
     assert!(svg.stdout.starts_with(b"<svg ") && svg.stdout.ends_with(b"</svg>\n"));
+}
+
+/// A folder with networks that have boxes, masks and embeddings, and a tensor of one image of each one's size, or of two.
+fn places() -> Folder {
+    let folder = Folder::new();
+    for (name, images, side) in
+        [("yolov8", 1, 64), ("segmenter", 2, 32), ("clip_tower", 2, 32), ("softmax", 2, 32)]
+    {
+        let file = format!("{name}.onnx");
+        folder.write(&file, std::fs::read(fixture(&format!("heads/{file}"))).expect("a fixture"));
+        let wave = |(n, c, y, x): (usize, usize, usize, usize)| {
+            ((n * 131 + c * 71 + y * 17 + x * 5 + x * y) % 29) as f32 / 10.0 - 1.2
+        };
+        let mut bytes = Vec::new();
+        let x = Array4::from_shape_fn((images, 3, side, side), wave);
+        x.write_npy(&mut bytes).expect("npy");
+        folder.write(&format!("{name}.npy"), bytes);
+    }
+    let picture = |shown: fn(u32, u32) -> bool| {
+        let rgb = (0..24 * 24).flat_map(|at| [255 * u8::from(shown(at % 24, at / 24)); 3]);
+        let photo = Photo::from_rgb8(24, 24, rgb.collect()).expect("a photo");
+        photo.to_png().expect("a picture")
+    };
+    folder.write("left.png", picture(|x, _| x < 10));
+    folder.write("top.png", picture(|_, y| y < 13));
+    folder
+}
+
+/// Tensors have no photo: their maps alone are on the sheet, the same pictures that `explain` writes.
+fn maps_of_tensors_and_places_are_those_of_explain() {
+    let folder = places();
+    let mut distinct = std::collections::HashSet::new();
+    for (name, args) in [
+        ("softmax", &["--target", "1"][..]),
+        // Grad-CAM's mean of the gradient is that of one pixel, times their number.
+        ("segmenter", &["--method", "hirescam", "--target", "1"]),
+        ("segmenter", &["--method", "hirescam", "--target", "1", "--mask", "left.png"]),
+        ("segmenter", &["--method", "hirescam", "--target", "1", "--mask", "top.png"]),
+        ("yolov8", &[]),
+        ("yolov8", &["--box", "4,30,20,30"]),
+        ("clip_tower", &["--similar-to", "left.png"]),
+        ("clip_tower", &["--similar-to", "top.png"]),
+    ] {
+        let (model, tensor) = (format!("{name}.onnx"), format!("{name}.npy"));
+        let base = [&[tensor.as_str(), "-m", &model, "--preset", "imagenet"], args].concat();
+        let _ = std::fs::remove_dir_all(folder.path("out"));
+        done(&folder.gradcam(&[&["explain", "-o", "out/"], &base[..]].concat()));
+        let written = folder.list("out");
+        let written: Vec<String> = written
+            .iter()
+            .map(|file| BASE64_STANDARD.encode(folder.read(&format!("out/{file}"))))
+            .collect();
+        let sheet = ["compare", "-o", "sheet.svg", "--quiet"];
+        done(&folder.gradcam(&[&sheet[..], &base].concat()));
+        let svg = String::from_utf8(folder.read("sheet.svg")).expect("UTF-8");
+        assert_eq!(pictures(&svg), written, "{name} {args:?}");
+        assert!(!texts(&svg).contains(&"Photo"), "{name} {args:?}");
+        distinct.extend(written);
+    }
+    assert_eq!(distinct.len(), 2 + 3 * 2 + 2 + 2 * 2, "the same maps of other targets");
+}
+
+fn photos_and_tensors_share_a_sheet() {
+    let (folder, _) = prepared();
+    let base = ["-m", "m.onnx", "--target", "3,1", "--method", "gradcam,layercam"];
+    let together = compare(&folder, &[&["a.png", "x.npy"], &base[..]].concat());
+    let [photo, tensor] =
+        ["a.png", "x.npy"].map(|image| compare(&folder, &[&[image], &base[..]].concat()));
+    let alone = [pictures(&photo), pictures(&tensor)];
+    assert_eq!(alone.each_ref().map(Vec::len), [2 * 3, 2 * 2 * 2]);
+    assert_eq!(pictures(&together), alone.concat());
+    let together = texts(&together);
+    assert_eq!(together[..3], ["Photo", "Grad-CAM", "LayerCAM"]);
+    for name in ["a", "x.0", "x.1"] {
+        assert_eq!(together.iter().filter(|text| **text == name).count(), 2, "{name}");
+    }
+}
+
+fn places_are_named_beside_their_rows() {
+    let folder = places();
+    for (name, args, label) in [
+        ("segmenter", ["--mask", "left.png"], "class 1, in the mask"),
+        ("yolov8", ["--box", "4,10,10,12"], "1, at the box"),
+        ("clip_tower", ["--similar-to", "top.png"], "similarity"),
+    ] {
+        let model = format!("{name}.onnx");
+        let target = if name == "clip_tower" { &[][..] } else { &["--target", "1"] };
+        let base = ["compare", "top.png", "-m", &model, "--preset", "imagenet", "--quiet"];
+        let args = [&base[..], &args, target, &["-o", "sheet.svg", "--cell", "80"]].concat();
+        done(&folder.gradcam(&args));
+        let svg = String::from_utf8(folder.read("sheet.svg")).expect("UTF-8");
+        assert!(texts(&svg).contains(&label), "{:?}", texts(&svg));
+        assert_eq!(pictures(&svg).len(), 2);
+    }
+}
+
+fn a_number_that_is_a_label_is_noted() {
+    let (folder, _) = prepared();
+    folder.write("l.txt", "0\n90\n180\n270\nnone\n");
+    let base = ["compare", "a.png", "-m", "m.onnx", "--preset", "imagenet", "--labels", "l.txt"];
+    let said = "note: number-is-label: 270 is the label of class 3, which is explained\n";
+    let ran = folder.gradcam(&[&base[..], &["--target", "270"]].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), said));
+    done(&folder.gradcam(&[&base[..], &["--target", "0"]].concat()));
+    done(&folder.gradcam(&[&base[..], &["--target", "270", "--quiet"]].concat()));
+}
+
+/// An interrupt leaves the old sheet or a whole new one, and nothing beside it: while maps are made, and while the sheet is
+/// written.
+#[cfg(unix)]
+fn an_interrupt_leaves_the_sheet_as_it_was() {
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
+    let (folder, _) = prepared();
+    let old = folder.read("a.png");
+    let mut interrupted = 0;
+    for (format, while_writing) in [("png", false), ("svg", true), ("svg", false), ("png", true)] {
+        let sheet = format!("sheet.{format}");
+        folder.write(&sheet, &old);
+        let before = folder.list("");
+        let (methods, dpi) =
+            if while_writing { ("gradcam", "300") } else { ("rise,scorecam,gradcam", "72") };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gradcam"))
+            .args(["compare", "a.png", "b.png", "x.npy", "-m", "m.onnx", "-m", "open.onnx"])
+            .args(["--target", "top:5", "--method", methods, "--samples", "400"])
+            .args(["--dpi", dpi, "-o", &sheet])
+            .current_dir(folder.path(""))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("gradcam starts");
+        // It warns of the guessed preprocessing when the first photo is explained.
+        let mut first = [0];
+        child.stderr.as_mut().expect("a pipe").read_exact(&mut first).expect("text");
+        // A sheet is written beside its place first.
+        let mut ended = false;
+        while while_writing && !ended && folder.list("") == before {
+            ended = child.try_wait().expect("a process").is_some();
+        }
+        if !ended {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+        }
+        let code = child.wait_with_output().expect("gradcam ends").status.code();
+        assert_eq!(folder.list(""), before);
+        let left = folder.read(&sheet);
+        if code == Some(1) {
+            assert!(while_writing || left == old, "{sheet} was written while maps were made");
+            interrupted += 1;
+        } else {
+            assert_eq!(code, Some(0));
+        }
+        let ends = [&b"</svg>\n"[..], b"IEND\xaeB`\x82"];
+        assert!(left == old || ends.iter().any(|end| left.ends_with(end)), "{sheet} is cut");
+    }
+    assert!(interrupted > 0, "no run was interrupted, so nothing was tested");
 }

@@ -27,6 +27,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_batch_that_the_model_fixes_runs_at_once,
         json_lines_hold_what_there_is_to_know,
         json_files_are_of_one_map,
+        json_notes_a_number_that_is_a_label,
         standard_input_and_output,
         the_built_in_model_looks_at_the_right_half,
     );
@@ -298,6 +299,25 @@ fn json_files_are_of_one_map() {
     let value: Value = serde_json::from_slice(&folder.read("out/a.1.conv.json")).expect("JSON");
     assert_eq!(value["layers"].as_array().map(Vec::len), Some(1));
     assert_eq!(value["layers"][0]["layer"], "conv");
+}
+
+fn json_notes_a_number_that_is_a_label() {
+    let (folder, _) = prepared();
+    folder.write("l.txt", "0\n90\n180\n270\nnone\n");
+    let base = ["explain", "a.png", "-m", "m.onnx", "--preset", "imagenet", "--labels", "l.txt"];
+    let args = ["--json", "--target", "270", "--target", "0", "--target", "2"];
+    let ran = folder.gradcam(&[&base[..], &args].concat());
+    done(&ran);
+    let notes: Vec<Value> = lines(&ran).into_iter().map(|mut line| line["notes"].take()).collect();
+    let text = "270 is the label of class 3, which is explained";
+    assert_eq!(notes[0], serde_json::json!([{"id": "number-is-label", "text": text}]));
+    assert_eq!(notes[1..], [serde_json::json!([]), serde_json::json!([])]);
+    let ran = folder.gradcam(&[&base[..], &["--format", "json", "--target", "270"]].concat());
+    done(&ran);
+    let file: Value = serde_json::from_slice(&folder.read("a.3-270.json")).expect("JSON");
+    assert_eq!(file["notes"][0]["id"], "number-is-label");
+    let said = String::from_utf8(ran.stdout).expect("UTF-8");
+    assert!(said.ends_with(&format!("  note: number-is-label: {text}\n")), "{said}");
 }
 
 fn standard_input_and_output() {

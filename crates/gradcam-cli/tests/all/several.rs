@@ -21,7 +21,11 @@ pub(crate) fn tests(suite: &mut Suite) {
         what_fails_for_all_images_stops_the_run,
     );
     #[cfg(unix)]
-    testkit::tests!(suite, an_interrupt_leaves_nothing_half_written);
+    testkit::tests!(
+        suite,
+        an_interrupt_leaves_nothing_half_written,
+        an_interrupt_of_another_library_s_heatmaps_leaves_nothing_half_written,
+    );
 }
 
 const PHOTOS: usize = 13;
@@ -156,9 +160,22 @@ fn what_fails_for_all_images_stops_the_run() {
     assert!(folder.list("out").is_empty());
 }
 
-/// An interrupt leaves whole files or none.
 #[cfg(unix)]
 fn an_interrupt_leaves_nothing_half_written() {
+    whole_files_are_left(&[]);
+}
+
+#[cfg(unix)]
+fn an_interrupt_of_another_library_s_heatmaps_leaves_nothing_half_written() {
+    whole_files_are_left(&["--compat", "captum"]);
+    for method in ["gradcam", "scorecam", "smoothgradcam++"] {
+        whole_files_are_left(&["--compat", "torchcam", "--method", method]);
+    }
+}
+
+/// An interrupt leaves whole files or none.
+#[cfg(unix)]
+fn whole_files_are_left(args: &[&str]) {
     use std::process::{Command, Stdio};
     let (folder, names) = prepared();
     for _ in 0..4 {
@@ -167,6 +184,7 @@ fn an_interrupt_leaves_nothing_half_written() {
             .args(["explain", "-m", "one.onnx", "--preset", "imagenet", "-o", "out/"])
             .args(names.iter().filter(|name| *name != "05.png"))
             .args(["--format", "npy", "--target", "top:5", "--threads", "3"])
+            .args(args)
             .current_dir(folder.path(""))
             .stdout(Stdio::piped())
             .spawn()

@@ -155,7 +155,7 @@ pub(crate) fn space_to_depth(b: &mut Rewrite<'_>, node: NodeProto) -> Result<(),
 }
 
 /// Resize of opset 10 equals the earlier Upsample. Forms that rten lacks or computes wrongly become a product with a matrix
-/// per axis that changes. Integers are interpolated as floats and cut off, as the standard's reference does.
+/// per axis that changes. Integers are interpolated as floats and cut off, as ONNX Runtime does.
 pub(crate) fn resize(b: &mut Rewrite<'_>, mut node: NodeProto) -> Result<(), Refusal> {
     let graph = Graph::new(b.facts.model, &Sizes::new());
     if !resizes(b, &node, graph.as_ref().ok()) {

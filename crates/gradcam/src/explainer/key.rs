@@ -21,7 +21,7 @@ pub(super) enum Key {
     Cut(Vec<usize>, usize, TargetKind),
     /// The suffix: from the value of a layer to the target.
     Suffix(Vec<usize>, usize, TargetKind),
-    /// The gradient at a layer, or at the input.
+    /// The gradient at a layer, and its activation, or the gradient at the input.
     Gradients(Vec<usize>, Option<usize>, TargetKind),
     /// From the value of a layer to the values at which its channels meet.
     Channels(Vec<usize>, usize),

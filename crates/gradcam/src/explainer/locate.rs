@@ -1,6 +1,6 @@
 //! Explains targets at places: a first run of the network finds the place of each, a second one explains it.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use ndarray::{ArrayViewD, Axis, Ix2};
 
@@ -47,7 +47,15 @@ impl Explainer {
                 .iter()
                 .map(|(number, slot)| Ok((*number, self.placed(slot, image, &prediction, photo)?)))
                 .collect::<Result<_>>()?;
-            self.explain_placed(&x, image, placed, photo)
+            let mut explained = self.explain_placed(&x, image, placed, photo)?;
+            if let Prediction::Boxes(found) = &prediction {
+                let (probabilities, ranking): (Arc<[f32]>, Arc<[usize]>) =
+                    (found.of_classes().into(), found.ranked().into());
+                for (_, explanation) in &mut explained {
+                    explanation.rank(probabilities.clone(), ranking.clone());
+                }
+            }
+            Ok(explained)
         });
         each.collect()
     }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Explainer {
-    /// The graph that computes the gradient at a layer or at the input.
+    /// The graph that computes the gradient at a layer, and its activation, or the gradient at the input.
     pub(super) fn gradient_graph(
         &self,
         emission: TargetGraph,
@@ -46,7 +46,12 @@ impl Explainer {
         let gradient = differentiate(&mut b, &[(target, seed)], &wanted, &[])?[0];
         b.set_scope("cam");
         let gradient = picture(&mut b, &view, gradient, value)?;
-        finish(graph, vec![(OutputMeaning::Gradient(0, layer.unwrap_or(0)), gradient)])
+        let mut named = Vec::new();
+        if let Some(layer) = layer {
+            named.push((OutputMeaning::Activation(layer), view.emit(&mut b, value)?));
+        }
+        named.push((OutputMeaning::Gradient(0, layer.unwrap_or(0)), gradient));
+        finish(graph, named)
     }
 
     /// The graph that computes scores and maps.

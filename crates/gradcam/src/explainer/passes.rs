@@ -16,7 +16,7 @@ use crate::{
     Result,
     engine::{Tensor, TensorView},
     error::{ErrorKind, bail},
-    method::{Change, FillMask, MethodSettings, Observe, Passes},
+    method::{Change, ChangedGradient, FillMask, Formulas, MethodSettings, Observe, Passes},
     targets::TargetKind,
 };
 
@@ -301,6 +301,10 @@ impl Passes for ImagePasses<'_> {
         &self.explainer.setup.method_settings
     }
 
+    fn formulas(&self) -> Formulas {
+        self.explainer.setup.maps.profile.info().formulas
+    }
+
     fn activation(&self) -> ArrayViewD<'_, f32> {
         self.activation.view()
     }
@@ -365,8 +369,10 @@ impl Passes for ImagePasses<'_> {
             },
             &mut |start, of_run, mut outputs| {
                 let gradients = floats(outputs.pop())?;
+                let activations = outputs.pop().map(|output| floats(Some(output))).transpose()?;
                 for (at, gradient) in gradients.outer_iter().take(of_run).enumerate() {
-                    observe(start + at, gradient);
+                    let activation = activations.as_ref().map(|all| all.index_axis(Axis(0), at));
+                    observe(start + at, ChangedGradient { gradient, activation });
                 }
                 Ok(())
             },

@@ -267,6 +267,7 @@ impl Explainer {
             other: None,
             scores,
             probabilities,
+            ranking: None,
             input_size: self.input_size(shape),
             placement: None,
             method: Method::default().id(),

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis, Zip};
 
-use super::settings::MethodSettings;
+use super::settings::{Formulas, MethodSettings};
 use crate::Result;
 
 /// Changes a copy of an image or of an activation, `[channels, …]`, into the copy with this number.
@@ -11,8 +11,16 @@ pub(crate) type Change<'a> = dyn FnMut(usize, ArrayViewMutD<'_, f32>) + 'a;
 /// Fills the mask with this number, one factor for each position of the layer's picture.
 pub(crate) type FillMask<'a> = dyn FnMut(usize, &mut [f32]) + 'a;
 
-/// Reads the gradient of the changed image with this number, in the shape of the activation.
-pub(crate) type Observe<'a> = dyn FnMut(usize, ArrayViewD<'_, f32>) + 'a;
+/// Reads what the network makes of the changed image with this number.
+pub(crate) type Observe<'a> = dyn FnMut(usize, ChangedGradient<'_>) + 'a;
+
+/// What the network makes of a changed image.
+pub(crate) struct ChangedGradient<'a> {
+    /// The gradient of the score with respect to the activation, in the shape of the activation.
+    pub(crate) gradient: ArrayViewD<'a, f32>,
+    /// The layer's activation as a picture; `None` for a method at the input, which has the image.
+    pub(crate) activation: Option<ArrayViewD<'a, f32>>,
+}
 
 /// One image, one target and one layer, or the input in place of a layer, and the network around them.
 ///
@@ -20,6 +28,9 @@ pub(crate) type Observe<'a> = dyn FnMut(usize, ArrayViewD<'_, f32>) + 'a;
 pub(crate) trait Passes {
     /// The numbers that methods read.
     fn settings(&self) -> &MethodSettings;
+
+    /// Whose formulas methods have.
+    fn formulas(&self) -> Formulas;
 
     /// The layer's activation as a picture, `[K, …]`; for a method at the input the image, `[C, …]`. Costs no run.
     fn activation(&self) -> ArrayViewD<'_, f32>;
@@ -45,8 +56,8 @@ pub(crate) trait Passes {
     /// The target's scores of `count` changed copies of the image. Costs an inference for each.
     fn scores(&mut self, count: usize, change: &mut Change<'_>) -> Result<Vec<f32>>;
 
-    /// The gradient of the score with respect to the activation, for `count` changed copies of the image. Costs an inference
-    /// and a gradient for each.
+    /// The activation and the gradient of the score with respect to it, for `count` changed copies of the image, in their
+    /// order. Costs an inference and a gradient for each.
     fn gradients(
         &mut self,
         count: usize,

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, Axis, Zip};
 
-use super::{ChannelMap, Passes};
+use super::{ChangedGradient, ChannelMap, Formulas, Passes};
 use crate::{Result, error::bail};
 
 /// SmoothGrad: the mean of the gradient at the input over noisy images. Smilkov et al. 2017, section 3.
@@ -21,7 +21,7 @@ pub(super) fn smooth_grad(passes: &mut dyn Passes) -> Result<ChannelMap> {
     passes.gradients(
         samples,
         &mut |_, mut image| image.mapv_inplace(|v| v + deviation * noise.normal()),
-        &mut |_, gradient| {
+        &mut |_, ChangedGradient { gradient, .. }| {
             Zip::from(&mut sum).and(&gradient).for_each(|sum, g| *sum += f64::from(*g))
         },
     )?;
@@ -33,18 +33,24 @@ pub(super) fn smooth_grad(passes: &mut dyn Passes) -> Result<ChannelMap> {
 ///
 /// There are 4 noisy images and the standard deviation of the noise is 0.3, in the unit of the network's input, as in
 /// TorchCAM. From there is the numerator too: the paper has the mean of g_k, which is not Grad-CAM++ where there is no noise.
-/// Elsewhere TorchCAM is left for the paper: A and the gradient under the relu are not those of the last noisy image, and the
-/// sum in the denominator is of A_k alone.
+///
+/// Elsewhere TorchCAM leaves the paper, and with its formulas A_k in the map and the gradient under the relu are those of the last
+/// noisy image, and Σ (mean g_k³·A_k) takes the place of mean g_k³·Σ A_k, where A_k is that of the image itself.
 pub(super) fn smooth_grad_cam_plus_plus(passes: &mut dyn Passes) -> Result<ChannelMap> {
+    let is_of_torch_cam = passes.formulas() == Formulas::TorchCam;
     let samples = passes.settings().samples_or(4);
     let deviation = passes.settings().noise.unwrap_or(0.3);
     let mut noise = Noise::new(passes.settings().seed);
-    // The sums of g, g² and g³.
+    // The sums of g, g² and g³, and gradient and activation of the last noisy image.
     let mut sums = ArrayD::from_elem(passes.activation().shape(), [0.0f64; 3]);
+    let mut last = None;
     passes.gradients(
         samples,
         &mut |_, mut image| image.mapv_inplace(|v| v + deviation * noise.normal()),
-        &mut |_, gradient| {
+        &mut |number, ChangedGradient { gradient, activation }| {
+            if is_of_torch_cam && number + 1 == samples {
+                last = activation.map(|a| (gradient.mapv(f64::from), a.to_owned()));
+            }
             Zip::from(&mut sums).and(&gradient).for_each(|sums, g| {
                 let g = f64::from(*g);
                 for (sum, power) in sums.iter_mut().zip([g, g * g, g * g * g]) {
@@ -53,20 +59,28 @@ pub(super) fn smooth_grad_cam_plus_plus(passes: &mut dyn Passes) -> Result<Chann
             });
         },
     )?;
+    let means = sums.mapv_into(|sums| sums.map(|sum| sum / count(samples)));
     let activation = passes.activation();
-    let channels = sums.axis_iter(Axis(0)).zip(activation.axis_iter(Axis(0)));
-    let weights = channels.map(|(sums, a)| {
-        let of_channel: f64 = a.iter().map(|a| f64::from(*a)).sum();
-        let each = sums.iter().map(|sums| {
-            let [mean, square, cube] = sums.map(|sum| sum / count(samples));
-            mean.max(0.0) * square / (2.0 * square + cube * of_channel + 1e-8)
+    let (gradient, of_map) = match (is_of_torch_cam, last) {
+        (false, _) => (means.mapv(|[mean, _, _]| mean), activation.to_owned()),
+        (true, Some(last)) => last,
+        (true, None) => bail!(Engine, "the engine gave no activation of the noisy images"),
+    };
+    let of_channels = means.axis_iter(Axis(0)).zip(gradient.axis_iter(Axis(0)));
+    let channels = of_channels.zip(activation.axis_iter(Axis(0)));
+    let weights = channels.map(|((means, gradient), a)| {
+        let sum: f64 = a.iter().map(|a| f64::from(*a)).sum();
+        let products: f64 = means.iter().zip(&a).map(|(m, a)| m[2] * f64::from(*a)).sum();
+        let each = means.iter().zip(&gradient).map(|([_, square, cube], g)| {
+            let third = if is_of_torch_cam { products } else { cube * sum };
+            g.max(0.0) * square / (2.0 * square + third + 1e-8)
         });
         #[expect(clippy::cast_possible_truncation, reason = "weights are float32")]
         let weight = each.sum::<f64>() as f32;
         weight
     });
     let weights = weights.collect();
-    Ok(ChannelMap::weighted(&activation, weights))
+    Ok(ChannelMap::weighted(&of_map.view(), weights))
 }
 
 /// Integrated gradients: map = (x − x′)·∫ g(x′ + α·(x − x′)) dα, the baseline x′ all zeros. Sundararajan et al. 2017,
@@ -83,7 +97,7 @@ pub(super) fn integrated_gradients(passes: &mut dyn Passes) -> Result<ChannelMap
     passes.gradients(
         steps.len(),
         &mut |number, mut image| image.mapv_inplace(|v| v * steps[number]),
-        &mut |number, gradient| {
+        &mut |number, ChangedGradient { gradient, .. }| {
             let weight = weights[number];
             Zip::from(&mut sum).and(&gradient).for_each(|sum, g| *sum += weight * f64::from(*g));
         },

@@ -2,8 +2,12 @@
 
 use ndarray::{ArrayD, Axis, Dimension, Zip};
 
-use super::{ChannelMap, Passes, budget::ChannelChoice};
-use crate::{Result, error::bail, image::resize_linear_aligned};
+use super::{ChannelMap, Formulas, Passes, budget::ChannelChoice};
+use crate::{
+    Result,
+    error::bail,
+    image::{resize_linear, resize_linear_aligned},
+};
 
 /// AblationCAM: w_k = (y − y_k)/y, y_k the score where channel k is ablated; map = Σ_k w_k·A_k. Desai and Ramaswamy 2020,
 /// equations 2 and 3, before the relu.
@@ -27,6 +31,9 @@ pub(super) fn ablation_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
 /// Wang et al. 2020, equations 4 to 8, without the baseline, before the relu.
 ///
 /// As in pytorch-grad-cam, the resize is bilinear with aligned corners, and the scores are the target's own, not probabilities.
+/// TorchCAM scales first, and resizes without aligned corners: with its formulas U_k is that. It resizes no masks of one axis;
+/// here they are resized linearly too.
+///
 /// With a budget the softmax is over the channels that it covers, and the weights of the others are 0.
 pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     let activation = passes.activation().to_owned();
@@ -40,14 +47,13 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
         );
     }
     let choice = ChannelChoice::within_budget(passes)?;
+    let formulas = passes.formulas();
     let scores = passes.scores(choice.channels.len(), &mut |number, mut image| {
         let channel = activation.index_axis(Axis(0), choice.channels[number]);
-        let mut mask = resize_linear_aligned(channel, &size);
-        let (least, most) =
-            mask.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), v| {
-                (least.min(*v), most.max(*v))
-            });
-        mask.mapv_inplace(|v| (v - least) / (most - least + 1e-8));
+        let mask = match formulas {
+            Formulas::Usual => scaled(resize_linear_aligned(channel, &size)),
+            Formulas::TorchCam => resize_linear(scaled(channel.to_owned()).view(), &size),
+        };
         for mut plane in image.axis_iter_mut(Axis(0)) {
             Zip::from(&mut plane).and(&mask).for_each(|pixel, mask| *pixel *= mask);
         }
@@ -58,6 +64,14 @@ pub(super) fn score_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
     #[expect(clippy::cast_possible_truncation, reason = "maps are float32")]
     let weights = powers.into_iter().map(|power| (power / sum) as f32);
     Ok(weighted_sum(passes, &choice, weights))
+}
+
+/// A mask as 0…1.
+fn scaled(mask: ArrayD<f32>) -> ArrayD<f32> {
+    let (least, most) = mask
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), v| (least.min(*v), most.max(*v)));
+    mask.mapv_into(|v| (v - least) / (most - least + 1e-8))
 }
 
 /// Recipro-CAM: the map at a position is the score where the activation is multiplied by a Gaussian mask around it, the

@@ -23,6 +23,16 @@ pub struct MethodSettings {
     pub budget: Option<NonZeroUsize>,
 }
 
+/// Whose formulas methods have, where libraries compute one method in different ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Formulas {
+    /// Those of the table of methods.
+    #[default]
+    Usual,
+    /// Those of TorchCAM 0.5.0.
+    TorchCam,
+}
+
 impl MethodSettings {
     /// The number of samples, or that of the method.
     pub(crate) fn samples_or(&self, usual: usize) -> usize {

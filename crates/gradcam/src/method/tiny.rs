@@ -2,13 +2,14 @@
 
 use ndarray::{ArrayD, ArrayViewD, Axis, arr3};
 
-use super::{Change, FillMask, MethodSettings, Observe, Passes};
+use super::{Change, FillMask, Formulas, MethodSettings, Observe, Passes};
 use crate::Result;
 
 /// Two channels of 2×2 in front of y = 3·mean A_0 + mean A_1, and an image of ones whose score is its sum.
 pub(super) struct Tiny {
     activation: ArrayD<f32>,
     pub(super) settings: MethodSettings,
+    pub(super) formulas: Formulas,
 }
 
 /// Of y with respect to A.
@@ -17,7 +18,8 @@ const GRADIENT: [f32; 8] = [0.75, 0.75, 0.75, 0.75, 0.25, 0.25, 0.25, 0.25];
 impl Tiny {
     pub(super) fn new() -> Self {
         let activation = arr3(&[[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]]]);
-        Self { activation: activation.into_dyn(), settings: MethodSettings::default() }
+        let (settings, formulas) = (MethodSettings::default(), Formulas::default());
+        Self { activation: activation.into_dyn(), settings, formulas }
     }
 }
 
@@ -45,6 +47,10 @@ impl Passes for Tiny {
 
     fn settings(&self) -> &MethodSettings {
         &self.settings
+    }
+
+    fn formulas(&self) -> Formulas {
+        self.formulas
     }
 
     fn gradient(&self) -> Result<ArrayViewD<'_, f32>> {

@@ -3,7 +3,7 @@
 use onnx_grad::closest::closest;
 
 use super::{Target, TargetSpec};
-use crate::{Result, error::bail};
+use crate::{Result, error::bail, warning::Warning};
 
 /// The classes of a model, by which a text is read.
 #[derive(Clone, Copy)]
@@ -39,6 +39,16 @@ impl TargetSpec {
             };
         }
         known.target(text).map(Self::One)
+    }
+
+    /// The note about a text that was read as this target: it is the number of one class and the label of another.
+    pub fn note(&self, text: &str) -> Option<Warning> {
+        match (text.trim().parse::<usize>(), self) {
+            (Ok(number), Self::One(Target::Class(class))) if number != *class => {
+                Some(Warning::NumberIsLabel { label: text.trim().to_owned(), class: *class })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -275,6 +285,10 @@ mod tests {
         assert_eq!(parse("270"), Some(TargetSpec::One(Target::Class(3))));
         assert_eq!(parse("0"), Some(TargetSpec::One(Target::Class(0))));
         assert_eq!(parse("2"), Some(TargetSpec::One(Target::Class(2))));
+        let note = |text| parse(text).and_then(|spec| spec.note(text));
+        let said = Warning::NumberIsLabel { label: "270".to_owned(), class: 3 };
+        assert_eq!(note(" 270"), Some(said));
+        assert_eq!([note("0"), note("2"), note("270-0"), note("argmax")], [None, None, None, None]);
     }
 
     #[test]

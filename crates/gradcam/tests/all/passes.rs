@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::LazyLock};
 
 use gradcam::{
-    Explainer, ExplainerBuilder, Explanation, LayerMap, METHODS, MethodSettings, Model, Site,
-    Target, engine::EngineKind,
+    Explainer, ExplainerBuilder, Explanation, LayerMap, METHODS, MethodSettings, Model, Profile,
+    Site, Target, engine::EngineKind,
 };
 use ndarray::{Array4, ArrayD, Axis, array};
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
@@ -35,6 +35,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         integrated_gradients_and_smooth_grad_by_hand,
         occlusion_by_hand,
         smooth_grad_cam_plus_plus_by_hand,
+        smooth_grad_cam_plus_plus_of_torchcam_by_hand,
+        score_cam_of_torchcam_by_hand,
         recipro_cam_by_hand_with_channels_first_and_last,
         guided_grad_cam_by_hand,
         full_grad_by_hand,
@@ -46,7 +48,7 @@ pub(crate) fn tests(suite: &mut Suite) {
 /// How far a raw map may be from float64, of its largest entry: that of a gradient, or of differences of scores.
 fn bound(method: &str) -> f64 {
     match method {
-        "occlusion" => 1e-3,
+        "occlusion" | "scorecam" => 1e-3,
         _ => 1e-4,
     }
 }
@@ -100,8 +102,14 @@ fn the_map_is_that_of_float64(case: &PassCase, kind: EngineKind) {
     let (model, x) = subject(case);
     let builder = on(kind, &model, &case.method).method_settings(settings(case));
     let builder = case.layer.iter().fold(builder, |builder, layer| builder.layer(layer));
+    let profile = case.profile.iter().map(|id| id.parse().expect("a profile"));
+    let builder = profile.fold(builder, ExplainerBuilder::profile);
     let explainer = builder.build().expect("an explainer");
-    let explained = explainer.explain_one_each(x.view(), &[Target::Class(case.class)]);
+    let target = match case.probability {
+        true => Target::Probability(case.class),
+        false => Target::Class(case.class),
+    };
+    let explained = explainer.explain_one_each(x.view(), &[target]);
     let LayerMap { map, completeness_error, .. } =
         explained.expect("a map").remove(0).layers.remove(0);
     assert_eq!(map.shape(), case.shape);
@@ -128,10 +136,15 @@ fn all_methods_have_cases() {
         "reciprocam",
         "rise",
         "saliency",
+        "scorecam",
         "smoothgrad",
         "smoothgradcam++",
     ];
     assert_eq!(methods, BTreeSet::from(want));
+    assert!(CASES.iter().any(|case| case.method == "rise" && case.probability));
+    let of_torchcam = CASES.iter().filter(|case| case.profile.as_deref() == Some("torchcam"));
+    let of_torchcam: BTreeSet<&str> = of_torchcam.map(|case| case.method.as_str()).collect();
+    assert_eq!(of_torchcam, BTreeSet::from(["scorecam", "smoothgradcam++"]));
 }
 
 /// A model with the input x [N, 1, 2, 4], its nodes and constants.
@@ -235,6 +248,59 @@ fn smooth_grad_cam_plus_plus_by_hand() {
         let got: Vec<f32> = explanation.layers[0].map.iter().copied().collect();
         assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
         assert!(largest_error(&explanation.layers[0].weights, &[weight]) < 1e-6);
+    }
+}
+
+fn torchcam() -> Profile {
+    "torchcam".parse().expect("a profile")
+}
+
+/// As before, with Σ (g³·A) = 0.125·1 − 1·4 − 6/64 in the denominator, and A of the last noisy image in the map.
+fn smooth_grad_cam_plus_plus_of_torchcam_by_hand() {
+    let [flat, gemm] = sum_of("a");
+    let nodes = vec![node("Identity", &["x"], &["a"], vec![]), flat, gemm];
+    let w = [0.5, 0.0, 0.0, -1.0, 0.0, 0.25, 0.0, 0.0];
+    let model = model(nodes, vec![f32s("w", &[1, 8], &w)]);
+    let third = 0.125 - 4.0 - 6.0 / 64.0;
+    let weight = 0.5 * 0.25 / (0.5 + third) + 0.25 * 0.0625 / (0.125 + third);
+    let want = [1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 7.0, 8.0].map(|a| a * weight);
+    for kind in EngineKind::ALL {
+        let explained = |noise| {
+            let settings = MethodSettings { noise, ..MethodSettings::default() };
+            let builder = on(kind, &model, "smoothgradcam++").layer("a").profile(torchcam());
+            let layer = explained(builder.method_settings(settings)).layers.remove(0);
+            assert!(largest_error(&layer.weights, &[weight]) < 1e-6, "{:?}", layer.weights);
+            layer.map.iter().copied().collect::<Vec<f32>>()
+        };
+        let got = explained(Some(0.0));
+        assert!(largest_error(&got, &want) < 1e-6, "{got:?} on {kind}");
+        let noisy = explained(None);
+        assert!(largest_error(&noisy, &want) > 1e-2, "{noisy:?} on {kind}");
+    }
+}
+
+/// A_0 = (1, 3) and A_1 = −A_0 are the masks (0, 1) and (1, 0) before the resize, and (0, 1/4, 3/4, 1) and its mirror image
+/// behind it, in each row. The columns of w·x sum up to 1.1, −0.5, 0.7 and −0.2, so the scores are 0.2 and 0.9.
+fn score_cam_of_torchcam_by_hand() {
+    let stride = build::ints("strides", &[2, 2]);
+    let nodes = vec![
+        node("Conv", &["x", "corner"], &["a"], vec![stride]),
+        node("Flatten", &["x"], &["flat_x"], vec![]),
+        node("Flatten", &["a"], &["flat_a"], vec![]),
+        node("Concat", &["flat_x", "flat_a"], &["flat"], vec![int("axis", 1)]),
+        node("Gemm", &["flat", "w"], &["y"], vec![int("transB", 1)]),
+    ];
+    // The score does not depend on A, only on x.
+    let w = [0.1, 0.05, 0.0, -0.1, 0.2, 0.1, 0.1, 0.025, 0.0, 0.0, 0.0, 0.0];
+    let corner = f32s("corner", &[2, 1, 2, 2], &[1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0]);
+    let model = model(nodes, vec![f32s("w", &[1, 12], &w), corner]);
+    // The difference of the two weights. With aligned corners, (0, 1/3, 2/3, 1), the scores are 0.1 and 1.
+    for (profile, apart) in [(torchcam(), 0.35f64.tanh()), (Profile::default(), 0.45f64.tanh())] {
+        let want = [-apart, -3.0 * apart];
+        for kind in EngineKind::ALL {
+            let got = map(on(kind, &model, "scorecam").layer("a").profile(profile));
+            assert!(largest_error(&got, &want) < 1e-6, "{got:?}, not {want:?} on {kind}");
+        }
     }
 }
 
