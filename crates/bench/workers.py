@@ -44,9 +44,10 @@ def export(name, path):
     torch.onnx.export(network(name), x, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["logits"])
 
 
-def serve(run):
+def serve(run, warm=True):
     """Answers to lines, what to run and how often, with the milliseconds of each run."""
-    run()
+    if warm:
+        run()
     print("ready", flush=True)
     for line in sys.stdin:
         times = []
@@ -78,33 +79,59 @@ def work(system, name, path):
             with torch.inference_mode():
                 net(x)
 
-    elif system == "torchcam":
-        from torchcam.methods import GradCAM
+    else:
+        run = explanation(system, net, layer, x)
 
-        extractor = GradCAM(net, target_layer=layer)
+    serve(run, warm=" " not in system)
+
+
+def explanation(system, net, layer, x):
+    """An explanation of the best class by another library: its name, and the class of the method if it is not Grad-CAM."""
+    library, _, method = system.partition(" ")
+    if library == "torchcam":
+        from torchcam import methods
+
+        settings = {"fc_layer": "fc"} if method == "CAM" else {"input_shape": (3, 224, 224)} if method == "SmoothGradCAMpp" else {}
+        extractor = getattr(methods, method or "GradCAM")(net, target_layer=layer, **settings)
 
         def run():
             scores = net(x)
             extractor(scores.squeeze(0).argmax().item(), scores)
 
-    elif system == "captum":
-        from captum.attr import LayerGradCam
+    elif library == "captum":
+        from captum import attr
 
-        method = LayerGradCam(net, layer)
+        # Its hooks do not see what is overwritten.
+        for module in net.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False
         best = net(x).argmax().item()
-
-        def run():
-            method.attribute(x, target=best)
+        if method == "NoiseTunnel":
+            tunnel = attr.NoiseTunnel(attr.Saliency(net))
+            run = lambda: tunnel.attribute(x, target=best, nt_samples=50, nt_samples_batch_size=10, stdevs=0.3, abs=False)
+        elif method == "IntegratedGradients":
+            path = attr.IntegratedGradients(net)
+            run = lambda: path.attribute(x, target=best, n_steps=50, internal_batch_size=10)
+        elif method == "Occlusion":
+            windows = attr.Occlusion(net)
+            run = lambda: windows.attribute(
+                x, target=best, sliding_window_shapes=(3, 32, 32), strides=(3, 16, 16), perturbations_per_eval=16
+            )
+        else:
+            name = method or "LayerGradCam"
+            takes_layer = name in ("LayerGradCam", "GuidedGradCam")
+            one = getattr(attr, name)(net, *([layer] if takes_layer else []))
+            run = lambda: one.attribute(x, target=best)
 
     else:
-        from pytorch_grad_cam import GradCAM
+        import pytorch_grad_cam
 
-        method = GradCAM(model=net, target_layers=[layer])
+        cam = getattr(pytorch_grad_cam, method or "GradCAM")(model=net, target_layers=[layer])
 
         def run():
-            method(input_tensor=x, targets=None)
+            cam(input_tensor=x, targets=None)
 
-    serve(run)
+    return run
 
 
 def quantile(numbers, share):

@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use gradcam::{
-    Explainer, ExplainerBuilder, Model, TargetSpec,
+    Explainer, ExplainerBuilder, Method, Model, TargetSpec,
     engine::{self, EngineKind},
     measure::Cost,
 };
@@ -40,6 +40,9 @@ struct Args {
     /// Layers to explain; the default layer where none is named.
     #[arg(long)]
     layer: Vec<String>,
+    /// The method; without it that which fits the target.
+    #[arg(long)]
+    method: Option<Method>,
     /// What is explained, such as top:5.
     #[arg(long, default_value = "argmax")]
     target: Vec<String>,
@@ -75,7 +78,9 @@ fn main() -> Result<()> {
     }
     if let ([kind, ..], [path, ..]) = (args.engine.as_slice(), args.models.as_slice()) {
         if args.worker {
-            return worker::serve(&builder(&found(path)?, *kind, layer, args.threads)?.build()?);
+            return worker::serve(
+                &builder(&found(path)?, *kind, layer, args.threads, args.method)?.build()?,
+            );
         }
         if !args.photos.is_empty() {
             return photos::infer(&found(path)?, *kind, &args.photos);
@@ -121,7 +126,7 @@ fn found(path: &Path) -> Result<PathBuf> {
 }
 
 fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
-    let explainer = builder(path, kind, layer, args.threads)?.build()?;
+    let explainer = builder(path, kind, layer, args.threads, args.method)?.build()?;
     let x = explainer.example()?;
     let targets = parsed(args, &explainer)?;
     let first = explainer.explain(&x, &targets)?;
@@ -153,10 +158,11 @@ fn builder(
     kind: EngineKind,
     layer: Option<&str>,
     threads: Option<NonZeroUsize>,
+    method: Option<Method>,
 ) -> Result<ExplainerBuilder> {
     let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
     let builder = Explainer::builder(Model::open(path)?).engine(kind).library_places(places);
-    let builder = builder.layers(layer);
+    let builder = builder.layers(layer).methods(method);
     Ok(match threads {
         Some(threads) => builder.threads(threads),
         None => builder,

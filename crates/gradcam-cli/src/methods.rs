@@ -25,7 +25,8 @@ const WIDTH: usize = 80;
 
 const INDENT: &str = "    ";
 
-const LEGEND: [&str; 3] = [
+const LEGEND: [&str; 4] = [
+    "An explanation by it takes as long as so many inferences, at the last stage of ResNet-50.",
     "A is the layer's output, g the gradient of the target's score with respect to it, k a channel.",
     "Methods of the input take no layer: there A is the network's input, after preprocessing.",
     "* is the default. Use one with: gradcam explain IMAGE --method METHOD",
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
             .map(|row| {
                 json!({
                     "id": row.id, "name": row.name, "formula": row.formula, "use_for": row.use_for,
-                    "paper": row.paper,
+                    "paper": row.paper, "inferences": row.inferences(),
                     "takes_layer": row.site.takes_layer(), "picture": picture(row.site),
                     "default": is_default(row.id),
                 })
@@ -52,7 +53,10 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
     let mut text = String::new();
     for row in METHODS {
         let mark = if is_default(row.id) { style.green("*") } else { " ".to_owned() };
-        text += &format!("{mark} {}  {}\n", style.bold(row.id), row.name);
+        let cost = row
+            .inferences()
+            .map_or_else(String::new, |cost| format!(", {} inferences", short(cost)));
+        text += &format!("{mark} {}  {}{cost}\n", style.bold(row.id), row.name);
         for line in lines(row.use_for, WIDTH).chain(lines(row.formula, WIDTH)) {
             text += &format!("{INDENT}{line}\n");
         }
@@ -67,6 +71,11 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<()> {
         }
     }
     terminal::print(text)
+}
+
+/// A number of inferences, with a digit behind the point where there are few.
+fn short(cost: f32) -> String {
+    if cost < 9.95 { format!("{cost:.1}") } else { format!("{cost:.0}") }
 }
 
 /// A text in lines that fit behind the indent into this width, if words do.

@@ -45,17 +45,20 @@ fn methods() -> String {
          \n\
          The numbers of each method of pytorch-grad-cam are compared with it in float64 (`tools/method_cases.py`). The signs of \
          eigencam and eigengradcam, which are arbitrary there, are fixed here: the entry of the largest magnitude is positive. \
-         RefineCAM is `--fuse product` with `--method gradcam++` and several layers. `gradcam bench MODEL --method METHOD` measures \
-         what a method costs beside a prediction.\n\
+         RefineCAM is `--fuse product` with `--method gradcam++` and several layers.\n\
          \n\
-         | method | map | what it is good for | published |\n\
-         |---|---|---|---|\n"
+         *inferences*: the time of an explanation over that of a prediction, measured at the last stage of ResNet-50 \
+         ([performance.md](performance.md#the-methods)); `gradcam bench MODEL --method METHOD` measures it for your model.\n\
+         \n\
+         | method | map | what it is good for | inferences | published |\n\
+         |---|---|---|---|---|\n"
         .to_owned();
     // Writing to a string cannot fail.
     for row in METHODS {
         let formula = row.formula.replace('|', "\\|");
         let (id, name, use_for, paper) = (row.id, row.name, row.use_for, row.paper);
-        let _ = writeln!(text, "| `{id}`<br>{name} | {formula} | {use_for} | {paper} |");
+        let cost = row.inferences().expect("compare.py --family measures every method");
+        let _ = writeln!(text, "| `{id}`<br>{name} | {formula} | {use_for} | {cost} | {paper} |");
     }
     text += "\n\
          ## The same photo\n\
