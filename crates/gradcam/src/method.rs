@@ -32,6 +32,7 @@ pub use table::METHODS;
 use crate::{
     Result,
     error::{Error, ErrorKind, bail},
+    image::Fusion,
 };
 
 /// A method, by its row in [`METHODS`].
@@ -50,6 +51,8 @@ impl Method {
 pub enum Site {
     /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
     Layer,
+    /// At several layers: raw maps as those of `Layer`, of which one heatmap is made.
+    Layers(Fusion),
     /// At layers, and then at the network's input: for each layer the raw map is [C, H, W], a picture of that size.
     LayerAtInput(PictureStyle),
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
@@ -62,14 +65,19 @@ pub enum Site {
 impl Site {
     /// Whether the maps are those of layers.
     pub fn takes_layer(self) -> bool {
-        matches!(self, Self::Layer | Self::LayerAtInput(_))
+        matches!(self, Self::Layer | Self::Layers(_) | Self::LayerAtInput(_))
+    }
+
+    /// Whether the maps are drawn as heatmaps of layers.
+    pub(crate) fn is_layer_heatmap(self) -> bool {
+        self.takes_layer() && self.picture().is_none()
     }
 
     /// How maps with the channels of the network's input become pictures; `None` for those without, which are heatmaps.
     pub fn picture(self) -> Option<PictureStyle> {
         match self {
             Self::LayerAtInput(style) | Self::Input(style) => Some(style),
-            Self::Layer | Self::Positions => None,
+            Self::Layer | Self::Layers(_) | Self::Positions => None,
         }
     }
 }

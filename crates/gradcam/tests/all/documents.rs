@@ -45,7 +45,7 @@ fn methods() -> String {
          \n\
          The numbers of each method of pytorch-grad-cam are compared with it in float64 (`tools/method_cases.py`). The signs of \
          eigencam and eigengradcam, which are arbitrary there, are fixed here: the entry of the largest magnitude is positive. \
-         RefineCAM is `--fuse product` with `--method gradcam++` and several layers. `gradcam bench MODEL --method METHOD` measures \
+         refinecam is gradcam++ with `--fuse product`, which multiplies the heatmaps of any other method too. `gradcam bench MODEL --method METHOD` measures \
          what a method costs beside a prediction.\n\
          \n\
          | method | map | what it is good for | published |\n\

@@ -35,6 +35,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(
         suite,
         every_profile_fusion_and_smoothing_has_a_case,
+        refinecam_has_the_numbers_of_pytorch_grad_cam,
         the_class_is_that_of_the_image_itself,
         copies_fill_the_batch_that_a_model_fixes,
         copies_are_explained_in_runs_that_fit_into_memory,
@@ -130,6 +131,29 @@ fn every_profile_fusion_and_smoothing_has_a_case() {
         }
     }
     assert!(CASES.cases.iter().all(|case| case.condition <= 1e-5));
+}
+
+/// The case of its default `base_method`, which both libraries call RefineCAM; beside a method whose layers are not fused.
+fn refinecam_has_the_numbers_of_pytorch_grad_cam() {
+    let is_refined = |case: &&HeatmapCase| {
+        (case.profile.as_str(), case.method.as_str(), case.fusion.as_str())
+            == ("pytorch-grad-cam", "gradcam++", "product")
+    };
+    let known = CASES.cases.iter().find(is_refined).expect("a case");
+    for kind in EngineKind::ALL {
+        for fusion in ["none", "product"] {
+            let method = "refinecam".to_owned();
+            let case = HeatmapCase { method, fusion: fusion.to_owned(), ..known.clone() };
+            heatmaps_are_the_library_s(&case, kind);
+        }
+    }
+    let alone = HeatmapCase { fusion: "none".to_owned(), ..known.clone() };
+    let both = builder(&alone, EngineKind::Rten).method("refinecam".parse().expect("a method"));
+    let explainer = both.build().expect("an explainer");
+    assert_eq!((explainer.maps_per_target(), explainer.heatmaps_per_target()), (4, 3));
+    let explained = explainer.explain(images().view(), Target::Class(1)).expect("explanations");
+    let heatmaps: Vec<usize> = explained[0].iter().map(Explanation::heatmaps).collect();
+    assert_eq!(heatmaps, [2, 1]);
 }
 
 /// Where the class with the largest score is another one in a changed copy, the copy is explained for that of the image.
@@ -263,6 +287,18 @@ fn what_does_not_go_together_is_refused() {
         refused(&|case| case.fusion = "mean".to_owned()),
         "fusion mean makes one heatmap of several layers, and one is explained, \"late\"; name several with \
          `ExplainerBuilder::layers`"
+    );
+    assert_eq!(
+        refused(&|case| case.method = "refinecam".to_owned()),
+        "method refinecam makes one heatmap of several layers, and one is explained, \"late\"; name several with \
+         `ExplainerBuilder::layers`"
+    );
+    assert_eq!(
+        refused(&|case| {
+            (case.method, case.fusion) = ("refinecam".to_owned(), "mean".to_owned());
+        }),
+        "method refinecam makes one heatmap of its layers by fusion product, not mean; leave out fusion mean, or choose \
+         another method"
     );
     for method in METHODS.iter().filter(|row| !row.is_sum()) {
         let message = refused(&|case| {

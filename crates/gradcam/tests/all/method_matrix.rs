@@ -1,7 +1,8 @@
 //! Every method with every kind of model: it gives a map, or is refused with a reason.
 
 use gradcam::{
-    ErrorKind, Explainer, Explanation, METHODS, Method, Model, Result, Target, engine::EngineKind,
+    ErrorKind, Explainer, Explanation, LayerInfo, METHODS, Method, Model, Result, Site, Target,
+    engine::EngineKind,
 };
 use ndarray::{ArrayD, Axis};
 use testkit::{Suite, head_cases, largest_error, zoo};
@@ -74,9 +75,22 @@ fn subject(kind: &str) -> (Model, ArrayD<f32>) {
     }
 }
 
+/// The default layer and another one.
+fn two_layers(model: &Model) -> Result<Vec<String>> {
+    let explainer = Explainer::builder(model.clone()).engine(EngineKind::Rten).build()?;
+    let (default, value) = explainer.layers().next().expect("a layer");
+    let all = explainer.layer_list();
+    let is_other = |layer: &&LayerInfo| layer.value != value && layer.candidate;
+    let other = all.iter().rev().find(is_other).expect("another layer");
+    Ok(vec![default.to_owned(), other.value.clone()])
+}
+
 fn explained(model: &Model, x: &ArrayD<f32>, method: Method) -> Result<Vec<Explanation>> {
-    let explainer = Explainer::builder(model.clone()).engine(EngineKind::Rten).method(method);
-    explainer.build()?.explain_one_each(x.view(), &vec![Target::Argmax; x.len_of(Axis(0))])
+    let mut builder = Explainer::builder(model.clone()).engine(EngineKind::Rten).method(method);
+    if let Site::Layers(_) = method.info().site {
+        builder = builder.layers(two_layers(model)?);
+    }
+    builder.build()?.explain_one_each(x.view(), &vec![Target::Argmax; x.len_of(Axis(0))])
 }
 
 /// A map is finite, and of a batch that of each image alone.
