@@ -5,6 +5,7 @@ mod covering;
 mod derivative;
 mod full;
 mod gradient;
+mod lanczos;
 mod passes;
 mod path;
 mod perturbation;
