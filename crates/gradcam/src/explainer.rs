@@ -4,6 +4,7 @@ mod batches;
 mod bias;
 mod builder;
 mod choice;
+mod concepts;
 mod cost;
 mod graph;
 mod heatmaps;

@@ -3,6 +3,7 @@
 mod budget;
 mod covering;
 mod derivative;
+mod factorization;
 mod full;
 mod gradient;
 mod lanczos;
@@ -21,6 +22,7 @@ use std::{fmt, str::FromStr};
 
 use onnx_grad::Override;
 
+pub(crate) use factorization::Factors;
 pub(crate) use passes::{Change, ChangedGradient, ChannelMap, FillMask, Observe, Passes};
 pub(crate) use recipe::{
     Derivative, GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand,

@@ -1,10 +1,7 @@
 //! Heatmaps against those of pytorch-grad-cam, TorchCAM and Captum: smoothed, fused, normalized and resized as by each, on every
 //! engine; and what does not go together.
 
-use std::{
-    fs,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use gradcam::{
     ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Mask, Model, PROFILES, Target,
@@ -13,11 +10,9 @@ use gradcam::{
     image::{FUSIONS, Fusion, OverlayStyle, Photo},
 };
 use ndarray::{ArrayD, Axis};
-use onnx_grad::proto::{ModelProto, tensor_shape_proto::dimension, type_proto};
-use prost::Message;
 use testkit::{HeatmapCase, HeatmapCases, Suite, fixture, heatmap_cases, largest_error};
 
-use crate::{common, one_each::OneEach};
+use crate::{common, fixed::with_batch, one_each::OneEach};
 
 static CASES: LazyLock<HeatmapCases> = LazyLock::new(heatmap_cases);
 
@@ -203,16 +198,7 @@ fn assert_close(one: &Explanation, other: &Explanation) {
 /// The six copies of two images are three runs of a model that takes five at once, the last one padded.
 fn copies_fill_the_batch_that_a_model_fixes() {
     let case = case("pytorch-grad-cam", "gradcam", &["late"]);
-    let bytes = fs::read(fixture("heatmaps/cnn.onnx")).expect("a file");
-    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
-    let graph = proto.graph.as_mut().expect("a graph");
-    for value in graph.input.iter_mut().chain(&mut graph.output) {
-        let kind = value.r#type.as_mut().and_then(|kind| kind.value.as_mut());
-        let Some(type_proto::Value::TensorType(tensor)) = kind else { panic!("no tensor") };
-        let shape = tensor.shape.as_mut().expect("a shape");
-        shape.dim[0].value = Some(dimension::Value::DimValue(5));
-    }
-    let fixed = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let fixed = with_batch("heatmaps/cnn.onnx", 5);
     let of_fixed = explained(builder_of(fixed, &case, EngineKind::Rten));
     for (fixed, open) in of_fixed.iter().zip(&explained(builder(&case, EngineKind::Rten))) {
         assert_close(fixed, open);
