@@ -22,6 +22,7 @@ PEERS = {
     "hirescam": "pytorch-grad-cam HiResCAM",
     "gradcam-elementwise": "pytorch-grad-cam GradCAMElementWise",
     "gradcam++": "pytorch-grad-cam GradCAMPlusPlus",
+    "refinecam": "pytorch-grad-cam RefineCAM",
     "smoothgradcam++": "torchcam SmoothGradCAMpp",
     "xgradcam": "pytorch-grad-cam XGradCAM",
     "layercam": "pytorch-grad-cam LayerCAM",
@@ -44,6 +45,9 @@ PEERS = {
     "guided-gradcam": "captum GuidedGradCam",
     "fullgrad": "pytorch-grad-cam FullGrad",
 }
+
+# The layers of methods that take several.
+LAYERS = {"refinecam": ["--layer", "layer3", "--layer", "layer4"]}
 
 # The most inferences that a method may cost, and the least of our time that its peer takes.
 AT_MOST = {
@@ -94,7 +98,7 @@ def family(report, path, rounds):
     rows, costs = [], {}
     for method in json.loads(listed):
         name = method["id"]
-        worker = Worker(ours("onnxruntime", path, "--method", name))
+        worker = Worker(ours("onnxruntime", path, "--method", name, *LAYERS.get(name, [])))
         pairs = timed(worker, "argmax", rounds)
         worker.close()
         over = [took / plain for plain, took in pairs]

@@ -126,7 +126,8 @@ def explanation(system, net, layer, x):
     else:
         import pytorch_grad_cam
 
-        cam = getattr(pytorch_grad_cam, method or "GradCAM")(model=net, target_layers=[layer])
+        layers = [net.layer3, layer] if method == "RefineCAM" else [layer]
+        cam = getattr(pytorch_grad_cam, method or "GradCAM")(model=net, target_layers=layers)
 
         def run():
             cam(input_tensor=x, targets=None)

@@ -57,7 +57,7 @@ struct Args {
     load: bool,
     #[arg(long, hide = true)]
     load_child: Option<String>,
-    /// Instead: answer to lines on standard input, such as "argmax 3", for the first engine and layer.
+    /// Instead: answer to lines on standard input, such as "argmax 3", for the first engine.
     #[arg(long)]
     worker: bool,
     /// Instead: read, prepare and infer these photos, without an explanation.
@@ -78,8 +78,9 @@ fn main() -> Result<()> {
     }
     if let ([kind, ..], [path, ..]) = (args.engine.as_slice(), args.models.as_slice()) {
         if args.worker {
+            let layers: Vec<&str> = args.layer.iter().map(String::as_str).collect();
             return worker::serve(
-                &builder(&found(path)?, *kind, layer, args.threads, args.method)?.build()?,
+                &builder(&found(path)?, *kind, &layers, args.threads, args.method)?.build()?,
             );
         }
         if !args.photos.is_empty() {
@@ -126,7 +127,7 @@ fn found(path: &Path) -> Result<PathBuf> {
 }
 
 fn measure(args: &Args, path: &Path, kind: EngineKind, layer: Option<&str>) -> Result<f64> {
-    let explainer = builder(path, kind, layer, args.threads, args.method)?.build()?;
+    let explainer = builder(path, kind, layer.as_slice(), args.threads, args.method)?.build()?;
     let x = explainer.example()?;
     let targets = parsed(args, &explainer)?;
     let first = explainer.explain(&x, &targets)?;
@@ -156,13 +157,13 @@ fn parsed(args: &Args, explainer: &Explainer) -> Result<Vec<TargetSpec>> {
 fn builder(
     path: &Path,
     kind: EngineKind,
-    layer: Option<&str>,
+    layers: &[&str],
     threads: Option<NonZeroUsize>,
     method: Option<Method>,
 ) -> Result<ExplainerBuilder> {
     let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
     let builder = Explainer::builder(Model::open(path)?).engine(kind).library_places(places);
-    let builder = builder.layers(layer).methods(method);
+    let builder = builder.layers(layers.iter().copied()).methods(method);
     Ok(match threads {
         Some(threads) => builder.threads(threads),
         None => builder,

@@ -16,7 +16,7 @@ use gradcam::{
 
 /// Infers all photos; each run has one thread, as those of `gradcam explain` do.
 pub(crate) fn infer(model: &Path, kind: EngineKind, photos: &[PathBuf]) -> Result<()> {
-    let explainer = crate::builder(model, kind, None, Some(NonZeroUsize::MIN), None)?.build()?;
+    let explainer = crate::builder(model, kind, &[], Some(NonZeroUsize::MIN), None)?.build()?;
     let first = photos.first().context("no photo")?;
     let shape = explainer.prepare(&Photo::open(first, &Limits::default())?)?.0.dim();
     let inference = explainer.inference(&[shape.0, shape.1, shape.2, shape.3])?;

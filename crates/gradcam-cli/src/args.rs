@@ -1,6 +1,7 @@
 //! The definitions of commands and flags. Parser, help, completions and manual come from them.
 
 mod compare;
+mod concepts;
 mod heatmap;
 mod method;
 mod model;
@@ -25,6 +26,7 @@ use gradcam::{
 
 pub(crate) use self::{
     compare::CompareArgs,
+    concepts::ConceptsArgs,
     method::MethodArgs,
     model::{EngineArgs, TokenArgs},
     picture::{PictureArgs, StyleArgs},
@@ -68,6 +70,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples and more about each flag: gradcam compare --help",
               after_long_help = values::COMPARE_EXAMPLES)]
     Compare(Box<CompareArgs>),
+    /// Show what a layer is made of, without a target: its concepts, each in a color, with the classes that it speaks for
+    #[command(after_help = "Examples and more about each flag: gradcam concepts --help",
+              after_long_help = values::CONCEPTS_EXAMPLES)]
+    Concepts(Box<ConceptsArgs>),
     /// List the layers of a model: those that can be explained, and the default
     #[command(after_long_help = values::LAYERS_EXAMPLES)]
     Layers(LayersArgs),

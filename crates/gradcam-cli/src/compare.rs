@@ -4,7 +4,7 @@ mod job;
 mod label;
 mod output;
 mod sheet;
-mod text;
+pub(crate) mod text;
 
 use std::{
     collections::HashSet,

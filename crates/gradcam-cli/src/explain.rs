@@ -5,8 +5,8 @@ pub(crate) mod input;
 mod job;
 mod line;
 pub(crate) mod paths;
-mod place;
-mod report;
+pub(crate) mod place;
+pub(crate) mod report;
 pub(crate) mod target;
 
 use std::{
@@ -77,7 +77,7 @@ struct Stages {
 /// Several images are read, explained and drawn at once, on threads of their own; files and messages are written in the order
 /// of the images, on this thread.
 pub(crate) fn run(args: ExplainArgs) -> Result<()> {
-    place::check(&args)?;
+    place::check(args.output.output.as_deref(), args.output.json)?;
     files::clean_up_on_interrupt();
     let started = Instant::now();
     let images = paths::expand(&args.images, args.output.output.as_deref())?;
@@ -99,7 +99,10 @@ pub(crate) fn run(args: ExplainArgs) -> Result<()> {
         several => several.len(),
     };
     let files = job.files_per_item().max(usize::from(images.len() > 1));
-    let mut place = Place::new(&args, &images, items * files)?;
+    let given = args.signature.inputs.iter().map(|(_, path)| path);
+    let read = images.iter().map(|image| &image.path).chain(&args.model).chain(given);
+    let read = read.chain(args.target.files());
+    let mut place = Place::new(args.output.output.as_deref(), read, items * files)?;
     let mut said = ReportState::of(items);
     let bar = progress(images.len(), args.output.quiet);
     let mut all_done = true;

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod compare;
+mod concepts;
 mod engine;
 mod explain;
 mod failure;
@@ -30,6 +31,7 @@ fn run(command: args::Command) -> Result<(), failure::Failure> {
     match command {
         args::Command::Explain(args) => explain::run(*args),
         args::Command::Compare(args) => compare::run(&args),
+        args::Command::Concepts(args) => concepts::run(&args),
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),

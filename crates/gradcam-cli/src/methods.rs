@@ -25,10 +25,11 @@ const WIDTH: usize = 80;
 
 const INDENT: &str = "    ";
 
-const LEGEND: [&str; 4] = [
+const LEGEND: [&str; 5] = [
     "An explanation by it takes as long as so many inferences, at the last stage of ResNet-50.",
     "A is the layer's output, g the gradient of the target's score with respect to it, k a channel.",
     "Methods of the input take no layer: there A is the network's input, after preprocessing.",
+    "Deep feature factorization (dff), which takes no target, is a command of its own: gradcam concepts IMAGE",
     "* is the default. Use one with: gradcam explain IMAGE --method METHOD",
 ];
 

@@ -122,6 +122,16 @@ pub fn heatmap_nd(
     }
 }
 
+/// A map normalized by its own range, in 0..1, and resized (bilinear) to `size`, as `scale_cam_image` of pytorch-grad-cam does.
+///
+/// # Errors
+///
+/// [`ImageErrorKind::Invalid`] if the map is empty, has a value that is not finite, or another number of axes than `size`.
+pub fn scaled_map(map: &ArrayViewD<'_, f32>, size: &[usize]) -> Result<ArrayD<f32>, ImageError> {
+    check(map, size)?;
+    resize_linear(normalize(map.to_owned(), PYTORCH_GRAD_CAM), size)
+}
+
 /// The numbers of a heatmap as pictures show them: in 0..1, at the size of the network's input.
 ///
 /// Those of [`HeatmapRules::TorchCam`] are resized (bicubic) and squared, as its `overlay_mask` does. Of

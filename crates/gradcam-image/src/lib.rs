@@ -24,6 +24,7 @@
 
 mod colorbar;
 pub mod colormap;
+mod concepts;
 mod contours;
 mod error;
 mod files;
@@ -38,10 +39,11 @@ pub mod resize;
 mod strokes;
 
 pub use colormap::Colormap;
+pub use concepts::{concept_color, concept_overlay, concept_picture};
 pub use error::{ImageError, ImageErrorKind, ImageHint};
 pub use fusion::{FUSIONS, Fusion, FusionInfo};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
-pub use heatmap::{HeatmapRules, HeatmapSettings, heatmap, heatmap_nd, shown_heatmap};
+pub use heatmap::{HeatmapRules, HeatmapSettings, heatmap, heatmap_nd, scaled_map, shown_heatmap};
 pub use overlay::{
     OverlayKind, OverlayStyle, PictureSize, heatmap_picture, overlay, overlay_with_frame,
 };

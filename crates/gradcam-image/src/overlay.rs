@@ -148,7 +148,7 @@ impl Default for OverlayStyle {
 }
 
 /// The brightness of the part of a photo that the network did not see.
-const UNSEEN: f32 = 0.6;
+pub(super) const UNSEEN: f32 = 0.6;
 
 /// Draws a heatmap [H, W] in 0..1, at the network's input size, over the photo.
 ///
@@ -318,10 +318,7 @@ fn mixed(
     // The heat of a pixel; `None` if the network did not see it.
     let heat_at = |row: &Option<LinearTap>, column: &Option<LinearTap>| {
         let (row, column) = (row.as_ref()?, column.as_ref()?);
-        let line = |row: usize| {
-            heat[row][column.before] * (1.0 - column.share) + heat[row][column.after] * column.share
-        };
-        Some(line(row.before) * (1.0 - row.share) + line(row.after) * row.share)
+        Some(row.at(column, |y, x| heat[y][x]))
     };
     // The mixed color of a pixel, 0..1.
     let mixed = |row: &Option<LinearTap>, column: &Option<LinearTap>, photo: &[u8]| {
@@ -384,7 +381,7 @@ fn draw_contours(
 
 /// `f32::round` for values in 0..256. Processors without an instruction for it would call a function; the sum is exact in
 /// 64 bits.
-fn rounded(value: f32) -> u8 {
+pub(super) fn rounded(value: f32) -> u8 {
     (f64::from(value) + 0.5) as u8
 }
 
@@ -428,15 +425,25 @@ impl<'a> Mixer<'a> {
 }
 
 /// Along one axis, the two pixels of the network's input around a pixel of the photo, and the weight of the second.
-struct LinearTap {
+pub(super) struct LinearTap {
     before: usize,
     after: usize,
     share: f32,
 }
 
+impl LinearTap {
+    /// The linear interpolation of a heatmap at the crossing of two taps, a row's and a column's.
+    pub(super) fn at(&self, column: &Self, heat: impl Fn(usize, usize) -> f32) -> f32 {
+        let line = |row: usize| {
+            heat(row, column.before) * (1.0 - column.share) + heat(row, column.after) * column.share
+        };
+        line(self.before) * (1.0 - self.share) + line(self.after) * self.share
+    }
+}
+
 /// Interpolates linearly between the centers of the network's pixels and repeats the border beyond them; `None` if the
 /// network did not see the center of the photo's pixel `index`.
-fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<LinearTap> {
+pub(super) fn tap(index: u32, start: f64, length: f64, network: u32) -> Option<LinearTap> {
     let center = f64::from(index) + 0.5;
     if !(start..start + length).contains(&center) {
         return None;

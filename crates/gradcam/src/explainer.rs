@@ -4,6 +4,7 @@ mod batches;
 mod bias;
 mod builder;
 mod choice;
+mod concepts;
 mod cost;
 mod graph;
 mod heatmaps;
@@ -111,6 +112,14 @@ pub struct ExplanationModel {
 /// The most targets of one run; each has gradients of its own in the graph.
 const MOST_TARGETS: usize = 16;
 
+impl Setup {
+    /// The number of maps of one image and one target by a method.
+    fn maps_of(&self, method: Method) -> usize {
+        let is_single = method.info().is_of_input() || !self.scales.is_empty();
+        if is_single { 1 } else { self.layers.len() }
+    }
+}
+
 impl std::fmt::Debug for Explainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let layers: Vec<_> = self.setup.layers.iter().map(|(layer, _)| layer).collect();
@@ -143,17 +152,16 @@ impl Explainer {
 
     /// The number of maps of one image and one target, over all methods and layers.
     pub fn maps_per_target(&self) -> usize {
-        let layers = if self.setup.scales.is_empty() { self.setup.layers.len() } else { 1 };
-        let maps = |method: &Method| if method.info().is_of_input() { 1 } else { layers };
-        self.setup.methods.iter().map(maps).sum()
+        self.setup.methods.iter().map(|method| self.setup.maps_of(*method)).sum()
     }
 
     /// The number of heatmaps of one image and one target: as many as maps, or one for each method where layers are fused.
     pub fn heatmaps_per_target(&self) -> usize {
-        match self.setup.maps.fusion {
-            Fusion::None => self.maps_per_target(),
-            _ => self.setup.methods.len(),
-        }
+        let heatmaps = |method: &Method| match self.setup.maps.fusion_of(*method) {
+            Fusion::None => self.setup.maps_of(*method),
+            _ => 1,
+        };
+        self.setup.methods.iter().map(heatmaps).sum()
     }
 
     /// All layers of the model.

@@ -1,6 +1,7 @@
 //! Explain ONNX image models: Grad-CAM and its family, without PyTorch.
 #![doc = include_str!("../README.md")]
 
+mod concepts;
 mod error;
 mod explainer;
 mod explanation;
@@ -20,6 +21,7 @@ mod summary;
 mod targets;
 mod warning;
 
+pub use concepts::{Component, ComponentSummary, Concepts, ImageConcepts};
 pub use error::{Error, ErrorKind, Result};
 pub use explainer::{
     Explainer, ExplainerBuilder, ExplanationModel, Inference, MapPlace, OutputMeaning, grad_cam,

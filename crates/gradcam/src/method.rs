@@ -4,8 +4,10 @@ mod budget;
 mod costs;
 mod covering;
 mod derivative;
+mod factorization;
 mod full;
 mod gradient;
+mod lanczos;
 mod passes;
 mod path;
 mod perturbation;
@@ -21,6 +23,7 @@ use std::{fmt, str::FromStr};
 
 use onnx_grad::Override;
 
+pub(crate) use factorization::Factors;
 pub(crate) use passes::{Change, ChangedGradient, ChannelMap, FillMask, Observe, Passes};
 pub(crate) use recipe::{
     Derivative, GraphRecipe, MapValues, PassesRecipe, Preparation, Recipe, Summand,
@@ -33,6 +36,7 @@ pub use table::METHODS;
 use crate::{
     Result,
     error::{Error, ErrorKind, bail},
+    image::Fusion,
 };
 
 /// A method, by its row in [`METHODS`].
@@ -51,6 +55,8 @@ impl Method {
 pub enum Site {
     /// At layers: raw maps [h, w], drawn as heatmaps over the photo.
     Layer,
+    /// At several layers: raw maps as those of `Layer`, of which one heatmap is made.
+    Layers(Fusion),
     /// At layers, and then at the network's input: for each layer the raw map is [C, H, W], a picture of that size.
     LayerAtInput(PictureStyle),
     /// At the network's input, without a layer: the raw map is [C, H, W], a picture of that size.
@@ -63,14 +69,19 @@ pub enum Site {
 impl Site {
     /// Whether the maps are those of layers.
     pub fn takes_layer(self) -> bool {
-        matches!(self, Self::Layer | Self::LayerAtInput(_))
+        matches!(self, Self::Layer | Self::Layers(_) | Self::LayerAtInput(_))
+    }
+
+    /// Whether the maps are drawn as heatmaps of layers.
+    pub(crate) fn is_layer_heatmap(self) -> bool {
+        self.takes_layer() && self.picture().is_none()
     }
 
     /// How maps with the channels of the network's input become pictures; `None` for those without, which are heatmaps.
     pub fn picture(self) -> Option<PictureStyle> {
         match self {
             Self::LayerAtInput(style) | Self::Input(style) => Some(style),
-            Self::Layer | Self::Positions => None,
+            Self::Layer | Self::Layers(_) | Self::Positions => None,
         }
     }
 }

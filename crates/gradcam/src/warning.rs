@@ -108,6 +108,13 @@ pub enum Warning {
         /// The convolution.
         convolution: String,
     },
+    /// The scores of a layer's concepts are not known.
+    NoConceptScores {
+        /// The layer.
+        layer: String,
+        /// Why not.
+        why: String,
+    },
     /// ONNX Runtime's defaults give other scores on this processor.
     SaturatingKernels {
         /// The name of the first node whose products can overflow.
@@ -137,6 +144,7 @@ impl Warning {
             Self::PreprocessingGuessed { .. } => "preprocessing-guessed",
             Self::LabelsLeftOut { .. } => "labels-left-out",
             Self::FoldedNorm { .. } | Self::MissingNorm { .. } => "folded-norm",
+            Self::NoConceptScores { .. } => "no-concept-scores",
             Self::SaturatingKernels { .. } => "saturating-kernels",
         }
     }
@@ -145,9 +153,10 @@ impl Warning {
     pub fn level(&self) -> WarningLevel {
         match self {
             Self::ActivationOutput { .. } => WarningLevel::Detail,
-            Self::MethodChosen { .. } | Self::NumberIsLabel { .. } | Self::OutputChosen { .. } => {
-                WarningLevel::Note
-            }
+            Self::MethodChosen { .. }
+            | Self::NumberIsLabel { .. }
+            | Self::OutputChosen { .. }
+            | Self::NoConceptScores { .. } => WarningLevel::Note,
             _ => WarningLevel::Warning,
         }
     }
@@ -171,6 +180,7 @@ impl Warning {
             | Self::LabelsLeftOut { .. }
             | Self::FoldedNorm { .. }
             | Self::MissingNorm { .. }
+            | Self::NoConceptScores { .. }
             | Self::SaturatingKernels { .. } => true,
         }
     }
@@ -247,6 +257,9 @@ impl Warning {
                 "nothing in the file is called \"{norm}\"; the map is of the output of the convolution \
                  \"{convolution}\", into which the exporter folded a batch norm"
             ),
+            Self::NoConceptScores { layer, why } => {
+                format!("the concepts of layer \"{layer}\" have no classes: {why}")
+            }
             Self::SaturatingKernels { first, nodes } => {
                 let which = match nodes {
                     1 => format!("node \"{first}\""),

@@ -3,6 +3,7 @@
 //! The generators in `tools/` create the fixtures in `fixtures/`, see `fixtures/README.md`.
 
 pub mod build;
+mod concepts;
 mod exporters;
 mod guided;
 mod heads;
@@ -24,6 +25,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer};
 
+pub use concepts::{ConceptCase, ConceptCases, FactorCase, MatrixCase, concept_cases};
 pub use exporters::{ExporterReference, exported};
 pub use guided::{GUIDED_NETWORKS, GuidedNetwork, InputReference, guided};
 pub use heads::{HeadCase, HeadTarget, head_cases};

@@ -62,7 +62,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// Refuse what would need more memory than this, such as 2GiB or 500MB: a run, a photo or a sheet
+    /// Refuse what would need more memory than this, such as 2GiB or 500MB: a run, a photo, a sheet or a factorization
     /// [default: half of what the process may use]
     ///
     /// Runs, and photos that are decoded and drawn, take it together; those of `gradcam explain` wait for each other.

@@ -41,6 +41,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   gradcam explain cat.jpg                          what the built-in model sees, and where
   gradcam explain cat.jpg -m resnet50.onnx         the same with a model of yours
+  gradcam concepts cat.jpg                         the parts that the last layer tells apart
   gradcam layers resnet50.onnx                     the layers that can be explained
   gradcam methods                                  the ways to compute a map
 
@@ -80,6 +81,17 @@ Examples:
       Two models, each with its best class below its map; for print.
 
 Exit codes: 0 done, 1 something failed and no sheet is written, 2 a mistake on the command line.";
+
+pub(super) const CONCEPTS_EXAMPLES: &str = "\
+Examples:
+  gradcam concepts cat.jpg
+      Writes cat.concepts.png: the photo in five colors, and beside it what each color stands for.
+  gradcam concepts a.jpg b.jpg c.jpg --components 8 -o concepts/
+      The same eight concepts in three photos.
+  gradcam concepts cat.jpg -m resnet50.onnx --layer layer3 --format npy,json
+      The maps as an array [components, h, w], and the classes of each concept.
+
+Exit codes: 0 done, 1 something failed and nothing is written, 2 a mistake on the command line.";
 
 pub(super) const LAYERS_EXAMPLES: &str = "\
 Examples:
@@ -143,11 +155,18 @@ fn plain<T>(words: impl IntoIterator<Item = (&'static str, T)>) -> Vec<(Possible
     words.into_iter().map(|(word, value)| (PossibleValue::new(word), value)).collect()
 }
 
+/// The method of pytorch-grad-cam that is a command here.
+const FACTORIZATION: &str = "dff";
+
 pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
-    one_of(METHODS.iter().filter_map(|row| {
-        let value = row.id.parse().ok()?;
-        Some((PossibleValue::new(row.id), value))
-    }))
+    let known = METHODS.iter().map(|row| PossibleValue::new(row.id));
+    let all: Vec<_> = known.chain([PossibleValue::new(FACTORIZATION).hide(true)]).collect();
+    PossibleValuesParser::new(all).try_map(|word| match word.as_str() {
+        FACTORIZATION => Err("deep feature factorization gives several maps of a layer, and takes no target; it is a command \
+                              of its own: gradcam concepts"
+            .to_owned()),
+        method => method.parse().map_err(|error: gradcam::Error| error.to_string()),
+    })
 }
 
 pub(super) fn fusions() -> impl TypedValueParser<Value = Fusion> {

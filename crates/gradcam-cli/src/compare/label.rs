@@ -21,13 +21,16 @@ pub(super) fn model(path: Option<&Path>, all: &[PathBuf]) -> String {
 
 /// The columns of a model, each with what tells it from the others.
 pub(super) fn columns(model: Option<&str>, maps: &[(&Explanation, usize)]) -> Vec<Column> {
-    let of_layers = || maps.iter().filter(|(explanation, _)| explanation.is_of_layers());
+    // A heatmap of several layers is of none by itself.
+    let is_of_one =
+        |explanation: &Explanation| explanation.is_of_layers() && !explanation.is_fused();
+    let of_layers = || maps.iter().filter(|(explanation, _)| is_of_one(explanation));
     let layers = of_layers().any(|map| Some(layer(map)) != of_layers().next().map(layer));
     let methods = maps.iter().any(|map| Some(method(map)) != maps.first().map(method));
     let column = |map: &(&Explanation, usize)| {
         let mut labels = Vec::new();
         labels.extend(model.map(|model| (model.to_owned(), Kept::End)));
-        if layers && map.0.is_of_layers() {
+        if layers && is_of_one(map.0) {
             labels.push((layer(map).to_owned(), Kept::End));
         }
         if methods || labels.is_empty() {

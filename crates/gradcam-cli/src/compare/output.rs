@@ -45,15 +45,8 @@ pub(super) fn png(sheet: &Sheet, font: &Font, dpi: u32) -> Result<Vec<u8>> {
     }
     for PlacedText { text, size, gray, x, y, is_centered } in &sheet.texts {
         let left = if *is_centered { x - font.width(text, *size) / 2.0 } else { *x };
-        font.draw(text, size * scale, (left * scale, (y * scale).round()), |x, y, share| {
-            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
-            if x < columns && y < rows {
-                for value in &mut rgb[3 * (y * columns + x)..][..3] {
-                    let mixed = f32::from(*value) + (f32::from(*gray) - f32::from(*value)) * share;
-                    *value = mixed.clamp(0.0, 255.0).round() as u8;
-                }
-            }
-        });
+        let place = (left * scale, (y * scale).round());
+        font.write(&mut rgb, columns, text, (size * scale, *gray), place);
     }
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);

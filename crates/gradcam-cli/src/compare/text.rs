@@ -15,7 +15,7 @@ const LONGEST: usize = 150;
 
 /// The part of a text that is kept where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Start,
     /// The end of a path is more specific than its beginning.
     End,
@@ -23,7 +23,7 @@ pub(super) enum Kept {
 
 /// The font of a sheet.
 #[derive(Debug)]
-pub(super) struct Font {
+pub(crate) struct Font {
     font: FontRef<'static>,
     /// The room for a line, over its width.
     room: f64,
@@ -31,7 +31,7 @@ pub(super) struct Font {
 
 impl Font {
     /// The font, with the room that another one may take in its place, over its own width.
-    pub(super) fn new(room: f64) -> Result<Self> {
+    pub(crate) fn new(room: f64) -> Result<Self> {
         Ok(Self { font: FontRef::try_from_slice(FONT).map_err(failed)?, room })
     }
 
@@ -42,14 +42,14 @@ impl Font {
     }
 
     /// The room for a line of text, in the unit of the size.
-    pub(super) fn width(&self, text: &str, size: f64) -> f64 {
+    pub(crate) fn width(&self, text: &str, size: f64) -> f64 {
         let font = self.font.as_scaled(self.scale(size));
         let width: f32 = text.chars().map(|c| font.h_advance(font.glyph_id(c))).sum();
         self.room * f64::from(width)
     }
 
     /// Calls `draw` with the place and the coverage, 0 to 1, of each pixel of a line of text whose baseline begins at (x, y).
-    pub(super) fn draw(
+    pub(crate) fn draw(
         &self,
         text: &str,
         size: f64,
@@ -71,8 +71,27 @@ impl Font {
         }
     }
 
+    /// Writes a line of text of a gray into the pixels of a picture of `columns` columns; what is beyond it is left out.
+    pub(crate) fn write(
+        &self,
+        rgb: &mut [u8],
+        columns: usize,
+        text: &str,
+        (size, gray): (f64, u8),
+        place: (f64, f64),
+    ) {
+        self.draw(text, size, place, |x, y, share| {
+            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
+            let pixel = rgb.get_mut(3 * (y * columns + x)..).and_then(|rest| rest.get_mut(..3));
+            for value in pixel.filter(|_| x < columns).into_iter().flatten() {
+                let mixed = f32::from(*value) + (f32::from(gray) - f32::from(*value)) * share;
+                *value = mixed.clamp(0.0, 255.0).round() as u8;
+            }
+        });
+    }
+
     /// A text in at most `most` lines of a width, without control characters. What does not fit is left out.
-    pub(super) fn lines(
+    pub(crate) fn lines(
         &self,
         text: &str,
         size: f64,

@@ -101,7 +101,10 @@ pub(crate) fn flat_size(shape: &[usize]) -> Option<(usize, usize)> {
     }
 }
 
-fn npy<S: Data<Elem = f32>, D: Dimension>(array: &ArrayBase<S, D, f32>) -> Result<Vec<u8>> {
+/// An array as the bytes of a .npy file.
+pub(crate) fn npy<S: Data<Elem = f32>, D: Dimension>(
+    array: &ArrayBase<S, D, f32>,
+) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     array.write_npy(&mut bytes).map_err(failed)?;
     Ok(bytes)

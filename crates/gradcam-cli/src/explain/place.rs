@@ -7,9 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::paths::ImagePath;
 use crate::{
-    args::{ExplainArgs, Format},
+    args::Format,
     failure::{Failure, Result, failed},
     files, names, terminal,
 };
@@ -24,17 +23,17 @@ enum Destination {
 
 /// Writes the results of a run. No result overwrites another one or an input of the run.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     destination: Destination,
     inputs: HashSet<PathBuf>,
     written: HashMap<PathBuf, String>,
 }
 
 /// Refuses an output that no run can write, before anything is read.
-pub(super) fn check(args: &ExplainArgs) -> Result<()> {
+pub(crate) fn check(output: Option<&Path>, as_json: bool) -> Result<()> {
     let usage = |message: String| Err(Failure::Usage(message));
-    let Some(output) = &args.output.output else { return Ok(()) };
-    if names::is_dash(output) && args.output.json {
+    let Some(output) = output else { return Ok(()) };
+    if names::is_dash(output) && as_json {
         return usage("-o - and --json both write to standard output; choose one".to_owned());
     }
     let extension = output.extension().map(|e| e.to_string_lossy().to_lowercase());
@@ -59,9 +58,14 @@ pub(super) fn files_for(maps: usize, heatmaps: usize, formats: &[Format]) -> usi
 }
 
 impl Place {
-    /// Decides where the results of a run go, of which there are `count`, and makes the folder.
-    pub(super) fn new(args: &ExplainArgs, images: &[ImagePath], count: usize) -> Result<Self> {
-        let destination = match args.output.output.as_deref() {
+    /// Decides where the results of a run go, of which there are `count`, and makes the folder. The run reads the files of
+    /// `read`.
+    pub(crate) fn new<'a>(
+        output: Option<&Path>,
+        read: impl IntoIterator<Item = &'a PathBuf>,
+        count: usize,
+    ) -> Result<Self> {
+        let destination = match output {
             None => Destination::Folder(PathBuf::new()),
             Some(dash) if names::is_dash(dash) => {
                 if count != 1 {
@@ -87,15 +91,13 @@ impl Place {
                 }
             }
         };
-        let given = args.signature.inputs.iter().map(|(_, path)| path);
-        let images = images.iter().map(|image| &image.path);
-        let read = images.chain(&args.model).chain(given).chain(args.target.files());
+        let read = read.into_iter();
         let inputs = read.filter_map(|path| fs::canonicalize(path).ok()).collect();
         Ok(Self { destination, inputs, written: HashMap::new() })
     }
 
     /// Writes one result of `image`, named `name` in a folder, below which it may name others, and says where it went.
-    pub(super) fn write(&mut self, image: &str, name: &str, bytes: &[u8]) -> Result<String> {
+    pub(crate) fn write(&mut self, image: &str, name: &str, bytes: &[u8]) -> Result<String> {
         let path = match &self.destination {
             Destination::Folder(folder) => folder.join(name),
             Destination::File(path) => path.clone(),

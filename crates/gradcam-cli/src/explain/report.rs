@@ -72,17 +72,25 @@ struct ExplanationLine<'a> {
 }
 
 #[derive(Serialize)]
-struct ModelLine<'a> {
-    name: &'a str,
-    sha256: Option<&'a str>,
+pub(crate) struct ModelLine<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) sha256: Option<&'a str>,
 }
 
 /// Values and origins of the preprocessing, without the labels.
 #[derive(Clone, Debug, Serialize)]
-struct PreprocessLine {
+pub(crate) struct PreprocessLine {
     #[serde(flatten)]
     values: Preprocess,
     origins: Origins,
+}
+
+impl PreprocessLine {
+    /// That of photos; none where the model takes none.
+    pub(crate) fn of(explainer: &Explainer) -> Option<Self> {
+        let resolved = explainer.preprocessing().ok()?;
+        Some(Self { values: resolved.preprocess.clone(), origins: resolved.origins })
+    }
 }
 
 impl<'a> Report<'a> {
@@ -100,10 +108,7 @@ impl<'a> Report<'a> {
         } else {
             Style::of(&io::stdout())
         };
-        let preprocess = explainer.preprocessing().ok().map(|resolved| PreprocessLine {
-            values: resolved.preprocess.clone(),
-            origins: resolved.origins,
-        });
+        let preprocess = PreprocessLine::of(explainer);
         let model = model::name(args.model.as_deref());
         let mut report = Self {
             args,
@@ -425,7 +430,8 @@ fn geometry(geometry: &Geometry) -> String {
     resize + &crop.unwrap_or_default()
 }
 
-fn label(class: &Class) -> String {
+/// The label of a class, cut where it is long.
+pub(crate) fn label(class: &Class) -> String {
     let label = terminal::printable(class.label.as_deref().unwrap_or_default());
     if label.chars().count() <= WIDEST {
         return label;

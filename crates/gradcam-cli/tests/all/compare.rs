@@ -111,6 +111,9 @@ fn labels_say_what_differs() {
     let both = said(&["--target", "3", "--layer", "conv,act", "--method", "gradcam,layercam"]);
     let wanted = ["conv", "Grad-CAM", "conv", "LayerCAM", "act", "Grad-CAM", "act", "LayerCAM"];
     assert_eq!(both[1..9], wanted);
+    // A method that makes one heatmap of all layers is of none by itself.
+    let fused = said(&["--target", "3", "--layer", "conv,act", "--method", "gradcam,refinecam"]);
+    assert_eq!(fused[1..6], ["conv", "Grad-CAM", "RefineCAM", "act", "Grad-CAM"]);
     // Of a method of the input there is no layer to name.
     let input = said(&["--target", "3", "--method", "gradcam,saliency"]);
     assert_eq!(input[1..3], ["Grad-CAM", "Saliency"]);

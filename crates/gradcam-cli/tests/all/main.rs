@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod compare;
+mod concepts;
 mod engines;
 mod folders;
 mod inputs;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     bad_input::tests(&mut suite);
     bench::tests(&mut suite);
     compare::tests(&mut suite);
+    concepts::tests(&mut suite);
     engines::tests(&mut suite);
     folders::tests(&mut suite);
     inputs::tests(&mut suite);

@@ -336,7 +336,7 @@ impl ExplainerBuilder {
             true => layers.scales().iter().map(|scale| scale.anchors.clone()).collect(),
             false => Vec::new(),
         };
-        self.maps.check_layers(&chosen, !scales.is_empty())?;
+        self.maps.check_layers(&self.methods, &chosen, !scales.is_empty())?;
         let plain = |method: &&Method| {
             let rules = method.info().overrides();
             let overridden = |id| rules.iter().any(|row| row.is_for(&graph, id));

@@ -43,6 +43,19 @@ impl Explainer {
         let emission = self.emission(key)?;
         match key {
             Key::Explanation(_, _, layers) => self.explanation_graph(emission, layers.clone()),
+            Key::Activation(_, layer) => self.activation_graph(emission, *layer),
+            Key::Rest(_, layer) => {
+                let (graph, scores) = (&emission.graph, emission.emitted.scores);
+                let outputs = vec![OutputMeaning::Value(graph.name(scores).to_owned())];
+                match extract_values(graph, &[emission.layers[*layer]], &[scores]) {
+                    Err(error) if error.kind() == onnx_grad::ErrorKind::NotConnected => bail!(
+                        Layer,
+                        "the scores follow from other values too, such as a shortcut around the layer; choose a layer that the \
+                         whole output passes through"
+                    ),
+                    rest => Ok((rest?, outputs)),
+                }
+            }
             Key::Prediction(_) => {
                 let emitted = &emission.emitted;
                 let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
@@ -115,18 +128,30 @@ impl Explainer {
         key: &Key,
         outputs: &[OutputMeaning],
     ) -> Result<Option<ChannelPlaces>> {
-        let Key::Channels(shape, layer) = key else { return Ok(None) };
+        let (Key::Channels(shape, layer) | Key::Rest(shape, layer)) = key else { return Ok(None) };
         let graph = Graph::new(&self.setup.model, &self.inputs.sizes(shape))?;
         let views = self.views(&graph);
-        let value = graph.value(&self.setup.layers[*layer].1)?;
+        let name = &self.setup.layers[*layer].1;
+        let value = graph.value(name)?;
         let sizes = graph.fact(value).sizes().unwrap_or_default();
-        let shape = sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
-        let mut of_elements = Vec::with_capacity(outputs.len());
-        for output in outputs {
-            let value = graph.value(&output.to_string())?;
-            match views.channels_of_elements(&graph, value) {
-                Some((channels, _)) => of_elements.push(channels),
-                None => bail!(Layer, "the channels of \"{output}\" are not known"),
+        let shape: Vec<usize> =
+            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let names = match key {
+            Key::Rest(..) => vec![name.clone()],
+            _ => outputs.iter().map(ToString::to_string).collect(),
+        };
+        let mut of_elements = Vec::with_capacity(names.len());
+        for name in names {
+            let value = graph.value(&name)?;
+            match (views.channels_of_elements(&graph, value), views.channel_axis(&graph, value)) {
+                (Some((channels, _)), _) => of_elements.push(channels),
+                // Of tokens, those outside the picture have channels too.
+                (None, Some((axis, _))) if matches!(key, Key::Rest(..)) => {
+                    let inside: usize = shape[axis + 1..].iter().product();
+                    let all = 0..shape.iter().product();
+                    of_elements.push(all.map(|at: usize| at / inside % shape[axis]).collect());
+                }
+                _ => bail!(Layer, "the channels of \"{name}\" are not known"),
             }
         }
         Ok(Some(ChannelPlaces { shape, of_elements }))

@@ -25,8 +25,16 @@ impl MapSettings {
     pub(super) fn heatmaps_of(&self, method: Method) -> HeatmapSettings {
         HeatmapSettings {
             rules: self.profile.info().rules,
-            fusion: self.fusion,
+            fusion: self.fusion_of(method),
             tanh: method.id() == "layercam",
+        }
+    }
+
+    /// How one heatmap is made of the maps of several layers by a method.
+    pub(super) fn fusion_of(&self, method: Method) -> Fusion {
+        match method.info().site {
+            Site::Layers(own) => own,
+            _ => self.fusion,
         }
     }
 
@@ -42,14 +50,8 @@ impl MapSettings {
     ) -> Result<()> {
         methods.iter().try_for_each(|method| self.profile.check_method(*method))?;
         self.profile.check_fusion(self.fusion)?;
-        if self.fusion != Fusion::None
-            && let Some(method) = methods.iter().find(|method| method.info().site != Site::Layer)
-        {
-            bail!(
-                Method,
-                "method {method} explains the network's input, and fusion {} is one of the maps of layers",
-                self.fusion
-            );
+        if self.fusion != Fusion::None {
+            methods.iter().try_for_each(|method| self.check_fusion_of(*method))?;
         }
         let profile = self.profile.info();
         if (self.aug_smooth || self.eigen_smooth) && !profile.smooths {
@@ -66,6 +68,26 @@ impl MapSettings {
         }
         if self.eigen_smooth {
             methods.iter().try_for_each(|method| check_sum(*method))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a method whose maps are not fused, or not in this way.
+    fn check_fusion_of(&self, method: Method) -> Result<()> {
+        let fusion = self.fusion;
+        if !method.info().site.is_layer_heatmap() {
+            bail!(
+                Method,
+                "method {method} explains the network's input, and fusion {fusion} is one of the maps of layers"
+            );
+        }
+        let own = self.fusion_of(method);
+        if own != fusion {
+            bail!(
+                Method,
+                "method {method} makes one heatmap of its layers by fusion {own}, not {fusion}; leave out fusion {fusion}, or \
+                 choose another method"
+            );
         }
         Ok(())
     }
@@ -88,17 +110,27 @@ impl MapSettings {
     ///
     /// # Errors
     /// `Method`.
-    pub(super) fn check_layers(&self, layers: &[(String, String)], is_scales: bool) -> Result<()> {
-        match (self.fusion, layers) {
-            (Fusion::None, _) => Ok(()),
-            (fusion, _) if is_scales => bail!(
+    pub(super) fn check_layers(
+        &self,
+        methods: &[Method],
+        layers: &[(String, String)],
+        is_scales: bool,
+    ) -> Result<()> {
+        let fuses = |method: &&Method| self.fusion_of(**method) != Fusion::None;
+        let Some(method) = methods.iter().find(fuses) else { return Ok(()) };
+        let what = match self.fusion {
+            Fusion::None => format!("method {method}"),
+            fusion => format!("fusion {fusion}"),
+        };
+        match layers {
+            _ if is_scales => bail!(
                 Method, NameLayers;
-                "fusion {fusion} makes one heatmap of several layers, and of the default layers of a detector one is explained, \
+                "{what} makes one heatmap of several layers, and of the default layers of a detector one is explained, \
                  that of the box's scale"
             ),
-            (fusion, [(layer, _)]) => bail!(
+            [(layer, _)] => bail!(
                 Method, NameLayers;
-                "fusion {fusion} makes one heatmap of several layers, and one is explained, \"{layer}\""
+                "{what} makes one heatmap of several layers, and one is explained, \"{layer}\""
             ),
             _ => Ok(()),
         }
@@ -107,7 +139,7 @@ impl MapSettings {
 
 /// Refuses what is not the same, mirrored, where the image is mirrored, or a bit brighter.
 fn check_augmentation(methods: &[Method], input: &ImageInput, head: HeadKind) -> Result<()> {
-    if let Some(method) = methods.iter().find(|method| method.info().site != Site::Layer) {
+    if let Some(method) = methods.iter().find(|method| !method.info().site.is_layer_heatmap()) {
         bail!(
             Method,
             "method {method} explains the network's input, and test-time augmentation averages the heatmaps of layers"

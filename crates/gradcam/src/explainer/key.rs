@@ -11,6 +11,10 @@ use crate::{program::Program, targets::TargetKind};
 pub(super) enum Key {
     /// Scores and maps, for targets of these kinds, at these of the explainer's layers.
     Explanation(Vec<usize>, Vec<TargetKind>, Range<usize>),
+    /// The value of a layer as a picture.
+    Activation(Vec<usize>, usize),
+    /// From the value of a layer to the scores.
+    Rest(Vec<usize>, usize),
     /// The scores, and what a detector or a sequence says of each place.
     Prediction(Vec<usize>),
     /// The scores that the file gives with the engine's defaults.
@@ -37,6 +41,8 @@ impl Key {
             | Self::Cut(shape, ..)
             | Self::Suffix(shape, ..)
             | Self::Gradients(shape, ..)
+            | Self::Activation(shape, _)
+            | Self::Rest(shape, _)
             | Self::Channels(shape, _) => shape,
         }
     }
@@ -48,7 +54,11 @@ impl Key {
             | Self::Cut(_, _, kind)
             | Self::Suffix(_, _, kind)
             | Self::Gradients(_, _, kind) => vec![kind.clone()],
-            Self::Prediction(_) | Self::Deployed(_) | Self::Channels(..) => Vec::new(),
+            Self::Activation(..)
+            | Self::Rest(..)
+            | Self::Prediction(_)
+            | Self::Deployed(_)
+            | Self::Channels(..) => Vec::new(),
         }
     }
 }
@@ -143,7 +153,7 @@ impl fmt::Display for OutputMeaning {
 pub(super) struct ExplainerProgram {
     pub(super) program: Program,
     pub(super) outputs: Vec<OutputMeaning>,
-    /// Of a program of [`Key::Channels`].
+    /// Of a program of [`Key::Channels`] or [`Key::Rest`].
     pub(super) channels: Option<ChannelPlaces>,
     /// Of a program of [`Key::Cut`].
     pub(super) layer: Option<LayerPlaces>,
@@ -169,10 +179,10 @@ pub(super) struct LayerPlaces {
     pub(super) is_picture: bool,
 }
 
-/// The places of a layer's channels, in the layer and where they meet.
+/// The places of a layer's channels, where they meet or in the layer.
 pub(super) struct ChannelPlaces {
     /// The shape of the layer's value, images included.
     pub(super) shape: Vec<usize>,
-    /// For each value at which they meet, the channel of each element of one image.
+    /// For each value at which they meet, or for the layer's, the channel of each element of one image, or of all.
     pub(super) of_elements: Vec<Vec<usize>>,
 }

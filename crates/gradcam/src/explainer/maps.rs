@@ -27,6 +27,19 @@ use crate::{
 };
 
 impl Explainer {
+    /// The graph that computes a layer's value as a picture.
+    pub(super) fn activation_graph(
+        &self,
+        emission: TargetGraph,
+        layer: usize,
+    ) -> Result<(Model, Vec<OutputMeaning>)> {
+        let TargetGraph { mut graph, layers, .. } = emission;
+        let views = self.views(&graph);
+        let view = self.view(&graph, &views, layers[layer])?;
+        let picture = view.emit(&mut Builder::new(&mut graph, "cam"), layers[layer])?;
+        finish(graph, vec![(OutputMeaning::Activation(layer), picture)])
+    }
+
     /// The graph that computes the gradient at a layer, and its activation, or the gradient at the input.
     pub(super) fn gradient_graph(
         &self,

@@ -290,7 +290,7 @@ impl Explainer {
         let maps = explanation.layers.iter();
         let mut warnings: Vec<Warning> = match method.info().site {
             Site::Input(_) => maps.filter_map(gradient_warning).collect(),
-            Site::Layer | Site::LayerAtInput(_) | Site::Positions => {
+            Site::Layer | Site::Layers(_) | Site::LayerAtInput(_) | Site::Positions => {
                 maps.filter_map(map_warning).collect()
             }
         };

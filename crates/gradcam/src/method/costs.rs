@@ -7,6 +7,7 @@ pub(super) const COSTS: &[(&str, f32)] = &[
     ("hirescam", 1.0),
     ("gradcam-elementwise", 1.0),
     ("gradcam++", 1.0),
+    ("refinecam", 1.0),
     ("smoothgradcam++", 1.0),
     ("xgradcam", 1.0),
     ("layercam", 1.0),

@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
-use super::{ChannelMap, Passes};
+use super::{ChannelMap, Passes, lanczos::largest_eigenpairs};
 use crate::{Result, error::bail};
 
 /// EigenCAM: the principal component of the activation. Muhammad and Yeasin 2020, section III.
@@ -53,7 +53,8 @@ pub(super) fn kpca_cam(passes: &mut dyn Passes) -> Result<ChannelMap> {
             *entry += mean - own - other;
         }
     }
-    let (value, vector) = largest_eigenpair(&kernel);
+    let pair = largest_eigenpairs(positions, 1, |vector| &kernel * vector).pop();
+    let Some((value, vector)) = pair else { bail!(Engine, "the activation is empty") };
     channel_map(&picture.shape()[1..], &[], &(vector * value.max(0.0).sqrt()))
 }
 
@@ -108,68 +109,9 @@ fn first_eigenvector(gram: DMatrix<f64>) -> DVector<f64> {
     eigen.eigenvectors.column(eigen.eigenvalues.imax()).into_owned()
 }
 
-/// The largest eigenvalue of a symmetric matrix, and its eigenvector, by Lanczos' method: a decomposition of the whole matrix
-/// would take minutes where this takes as many products as it has steps. Golub and Van Loan 2013, section 10.3.
-///
-/// Each direction is made orthogonal to all before it twice, so that rounding adds no eigenvalues.
-fn largest_eigenpair(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
-    const STEPS: usize = 200;
-    let size = matrix.nrows();
-    let mut random = fastrand::Rng::with_seed(0);
-    let first = DVector::from_fn(size, |_, _| random.f64() - 0.5);
-    let mut basis = vec![first.normalize()];
-    let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
-    while let Some(last) = basis.last() {
-        let mut next = matrix * last;
-        diagonal.push(next.dot(last));
-        let scale = next.norm();
-        for direction in basis.iter().chain(&basis) {
-            next.axpy(-next.dot(direction), direction, 1.0);
-        }
-        let length = next.norm();
-        if basis.len() == STEPS.min(size) || length <= 1e-14 * scale {
-            break;
-        }
-        beside.push(length);
-        basis.push(next / length);
-    }
-    let count = diagonal.len();
-    let mut small = DMatrix::from_diagonal(&DVector::from_vec(diagonal));
-    for (at, length) in beside.into_iter().enumerate().take(count.saturating_sub(1)) {
-        small[(at, at + 1)] = length;
-        small[(at + 1, at)] = length;
-    }
-    let eigen = SymmetricEigen::new(small);
-    let largest = eigen.eigenvalues.imax();
-    let combined = eigen.eigenvectors.column(largest);
-    let vector = basis
-        .iter()
-        .zip(combined.iter())
-        .fold(DVector::zeros(size), |sum: DVector<f64>, (direction, share)| {
-            sum + direction * *share
-        });
-    (eigen.eigenvalues[largest], vector)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The eigenvalues 3 and −5 of a matrix that has no others but 0: the largest is 3, not that of the largest magnitude.
-    #[test]
-    fn the_largest_eigenvalue_is_found_with_its_vector() {
-        for size in [2, 3, 300] {
-            let unit =
-                |at: usize| DVector::from_fn(size, |row, _| if row == at { 1.0 } else { 0.0 });
-            let u: DVector<f64> = 0.6 * unit(0) + 0.8 * unit(1);
-            let v: DVector<f64> = 0.8 * unit(0) - 0.6 * unit(1);
-            let matrix = 3.0 * &u * u.transpose() - 5.0 * &v * v.transpose();
-            let (value, vector) = largest_eigenpair(&matrix);
-            assert!((value - 3.0).abs() < 1e-12, "{value}");
-            assert!((vector.dot(&u).abs() - 1.0).abs() < 1e-12, "{vector}");
-        }
-        assert_eq!(largest_eigenpair(&DMatrix::zeros(1, 1)).0, 0.0);
-    }
 
     fn projected(rows: usize, columns: usize, x: &[f64]) -> Vec<f64> {
         let x = DMatrix::from_row_slice(rows, columns, x);

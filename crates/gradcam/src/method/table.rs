@@ -6,6 +6,7 @@ use super::{
     Derivative, GraphRecipe, MethodInfo, PassesRecipe, PictureStyle, Preparation, Recipe, Site,
     Summand, covering, full, gradient, path, perturbation, spectral, statistics,
 };
+use crate::image::Fusion;
 
 /// All methods, the default first.
 pub const METHODS: &[MethodInfo] = &[
@@ -80,6 +81,21 @@ pub const METHODS: &[MethodInfo] = &[
         recipe: Recipe::Passes(PassesRecipe {
             preparation: Preparation::Nothing,
             run: path::smooth_grad_cam_plus_plus,
+        }),
+    },
+    MethodInfo {
+        id: "refinecam",
+        name: "RefineCAM",
+        formula: "map of each layer as Grad-CAM++; one heatmap of them: the product of their heatmaps, normalized",
+        use_for: "two or more layers, an early one among them: as fine as the early map, without what the late map does not show",
+        paper: "Domeniconi et al. 2026, arXiv:2605.14641",
+        site: Site::Layers(Fusion::Product),
+        summand: Summand::Weighted,
+        recipe: Recipe::Graph(GraphRecipe {
+            of: Derivative::Gradient,
+            want: GradientForm::Full,
+            overrides: &[],
+            emit: gradient::grad_cam_plus_plus,
         }),
     },
     MethodInfo {

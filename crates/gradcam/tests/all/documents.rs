@@ -10,7 +10,7 @@ use gradcam::{
 use onnx_grad::Gradient;
 use testkit::Suite;
 
-use crate::method_matrix::{KINDS, refusal};
+use crate::method_matrix::{CONCEPT_REFUSALS, KINDS, WITHOUT_CLASSES, refusal};
 
 type Document = (&'static str, fn() -> String);
 
@@ -45,7 +45,7 @@ fn methods() -> String {
          \n\
          The numbers of each method of pytorch-grad-cam are compared with it in float64 (`tools/method_cases.py`). The signs of \
          eigencam and eigengradcam, which are arbitrary there, are fixed here: the entry of the largest magnitude is positive. \
-         RefineCAM is `--fuse product` with `--method gradcam++` and several layers.\n\
+         refinecam is gradcam++ with `--fuse product`, which multiplies the heatmaps of any other method too.\n\
          \n\
          *inferences*: the time of an explanation over that of a prediction, measured at the last stage of ResNet-50 \
          ([performance.md](performance.md#the-methods)); `gradcam bench MODEL --method METHOD` measures it for your model.\n\
@@ -84,8 +84,51 @@ fn methods() -> String {
         let cells: String = each.map(|cell| format!(" {cell} |")).collect();
         let _ = writeln!(text, "| `{}` |{cells}", row.id);
     }
+    text += CONCEPTS;
+    let _ = writeln!(text, "| |{kinds}\n|{}", "---|".repeat(1 + KINDS.len()));
+    let said = |rows: &[(&str, &'static str)], kind: &str| {
+        rows.iter().find(|row| row.0 == kind).map_or("yes", |row| row.1)
+    };
+    let maps: String =
+        KINDS.iter().map(|kind| format!(" {} |", said(CONCEPT_REFUSALS, kind))).collect();
+    let classes: String = KINDS
+        .iter()
+        .map(|kind| match said(CONCEPT_REFUSALS, kind) {
+            "yes" => format!(" {} |", said(WITHOUT_CLASSES, kind)),
+            _ => " |".to_owned(),
+        })
+        .collect();
+    let _ = writeln!(text, "| maps |{maps}\n| classes |{classes}");
     text
 }
+
+/// What holds for concepts, which no row of the table says.
+const CONCEPTS: &str = "\n## Concepts\n\
+\n\
+Deep feature factorization (`dff` in pytorch-grad-cam; Collins et al. 2018, arXiv:1806.10206) takes no target: it says what a \
+layer is made of. A layer has several maps then, one for each concept, so it is a command and a function of its own: `gradcam \
+concepts`, `Explainer::concepts`.\n\
+\n\
+![A photo of a cat above a cup of coffee in five colors, and the classes of each color](images/concepts.jpg)\n\
+\n\
+`gradcam concepts cat_over_coffee.png`: red is the cat's face, yellow the coffee.\n\
+\n\
+X is the activation, channels by positions, of all images together, less the least value of each channel. X ≈ W·H, \
+both without negative entries, by the coordinate descent of scikit-learn, which pytorch-grad-cam takes, with its bounds (200 \
+sweeps, 1e-4). The start is scikit-learn's `nndsvda`, which follows from the singular vectors: the same images have the same concepts \
+in each run. With five concepts, on photos, what they left out was that of the best of three random starts, to 1e-4. \
+pytorch-grad-cam starts from random numbers (`init=\"random\", random_state=0`), so its concepts may be others. The tests compare every number with \
+pytorch-grad-cam from this start (`tools/concept_cases.py`), and the factors also from scikit-learn's random numbers.\n\
+\n\
+- A row of H, over its largest entry, is the raw map of a concept; normalized and resized, its heatmap.\n\
+- A column of W, times that entry, with what was subtracted, is the concept as an activation: that at the place where it is \
+strongest, without the other concepts.\n\
+- The classes of a concept are those of the network behind the layer where all positions hold it, a class token \
+too. In front of a global pooling \
+that is the classifier on the concept, `computation_on_concepts` of pytorch-grad-cam, which leaves the concept's length open.\n\
+- The share of a concept is the sum of its part of W·H over that of all. Concepts are in the order of their shares in all images.\n\
+- In pictures each place has the color of the largest heatmap, as bright as this, as `show_factorization_on_image`.\n\
+\n";
 
 /// The operators: gradients from the table of rules, engines from the tables that compile graphs.
 fn operators() -> String {

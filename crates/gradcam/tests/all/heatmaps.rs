@@ -1,10 +1,7 @@
 //! Heatmaps against those of pytorch-grad-cam, TorchCAM and Captum: smoothed, fused, normalized and resized as by each, on every
 //! engine; and what does not go together.
 
-use std::{
-    fs,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use gradcam::{
     ErrorKind, Explainer, ExplainerBuilder, Explanation, METHODS, Mask, Model, PROFILES, Target,
@@ -13,11 +10,9 @@ use gradcam::{
     image::{FUSIONS, Fusion, OverlayStyle, Photo},
 };
 use ndarray::{ArrayD, Axis};
-use onnx_grad::proto::{ModelProto, tensor_shape_proto::dimension, type_proto};
-use prost::Message;
 use testkit::{HeatmapCase, HeatmapCases, Suite, fixture, heatmap_cases, largest_error};
 
-use crate::{common, one_each::OneEach};
+use crate::{common, fixed::with_batch, one_each::OneEach};
 
 static CASES: LazyLock<HeatmapCases> = LazyLock::new(heatmap_cases);
 
@@ -35,6 +30,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(
         suite,
         every_profile_fusion_and_smoothing_has_a_case,
+        refinecam_has_the_numbers_of_pytorch_grad_cam,
         the_class_is_that_of_the_image_itself,
         copies_fill_the_batch_that_a_model_fixes,
         copies_are_explained_in_runs_that_fit_into_memory,
@@ -132,6 +128,29 @@ fn every_profile_fusion_and_smoothing_has_a_case() {
     assert!(CASES.cases.iter().all(|case| case.condition <= 1e-5));
 }
 
+/// The case of its default `base_method`, which both libraries call RefineCAM; beside a method whose layers are not fused.
+fn refinecam_has_the_numbers_of_pytorch_grad_cam() {
+    let is_refined = |case: &&HeatmapCase| {
+        (case.profile.as_str(), case.method.as_str(), case.fusion.as_str())
+            == ("pytorch-grad-cam", "gradcam++", "product")
+    };
+    let known = CASES.cases.iter().find(is_refined).expect("a case");
+    for kind in EngineKind::ALL {
+        for fusion in ["none", "product"] {
+            let method = "refinecam".to_owned();
+            let case = HeatmapCase { method, fusion: fusion.to_owned(), ..known.clone() };
+            heatmaps_are_the_library_s(&case, kind);
+        }
+    }
+    let alone = HeatmapCase { fusion: "none".to_owned(), ..known.clone() };
+    let both = builder(&alone, EngineKind::Rten).method("refinecam".parse().expect("a method"));
+    let explainer = both.build().expect("an explainer");
+    assert_eq!((explainer.maps_per_target(), explainer.heatmaps_per_target()), (4, 3));
+    let explained = explainer.explain(images().view(), Target::Class(1)).expect("explanations");
+    let heatmaps: Vec<usize> = explained[0].iter().map(Explanation::heatmaps).collect();
+    assert_eq!(heatmaps, [2, 1]);
+}
+
 /// Where the class with the largest score is another one in a changed copy, the copy is explained for that of the image.
 fn the_class_is_that_of_the_image_itself() {
     let case = case("pytorch-grad-cam", "gradcam", &["late"]);
@@ -179,16 +198,7 @@ fn assert_close(one: &Explanation, other: &Explanation) {
 /// The six copies of two images are three runs of a model that takes five at once, the last one padded.
 fn copies_fill_the_batch_that_a_model_fixes() {
     let case = case("pytorch-grad-cam", "gradcam", &["late"]);
-    let bytes = fs::read(fixture("heatmaps/cnn.onnx")).expect("a file");
-    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a model");
-    let graph = proto.graph.as_mut().expect("a graph");
-    for value in graph.input.iter_mut().chain(&mut graph.output) {
-        let kind = value.r#type.as_mut().and_then(|kind| kind.value.as_mut());
-        let Some(type_proto::Value::TensorType(tensor)) = kind else { panic!("no tensor") };
-        let shape = tensor.shape.as_mut().expect("a shape");
-        shape.dim[0].value = Some(dimension::Value::DimValue(5));
-    }
-    let fixed = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let fixed = with_batch("heatmaps/cnn.onnx", 5);
     let of_fixed = explained(builder_of(fixed, &case, EngineKind::Rten));
     for (fixed, open) in of_fixed.iter().zip(&explained(builder(&case, EngineKind::Rten))) {
         assert_close(fixed, open);
@@ -263,6 +273,18 @@ fn what_does_not_go_together_is_refused() {
         refused(&|case| case.fusion = "mean".to_owned()),
         "fusion mean makes one heatmap of several layers, and one is explained, \"late\"; name several with \
          `ExplainerBuilder::layers`"
+    );
+    assert_eq!(
+        refused(&|case| case.method = "refinecam".to_owned()),
+        "method refinecam makes one heatmap of several layers, and one is explained, \"late\"; name several with \
+         `ExplainerBuilder::layers`"
+    );
+    assert_eq!(
+        refused(&|case| {
+            (case.method, case.fusion) = ("refinecam".to_owned(), "mean".to_owned());
+        }),
+        "method refinecam makes one heatmap of its layers by fusion product, not mean; leave out fusion mean, or choose \
+         another method"
     );
     for method in METHODS.iter().filter(|row| !row.is_sum()) {
         let message = refused(&|case| {

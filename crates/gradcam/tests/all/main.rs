@@ -11,10 +11,12 @@ mod bad_models;
 mod budgets;
 #[path = "../../../gradcam-engine/tests/all/common.rs"]
 mod common;
+mod concepts;
 mod documents;
 mod examples;
 mod explain;
 mod exporters;
+mod fixed;
 mod guided;
 mod heads;
 mod heatmaps;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
     heads::tests(&mut suite);
+    concepts::tests(&mut suite);
     heatmaps::tests(&mut suite);
     hooks::tests(&mut suite);
     inputs::tests(&mut suite);

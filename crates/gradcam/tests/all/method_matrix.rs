@@ -1,7 +1,10 @@
 //! Every method with every kind of model: it gives a map, or is refused with a reason.
 
+use std::num::NonZeroUsize;
+
 use gradcam::{
-    ErrorKind, Explainer, Explanation, METHODS, Method, Model, Result, Target, engine::EngineKind,
+    ErrorKind, Explainer, Explanation, LayerInfo, METHODS, Method, Model, Result, Site, Target,
+    engine::EngineKind,
 };
 use ndarray::{ArrayD, Axis};
 use testkit::{Suite, head_cases, largest_error, zoo};
@@ -25,6 +28,19 @@ pub(crate) const REFUSALS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The kinds of models whose concepts are refused, and what the message says.
+pub(crate) const CONCEPT_REFUSALS: &[(&str, &str)] =
+    &[("detector", "concepts are those of one layer, and there are 3")];
+
+/// The kinds of models whose concepts have no classes, and what the note says.
+pub(crate) const WITHOUT_CLASSES: &[(&str, &str)] = &[
+    ("segmentation", "the scores of this model are those of segmentation, not of classes"),
+    (
+        "vision transformer",
+        "the scores follow from other values too, such as a shortcut around the layer",
+    ),
+];
+
 /// What the refusal of a method says at a kind of model, where it is refused.
 pub(crate) fn refusal(method: &str, kind: &str) -> Option<&'static str> {
     REFUSALS.iter().find(|row| (row.0, row.1) == (method, kind)).map(|row| row.2)
@@ -33,6 +49,7 @@ pub(crate) fn refusal(method: &str, kind: &str) -> Option<&'static str> {
 pub(crate) fn tests(suite: &mut Suite) {
     for kind in KINDS {
         suite.test(format!("method_matrix::{kind}"), move || maps_or_refusals(kind));
+        suite.test(format!("method_matrix::concepts::{kind}"), move || concepts_or_refusal(kind));
     }
     testkit::tests!(suite, refusals_are_of_methods_and_kinds);
 }
@@ -74,9 +91,22 @@ fn subject(kind: &str) -> (Model, ArrayD<f32>) {
     }
 }
 
+/// The default layer and another one.
+fn two_layers(model: &Model) -> Result<Vec<String>> {
+    let explainer = Explainer::builder(model.clone()).engine(EngineKind::Rten).build()?;
+    let (default, value) = explainer.layers().next().expect("a layer");
+    let all = explainer.layer_list();
+    let is_other = |layer: &&LayerInfo| layer.value != value && layer.candidate;
+    let other = all.iter().rev().find(is_other).expect("another layer");
+    Ok(vec![default.to_owned(), other.value.clone()])
+}
+
 fn explained(model: &Model, x: &ArrayD<f32>, method: Method) -> Result<Vec<Explanation>> {
-    let explainer = Explainer::builder(model.clone()).engine(EngineKind::Rten).method(method);
-    explainer.build()?.explain_one_each(x.view(), &vec![Target::Argmax; x.len_of(Axis(0))])
+    let mut builder = Explainer::builder(model.clone()).engine(EngineKind::Rten).method(method);
+    if let Site::Layers(_) = method.info().site {
+        builder = builder.layers(two_layers(model)?);
+    }
+    builder.build()?.explain_one_each(x.view(), &vec![Target::Argmax; x.len_of(Axis(0))])
 }
 
 /// A map is finite, and of a batch that of each image alone.
@@ -110,4 +140,33 @@ fn maps_or_refusals(kind: &str) {
         }
     }
     assert!(failures.is_empty(), "{kind}: {}", failures.join("\n"));
+}
+
+/// Concepts of all images together, each with its maps and shares.
+fn concepts_or_refusal(kind: &str) {
+    let (model, x) = subject(kind);
+    let explainer = Explainer::builder(model).engine(EngineKind::Rten).build().expect("a model");
+    let two = NonZeroUsize::new(2).expect("a number");
+    let refused = CONCEPT_REFUSALS.iter().find(|row| row.0 == kind);
+    let concepts = match (explainer.concepts(x.view(), two), refused) {
+        (Ok(concepts), None) => concepts,
+        (Err(error), Some((_, words))) => {
+            return assert!(error.to_string().contains(words), "{error}");
+        }
+        (Ok(_), Some((_, words))) => panic!("concepts do not say: {words}"),
+        (Err(error), None) => panic!("{error}"),
+    };
+    assert_eq!(concepts.images.len(), x.len_of(Axis(0)));
+    let without = WITHOUT_CLASSES.iter().find(|row| row.0 == kind);
+    for component in &concepts.components {
+        assert_eq!(component.classes.is_empty(), without.is_some(), "{:?}", concepts.warnings);
+    }
+    let says = |words: &str| concepts.warnings.iter().any(|one| one.to_string().contains(words));
+    assert!(without.is_none_or(|(_, words)| says(words)), "{:?}", concepts.warnings);
+    for image in &concepts.images {
+        let map = &image.maps;
+        assert_eq!(map.len_of(Axis(0)), 2);
+        assert!(map.iter().all(|value| (0.0..=1.0).contains(value)), "{map}");
+        assert!((image.shares.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    }
 }

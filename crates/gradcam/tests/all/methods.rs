@@ -113,6 +113,7 @@ const WITHOUT_REFERENCE: &[(&str, &str)] = &[
     ("guided-gradcam", "a product of two maps that have references"),
     ("randomcam", "numbers of chance; by its own weights"),
     ("reciprocam", "pytorch-grad-cam has none; by hand"),
+    ("refinecam", "the maps of gradcam++; their heatmap among those of heatmaps.rs"),
     ("smoothgradcam++", "numbers of chance; by hand"),
 ];
 

@@ -1,11 +1,13 @@
 //! Inputs that are no photos of a fixed size: recordings, spectrograms, and pictures of any size.
 
+use std::num::NonZeroUsize;
+
 use gradcam::{
     Explainer, ExplainerBuilder, Model, Target,
     engine::EngineKind,
     image::{Overrides, Photo},
 };
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 use onnx_grad::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 use prost::Message;
 use testkit::{
@@ -25,6 +27,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         the_image_input_is_found_among_others,
         a_tensor_says_the_size_that_a_model_leaves_open,
         photos_keep_their_shape_where_any_size_is_taken,
+        photos_of_two_shapes_share_their_concepts,
         layers_behind_refused_operators_are_no_candidates,
     );
 }
@@ -295,5 +298,32 @@ fn layers_behind_refused_operators_are_no_candidates() {
         }
         let named = |path: &str| listed.iter().find(|layer| layer.path == path).expect(path);
         assert!(!named("a").candidate && named("odd").candidate && named("b").candidate, "{op}");
+    }
+}
+
+/// A photo and the same one upright: the positions of both are factored together.
+fn photos_of_two_shapes_share_their_concepts() {
+    let conv = node("Conv", &["x", "w"], &["a"], vec![ints("pads", &[1; 4])]);
+    let nodes = vec![conv, node("Relu", &["a"], &["y"], vec![])];
+    let open = built(&[1, 3, 0, 0], vec![weights("w", &[3, 3, 3, 3])], nodes);
+    let explainer = Explainer::builder(open).layer("a").build().expect("an explainer");
+    let photo = |width: u32, height: u32, seed: u32| {
+        let value = |at: u32| u8::try_from((at * at + seed * at) % 251).expect("a byte");
+        let rgb = (0..3 * width * height).map(value).collect();
+        Photo::from_rgb8(width, height, rgb).expect("a photo")
+    };
+    let photos = [photo(96, 64, 1), photo(64, 96, 7)];
+    let two = NonZeroUsize::new(2).expect("a number");
+    let concepts = explainer.concepts(&photos[..], two).expect("concepts");
+    let shapes: Vec<&[usize]> = concepts.images.iter().map(|one| one.maps.shape()).collect();
+    assert_eq!(shapes, [[2, 64, 96], [2, 96, 64]]);
+    for at in 0..2 {
+        let of_images = concepts.images.iter().map(|one| one.maps.index_axis(Axis(0), at));
+        let most = of_images.flat_map(|map| map.iter().copied().collect::<Vec<f32>>());
+        assert_eq!(most.fold(0.0, f32::max), 1.0, "the largest entry, in one of the images");
+    }
+    for image in &concepts.images {
+        assert!(image.placement.is_some());
+        assert!((image.shares.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 }
