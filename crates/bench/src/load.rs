@@ -79,7 +79,7 @@ pub(crate) fn here(path: &Path, kind: EngineKind, layer: Option<&str>, how: &str
     let mut kept: Vec<Box<dyn std::any::Any>> = Vec::new();
     match (how, kind, ort) {
         ("gradcam" | "open", ..) => {
-            let explainer = crate::builder(path, kind, layer, None)?.build()?;
+            let explainer = crate::builder(path, kind, layer.as_slice(), None, None)?.build()?;
             let example = explainer.example()?;
             if how == "gradcam" {
                 explainer.warm_up(example.shape(), Target::Argmax)?;
