@@ -19,7 +19,7 @@ use crate::common::shared;
 
 /// The derivative, and guided backpropagation.
 const PLAIN: &[Override] = &[];
-const GUIDED: &[Override] = GUIDED_BACKPROP;
+const GUIDED: &[Override] = &GUIDED_BACKPROP;
 
 pub(crate) fn tests(suite: &mut Suite) {
     for kind in EngineKind::ALL {

@@ -350,6 +350,7 @@ fn picture(b: &mut Builder<'_>, view: &View, gradient: ValueId, value: ValueId) 
     Ok(view.emit(b, gradient)?)
 }
 
+/// Whether two methods replace the same rules: sets of them are statics.
 fn same(a: &[Override], b: &[Override]) -> bool {
     std::ptr::eq(a, b) || a.is_empty() && b.is_empty()
 }

@@ -46,7 +46,7 @@ impl Preparation {
     /// The rules of the gradient with respect to the image, where it has that.
     pub(crate) fn input_rules(self) -> Option<&'static [Override]> {
         match self {
-            Self::Guided => Some(GUIDED_BACKPROP),
+            Self::Guided => Some(&GUIDED_BACKPROP),
             Self::Biases => Some(&[]),
             _ => None,
         }

@@ -368,7 +368,7 @@ pub const METHODS: &[MethodInfo] = &[
         recipe: Recipe::Graph(GraphRecipe {
             of: Derivative::Gradient,
             want: GradientForm::Full,
-            overrides: GUIDED_BACKPROP,
+            overrides: &GUIDED_BACKPROP,
             emit: gradient::at_input,
         }),
     },

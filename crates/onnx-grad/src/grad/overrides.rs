@@ -44,7 +44,9 @@ impl Override {
 ///
 /// Springenberg et al. 2014, arXiv:1412.6806, section 3.4. pytorch-grad-cam applies it only to `torch.nn.ReLU`
 /// modules; relu6 and functional calls keep their derivative there.
-pub const GUIDED_BACKPROP: &[Override] = &[
+///
+/// It has one address, by which it is told from other overrides; a constant may have several.
+pub static GUIDED_BACKPROP: [Override; 2] = [
     Override { rule: formula("Clip", OLDEST_OPSET..=NEWEST_OPSET, guided_clip), when: from_zero },
     Override { rule: formula("Relu", OLDEST_OPSET..=NEWEST_OPSET, guided_relu), when: |_, _| true },
 ];
