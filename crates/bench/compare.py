@@ -31,6 +31,7 @@ from importlib import metadata
 from pathlib import Path
 
 import family
+
 from workers import LAST, RELEASE, ROOT, elsewhere, environment, measure, ours, process, python, quantile
 
 # The most that an explanation may be over plain inference of the same engine.
@@ -369,7 +370,9 @@ def main():
     before = args.output.read_text() if args.output.exists() else ""
     if args.family:
         section = of_family(report, args.rounds)
-        args.output.write_text("\n\n".join([*(part for part in sections(before) if not part.startswith(family.HEADING)), section]).rstrip() + "\n")
+        args.output.write_text(
+            "\n\n".join([*(part for part in sections(before) if not part.startswith(family.HEADING)), section]).rstrip() + "\n"
+        )
         return missed(report, args.check)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -111,6 +111,12 @@ def family(report, path, rounds):
             row[3:] = [PEERS[name], f"{other:.1f}", f"{other / took:.1f}"]
         rows.append(row)
         print(*row, file=sys.stderr)
+    write_costs(costs)
+    return section(rows, rounds)
+
+
+def write_costs(costs):
+    """The generated source of the library: the id of each method and its cost."""
     lines = [f'    ("{name}", {float(f"{cost:.3g}")}),' for name, cost in costs.items()]
     COSTS.write_text(
         "\n".join(
@@ -126,6 +132,10 @@ def family(report, path, rounds):
         )
         + "\n"
     )
+
+
+def section(rows, rounds):
+    """The section of the document, in lines."""
     head = ["method", "ms", "inferences", "also computed by", "ms there", "ratio"]
     return [
         HEADING,

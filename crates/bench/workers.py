@@ -3,6 +3,7 @@
 A worker in Python is `python workers.py SYSTEM NETWORK FILE`. It answers to lines, "so many runs of that", with milliseconds.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -80,7 +81,9 @@ def work(system, name, path):
                 net(x)
 
     else:
-        run = explanation(system, net, layer, x)
+        # Standard output has the answers; libraries print there too.
+        with contextlib.redirect_stdout(sys.stderr):
+            run = explanation(system, net, layer, x)
 
     serve(run, warm=" " not in system)
 
