@@ -10,6 +10,7 @@ mod target;
 mod values;
 
 use std::{
+    ffi::OsString,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
@@ -425,9 +426,11 @@ pub(crate) enum SheetFormat {
     Svg,
 }
 
-/// Reads the command line.
-pub(crate) fn parse() -> Result<Command> {
-    Cli::try_parse().map(|cli| cli.command).map_err(Failure::Clap)
+/// Reads the arguments behind the name of the program.
+pub(crate) fn parse(words: &[OsString]) -> Result<Command> {
+    let name = OsString::from("gradcam");
+    let words = std::iter::once(&name).chain(words);
+    Cli::try_parse_from(words).map(|cli| cli.command).map_err(Failure::Clap)
 }
 
 /// The definitions, for completions and manual.

@@ -1,7 +1,6 @@
 //! `gradcam bench`: plain inference against explanation, with the user's model on the user's machine.
 
 use std::{
-    env,
     ffi::OsString,
     io,
     num::NonZeroUsize,
@@ -13,6 +12,7 @@ use gradcam::{Explainer, Method, Target, image::Overrides, measure, measure::Spr
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Host,
     args::BenchArgs,
     engine::{EngineChoice, EngineSetup},
     failure::{Failure, Result, failed},
@@ -59,7 +59,7 @@ struct Measurement {
 
 /// Measures each engine, layer and method in a process of its own, so that no row is charged for another row's memory or
 /// disturbed by its threads.
-pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+pub(crate) fn run(args: &BenchArgs, words: &[OsString], host: &Host) -> Result<()> {
     let combinations = combinations(args);
     if let Some(row) = args.row {
         return match combinations.get(row) {
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let mut head = true;
     let mut all_done = true;
     for row in 0..combinations.len() {
-        match in_a_process(row)? {
+        match in_a_process(row, words, host)? {
             Some(measurement) => {
                 say(args, &measurement, head)?;
                 head = false;
@@ -102,16 +102,22 @@ fn combinations(args: &BenchArgs) -> Vec<Combination<'_>> {
     all
 }
 
-/// Runs the same command for one row. `None` where it failed and printed why.
-fn in_a_process(row: usize) -> Result<Option<Measurement>> {
-    let again = |error: io::Error| failed(format!("cannot run gradcam again: {error}"));
-    // The arguments of this process, with the row after the name of the command.
-    let mut words: Vec<OsString> = env::args_os().skip(1).collect();
+/// Runs the same command, whose arguments are `words`, for one row. `None` where it failed and printed why.
+fn in_a_process(row: usize, words: &[OsString], host: &Host) -> Result<Option<Measurement>> {
+    let Some((program, first)) = host.command.split_first() else {
+        return Err(failed(
+            "several rows are measured in a process each, and this program does not say how it is started again; \
+             measure one engine, layer and method",
+        ));
+    };
+    let mut words = words.to_vec();
+    // The row goes after the name of the command.
     let name = words.iter().position(|word| word == "bench").unwrap_or(0);
     words.insert(name + 1, format!("--row={row}").into());
-    let mut child = Command::new(env::current_exe().map_err(again)?);
-    let output = child.args(words).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(again)?;
+    let mut child = Command::new(program);
+    let output =
+        child.args(first).args(words).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| failed(format!("cannot run gradcam again: {error}")))?;
     match output.status.code() {
         Some(0) => serde_json::from_slice(&output.stdout).map(Some).map_err(failed),
         // A mistake on the command line is the same for every row.

@@ -16,6 +16,7 @@ use gradcam::{Warning, WarningLevel};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    Host,
     args::{CompareArgs, SheetFormat},
     explain::paths::{self, ImagePath},
     failure::{Failure, Result, failed},
@@ -27,9 +28,9 @@ use sheet::Sheet;
 use text::Font;
 
 /// Explains all images and writes the sheet. Nothing is written where one of them fails.
-pub(crate) fn run(args: &CompareArgs) -> Result<()> {
+pub(crate) fn run(args: &CompareArgs, host: &Host) -> Result<()> {
     let format = format(args)?;
-    files::clean_up_on_interrupt();
+    host.begin_files();
     let images = paths::expand(&args.images, None)?;
     check_output(args, &images)?;
     let bar = progress(args.sheet.quiet);

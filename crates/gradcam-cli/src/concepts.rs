@@ -10,6 +10,7 @@ use gradcam::{
 };
 
 use crate::{
+    Host,
     args::{ConceptsArgs, Format},
     engine::EngineSetup,
     explain::{
@@ -19,7 +20,7 @@ use crate::{
         place::{self, Place},
     },
     failure::{Failure, Result, failed},
-    files, model, npy as arrays,
+    model, npy as arrays,
 };
 use report::{Report, ReportedImage};
 
@@ -32,10 +33,10 @@ enum Subject {
 }
 
 /// Factors the layer for all images together and writes their files. Nothing is written where one of them fails.
-pub(crate) fn run(args: &ConceptsArgs) -> Result<()> {
+pub(crate) fn run(args: &ConceptsArgs, host: &Host) -> Result<()> {
     let output = args.output.output.as_deref();
     place::check(output, args.output.json)?;
-    files::clean_up_on_interrupt();
+    host.begin_files();
     let images = paths::expand(&args.images, output)?;
     let engine = args.engine.setup(args.model.is_none())?;
     let explainer = explainer(args, &engine, &images)?;

@@ -18,9 +18,9 @@ use gradcam::{Explanation, image::Photo, ndarray::Axis};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    Host,
     args::ExplainArgs,
     failure::{Failure, Result},
-    files,
     in_order::in_order,
     terminal,
 };
@@ -76,9 +76,9 @@ struct Stages {
 ///
 /// Several images are read, explained and drawn at once, on threads of their own; files and messages are written in the order
 /// of the images, on this thread.
-pub(crate) fn run(args: ExplainArgs) -> Result<()> {
+pub(crate) fn run(args: ExplainArgs, host: &Host) -> Result<()> {
     place::check(args.output.output.as_deref(), args.output.json)?;
-    files::clean_up_on_interrupt();
+    host.begin_files();
     let started = Instant::now();
     let images = paths::expand(&args.images, args.output.output.as_deref())?;
     let job = Job::new(&args, &images)?;

@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::failure::{Result, failed};
@@ -13,23 +16,30 @@ use crate::failure::{Result, failed};
 /// The temporary files of writes in progress.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// The number of writes so far. Commands in one process may write the same file at once.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Installs a handler: an interrupt removes the temporary files and ends the process with code 1.
-pub(crate) fn clean_up_on_interrupt() {
-    // Without the handler, an interrupt ends the process as usual.
-    let _ = ctrlc::set_handler(|| {
-        // Held until the end, so that no file is begun or finished.
-        let unfinished = unfinished();
-        for path in unfinished.iter() {
-            let _ = fs::remove_file(path);
-        }
-        // Held until the end: runs fail while the exit tears down their engine, and their errors mean nothing.
-        let _silent = io::stderr().lock();
-        process::exit(1);
-    });
+/// What [`interrupt`] gives: while it exists, commands in progress neither begin nor finish a file and say nothing on standard
+/// error.
+#[derive(Debug)]
+pub struct Interruption {
+    _files: MutexGuard<'static, Vec<PathBuf>>,
+    _silent: io::StderrLock<'static>,
+}
+
+/// Removes the temporary files of commands in progress, for a process that ends before they do. Keep the result until the
+/// process exits: runs fail while the exit tears down their engine, and their errors mean nothing.
+#[must_use = "commands go on when it is dropped"]
+pub fn interrupt() -> Interruption {
+    let mut unfinished = unfinished();
+    for path in unfinished.drain(..) {
+        let _ = fs::remove_file(path);
+    }
+    Interruption { _files: unfinished, _silent: io::stderr().lock() }
 }
 
 /// Refuses a file that cannot be written, before what takes long.
@@ -60,7 +70,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let followed = found.and_then(|_| fs::canonicalize(path).ok());
     let target = followed.as_deref().unwrap_or(path);
     let mut beside = target.as_os_str().to_owned();
-    beside.push(format!(".{}.part", process::id()));
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    beside.push(format!(".{}.{number}.part", process::id()));
     let beside = PathBuf::from(beside);
     let begun = {
         let mut unfinished = unfinished();

@@ -3,7 +3,6 @@
 use std::{
     env, fmt,
     io::{self, IsTerminal, Write},
-    process::ExitCode,
 };
 
 use crate::failure::{self, Failure, Result};
@@ -59,18 +58,18 @@ pub(crate) fn note(text: impl AsRef<str>) {
 }
 
 /// Says on standard error why a command failed, and gives the exit code.
-pub(crate) fn report(failure: Failure) -> ExitCode {
+pub(crate) fn report(failure: Failure) -> u8 {
     match failure {
         Failure::Usage(message) => {
             complain(&message);
-            ExitCode::from(2)
+            2
         }
         Failure::Failed(message) | Failure::Stop(message) => {
             complain(&message);
-            ExitCode::FAILURE
+            1
         }
-        Failure::Said => ExitCode::FAILURE,
-        Failure::Closed => ExitCode::SUCCESS,
+        Failure::Said => 1,
+        Failure::Closed => 0,
         Failure::Clap(error) => clap(&error),
     }
 }
@@ -89,22 +88,22 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Prints clap's output: help on standard output, mistakes like any other error.
-fn clap(error: &clap::Error) -> ExitCode {
+fn clap(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         return match error.print() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-            _ => ExitCode::SUCCESS,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => 1,
+            _ => 0,
         };
     }
     let rendered = error.render();
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         note(rendered.to_string());
-        return ExitCode::from(2);
+        return 2;
     }
     let style = Style::of(&io::stderr());
     let text = if style.colored { rendered.ansi().to_string() } else { rendered.to_string() };
     let rest = text.split_once("error:").map_or(text.as_str(), |(_, rest)| rest);
     let rest = rest.strip_prefix("\u{1b}[0m").unwrap_or(rest);
     note(format!("{}{rest}", style.red("gradcam:")));
-    ExitCode::from(2)
+    2
 }

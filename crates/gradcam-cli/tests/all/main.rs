@@ -9,6 +9,7 @@ mod concepts;
 mod engines;
 mod folders;
 mod inputs;
+mod library;
 mod lists;
 mod maps;
 mod models;
@@ -23,6 +24,9 @@ use std::process::ExitCode;
 use testkit::Suite;
 
 fn main() -> ExitCode {
+    if let Some(code) = library::host() {
+        return code;
+    }
     let mut suite = Suite::default();
     bad_input::tests(&mut suite);
     bench::tests(&mut suite);
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     engines::tests(&mut suite);
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
+    library::tests(&mut suite);
     lists::tests(&mut suite);
     maps::tests(&mut suite);
     pictures::tests(&mut suite);
