@@ -60,7 +60,14 @@ CASES = [
         [],
     ),
     ("replaced input", 1, [("forward_pre", "layer1.1.conv1", 0.5, 0.1)], FIVE, []),
-    ("gradients of inputs", 1, [], [], ["layer2.0", "layer1.1", "layer1.1.conv1", "layer2.0.downsample", "conv1", "fc"]),
+    ("gradients of inputs", 1, [], [], ["layer2.0", "layer1.1", "layer1.1.conv1", "layer2.0.downsample", "conv1", "fc", ""]),
+    (
+        "hooks of the network itself",
+        2,
+        [("forward_pre", "", 0.5, 0.1), ("forward", "", 2.0, 0.5), ("backward", "", -0.5, 0.0), ("full_backward", "", 3.0, 0.001)],
+        ["relu", "layer4", ""],
+        ["", "conv1"],
+    ),
     (
         "replaced gradient of an input",
         1,

@@ -116,7 +116,7 @@ pub(crate) struct HookFailure {
 
 impl fmt::Display for HookFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} of layer \"{}\" failed: {}", self.hook, self.layer, self.source)
+        write!(f, "the {} of {} failed: {}", self.hook, self.layer, self.source)
     }
 }
 

@@ -173,7 +173,7 @@ impl Network {
         }
     }
 
-    /// The paths of its modules, outer modules before their parts, as torch's `named_modules`.
+    /// The paths of its modules, outer modules before their parts, as torch's `named_modules` without the network itself.
     pub fn modules(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(String::as_str)
     }
@@ -181,7 +181,8 @@ impl Network {
     /// Calls `hook` before the layer runs, with its inputs. Returned tensors, as many as the inputs, take
     /// their place in this layer; what else reads the same values is not changed.
     ///
-    /// `layer` is a module path, or the name of a node or a value.
+    /// `layer` is a module path, or the name of a node or a value; `""` is the network itself, as in torch: its inputs are
+    /// those of the model, and its output is the scores.
     ///
     /// # Errors
     /// `Layer` where no layer has that name or the layer has no values for a hook, `Unsupported` where not all of its inputs
@@ -229,7 +230,7 @@ impl Network {
     }
 
     /// Calls `hook` in the backward pass with the gradient of the layer's output and those of its
-    /// inputs, once these are known; for the first layer that is the gradient down to the image. Returned
+    /// inputs, once these are known; for the network itself, `""`, that is the gradient of the image. Returned
     /// tensors, as many as the inputs, go on in the place of the inputs' gradients.
     ///
     /// # Errors

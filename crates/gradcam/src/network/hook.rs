@@ -12,6 +12,14 @@ use crate::{
     error::{HookFailure, bail},
 };
 
+/// The path of the network itself, as torch has it.
+pub(super) const NETWORK: &str = "";
+
+/// A layer in messages.
+pub(super) fn shown(path: &str) -> String {
+    if path == NETWORK { "the network".to_owned() } else { format!("layer \"{path}\"") }
+}
+
 /// The argument of a forward pre-hook, before its layer runs.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -181,7 +189,7 @@ impl<F: ?Sized> HookList<F> {
             }
             let answer = invoke(&mut entry.call, &values).map_err(|source| HookFailure {
                 hook: name,
-                layer: layer.to_owned(),
+                layer: shown(layer),
                 source,
             })?;
             let Some(tensors) = answer else { continue };
@@ -195,8 +203,8 @@ impl<F: ?Sized> HookList<F> {
             if got != wanted {
                 bail!(
                     Input,
-                    "the {name} of layer \"{layer}\" returned {} of shape {}, it must return {} of \
-                     shape {}, or none",
+                    "the {name} of {} returned {} of shape {}, it must return {} of shape {}, or none",
+                    shown(layer),
                     count(got.len()),
                     shapes(&got),
                     count(wanted.len()),

@@ -7,7 +7,10 @@ use onnx_grad::{
     inputs_of, live_values, tap, varying,
 };
 
-use super::segment::{Segment, SegmentPart};
+use super::{
+    hook::{NETWORK, shown},
+    segment::{Segment, SegmentPart},
+};
 use crate::{
     Result,
     error::bail,
@@ -88,6 +91,18 @@ impl HookStop {
     }
 }
 
+/// The name of a layer in those of its taps.
+fn tap_prefix(path: &str) -> &str {
+    if path == NETWORK { "network" } else { path }
+}
+
+/// The whole network as a layer, whose output is the scores.
+fn whole(graph: &Graph) -> Result<LayerMatch> {
+    let Some(&value) = graph.outputs().first() else { bail!(Model, "the model has no output") };
+    let nodes = graph.nodes().map(|(id, _)| id).collect();
+    Ok(LayerMatch { path: NETWORK.to_owned(), value, nodes })
+}
+
 /// The layer that a name means, if hooks of a kind can be called there.
 pub(super) fn layer(
     graph: &Graph,
@@ -95,29 +110,32 @@ pub(super) fn layer(
     name: &str,
     kind: HookKind,
 ) -> Result<LayerMatch> {
-    let found = layers.locate(graph, name)?;
+    let of_network = name == NETWORK;
+    let found = if of_network { whole(graph)? } else { layers.locate(graph, name)? };
     let varying = varying(graph);
     let value = graph.name(found.value);
     if found.nodes.is_empty() {
-        bail!(Layer, "\"{name}\" is an input or a constant of the model, no layer");
+        bail!(Layer, "\"{value}\" is an input or a constant of the model, no layer");
     }
     if !varying.contains(&found.value) {
         bail!(
             Layer,
-            "the output of layer \"{name}\" does not depend on the network's input, so it has no hooks"
+            "the output of {} does not depend on the network's input, so it has no hooks",
+            shown(name)
         );
     }
     let elem = graph.fact(found.value).elem;
     if !elem.is_float() {
         bail!(
             Layer,
-            "the output of layer \"{name}\", \"{value}\", is {}; hooks see floats",
+            "the output of {}, \"{value}\", is {}; hooks see floats",
+            shown(name),
             elem.as_str_name().to_lowercase()
         );
     }
     let several = leaving(graph, &found.nodes).into_iter().filter(|value| varying.contains(value));
     let several: Vec<String> = several.map(|id| format!("\"{}\"", graph.name(id))).collect();
-    if several.len() > 1 && name != value {
+    if several.len() > 1 && name != value && !of_network {
         bail!(
             Layer,
             "layer \"{name}\" has several outputs, as one that is called several times: {}; name the one \
@@ -129,11 +147,11 @@ pub(super) fn layer(
         if inputs_of(graph, &found.nodes).is_empty() {
             bail!(
                 Layer,
-                "layer \"{name}\" reads no floats that depend on the network's input, so hooks have \
-                 nothing to see before it"
+                "{} reads no floats that depend on the network's input, so hooks have nothing to see before it",
+                shown(name)
             );
         }
-        tap(graph, &found.nodes, name)?;
+        tap(graph, &found.nodes, tap_prefix(name))?;
     }
     Ok(found)
 }
@@ -259,7 +277,7 @@ fn tapped(mut graph: Graph, hooked: &mut [HookedLayer]) -> Result<Graph> {
         if !layer.kinds.iter().any(|kind| kind.is_at_inputs()) {
             continue;
         }
-        let (model, taps) = tap(&graph, &layer.nodes(&graph), &layer.path)?;
+        let (model, taps) = tap(&graph, &layer.nodes(&graph), tap_prefix(&layer.path))?;
         // What the Identities read is what the layers around this one read.
         for outer in outer {
             if layer.members.iter().all(|member| outer.members.contains(member)) {

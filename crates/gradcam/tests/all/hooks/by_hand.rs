@@ -19,6 +19,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     testkit::tests!(
         suite,
         inputs_and_their_gradients_are_the_layers_own,
+        the_network_is_the_outermost_layer,
         layers_of_one_output_are_called_from_the_inside_out,
         the_scores_are_a_layers_output_like_any_other,
         a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient,
@@ -136,6 +137,54 @@ fn inputs_and_their_gradients_are_the_layers_own() {
             ("block".to_owned(), vec![row([0.0, 0.0])], g.clone()),
         ];
         assert_eq!(seen, want, "on {kind}");
+    }
+}
+
+/// The network reads its input in two places, and its parts read what its hook replaced.
+fn the_network_is_the_outermost_layer() {
+    let twice = model(&[
+        ("Mul", "/scale/Mul", &["x", "w"], &["a"]),
+        ("Mul", "/square/Mul", &["x", "x"], &["b"]),
+        ("Add", "/sum/Add", &["a", "b"], &["y"]),
+    ]);
+    for kind in EngineKind::ALL {
+        let network = &mut network(kind, &twice);
+        let order = Shared::<Vec<String>>::default();
+        let (store, gradients) = stored();
+        let (seen, inputs) = stored();
+        for layer in ["scale", "", "square"] {
+            let (there, back) = (order.clone(), order.clone());
+            network
+                .register_forward_pre_hook(layer, move |call| {
+                    there.get().push(call.path.to_owned())
+                })
+                .expect(layer);
+            network
+                .register_full_backward_hook(layer, move |call| {
+                    back.get().push(call.path.to_owned())
+                })
+                .expect(layer);
+        }
+        network
+            .register_forward_pre_hook("", |call| call.inputs[0].mapv(|v| v + 1.0))
+            .expect("the network");
+        network
+            .register_forward_hook("square", move |call| seen.send(call.inputs[0].clone()))
+            .expect("a layer");
+        network
+            .register_full_backward_hook("", move |call| store.send(call.grad_input[0].clone()))
+            .expect("the network");
+        let y = network.forward(&row([1.0, 2.0])).expect("scores");
+        assert_eq!(y, row([8.0, 6.0]), "w·2 + 2² and w·3 + 3² on {kind}");
+        assert_eq!(all(&inputs), [row([2.0, 3.0])]);
+        network.backward(&row([1.0, 10.0])).expect("a backward pass");
+        assert_eq!(all(&gradients), [row([6.0, 50.0])], "w + 2·2 and 10·(w + 2·3) on {kind}");
+        assert_eq!(*order.get(), ["", "scale", "square", "square", "scale", ""]);
+        let error =
+            network.register_forward_hook("", |_| row([0.0, 0.0]).remove_axis(ndarray::Axis(0)));
+        error.expect("the network");
+        let error = network.forward(&row([1.0, 2.0])).expect_err("another shape").to_string();
+        assert!(error.contains("the forward hook of the network returned"), "{error}");
     }
 }
 
