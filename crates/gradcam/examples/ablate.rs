@@ -33,7 +33,7 @@ pub(crate) fn ablations() -> Result<(f32, String, Vec<Ablation>), Box<dyn Error>
     let (append, activations) = std::sync::mpsc::channel();
     let look =
         network.register_forward_hook(LAYER, move |call| append.send(call.output.clone()))?;
-    let whole = network.forward(&x)?[[0, class]];
+    let whole = network.forward(&x)?.scores()[[0, class]];
     look.remove();
     let activation = activations.recv()?;
 
@@ -48,7 +48,7 @@ pub(crate) fn ablations() -> Result<(f32, String, Vec<Ablation>), Box<dyn Error>
             output.index_axis_mut(Axis(1), channel).fill(0.0);
             output
         })?;
-        let score = network.forward(&x)?[[0, class]];
+        let score = network.forward(&x)?.scores()[[0, class]];
         ablate.remove();
         ablations.push(Ablation { channel, estimate, score });
     }

@@ -26,9 +26,10 @@ fn image_gradient(network: &mut Network, x: &Array4<f32>) -> Result<ArrayD<f32>,
     let look = network.register_full_backward_hook("conv_stem", move |call| {
         append.send(call.grad_input[0].clone())
     })?;
-    let scores = network.forward(x)?;
+    let pass = network.forward(x)?;
+    let scores = pass.scores();
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    network.backward(&scores.mapv(|score| if score == best { 1.0 } else { 0.0 }))?;
+    network.backward(&pass, &scores.mapv(|score| if score == best { 1.0 } else { 0.0 }))?;
     look.remove();
     Ok(gradients.recv()?)
 }

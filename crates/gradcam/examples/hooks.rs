@@ -32,14 +32,15 @@ pub(crate) fn hooked_cam(
         .register_backward_hook(layer, move |call| append.send(call.grad_output[0].clone()))?;
 
     // scores = model(x)
-    let scores = network.forward(x)?;
+    let pass = network.forward(x)?;
+    let scores = pass.scores();
     // class = scores.argmax()
-    let class = class.unwrap_or_else(|| argmax(&scores));
+    let class = class.unwrap_or_else(|| argmax(scores));
     // seed = torch.zeros_like(scores); seed[0, class] = 1
     let mut seed = ArrayD::zeros(scores.shape());
     *seed.get_mut([0, class]).ok_or(format!("class {class} is out of range"))? = 1.0;
     // scores.backward(seed)
-    network.backward(&seed)?;
+    network.backward(&pass, &seed)?;
 
     // weights = gradients[0].mean(dim=(2, 3))
     let (a, g) = (activations.recv()?, gradients.recv()?);

@@ -40,8 +40,8 @@ pub use memory::MemoryLease;
 pub use method::{METHODS, Method, MethodInfo, MethodSettings, PictureStyle, Site};
 pub use ndarray;
 pub use network::{
-    BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply, Network,
-    NetworkBuilder,
+    BackwardCall, ForwardCall, ForwardPass, ForwardPreCall, FullBackwardCall, HookHandle,
+    HookReply, Network, NetworkBuilder,
 };
 pub use onnx_grad;
 pub use onnx_grad::Model;

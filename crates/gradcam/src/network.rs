@@ -77,10 +77,10 @@ use crate::{
 ///     *store.lock().unwrap() = Some(call.grad_output[0].clone());
 /// })?;
 ///
-/// let scores = network.forward(&Array4::zeros((1, 3, 224, 224)))?;
-/// let mut seed = ArrayD::zeros(scores.shape());
+/// let pass = network.forward(&Array4::zeros((1, 3, 224, 224)))?;
+/// let mut seed = ArrayD::zeros(pass.scores().shape());
 /// seed[[0, 285]] = 1.0; // the gradient of class 285
-/// network.backward(&seed)?;
+/// network.backward(&pass, &seed)?;
 ///
 /// let (activation, gradient) = (activation.lock().unwrap(), gradient.lock().unwrap());
 /// assert_eq!(activation.as_ref().map(ArrayD::shape), gradient.as_ref().map(ArrayD::shape));
@@ -97,7 +97,34 @@ pub struct Network {
     hooks: Hooks,
     /// The most recently used plan is last.
     plans: Vec<(PlanKey, Arc<Plan>)>,
-    kept: Option<SavedForward>,
+    /// Tells the passes of this network from those of others.
+    identity: Arc<()>,
+}
+
+/// A forward pass of a [`Network`]: its scores, and the values that backward passes start from. It holds them until it is
+/// dropped; other passes leave them as they are.
+pub struct ForwardPass {
+    scores: ArrayD<f32>,
+    saved: SavedForward,
+    network: Arc<()>,
+}
+
+impl ForwardPass {
+    /// The scores: the first output of the model, as the hooks left it.
+    pub fn scores(&self) -> &ArrayD<f32> {
+        &self.scores
+    }
+
+    /// The scores alone.
+    pub fn into_scores(self) -> ArrayD<f32> {
+        self.scores
+    }
+}
+
+impl std::fmt::Debug for ForwardPass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardPass").field("scores", &self.scores).finish_non_exhaustive()
+    }
 }
 
 /// The key of a plan.
@@ -252,8 +279,8 @@ impl Network {
         Ok((path, self.hooks.next()))
     }
 
-    /// Runs the network on a batch that is ready for it, such as [N, C, H, W], and gives its first output
-    /// as it is. Replaces the values that an earlier forward pass saved.
+    /// Runs the network on a batch that is ready for it, such as [N, C, H, W]. The pass has the first output as it is, and
+    /// what [`Network::backward`] needs.
     ///
     /// Graphs are compiled at the first pass with inputs of one shape and hooks at the same layers.
     ///
@@ -265,35 +292,37 @@ impl Network {
     pub fn forward<S: Data<Elem = f32>, D: Dimension>(
         &mut self,
         x: &ArrayBase<S, D>,
-    ) -> Result<ArrayD<f32>> {
-        self.kept = None;
+    ) -> Result<ForwardPass> {
         self.hooks.sweep();
         let plan = self.plan(x.shape())?;
         let x = x.view().into_dyn();
-        let (scores, kept) = pass::forward(&plan, &mut self.hooks, &self.input.name, x)?;
-        self.kept = Some(kept);
-        Ok(scores)
+        let (scores, saved) = pass::forward(&plan, &mut self.hooks, &self.input.name, x)?;
+        Ok(ForwardPass { scores, saved, network: self.identity.clone() })
     }
 
-    /// Propagates a gradient of the scores back through the network, from the values that the last forward pass saved,
-    /// and calls the backward hooks. `seed` has the shape of the scores: 1 at a class and 0 elsewhere
-    /// gives the gradients of that class. May be called several times.
+    /// Propagates a gradient of the scores back through the network, from the values that a forward pass saved, and calls
+    /// the backward hooks. `seed` has the shape of the scores: 1 at a class and 0 elsewhere gives the gradients of that class.
+    /// May be called several times for each pass, and for several passes in any order.
     ///
-    /// The pass is that of the forward pass before it: hooks that were registered since take part from
-    /// the next forward pass on, as in torch; hooks that were removed are not called.
+    /// Hooks that were registered after the forward pass take part from the next one on, as in torch; hooks that were removed
+    /// are not called.
     ///
     /// # Errors
-    /// `Input` where no forward pass has succeeded before, the seed's shape is not that of the scores, or
-    /// a hook returns a wrong shape; `Hook` where a hook fails, with the hook's error as source;
+    /// `Input` where the pass is that of another network, the seed's shape is not that of the scores, or a hook returns a
+    /// wrong shape; `Hook` where a hook fails, with the hook's error as source;
     /// `Unsupported` where the engine lacks something; `Engine`. The network can be used afterwards.
     pub fn backward<S: Data<Elem = f32>, D: Dimension>(
         &mut self,
+        pass: &ForwardPass,
         seed: &ArrayBase<S, D>,
     ) -> Result<()> {
-        let Some(kept) = &self.kept else {
-            bail!(Input, "there is no forward pass to go back from; call forward first")
-        };
-        pass::backward(kept, &mut self.hooks, &self.runtime, seed.view().into_dyn())
+        if !Arc::ptr_eq(&pass.network, &self.identity) {
+            bail!(
+                Input,
+                "the forward pass is that of another network; give one that this network's forward returned"
+            )
+        }
+        pass::backward(&pass.saved, &mut self.hooks, &self.runtime, seed.view().into_dyn())
     }
 
     fn plan(&mut self, shape: &[usize]) -> Result<Arc<Plan>> {
@@ -415,7 +444,7 @@ impl NetworkBuilder {
             paths,
             hooks: Hooks::new(),
             plans: Vec::new(),
-            kept: None,
+            identity: Arc::new(()),
         })
     }
 }

@@ -29,8 +29,8 @@ fn many_runs_hold_the_memory_of_a_few() {
     let mut run = |times: usize| {
         for _ in 0..times {
             let handle = network.register_backward_hook("layer3", |_| ()).expect("layer3");
-            let scores = network.forward(&x).expect("scores");
-            network.backward(&scores).expect("a backward pass");
+            let pass = network.forward(&x).expect("scores");
+            network.backward(&pass, pass.scores()).expect("a backward pass");
             handle.remove();
         }
         resident()

@@ -186,7 +186,7 @@ fn a_class_token_holds_the_concept_too() {
             all
         };
         let _ = network.register_forward_hook("blocks.1", tokens).expect("a hook");
-        let scores = network.forward(&x).expect("scores");
+        let scores = network.forward(&x).expect("scores").into_scores();
         let mut classes = component.classes.clone();
         classes.sort_by_key(|class| class.index);
         let got: Vec<f32> = classes.iter().map(|class| class.score).collect();

@@ -134,8 +134,9 @@ fn check(kind: EngineKind, model: &Model, known: &HookCases, case: &HookCase) ->
     for layer in case.grad_inputs.keys() {
         watch_inputs(&mut network, layer, &seen);
     }
-    let scores = network.forward(&images(known, case.batch)).expect("scores");
-    network.backward(&one_hot(known, &scores)).expect("a backward pass");
+    let pass = network.forward(&images(known, case.batch)).expect("scores");
+    let scores = pass.scores();
+    network.backward(&pass, &one_hot(known, scores)).expect("a backward pass");
     let mut wrong = Vec::new();
     let mut compare = |what: &str, got: &ArrayD<f32>, want: &Sample| {
         let numbers: Vec<f32> = got.iter().copied().collect();
@@ -144,7 +145,7 @@ fn check(kind: EngineKind, model: &Model, known: &HookCases, case: &HookCase) ->
             wrong.push(format!("{}, {what}, on {kind}: {error:.1e}", case.name));
         }
     };
-    compare("scores", &scores, &case.scores);
+    compare("scores", scores, &case.scores);
     let wanted = [
         ("outputs", &case.outputs),
         ("grad_outputs", &case.grad_outputs),
@@ -210,10 +211,10 @@ fn ten_layers_in_order_there_and_back() {
         })
         .collect();
     let x = images(known, 1);
-    let scores = network.forward(&x).expect("scores");
+    let pass = network.forward(&x).expect("scores");
     assert_eq!(*order.get(), TEN);
     order.get().clear();
-    network.backward(&one_hot(known, &scores)).expect("a backward pass");
+    network.backward(&pass, &one_hot(known, pass.scores())).expect("a backward pass");
     assert_eq!(*order.get(), TEN.iter().rev().copied().collect::<Vec<_>>());
     order.get().clear();
     for handle in &handles[2..] {
@@ -234,12 +235,12 @@ fn hooks_at_every_module(name: &str) {
         watch(&mut network, path, &seen);
         watch_inputs(&mut network, path, &seen);
     }
-    let scores = network.forward(&x).expect("scores");
-    let mut seed = ArrayD::zeros(scores.shape());
+    let pass = network.forward(&x).expect("scores");
+    let mut seed = ArrayD::zeros(pass.scores().shape());
     for (image, &class) in known.classes.iter().enumerate() {
         seed[[image, class]] = 1.0;
     }
-    network.backward(&seed).expect("a backward pass");
+    network.backward(&pass, &seed).expect("a backward pass");
     let seen = seen.get();
     assert_eq!(seen.len(), 3 * paths.len(), "each hook of {name} is called");
     for (layer, reference) in &known.layers {
@@ -297,10 +298,10 @@ fn after_a_hook_that_fails_the_network_goes_on() {
         *fails.get() = true;
         let there = network.forward(&x).expect_err("the hook fails");
         *fails.get() = false;
-        let scores = network.forward(&x).expect("scores");
-        let seed = one_hot(known, &scores);
+        let pass = network.forward(&x).expect("scores");
+        let seed = one_hot(known, pass.scores());
         *fails.get() = true;
-        let back = network.backward(&seed).expect_err("the hook fails");
+        let back = network.backward(&pass, &seed).expect_err("the hook fails");
         *fails.get() = false;
         for (error, hook) in [(there, "forward hook"), (back, "backward hook")] {
             assert_eq!(error.kind(), ErrorKind::Hook);
@@ -309,7 +310,7 @@ fn after_a_hook_that_fails_the_network_goes_on() {
             let source = std::error::Error::source(&error).expect("a source");
             assert!(source.is::<Tired>(), "{source:?}");
         }
-        network.backward(&seed).expect("from the same forward pass");
+        network.backward(&pass, &seed).expect("from the same forward pass");
         let got = seen.get()[&("grad_outputs", "layer1.0".to_owned())].clone();
         let error = plain.grad_outputs["layer1.0"].error(got.shape(), got.as_slice().unwrap());
         assert!(error <= BOUND, "on {kind}: {error:.1e}");
@@ -323,8 +324,8 @@ fn plans_of_ever_new_shapes_and_hooks_do_not_pile_up() {
         let layer = TEN[width % TEN.len()];
         let hook = network.register_backward_hook(layer, |_| ()).expect(layer);
         let x = ArrayD::<f32>::zeros(vec![1, 3, 32, 32 + 8 * width]);
-        let scores = network.forward(&x).expect("scores");
-        network.backward(&one_hot(known, &scores)).expect("a backward pass");
+        let pass = network.forward(&x).expect("scores");
+        network.backward(&pass, &one_hot(known, pass.scores())).expect("a backward pass");
         hook.remove();
     }
     assert!(format!("{network:?}").contains("plans: 8,"), "{network:?}");
