@@ -29,7 +29,7 @@ pub(crate) fn ablations() -> Result<(f32, String, Vec<Ablation>), Box<dyn Error>
     let (class, weights) = (explanation.class.index, &explanation.layers[0].weights);
     let label = explanation.class.label.clone().unwrap_or_default();
 
-    let mut network = Network::new(model)?;
+    let network = Network::new(model)?;
     let (append, activations) = std::sync::mpsc::channel();
     let look =
         network.register_forward_hook(LAYER, move |call| append.send(call.output.clone()))?;

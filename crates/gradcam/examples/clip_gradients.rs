@@ -21,7 +21,7 @@ pub(crate) fn largest(array: &ArrayD<f32>) -> f32 {
 }
 
 /// The gradient of the largest score down to the image.
-fn image_gradient(network: &mut Network, x: &Array4<f32>) -> Result<ArrayD<f32>, Box<dyn Error>> {
+fn image_gradient(network: &Network, x: &Array4<f32>) -> Result<ArrayD<f32>, Box<dyn Error>> {
     let (append, gradients) = channel();
     let look = network.register_full_backward_hook("conv_stem", move |call| {
         append.send(call.grad_input[0].clone())
@@ -38,8 +38,8 @@ fn image_gradient(network: &mut Network, x: &Array4<f32>) -> Result<ArrayD<f32>,
 /// largest entries.
 pub(crate) fn gradients(limit: f32) -> Result<(ArrayD<f32>, ArrayD<f32>), Box<dyn Error>> {
     let (model, x) = photo::load()?;
-    let mut network = Network::new(model)?;
-    let plain = image_gradient(&mut network, &x)?;
+    let network = Network::new(model)?;
+    let plain = image_gradient(&network, &x)?;
     for stage in STAGES {
         network.register_backward_hook(stage, move |call| {
             let gradient = call.grad_output[0];
@@ -47,7 +47,7 @@ pub(crate) fn gradients(limit: f32) -> Result<(ArrayD<f32>, ArrayD<f32>), Box<dy
             gradient.mapv(|g| g.clamp(-bound, bound))
         })?;
     }
-    let clipped = image_gradient(&mut network, &x)?;
+    let clipped = image_gradient(&network, &x)?;
     Ok((plain, clipped))
 }
 

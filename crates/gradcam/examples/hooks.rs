@@ -17,7 +17,7 @@ use ndarray_npy::{read_npy, write_npy};
 
 /// The raw map of a class, or of the class with the largest score.
 pub(crate) fn hooked_cam(
-    network: &mut Network,
+    network: &Network,
     x: &Array4<f32>,
     layer: &str,
     class: Option<usize>,
@@ -66,7 +66,7 @@ fn argmax(scores: &ArrayD<f32>) -> usize {
 pub(crate) fn difference() -> Result<f32, Box<dyn Error>> {
     let (model, x) = photo::load()?;
     let layer = "blocks.4";
-    let map = hooked_cam(&mut Network::new(model.clone())?, &x, layer, None)?;
+    let map = hooked_cam(&Network::new(model.clone())?, &x, layer, None)?;
     let want = grad_cam(&model, x.view(), layer)?;
     let largest = |map: &Array2<f32>| map.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
     Ok(largest(&(&map - &want)) / largest(&want))
@@ -80,7 +80,7 @@ pub(crate) fn write(args: &[String]) -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: hooks [MODEL INPUT.npy LAYER OUT.npy [CLASS]]".into()),
     };
     let x: Array4<f32> = read_npy(input)?;
-    let map = hooked_cam(&mut Network::new(Model::open(model)?)?, &x, layer, class)?;
+    let map = hooked_cam(&Network::new(Model::open(model)?)?, &x, layer, class)?;
     Ok(write_npy(out, &map)?)
 }
 

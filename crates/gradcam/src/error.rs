@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Memory,
     /// The engine is missing, or failed while it ran.
     Engine,
-    /// A hook returned an error; it is the source of this one.
+    /// A hook returned an error, which is the source of this one, or called the network that was calling it.
     Hook,
     /// The progress callback ended the work.
     Canceled,

@@ -5,6 +5,7 @@
 //! residual branch is a layer like any other. The backward pass of a segment is a graph of its own, which starts from
 //! the values that the forward pass saved.
 
+mod exclusive;
 mod hook;
 mod pass;
 mod plan;
@@ -18,6 +19,7 @@ use onnx_grad::{
     graph::{Graph, Sizes},
 };
 
+use exclusive::{Exclusive, Hold};
 use hook::{Answer, HookList};
 pub use hook::{
     BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall, HookHandle, HookReply,
@@ -54,6 +56,9 @@ use crate::{
 /// replaces, as if torch's hook returned `output + (replacement - output).detach()`. If a hook scales, a backward hook of
 /// the same layer can scale too.
 ///
+/// Threads may share a network. It does one pass at a time, and other threads wait for it. A hook that calls its own network
+/// gets an error, because the pass that called the hook is not over; removing hooks is allowed.
+///
 /// Only what hooks need is computed: without backward hooks nothing is saved or differentiated, and with them only the
 /// part behind the first layer that has one.
 ///
@@ -64,7 +69,7 @@ use crate::{
 /// use ndarray::{Array4, ArrayD};
 ///
 /// # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../gradcam-cli/assets/efficientnet_lite0.onnx");
-/// let mut network = Network::new(Model::open(file)?)?;
+/// let network = Network::new(Model::open(file)?)?;
 /// let activation = Arc::new(Mutex::new(None));
 /// let gradient = Arc::new(Mutex::new(None));
 ///
@@ -94,11 +99,16 @@ pub struct Network {
     graph: Graph,
     layers: Layers,
     paths: Vec<String>,
+    state: Exclusive<NetworkState>,
+    /// Tells the passes of this network from those of others.
+    identity: Arc<()>,
+}
+
+/// What passes change.
+struct NetworkState {
     hooks: Hooks,
     /// The most recently used plan is last.
     plans: Vec<(PlanKey, Arc<Plan>)>,
-    /// Tells the passes of this network from those of others.
-    identity: Arc<()>,
 }
 
 /// A forward pass of a [`Network`]: its scores, and the values that backward passes start from. It holds them until it is
@@ -176,7 +186,7 @@ impl std::fmt::Debug for Network {
         f.debug_struct("Network")
             .field("input", &self.input)
             .field("engine", &self.runtime.engine_name())
-            .field("plans", &self.plans.len())
+            .field("plans", &self.state.peek(|state| state.plans.len()))
             .finish_non_exhaustive()
     }
 }
@@ -215,13 +225,13 @@ impl Network {
     /// `Layer` where no layer has that name or the layer has no values for a hook, `Unsupported` where not all of its inputs
     /// exist when it begins.
     pub fn register_forward_pre_hook<R: HookReply>(
-        &mut self,
+        &self,
         layer: &str,
         mut hook: impl FnMut(&ForwardPreCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, HookKind::ForwardPre)?;
+        let (path, number, mut state) = self.register(layer, HookKind::ForwardPre)?;
         let call = Box::new(move |call: &ForwardPreCall<'_>| hook(call).tensors());
-        Ok(self.hooks.forward_pre.register(path, number, call))
+        Ok(state.hooks.forward_pre.register(path, number, call))
     }
 
     /// Calls `hook` when the layer has run, with its inputs and its output. A returned tensor takes the
@@ -231,13 +241,13 @@ impl Network {
     /// `Layer` where no layer has that name, or its output is no single tensor of floats that depends on
     /// the network's input.
     pub fn register_forward_hook<R: HookReply>(
-        &mut self,
+        &self,
         layer: &str,
         mut hook: impl FnMut(&ForwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, HookKind::Forward)?;
+        let (path, number, mut state) = self.register(layer, HookKind::Forward)?;
         let call = Box::new(move |call: &ForwardCall<'_>| hook(call).tensors());
-        Ok(self.hooks.forward.register(path, number, call))
+        Ok(state.hooks.forward.register(path, number, call))
     }
 
     /// Calls `hook` in the backward pass with the gradient of the layer's output. A returned tensor goes
@@ -247,13 +257,13 @@ impl Network {
     /// # Errors
     /// As [`Network::register_forward_hook`].
     pub fn register_backward_hook<R: HookReply>(
-        &mut self,
+        &self,
         layer: &str,
         mut hook: impl FnMut(&BackwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, HookKind::Backward)?;
+        let (path, number, mut state) = self.register(layer, HookKind::Backward)?;
         let call = Box::new(move |call: &BackwardCall<'_>| hook(call).tensors());
-        Ok(self.hooks.backward.register(path, number, call))
+        Ok(state.hooks.backward.register(path, number, call))
     }
 
     /// Calls `hook` in the backward pass with the gradient of the layer's output and those of its
@@ -263,20 +273,26 @@ impl Network {
     /// # Errors
     /// As [`Network::register_forward_pre_hook`].
     pub fn register_full_backward_hook<R: HookReply>(
-        &mut self,
+        &self,
         layer: &str,
         mut hook: impl FnMut(&FullBackwardCall<'_>) -> R + Send + 'static,
     ) -> Result<HookHandle> {
-        let (path, number) = self.register(layer, HookKind::FullBackward)?;
+        let (path, number, mut state) = self.register(layer, HookKind::FullBackward)?;
         let call = Box::new(move |call: &FullBackwardCall<'_>| hook(call).tensors());
-        Ok(self.hooks.full_backward.register(path, number, call))
+        Ok(state.hooks.full_backward.register(path, number, call))
     }
 
-    /// The path of a layer that can have hooks of a kind, and the number of the next hook.
-    fn register(&mut self, layer: &str, kind: HookKind) -> Result<(String, u64)> {
-        self.hooks.sweep();
+    /// The path of a layer that can have hooks of a kind, the number of the next hook, and where it goes.
+    fn register(
+        &self,
+        layer: &str,
+        kind: HookKind,
+    ) -> Result<(String, u64, Hold<'_, NetworkState>)> {
+        let mut state = self.state.hold("the registration of a hook")?;
+        state.hooks.sweep();
         let path = plan::layer(&self.graph, &self.layers, layer, kind)?.path;
-        Ok((path, self.hooks.next()))
+        let number = state.hooks.next();
+        Ok((path, number, state))
     }
 
     /// Runs the network on a batch that is ready for it, such as [N, C, H, W]. The pass has the first output as it is, and
@@ -286,17 +302,18 @@ impl Network {
     ///
     /// # Errors
     /// `Input` where the shape does not fit or a hook returns a wrong one; `Hook` where a hook fails,
-    /// with the hook's error as source; `Unsupported` with the nodes between the first layer with
+    /// with the hook's error as source, or where a hook of this network calls; `Unsupported` with the nodes between the first layer with
     /// a backward hook and the scores that have no gradient rule, or that the engine lacks; `Memory`;
     /// `Engine`. The network can be used afterwards.
     pub fn forward<S: Data<Elem = f32>, D: Dimension>(
-        &mut self,
+        &self,
         x: &ArrayBase<S, D>,
     ) -> Result<ForwardPass> {
-        self.hooks.sweep();
-        let plan = self.plan(x.shape())?;
+        let mut state = self.state.hold("forward")?;
+        state.hooks.sweep();
+        let plan = self.plan(&mut state, x.shape())?;
         let x = x.view().into_dyn();
-        let (scores, saved) = pass::forward(&plan, &mut self.hooks, &self.input.name, x)?;
+        let (scores, saved) = pass::forward(&plan, &mut state.hooks, &self.input.name, x)?;
         Ok(ForwardPass { scores, saved, network: self.identity.clone() })
     }
 
@@ -309,10 +326,10 @@ impl Network {
     ///
     /// # Errors
     /// `Input` where the pass is that of another network, the seed's shape is not that of the scores, or a hook returns a
-    /// wrong shape; `Hook` where a hook fails, with the hook's error as source;
+    /// wrong shape; `Hook` as in [`Network::forward`];
     /// `Unsupported` where the engine lacks something; `Engine`. The network can be used afterwards.
     pub fn backward<S: Data<Elem = f32>, D: Dimension>(
-        &mut self,
+        &self,
         pass: &ForwardPass,
         seed: &ArrayBase<S, D>,
     ) -> Result<()> {
@@ -322,10 +339,11 @@ impl Network {
                 "the forward pass is that of another network; give one that this network's forward returned"
             )
         }
-        pass::backward(&pass.saved, &mut self.hooks, &self.runtime, seed.view().into_dyn())
+        let mut state = self.state.hold("backward")?;
+        pass::backward(&pass.saved, &mut state.hooks, &self.runtime, seed.view().into_dyn())
     }
 
-    fn plan(&mut self, shape: &[usize]) -> Result<Arc<Plan>> {
+    fn plan(&self, state: &mut NetworkState, shape: &[usize]) -> Result<Arc<Plan>> {
         self.input.check(shape)?;
         if let Some(a_run) = self.input.batch().filter(|batch| *batch != shape[0]) {
             bail!(
@@ -335,9 +353,9 @@ impl Network {
                 shape
             );
         }
-        let key = PlanKey { shape: shape.to_vec(), sites: pass::sites(&self.hooks) };
-        let plan = match self.plans.iter().position(|(known, _)| *known == key) {
-            Some(place) => self.plans.remove(place).1,
+        let key = PlanKey { shape: shape.to_vec(), sites: pass::sites(&state.hooks) };
+        let plan = match state.plans.iter().position(|(known, _)| *known == key) {
+            Some(place) => state.plans.remove(place).1,
             None => {
                 let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
                 let Ok(dims) = shape.iter().map(dim).collect::<Result<Vec<Dim>, _>>() else {
@@ -348,10 +366,10 @@ impl Network {
                 Arc::new(Plan::new(graph, &self.input, &key.sites, &self.runtime)?)
             }
         };
-        if self.plans.len() >= KEPT {
-            self.plans.remove(0);
+        if state.plans.len() >= KEPT {
+            state.plans.remove(0);
         }
-        self.plans.push((key, plan.clone()));
+        state.plans.push((key, plan.clone()));
         Ok(plan)
     }
 }
@@ -442,8 +460,7 @@ impl NetworkBuilder {
             graph,
             layers,
             paths,
-            hooks: Hooks::new(),
-            plans: Vec::new(),
+            state: Exclusive::new(NetworkState { hooks: Hooks::new(), plans: Vec::new() }),
             identity: Arc::new(()),
         })
     }

@@ -19,14 +19,14 @@ fn resident() -> usize {
 #[test]
 fn many_runs_hold_the_memory_of_a_few() {
     let (model, known) = hook_cases();
-    let mut network = Network::new(model).expect("a network");
+    let network = Network::new(model).expect("a network");
     for layer in ["relu", "layer2.0.conv2", "layer4"] {
         network.register_forward_hook(layer, |call| call.output.clone()).expect(layer);
         network.register_full_backward_hook(layer, |_| ()).expect(layer);
     }
     let x = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
     let x = x.index_axis_move(Axis(0), 0).insert_axis(Axis(0));
-    let mut run = |times: usize| {
+    let run = |times: usize| {
         for _ in 0..times {
             let handle = network.register_backward_hook("layer3", |_| ()).expect("layer3");
             let pass = network.forward(&x).expect("scores");

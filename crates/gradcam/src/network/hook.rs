@@ -125,6 +125,11 @@ impl HookHandle {
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Relaxed);
     }
+
+    /// Whether the hook was removed.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
 }
 
 /// Floats that the kept values of a pass, its hooks and its segments share.

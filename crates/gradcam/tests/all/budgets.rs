@@ -103,7 +103,7 @@ fn activation(layer: &str, kind: EngineKind) -> ArrayD<f32> {
     let (model, known) = &*network("vgg11_bn");
     let batch = ArrayD::from_shape_vec(known.input.as_slice(), known.image()).expect("an input");
     let builder = Network::builder(model.clone()).engine(kind).library_places(common::library());
-    let mut network = builder.build().expect("a network");
+    let network = builder.build().expect("a network");
     let seen = Arc::new(Mutex::new(None));
     let kept = seen.clone();
     let hook = network.register_forward_hook(layer, move |call| {

@@ -177,7 +177,7 @@ fn a_class_token_holds_the_concept_too() {
     assert!(concepts.images[0].maps.shape() == [3, 4, 4]);
     for component in &concepts.components {
         let vector = component.vector.clone();
-        let mut network = Network::new(model()).expect("a network");
+        let network = Network::new(model()).expect("a network");
         let tokens = move |call: &ForwardCall<'_>| {
             let channels = vector.len();
             let mut all = call.output.to_owned();

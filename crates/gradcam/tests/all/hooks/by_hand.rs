@@ -1,6 +1,9 @@
 //! How hooks behave, on networks small enough to compute by hand.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{
+    Arc,
+    mpsc::{Receiver, Sender, channel},
+};
 
 use gradcam::{ErrorKind, HookHandle, Model, Network, engine::EngineKind};
 use ndarray::{ArrayD, IxDyn};
@@ -25,6 +28,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient,
         a_backward_pass_has_the_hooks_of_its_forward_pass,
         passes_go_back_in_any_order,
+        threads_share_a_network,
+        a_hook_that_calls_its_own_network_is_refused,
         a_hook_may_remove_itself_and_is_dropped,
         wrong_answers_stop_the_pass_and_not_the_network,
         what_cannot_have_hooks_says_why,
@@ -103,7 +108,7 @@ fn all(receiver: &Receiver<ArrayD<f32>>) -> Vec<ArrayD<f32>> {
 
 fn inputs_and_their_gradients_are_the_layers_own() {
     for kind in EngineKind::ALL {
-        let mut network = network(kind, &residual());
+        let network = network(kind, &residual());
         let (inputs, given) = stored();
         network
             .register_forward_hook("block", move |call| {
@@ -149,7 +154,7 @@ fn the_network_is_the_outermost_layer() {
         ("Add", "/sum/Add", &["a", "b"], &["y"]),
     ]);
     for kind in EngineKind::ALL {
-        let network = &mut network(kind, &twice);
+        let network = &network(kind, &twice);
         let order = Shared::<Vec<String>>::default();
         let (store, gradients) = stored();
         let (seen, inputs) = stored();
@@ -190,7 +195,7 @@ fn the_network_is_the_outermost_layer() {
 }
 
 fn layers_of_one_output_are_called_from_the_inside_out() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     let order = Shared::<Vec<String>>::default();
     for layer in ["block", "/block/Add", "block.neg", "scale"] {
         let (forward, backward) = (order.clone(), order.clone());
@@ -209,7 +214,7 @@ fn layers_of_one_output_are_called_from_the_inside_out() {
 }
 
 fn the_scores_are_a_layers_output_like_any_other() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     network.register_forward_hook("block", |_| row([7.0, 8.0])).expect("a block");
     network.register_backward_hook("block", |call| call.grad_output[0] * 2.0).expect("a block");
     let (store, gradients) = stored();
@@ -225,7 +230,7 @@ fn the_scores_are_a_layers_output_like_any_other() {
 }
 
 fn a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     let (store, seen) = stored();
     let gradient = store.clone();
     network
@@ -240,16 +245,16 @@ fn a_layer_that_the_scores_do_not_need_runs_and_has_no_gradient() {
 }
 
 fn a_backward_pass_has_the_hooks_of_its_forward_pass() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     let calls = Shared::<Vec<&str>>::default();
-    let counted = |network: &mut Network, name| -> HookHandle {
+    let counted = |network: &Network, name| -> HookHandle {
         let calls = calls.clone();
         network.register_backward_hook("scale", move |_| calls.get().push(name)).expect("a layer")
     };
-    let removed = counted(&mut network, "removed");
-    counted(&mut network, "kept"); // dropping a handle does nothing
+    let removed = counted(&network, "removed");
+    counted(&network, "kept"); // dropping a handle does nothing
     let pass = network.forward(&row([1.0, 1.0])).expect("scores");
-    let late = counted(&mut network, "late");
+    let late = counted(&network, "late");
     removed.remove();
     removed.remove();
     network.backward(&pass, &row([1.0, 1.0])).expect("a backward pass");
@@ -272,7 +277,7 @@ fn passes_go_back_in_any_order() {
         ("Mul", "/square/Mul", &["a", "x"], &["y"]),
     ]);
     for kind in EngineKind::ALL {
-        let mut network = network(kind, &square);
+        let network = network(kind, &square);
         let (store, gradients) = stored();
         network
             .register_backward_hook("scale", move |call| store.send(call.grad_output[0].clone()))
@@ -290,15 +295,79 @@ fn passes_go_back_in_any_order() {
         network.forward(&inputs[2]).expect("scores");
         network.backward(&passes[0], &seed).expect("a backward pass");
         assert_eq!(all(&gradients), [inputs[0].clone()], "on {kind}");
-        let mut other = super::network(kind, &square);
+        let other = super::network(kind, &square);
         let error = other.backward(&passes[0], &seed).expect_err("another network");
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains("that of another network"), "{error}");
     }
 }
 
+/// Each thread gets the gradient of its own pass, whatever the others do meanwhile.
+fn threads_share_a_network() {
+    let square = model(&[("Mul", "/square/Mul", &["x", "x"], &["y"])]);
+    for kind in EngineKind::ALL {
+        let network = network(kind, &square);
+        let (store, gradients) = stored();
+        network
+            .register_full_backward_hook("", move |call| store.send(call.grad_input[0].clone()))
+            .expect("the network");
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let network = &network;
+                scope.spawn(move || {
+                    for turn in 0..8_u8 {
+                        let x = f32::from(8 * thread + turn);
+                        let pass = network.forward(&row([x, 0.0])).expect("scores");
+                        assert_eq!(*pass.scores(), row([x * x, 0.0]));
+                        network.backward(&pass, &row([1.0, 1.0])).expect("a backward pass");
+                    }
+                });
+            }
+        });
+        let mut seen: Vec<f32> = gradients.try_iter().map(|g| g[[0, 0]]).collect();
+        seen.sort_by(f32::total_cmp);
+        assert_eq!(seen, (0..32_u8).map(|x| 2.0 * f32::from(x)).collect::<Vec<_>>(), "on {kind}");
+    }
+}
+
+fn a_hook_that_calls_its_own_network_is_refused() {
+    let network = Arc::new(network(EngineKind::Rten, &residual()));
+    let x = row([1.0, 1.0]);
+    let pass = network.forward(&x).expect("scores");
+    let (store, errors) = channel();
+    let own = Arc::downgrade(&network);
+    let handle = network
+        .register_forward_hook("scale", move |_| {
+            let own = own.upgrade().expect("it is running");
+            let x = row([1.0, 1.0]);
+            let refused = [
+                own.forward(&x).err(),
+                own.backward(&pass, &x).err(),
+                own.register_forward_hook("block", |_| ()).err(),
+            ];
+            refused.into_iter().for_each(|error| store.send(error).expect("a receiver"));
+            assert!(format!("{own:?}").contains("plans: None"), "{own:?}");
+            own.forward(&x).map(drop)
+        })
+        .expect("a layer");
+    let outer = network.forward(&x).expect_err("the hook's error");
+    assert!(outer.to_string().contains("the forward hook of layer \"scale\" failed"), "{outer}");
+    assert!(outer.to_string().contains("called forward of its own network"), "{outer}");
+    let calls = ["forward", "backward", "the registration of a hook"];
+    for call in calls {
+        let error = errors.recv().ok().flatten().expect(call);
+        assert_eq!(error.kind(), ErrorKind::Hook);
+        let message = format!("a hook called {call} of its own network");
+        assert!(error.to_string().starts_with(&message), "{error}");
+    }
+    assert!(!handle.is_removed());
+    handle.remove();
+    assert!(handle.clone().is_removed());
+    network.forward(&x).expect("the network goes on");
+}
+
 fn a_hook_may_remove_itself_and_is_dropped() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     let own = Shared::<Option<HookHandle>>::default();
     let (handle, alive) = (own.clone(), std::sync::Arc::new(()));
     let inside = alive.clone();
@@ -324,7 +393,7 @@ fn a_hook_may_remove_itself_and_is_dropped() {
 }
 
 fn wrong_answers_stop_the_pass_and_not_the_network() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     let (x, good) = (row([1.0, 1.0]), row([0.0, 0.0]));
     let flat = || ArrayD::<f32>::zeros(IxDyn(&[2]));
     let answers: [(Vec<ArrayD<f32>>, &str); 2] = [
@@ -356,7 +425,7 @@ fn what_cannot_have_hooks_says_why() {
         graph.node[place].attribute.push(onnx_grad::attrs::int("axis", 1));
     }
     let several = Model::from_bytes(prost::Message::encode_to_vec(&proto)).expect("a model");
-    let mut network = network(EngineKind::Rten, &several);
+    let network = network(EngineKind::Rten, &several);
     let rows = [
         ("joint", "closest: \"join\""),
         ("cut", "\"s\", \"t\"; name the one that is meant"),
@@ -391,7 +460,7 @@ fn nothing_before_the_first_backward_hook_is_differentiated() {
         ("Mul", "/second/Mul", &["a", "w"], &["y"]),
     ]);
     let (store, gradients) = stored();
-    let mut network = network(EngineKind::Rten, &model);
+    let network = network(EngineKind::Rten, &model);
     network
         .register_backward_hook("first", move |call| store.send(call.grad_output[0].clone()))
         .expect("a layer");
@@ -405,13 +474,13 @@ fn nothing_before_the_first_backward_hook_is_differentiated() {
 }
 
 fn inputs_that_do_not_fit_are_refused() {
-    let mut network = network(EngineKind::Rten, &residual());
+    let network = network(EngineKind::Rten, &residual());
     for (shape, message) in [(vec![2, 2], "fixed to 1"), (vec![1, 3], "takes [1, 2]")] {
         let error = network.forward(&ArrayD::<f32>::zeros(shape)).expect_err(message);
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains(message), "{error}");
     }
-    let mut small = Network::builder(residual()).max_memory(20).build().expect("a network");
+    let small = Network::builder(residual()).max_memory(20).build().expect("a network");
     let error = small.forward(&row([1.0, 1.0])).expect_err("four values of 8 bytes");
     assert_eq!(error.kind(), ErrorKind::Memory);
 }
