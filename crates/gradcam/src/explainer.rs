@@ -3,6 +3,7 @@
 mod batches;
 mod bias;
 mod builder;
+mod call;
 mod choice;
 mod concepts;
 mod cost;
@@ -28,7 +29,10 @@ use std::{
 };
 
 use ndarray::{Array2, ArrayView4, ArrayViewD, Axis};
-use onnx_grad::{Model, graph::Graph};
+use onnx_grad::{
+    Model,
+    graph::{Graph, Sizes},
+};
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
@@ -40,7 +44,6 @@ use slot::Slot;
 
 use crate::{
     Error, Result,
-    engine::Tensor,
     error::bail,
     explanation::Explanation,
     head::{Head, HeadInfo, HeadSettings, head},
@@ -59,12 +62,13 @@ use crate::{
 /// Explains images with one model.
 ///
 /// Any number of threads may use it at once. Clones share the model, the engine, the compiled programs and the memory
-/// limit; each has its own values for the inputs beside the image.
+/// limit.
 #[derive(Clone)]
 pub struct Explainer {
     setup: Arc<Setup>,
     inputs: Arc<Inputs>,
-    programs: Arc<Cache<Key, ExplainerProgram>>,
+    /// By the shapes of all inputs for one image, and what they compute.
+    programs: Arc<Cache<(Sizes, Key), ExplainerProgram>>,
 }
 
 /// What is the same for all explanations.
@@ -463,20 +467,6 @@ impl Explainer {
         let key = Key::Explanation(shape.to_vec(), kinds, 0..self.setup.layers.len());
         let (model, outputs) = self.model_of(&key)?;
         Ok(ExplanationModel { model, outputs })
-    }
-
-    /// Gives an input beside the image another value, such as the data of the next patient. Compiled programs are kept,
-    /// unless the value has another shape.
-    ///
-    /// # Errors
-    /// `Input` where the model declares no such input or another type or shape; the old value stays.
-    pub fn set_input(&mut self, name: &str, value: impl Into<Tensor>) -> Result<()> {
-        let (inputs, same_shape) = self.inputs.with(&self.setup.model, name, value.into())?;
-        if !same_shape {
-            self.programs = Arc::new(Cache::new());
-        }
-        self.inputs = Arc::new(inputs);
-        Ok(())
     }
 }
 

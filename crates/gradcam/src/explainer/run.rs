@@ -185,7 +185,7 @@ impl Explainer {
         key: Key,
         timings: &mut Timings,
     ) -> Result<Arc<ExplainerProgram>> {
-        self.programs.get(key, |key| {
+        self.programs.get((self.inputs.default_sizes(None), key), |(_, key)| {
             let started = Instant::now();
             let (model, outputs) = self.model_of(key)?;
             timings.differentiate = started.elapsed();

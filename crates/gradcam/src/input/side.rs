@@ -102,19 +102,18 @@ impl Inputs {
         Ok(Self { image, given, unused, example: example.map(<[usize]>::to_vec) })
     }
 
-    /// These inputs with another value for one, and whether all shapes stay.
+    /// These inputs with another value for one.
     ///
     /// # Errors
     /// As [`Inputs::of`].
-    pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<(Self, bool)> {
+    pub(crate) fn with(&self, model: &Model, name: &str, value: Tensor) -> Result<Self> {
         let others = self.given.iter().filter(|given| given.name != name);
         let others = others.map(|given| (given.name.clone(), given.value.clone()));
         let values: Vec<_> = others.chain([(name.to_owned(), value)]).collect();
         let example = self.example.as_deref();
         let mut new = Self::of(model, InputSettings { values: &values, output: None, example })?;
         new.image.channel_axis = self.image.channel_axis;
-        let same = new.default_sizes(None) == self.default_sizes(None);
-        Ok((new, same))
+        Ok(new)
     }
 
     /// Whether an input beside the image has a row for each image.

@@ -23,7 +23,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         a_tensor_and_its_photo_have_the_same_map,
         targets_are_shared_or_one_for_each_image,
         an_overlay_of_a_tensor_is_over_all_of_the_photo,
-        a_clone_has_its_own_values_of_inputs,
+        an_explainer_with_another_input_leaves_the_first_as_it_is,
         the_graph_that_is_run_is_a_model,
         hints_are_apart_from_messages,
     );
@@ -126,7 +126,7 @@ fn an_overlay_of_a_tensor_is_over_all_of_the_photo() {
 }
 
 /// Clones may go to other threads.
-fn a_clone_has_its_own_values_of_inputs() {
+fn an_explainer_with_another_input_leaves_the_first_as_it_is() {
     fn shared<T: Clone + Send + Sync>(_: &T) {}
     let nodes = vec![
         node("Conv", &["x", "v"], &["c"], vec![]),
@@ -141,10 +141,9 @@ fn a_clone_has_its_own_values_of_inputs() {
     let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
     let scale = |scale: f32| ArrayD::from_elem(vec![1, 1, 1, 1], scale);
     let explainer = Explainer::builder(model).input("s", scale(1.0)).build().expect("an explainer");
-    let mut clone = explainer.clone();
-    clone.set_input("s", scale(2.0)).expect("another value");
+    let other = explainer.with_input("s", scale(2.0)).expect("another value");
     let x = Array4::from_shape_fn((1, 3, 4, 4), |(_, c, y, x)| (c + 2 * y + x) as f32);
-    let [one, two] = [&explainer, &clone].map(|explainer| {
+    let [one, two] = [&explainer, &other].map(|explainer| {
         explainer.explain(&x, Target::Class(1)).expect("an explanation").remove(0).remove(0)
     });
     shared(&explainer);

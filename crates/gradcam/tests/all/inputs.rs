@@ -13,7 +13,11 @@ use onnx_grad::{
     proto::{ModelProto, tensor_proto::DataType},
 };
 use prost::Message;
-use testkit::{InputCase, InputValue, Suite, fixture, input_cases, largest_error};
+use testkit::{
+    InputCase, InputValue, Suite,
+    build::{self, node},
+    fixture, input_cases, largest_error,
+};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -39,6 +43,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite,
         a_value_without_a_batch_is_used_for_each_image,
         an_input_gets_another_value,
+        programs_of_values_of_other_shapes_are_kept,
         any_number_of_images_for_a_fixed_batch,
         types_that_an_engine_lacks_are_refused_by_name,
     );
@@ -176,15 +181,47 @@ fn an_input_gets_another_value() {
             let explained = explainer.explain_one_each(one, &[Target::Class(1)]).expect("a map");
             (explained[0].layers[0].map.clone(), explained[0].timings.compile)
         };
-        let mut explainer = of(row(0));
+        let explainer = of(row(0));
         let (before, _) = map(&explainer);
-        assert!(explainer.set_input("feature", row(1)).is_err());
-        assert_eq!(map(&explainer).0, before, "a failure changes nothing");
-        explainer.set_input("features", row(1)).expect("another value");
-        let (after, compile) = map(&explainer);
+        assert!(explainer.with_input("feature", row(1)).is_err());
+        let other = explainer.with_input("features", row(1)).expect("another value");
+        let (after, compile) = map(&other);
         assert_eq!(after, map(&of(row(1))).0);
         assert_ne!(after, before);
         assert!(compile.is_zero(), "the graph is kept");
+        assert_eq!(map(&explainer), (before, compile), "the first keeps its value");
+    }
+}
+
+/// x of 4x4 pixels times the mean of s, of which any number of elements is given.
+fn programs_of_values_of_other_shapes_are_kept() {
+    let nodes = vec![
+        node("ReduceMean", &["s"], &["m"], vec![]),
+        node("Mul", &["x", "m"], &["f"], vec![]),
+        node("GlobalAveragePool", &["f"], &["p"], vec![]),
+        node("Flatten", &["p"], &["y"], vec![]),
+    ];
+    let inputs =
+        [("x", DataType::Float, &[1, 3, 4, 4][..]), ("s", DataType::Float, &[0, 1, 1, 1][..])];
+    let proto = build::model(17, &inputs, &[("y", DataType::Float)], vec![], nodes);
+    let model = Model::from_bytes(proto.encode_to_vec()).expect("a model");
+    let of = |numbers: &[f32]| {
+        ArrayD::from_shape_vec(vec![numbers.len(), 1, 1, 1], numbers.to_vec()).expect("numbers")
+    };
+    let x = ArrayD::from_elem(vec![1, 3, 4, 4], 1.0);
+    for kind in EngineKind::ALL {
+        let builder = on(kind, Explainer::builder(model.clone())).layer("f").input("s", of(&[2.0]));
+        let explainer = builder.build().expect("an explainer");
+        let mut compiled = Vec::new();
+        for numbers in [&[3.0][..], &[1.0, 9.0], &[4.0], &[3.0, 5.0]] {
+            let of_call = explainer.with_input("s", of(numbers)).expect("another value");
+            let explained =
+                of_call.explain(&x, Target::Class(0)).expect("a map").remove(0).remove(0);
+            let mean = numbers.iter().sum::<f32>() / numbers.len() as f32;
+            assert_eq!(explained.scores[..], [mean; 3], "{numbers:?} on {kind}");
+            compiled.push(!explained.timings.compile.is_zero());
+        }
+        assert_eq!(compiled, [true, true, false, false], "each shape is compiled once on {kind}");
     }
 }
 
