@@ -34,7 +34,7 @@ pub enum ErrorKind {
     Engine,
     /// A hook returned an error, which is the source of this one, or called the network that was calling it.
     Hook,
-    /// The progress callback ended the work.
+    /// The progress callback or a token ended the work.
     Canceled,
 }
 

@@ -54,7 +54,7 @@ use crate::{
     memory::{Holder, MemoryLease, human},
     method::{Method, MethodSettings, Recipe},
     program::{Cache, Runtime},
-    progress::Observer,
+    progress::{CancelToken, Observer},
     targets::{Target, TargetKind, TargetSpec, Targets},
     warning::Warning,
 };
@@ -69,6 +69,10 @@ pub struct Explainer {
     inputs: Arc<Inputs>,
     /// By the shapes of all inputs for one image, and what they compute.
     programs: Arc<Cache<(Sizes, Key), ExplainerProgram>>,
+    /// Checked before each run.
+    cancel: CancelToken,
+    /// The most images of a run, where the model leaves the batch open.
+    most_images: usize,
 }
 
 /// What is the same for all explanations.
@@ -112,6 +116,9 @@ pub struct ExplanationModel {
     /// What its outputs hold, in their order.
     pub outputs: Vec<OutputMeaning>,
 }
+
+/// The most images of a run that may be canceled.
+const CHUNK: usize = 8;
 
 /// The most targets of one run; each has gradients of its own in the graph.
 const MOST_TARGETS: usize = 16;
@@ -327,7 +334,8 @@ impl Explainer {
     fn photos(&self, photos: &[&Photo], targets: &Targets) -> Result<Vec<Vec<Explanation>>> {
         targets.check(photos.len())?;
         let prepared =
-            photos.iter().map(|photo| self.prepare(photo)).collect::<Result<Vec<_>>>()?;
+            photos.iter().map(|photo| self.cancel.check().and_then(|()| self.prepare(photo)));
+        let prepared = prepared.collect::<Result<Vec<_>>>()?;
         let guess = &self.preprocessing()?.guess;
         let guess =
             guess.as_ref().map(|guess| Warning::PreprocessingGuessed { guess: guess.clone() });

@@ -46,7 +46,7 @@ pub use network::{
 pub use onnx_grad;
 pub use onnx_grad::Model;
 pub use profile::{PROFILES, Profile, ProfileInfo};
-pub use progress::Progress;
+pub use progress::{CancelToken, Progress};
 pub use summary::{HeatmapSummary, LayerSummary, Summary, TimingsSummary, WarningSummary};
 pub use targets::{Area, CustomTarget, Mask, Target, TargetSpec, Targets};
 pub use warning::{Warning, WarningLevel};

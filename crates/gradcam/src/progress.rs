@@ -1,6 +1,13 @@
 //! The progress of long work, and its cancellation.
 
-use std::{fmt, ops::ControlFlow, sync::Arc};
+use std::{
+    fmt,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{Result, error::bail};
 
@@ -14,6 +21,36 @@ pub struct Progress {
     pub done: usize,
     /// Changed images or activations in all.
     pub total: usize,
+}
+
+/// Ends explanations before they are done, from any thread, such as that of an interrupt. Clones are one token.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not canceled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels what it was given to, for good.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is canceled.
+    pub fn is_canceled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// `Canceled` where it is.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_canceled() {
+            bail!(Canceled, "the explanation was canceled before it was done");
+        }
+        Ok(())
+    }
 }
 
 /// The callback for progress, called after each run.

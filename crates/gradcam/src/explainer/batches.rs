@@ -8,7 +8,7 @@ use crate::{
     error::bail,
     input::ImageInput,
     program::Program,
-    progress::{Observer, Progress},
+    progress::{CancelToken, Observer, Progress},
 };
 
 /// Runs of a program on changed copies of one of its inputs.
@@ -26,6 +26,7 @@ pub(super) struct Batches<'a> {
     pub(super) others: &'a [(&'a str, &'a Tensor)],
     pub(super) method: &'static str,
     pub(super) observer: Option<&'a Observer>,
+    pub(super) cancel: &'a CancelToken,
 }
 
 /// Changes the copy at a place in the batch, by its number: place, number, batch.
@@ -55,6 +56,7 @@ impl Batches<'_> {
         let Tensor::F32(value) = self.value else { bail!(Engine, "the engine gave no floats") };
         let mut changed = floats(Some(repeat(self.value, self.times)))?;
         for start in (0..count).step_by(self.size) {
+            self.cancel.check()?;
             if start > 0 {
                 for mut copy in changed.axis_chunks_iter_mut(Axis(0), value.len_of(Axis(0)).max(1))
                 {

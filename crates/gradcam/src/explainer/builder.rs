@@ -31,7 +31,7 @@ use crate::{
     method::{Method, MethodSettings, check_budget},
     profile::Profile,
     program::{Cache, Runtime},
-    progress::{Observer, Progress},
+    progress::{CancelToken, Observer, Progress},
     warning::Warning,
 };
 
@@ -370,7 +370,13 @@ impl ExplainerBuilder {
             resolved,
         };
         let programs = Arc::new(Cache::new());
-        Ok(Explainer { setup: Arc::new(setup), inputs: Arc::new(inputs), programs })
+        Ok(Explainer {
+            setup: Arc::new(setup),
+            inputs: Arc::new(inputs),
+            programs,
+            cancel: CancelToken::new(),
+            most_images: usize::MAX,
+        })
     }
 
     /// The layers of the model, even if it cannot be explained: without scores, with several inputs, or with an input that

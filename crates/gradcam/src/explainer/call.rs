@@ -2,10 +2,19 @@
 
 use std::sync::Arc;
 
-use super::Explainer;
-use crate::{Result, engine::Tensor};
+use super::{CHUNK, Explainer};
+use crate::{Result, engine::Tensor, progress::CancelToken};
 
 impl Explainer {
+    /// This explainer, whose work ends with an error of the kind `Canceled` soon after `token` is canceled: when the run that is
+    /// in progress is over, or the graph that is being compiled.
+    ///
+    /// So that this is soon, a run has at most 8 images, however many are given at once. It is as cheap as a clone.
+    #[must_use]
+    pub fn with_cancel_token(&self, token: &CancelToken) -> Self {
+        Self { cancel: token.clone(), most_images: CHUNK, ..self.clone() }
+    }
+
     /// This explainer with another value for an input beside the image, such as the data of one patient: for one call,
     /// `explainer.with_input("age", age)?.explain(…)`, or for several. It is as cheap as a clone, and shares the compiled
     /// programs, of values of other shapes too.

@@ -198,6 +198,7 @@ impl ImagePasses<'_> {
             others: &others,
             method: self.method,
             observer: explainer.setup.observer.as_ref(),
+            cancel: &explainer.cancel,
         };
         batches.scores(count, &mut |at, number, all| {
             let mut one = all.view_mut();
@@ -240,6 +241,7 @@ impl ImagePasses<'_> {
             others: &others,
             method: self.method,
             observer: explainer.setup.observer.as_ref(),
+            cancel: &explainer.cancel,
         };
         batches.run(count, change, read)
     }

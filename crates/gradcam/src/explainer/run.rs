@@ -32,6 +32,10 @@ impl Explainer {
         a_run: usize,
     ) -> Result<Vec<Vec<Vec<Explanation>>>> {
         let mut all: Vec<Vec<Vec<Explanation>>> = slots.iter().map(|_| Vec::new()).collect();
+        let a_run = match self.inputs.image.batch() {
+            Some(_) => a_run,
+            None => a_run.min(self.most_images),
+        };
         for of_run in images.chunks(a_run.max(1)) {
             // The last batch is padded by repeating its last image.
             let padding =
@@ -55,6 +59,7 @@ impl Explainer {
         images: &[RunImage],
         of_run: usize,
     ) -> Result<Vec<Vec<Vec<Explanation>>>> {
+        self.cancel.check()?;
         let slots: Vec<Slot> = slots.iter().map(|slot| slot.rows(images)).collect();
         let kinds = slots.iter().map(Slot::kind).collect::<Result<_>>()?;
         let mut shape = x.shape().to_vec();
@@ -116,6 +121,7 @@ impl Explainer {
         batch: &RunBatch<'_>,
         targets: &[(String, Tensor)],
     ) -> Result<Vec<Tensor>> {
+        self.cancel.check()?;
         let integers = self.inputs.image.integers(&batch.x.view())?;
         let images =
             integers.as_ref().map_or(TensorView::from(batch.x.view()), |x| x.view().into());

@@ -7,16 +7,16 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc, LazyLock, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use gradcam::{
-    ErrorKind, Explainer, ExplainerBuilder, METHODS, Method, Model, Target,
+    CancelToken, ErrorKind, Explainer, ExplainerBuilder, METHODS, Method, Model, Target,
     engine::EngineKind,
     image::{Limits, Photo},
 };
-use ndarray::{Array4, ArrayD, Axis};
+use ndarray::{Array, Array4, ArrayD, Axis};
 use testkit::{
     FixtureTensor, METHODS_WITH_MAPS, MethodCase, NETWORKS, Suite, fixture, largest_error,
     method_cases, zoo,
@@ -44,6 +44,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         methods_are_the_same_where_they_must_be,
         several_methods_give_what_each_gives_alone,
         progress_is_told_and_may_end_the_work,
+        a_token_ends_the_work_between_runs,
     );
 }
 
@@ -201,6 +202,61 @@ fn several_methods_give_what_each_gives_alone() {
             let error = largest_error(&got, &want);
             assert!(error <= 1e-5, "{} on {kind}: {error:.1e}", explanation.method);
         }
+    }
+}
+
+/// What is canceled ends when the run in progress is over: before the first run, between the chunks of a batch, and between the
+/// runs of a method.
+fn a_token_ends_the_work_between_runs() {
+    let (model, batch) = subject("resnet18");
+    let x = batch.select(Axis(0), &[0; 20]);
+    let few = x.slice_axis(Axis(0), (..1).into());
+    let counted = |name: &str, after: usize| {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (count, token) = (runs.clone(), CancelToken::new());
+        let cancels = token.clone();
+        let builder = builder(&model, EngineKind::Rten).layer("layer1.1").method(method(name));
+        let builder = builder.progress(move |_| {
+            if count.fetch_add(1, Ordering::Relaxed) + 1 == after {
+                cancels.cancel();
+            }
+            ControlFlow::Continue(())
+        });
+        let explainer = builder.build().expect("an explainer");
+        (explainer.with_cancel_token(&token), explainer, token, runs)
+    };
+    let canceled = |explained: gradcam::Result<Vec<Vec<gradcam::Explanation>>>| {
+        let error = explained.expect_err("it was canceled");
+        assert_eq!(error.kind(), ErrorKind::Canceled);
+        assert_eq!(error.to_string(), "the explanation was canceled before it was done");
+    };
+    // Two runs of the first image, of 64 channels.
+    let (explainer, plain, token, runs) = counted("scorecam", 1);
+    canceled(explainer.explain(&few, Target::Class(3)));
+    assert!(token.is_canceled());
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    canceled(explainer.explain(&few, Target::Class(3)));
+    assert_eq!(runs.load(Ordering::Relaxed), 1, "nothing is begun");
+    plain.explain(&few, Target::Class(3)).expect("the other explainer has no token");
+    // Eight images are one chunk; the ninth is in the next.
+    let (explainer, _, _, runs) = counted("scorecam", 16);
+    canceled(explainer.explain(&x, Target::Class(3)));
+    assert_eq!(runs.load(Ordering::Relaxed), 16);
+    // In chunks, the last one of 4 images, each image has the map that it has in one run.
+    let (explainer, plain, ..) = counted("gradcam", usize::MAX);
+    let targets: Vec<Target> = (0..20).map(Target::Class).collect();
+    let y = Array::from_shape_fn(x.raw_dim(), |at| x[&at] * (at[0] as f32 / 10.0 - 1.0));
+    let of = |explainer: &gradcam::Explainer| {
+        explainer.explain_one_each(y.view(), &targets).expect("explanations")
+    };
+    let (chunks, whole) = (of(&explainer), of(&plain));
+    assert_eq!(chunks.len(), 20);
+    for (one, other) in chunks.iter().zip(&whole) {
+        assert_eq!(one.class.index, other.class.index);
+        let want: Vec<f64> = other.layers[0].map.iter().map(|v| f64::from(*v)).collect();
+        let got: Vec<f32> = one.layers[0].map.iter().copied().collect();
+        let error = largest_error(&got, &want);
+        assert!(error <= 1e-5, "class {}: {error:.1e}", one.class.index);
     }
 }
 
