@@ -3,6 +3,8 @@
 #[cfg(feature = "rten")]
 mod cores;
 #[cfg(feature = "rten")]
+mod home;
+#[cfg(feature = "rten")]
 mod session;
 
 use onnx_grad::proto::tensor_proto::DataType;

@@ -9,7 +9,7 @@ use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, Once, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         mpsc::{self, Receiver, RecvError, Sender},
     },
     thread,
@@ -24,7 +24,7 @@ use prost::Message;
 use rten::{DataType, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView};
 use rten_tensor::Layout;
 
-use super::{DIALECT, ID, cores};
+use super::{DIALECT, ID, cores, home::Home};
 use crate::{
     Engine, EngineError, EngineErrorKind, EngineOptions, Session,
     error::{Result, bail},
@@ -36,6 +36,7 @@ use crate::{
 pub(crate) struct Rten {
     /// `None` if runs use rten's own pool, which has all cores.
     pools: Option<Arc<ThreadPools>>,
+    home: Home,
     weight_sets: Mutex<WeightSets>,
 }
 
@@ -176,12 +177,17 @@ impl WeightSets {
 
 impl Rten {
     pub(crate) fn new(options: &EngineOptions) -> Self {
-        static COMMON: Once = Once::new();
-        if options.threads.is_none() {
-            COMMON.call_once(|| cores::spread(rten::thread_pool()));
-        }
+        /// The process that has the threads of rten's own pool.
+        static COMMON: OnceLock<Home> = OnceLock::new();
+        let common = || {
+            *COMMON.get_or_init(|| {
+                cores::spread(rten::thread_pool());
+                Home::here()
+            })
+        };
+        let home = options.threads.map_or_else(common, |_| Home::here());
         let pools = |threads| Arc::new(ThreadPools { threads, idle: Mutex::default() });
-        Self { pools: options.threads.map(pools), weight_sets: Mutex::default() }
+        Self { pools: options.threads.map(pools), home, weight_sets: Mutex::default() }
     }
 }
 
@@ -191,16 +197,17 @@ impl Engine for Rten {
     }
 
     fn compile(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::Avoid)
+        Ok(Box::new(self.session(model, Saturation::Avoid)?))
     }
 
     fn compile_as_deployed(&self, model: &Model) -> Result<Box<dyn Session>> {
-        self.compiled(model, Saturation::Keep)
+        Ok(Box::new(self.session(model, Saturation::Keep)?))
     }
 }
 
 impl Rten {
-    fn compiled(&self, model: &Model, saturation: Saturation) -> Result<Box<dyn Session>> {
+    fn session(&self, model: &Model, saturation: Saturation) -> Result<RtenSession> {
+        self.home.check()?;
         let mut proto = lower(model, &DIALECT, saturation)?;
         let mut wanted = Vec::new();
         visit_tensors(&mut proto, &mut |tensor| {
@@ -222,12 +229,8 @@ impl Rten {
         let weight_set =
             self.weight_sets.lock().unwrap_or_else(PoisonError::into_inner).of(&wanted)?;
         let model = weight_set.load(&wanted, proto.encode_to_vec())?;
-        Ok(Box::new(RtenSession {
-            model,
-            signature,
-            pools: self.pools.clone(),
-            _weight_set: weight_set,
-        }))
+        let pools = self.pools.clone();
+        Ok(RtenSession { model, signature, pools, home: self.home, _weight_set: weight_set })
     }
 }
 
@@ -235,6 +238,7 @@ struct RtenSession {
     model: rten::Model,
     signature: Signature,
     pools: Option<Arc<ThreadPools>>,
+    home: Home,
     /// Keeps the weights, so that further graphs of the model share them.
     _weight_set: Arc<WeightSet>,
 }
@@ -247,6 +251,7 @@ impl RtenSession {
 
 impl Session for RtenSession {
     fn run(&self, inputs: &[(&str, TensorView<'_>)], outputs: &[&str]) -> Result<Vec<Tensor>> {
+        self.home.check()?;
         self.signature.check(inputs, outputs)?;
         let nodes = inputs.iter().map(|(name, _)| self.node(name)).collect::<Result<Vec<_>>>()?;
         let data = inputs.iter().zip(&nodes).map(|((name, tensor), node)| {
@@ -403,6 +408,26 @@ mod tests {
         assert_eq!(weight_sets(), [model.weights().len(), other.weights().len()]);
         drop(sessions);
         assert_eq!(weight_sets(), [other.weights().len()], "only the last model is kept");
+    }
+
+    /// Both would wait forever, for the pool and for the loader.
+    #[test]
+    fn a_forked_process_gets_an_error() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gradcam-cli/assets");
+        let model = Model::open(folder.join("efficientnet_lite0.onnx")).unwrap();
+        for threads in [None, NonZeroUsize::new(2)] {
+            let mut engine = Rten::new(&EngineOptions { threads, ..EngineOptions::default() });
+            engine.home = Home::elsewhere();
+            let Err(compiled) = engine.compile(&model) else { panic!("it compiles") };
+            engine.home = Home::here();
+            let mut session = engine.session(&model, Saturation::Avoid).unwrap();
+            session.home = Home::elsewhere();
+            let run = session.run(&[], &[]).unwrap_err();
+            for error in [compiled, run] {
+                assert_eq!(error.kind(), EngineErrorKind::Unavailable);
+                assert!(error.to_string().contains("spawn"), "{error}");
+            }
+        }
     }
 
     #[test]
