@@ -72,7 +72,7 @@ pub(crate) fn here(path: &Path, kind: EngineKind, layer: Option<&str>, how: &str
     };
     if how == "gradcam" && kind == EngineKind::OnnxRuntime {
         let mut options = engine::EngineOptions::default();
-        options.library = engine::library_places(Some(&library), None);
+        options.library = engine::library_places(Some(&library), &[]);
         drop(engine::engine(kind, &options)?);
     }
     let started = Instant::now();

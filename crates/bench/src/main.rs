@@ -161,7 +161,7 @@ fn builder(
     threads: Option<NonZeroUsize>,
     method: Option<Method>,
 ) -> Result<ExplainerBuilder> {
-    let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), None);
+    let places = engine::library_places(std::env::var_os("ORT_DYLIB_PATH").as_deref(), &[]);
     let builder = Explainer::builder(Model::open(path)?).engine(kind).library_places(places);
     let builder = builder.layers(layers.iter().copied()).methods(method);
     Ok(match threads {

@@ -63,12 +63,12 @@ pub(crate) fn run(args: &BenchArgs, words: &[OsString], host: &Host) -> Result<(
     let combinations = combinations(args);
     if let Some(row) = args.row {
         return match combinations.get(row) {
-            Some(combination) => terminal::print(line_of(&measured(args, *combination)?)?),
+            Some(combination) => terminal::print(line_of(&measured(args, *combination, host)?)?),
             None => Err(Failure::Usage(format!("there is no row {row}"))),
         };
     }
     if let [combination] = combinations.as_slice() {
-        return say(args, &measured(args, *combination)?, true);
+        return say(args, &measured(args, *combination, host)?, true);
     }
     let mut head = true;
     let mut all_done = true;
@@ -128,10 +128,10 @@ fn in_a_process(row: usize, words: &[OsString], host: &Host) -> Result<Option<Me
 }
 
 /// Measures one row, here.
-fn measured(args: &BenchArgs, combination: Combination<'_>) -> Result<Measurement> {
+fn measured(args: &BenchArgs, combination: Combination<'_>, host: &Host) -> Result<Measurement> {
     let Combination { engine, layer, method } = combination;
     let setup =
-        EngineSetup::new(engine, args.provider, &args.session_config, args.model.is_none())?;
+        EngineSetup::new(engine, args.provider, &args.session_config, args.model.is_none(), host)?;
     let started = Instant::now();
     let model = model::open(args.model.as_deref())?;
     let build = |compare: bool| -> Result<Explainer> {

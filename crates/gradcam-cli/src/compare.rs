@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CompareArgs, host: &Host) -> Result<()> {
     let images = paths::expand(&args.images, None)?;
     check_output(args, &images)?;
     let bar = progress(args.sheet.quiet);
-    let job = Job::new(args, &images, &bar)?;
+    let job = Job::new(args, &images, &bar, host)?;
     bar.set_length(job.runs(images.len()));
     let mut columns = Vec::new();
     let mut rows = Vec::new();

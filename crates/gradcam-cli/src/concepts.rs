@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ConceptsArgs, host: &Host) -> Result<()> {
     place::check(output, args.output.json)?;
     host.begin_files();
     let images = paths::expand(&args.images, output)?;
-    let engine = args.engine.setup(args.model.is_none())?;
+    let engine = args.engine.setup(args.model.is_none(), host)?;
     let explainer = explainer(args, &engine, &images)?;
     let subject = read(&images, &explainer)?;
     let concepts = match &subject {

@@ -11,7 +11,10 @@ use gradcam::{
     engine::{self, EngineInfo, EngineKind, Provider},
 };
 
-use crate::failure::{Failure, Result};
+use crate::{
+    Host,
+    failure::{Failure, Result},
+};
 
 /// The engine as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,7 @@ impl EngineSetup {
         provider: Option<Provider>,
         session_config: &[(String, String)],
         built_in_model: bool,
+        host: &Host,
     ) -> Result<Self> {
         if let EngineChoice::Named(kind) = asked {
             let EngineInfo { id, providers, session_config: configurable, .. } = kind.info();
@@ -69,8 +73,9 @@ impl EngineSetup {
             }
         }
         let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
-        let environment = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
-        let environment = environment.as_deref().map(Path::new);
+        let active = env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty());
+        let active = active.as_deref().map(Path::new);
+        let own = host.environment.as_deref();
         let (kind, why) = match asked {
             EngineChoice::Named(kind) => (kind, "asked for with --engine"),
             EngineChoice::Auto if provider.is_some() => {
@@ -85,16 +90,25 @@ impl EngineSetup {
             EngineChoice::Auto if path.is_some() => {
                 (EngineKind::OnnxRuntime, "ORT_DYLIB_PATH is set")
             }
-            EngineChoice::Auto if environment.is_some_and(engine::holds_library) => (
+            EngineChoice::Auto if own.is_some_and(engine::holds_library) => {
+                (EngineKind::OnnxRuntime, "this Python has the package onnxruntime")
+            }
+            EngineChoice::Auto if active.is_some_and(engine::holds_library) => (
                 EngineKind::OnnxRuntime,
                 "the active virtual environment has the package onnxruntime",
+            ),
+            EngineChoice::Auto if own.is_some() => (
+                EngineKind::Rten,
+                "ORT_DYLIB_PATH is not set, and neither this Python nor an active virtual environment has the package \
+                 onnxruntime",
             ),
             EngineChoice::Auto => (
                 EngineKind::Rten,
                 "ORT_DYLIB_PATH is not set, and no active virtual environment has the package onnxruntime",
             ),
         };
-        let library = engine::library_places(path.as_deref(), environment);
+        let environments: Vec<&Path> = own.into_iter().chain(active).collect();
+        let library = engine::library_places(path.as_deref(), &environments);
         Ok(Self { kind, why, provider, session_config: session_config.to_vec(), library })
     }
 

@@ -81,7 +81,7 @@ pub(crate) fn run(args: ExplainArgs, host: &Host) -> Result<()> {
     host.begin_files();
     let started = Instant::now();
     let images = paths::expand(&args.images, args.output.output.as_deref())?;
-    let job = Job::new(&args, &images)?;
+    let job = Job::new(&args, &images, host)?;
     let report = Report::new(&args, &job.engine, &job.explainer, started.elapsed())?;
     // The number of files decides what -o means; a single image may be a batch of several.
     let mut first = None;

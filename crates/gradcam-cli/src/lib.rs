@@ -22,7 +22,7 @@ mod names;
 mod npy;
 mod terminal;
 
-use std::{ffi::OsString, panic};
+use std::{ffi::OsString, panic, path::PathBuf};
 
 pub use files::{Interruption, interrupt};
 
@@ -34,6 +34,9 @@ pub struct Host {
     /// How this command line is started in a process of its own: a program and its first arguments, such as `gradcam`, or
     /// `python3 -m` and a module. `gradcam bench` does so for each of several rows; without it that is an error.
     pub command: Vec<OsString>,
+    /// The environment of the interpreter of Python that runs the host, or the folder of the package `onnxruntime` in it: the
+    /// library of ONNX Runtime is looked for there before the active environment, which may be none or another one.
+    pub environment: Option<PathBuf>,
     /// Called before a command begins to write files. It is the time to install a signal handler that calls [`interrupt`].
     pub before_files: Option<fn()>,
 }

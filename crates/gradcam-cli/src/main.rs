@@ -8,8 +8,11 @@ fn main() -> ExitCode {
     // A panic inside an engine or a decoder is caught and reported as an error, so its own text is not printed.
     panic::set_hook(Box::new(|_| {}));
     let command = env::current_exe().map(|program| vec![program.into_os_string()]);
-    let host =
-        Host { command: command.unwrap_or_default(), before_files: Some(clean_up_on_interrupt) };
+    let host = Host {
+        command: command.unwrap_or_default(),
+        before_files: Some(clean_up_on_interrupt),
+        ..Host::default()
+    };
     ExitCode::from(gradcam_cli::run(env::args_os().skip(1), &host))
 }
 

@@ -8,16 +8,17 @@ use std::{
 
 /// The usual places of the library of ONNX Runtime, for [`EngineOptions::library`].
 ///
-/// A library that the user names in `ORT_DYLIB_PATH` is used exclusively. Otherwise the list has the active Python
-/// environment (`VIRTUAL_ENV`), whose `onnxruntime` package contains the library, then system folders, then the bare
-/// name, which the system's loader looks up. This crate reads no environment variables; the caller passes their values.
+/// A library that the user names in `ORT_DYLIB_PATH` is used exclusively. Otherwise the list has the environments of Python in
+/// their order, such as that of the interpreter that runs this code and the active one (`VIRTUAL_ENV`), whose `onnxruntime`
+/// package contains the library; an environment may also be the folder of that package. Then come system folders, then the
+/// bare name, which the system's loader looks up. This crate reads no environment variables; the caller passes their values.
 ///
 /// [`EngineOptions::library`]: super::EngineOptions::library
-pub fn library_places(ort_dylib_path: Option<&OsStr>, virtual_env: Option<&Path>) -> Vec<PathBuf> {
+pub fn library_places(ort_dylib_path: Option<&OsStr>, environments: &[&Path]) -> Vec<PathBuf> {
     if let Some(path) = ort_dylib_path.filter(|path| !path.is_empty()) {
         return vec![path.into()];
     }
-    let mut places: Vec<PathBuf> = virtual_env.map(Path::to_owned).into_iter().collect();
+    let mut places: Vec<PathBuf> = environments.iter().copied().map(Path::to_owned).collect();
     if cfg!(unix) {
         places.extend(["/usr/local", "/opt/homebrew", "/usr"].map(PathBuf::from));
         places.push(format!("/usr/lib/{ARCH}-linux-gnu").into());

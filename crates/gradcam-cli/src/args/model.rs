@@ -7,6 +7,7 @@ use gradcam::{Grid, engine::Provider};
 
 use super::values;
 use crate::{
+    Host,
     engine::{EngineChoice, EngineSetup},
     failure::Result,
 };
@@ -73,7 +74,7 @@ pub(crate) struct EngineArgs {
 
 impl EngineArgs {
     /// The engine of a model, which may be the built-in one.
-    pub(crate) fn setup(&self, built_in_model: bool) -> Result<EngineSetup> {
-        EngineSetup::new(self.engine, self.provider, &self.session_config, built_in_model)
+    pub(crate) fn setup(&self, built_in_model: bool, host: &Host) -> Result<EngineSetup> {
+        EngineSetup::new(self.engine, self.provider, &self.session_config, built_in_model, host)
     }
 }

@@ -14,6 +14,7 @@ use super::{
     sheet::{self, Cell, Column, Row},
 };
 use crate::{
+    Host,
     args::CompareArgs,
     explain::{
         draw,
@@ -70,11 +71,12 @@ impl<'a> Job<'a> {
         args: &'a CompareArgs,
         images: &[ImagePath],
         bar: &'a ProgressBar,
+        host: &Host,
     ) -> Result<Self> {
         let mut paths = args.models.iter().map(|path| Some(path.as_path()));
         // The size of a tensor is known before a model is read for it.
         let shape = images.first().and_then(|first| npy::shape(&first.path));
-        let model = |path| SheetModel::new(args, path, shape.as_deref(), bar);
+        let model = |path| SheetModel::new(args, path, shape.as_deref(), bar, host);
         Ok(Self {
             first: model(paths.next().flatten())?,
             others: paths.map(model).collect::<Result<_>>()?,
@@ -250,6 +252,7 @@ impl SheetModel {
         path: Option<&Path>,
         shape: Option<&[usize]>,
         bar: &ProgressBar,
+        host: &Host,
     ) -> Result<Self> {
         // Of several models it matters which one is at fault.
         let about = |failure: Failure| match path {
@@ -257,7 +260,7 @@ impl SheetModel {
             _ => failure,
         };
         let model = model::open(path)?;
-        let explainer = explainer(args, model, path.is_none(), shape, bar).map_err(about)?;
+        let explainer = explainer(args, model, path.is_none(), shape, bar, host).map_err(about)?;
         let targets = target::targets(&args.target, &explainer).map_err(about)?;
         Ok(Self { name: label::model(path, &args.models), explainer, targets })
     }
@@ -298,8 +301,9 @@ fn explainer(
     is_built_in: bool,
     shape: Option<&[usize]>,
     bar: &ProgressBar,
+    host: &Host,
 ) -> Result<Explainer> {
-    let engine = args.engine.setup(is_built_in)?;
+    let engine = args.engine.setup(is_built_in, host)?;
     let bar = bar.clone();
     let mut builder = model::builder(model, &args.signature)?
         .layers(&args.layers)

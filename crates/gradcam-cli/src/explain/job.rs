@@ -26,6 +26,7 @@ use super::{
     target::{self, Targets},
 };
 use crate::{
+    Host,
     args::ExplainArgs,
     engine::EngineSetup,
     failure::{Failure, Result},
@@ -68,13 +69,13 @@ struct LoadedPhoto<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath]) -> Result<Self> {
+    pub(super) fn new(args: &'a ExplainArgs, images: &[ImagePath], host: &Host) -> Result<Self> {
         let style = args.picture.style(&args.method.methods)?;
         let (model, count) = (model::open(args.model.as_deref())?, images.len());
         // A single image uses all threads; several images use one each, and as many are explained at once.
         let threads =
             if alone(args, count) { args.engine.threads } else { Some(NonZeroUsize::MIN) };
-        let engine = args.engine.setup(args.model.is_none())?;
+        let engine = args.engine.setup(args.model.is_none(), host)?;
         let mut builder = model::builder(model, &args.signature)?
             .layers(&args.layers)
             .grid(args.tokens.grid())

@@ -24,11 +24,14 @@ pub(crate) fn tests(suite: &mut Suite) {
         it_answers_as_the_program,
         calls_at_once_write_the_same_file_whole,
         a_host_says_how_it_is_started_again,
+        a_host_says_where_its_environment_is,
     );
 }
 
 /// Names the file that a host writes its [`observations`] into.
 const OBSERVED: &str = "GRADCAM_TEST_OBSERVED";
+/// The environment that a host says that it is in.
+const ENVIRONMENT: &str = "GRADCAM_TEST_ENVIRONMENT";
 /// Set where a host says how it is started.
 const AGAIN: &str = "GRADCAM_TEST_AGAIN";
 /// How often, all at once, a host calls the function.
@@ -43,6 +46,7 @@ pub(crate) fn host() -> Option<ExitCode> {
     let program = env::var_os(AGAIN).and_then(|_| env::current_exe().ok());
     let host = Host {
         command: program.into_iter().map(Into::into).collect(),
+        environment: env::var_os(ENVIRONMENT).map(Into::into),
         before_files: Some(|| FILES_BEGAN.store(true, Ordering::SeqCst)),
     };
     let calls = env::var(CALLS).map_or(1, |calls| calls.parse().expect("a number"));
@@ -158,4 +162,48 @@ fn a_host_says_how_it_is_started_again() {
     // One row needs no other process.
     let (ran, _) = hosted(&folder, &[], &args[..args.len() - 2]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+/// The library in the host's environment is taken before that of the active one, which has something else of this name.
+fn a_host_says_where_its_environment_is() {
+    let folder = prepared();
+    let library = testkit::onnxruntime();
+    let name = library.file_name().expect("a file");
+    let environments = ["own", "active", "bare"].map(|name| folder.path(name));
+    for environment in &environments {
+        fs::create_dir_all(environment.join("lib/python3.12/site-packages/onnxruntime/capi"))
+            .expect("a folder");
+    }
+    let inside = |at: usize| {
+        environments[at].join("lib/python3.12/site-packages/onnxruntime/capi").join(name)
+    };
+    fs::copy(&library, inside(0)).expect("a library");
+    fs::write(inside(1), "no library").expect("a file");
+    let [own, active, bare] = environments.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let rows: [(&[(&str, &str)], &str, &str); 4] = [
+        (&[(ENVIRONMENT, own)], "onnxruntime", "this Python has the package onnxruntime"),
+        (
+            &[(ENVIRONMENT, own), ("VIRTUAL_ENV", active)],
+            "onnxruntime",
+            "this Python has the package onnxruntime",
+        ),
+        (
+            &[(ENVIRONMENT, bare), ("VIRTUAL_ENV", own)],
+            "onnxruntime",
+            "the active virtual environment has the package onnxruntime",
+        ),
+        (
+            &[(ENVIRONMENT, bare)],
+            "rten",
+            "ORT_DYLIB_PATH is not set, and neither this Python nor an active virtual environment has the package \
+             onnxruntime",
+        ),
+    ];
+    for (variables, engine, why) in rows {
+        let args = ["bench", "m.onnx", "--pairs", "1", "--json"];
+        let (ran, _) = hosted(&folder, variables, &args);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{variables:?}");
+        let row: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        assert_eq!((row["engine"].as_str(), row["engine_why"].as_str()), (Some(engine), Some(why)));
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn shared(kind: EngineKind) -> &'static dyn Engine {
 
 /// Where the library of ONNX Runtime is.
 pub(crate) fn library() -> Vec<PathBuf> {
-    library_places(Some(testkit::onnxruntime().as_os_str()), None)
+    library_places(Some(testkit::onnxruntime().as_os_str()), &[])
 }
 
 /// The model that the command line carries.

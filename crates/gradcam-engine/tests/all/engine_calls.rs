@@ -302,10 +302,10 @@ fn execution_providers_are_those_of_the_library() {
 }
 
 fn places_begin_with_what_the_user_says() {
-    let places = library_places(Some("/opt/ort/lib.so".as_ref()), Some(Path::new("/venv")));
+    let places = library_places(Some("/opt/ort/lib.so".as_ref()), &[Path::new("/venv")]);
     assert_eq!(places, [Path::new("/opt/ort/lib.so")], "no other library in its stead");
-    let places = library_places(None, Some(Path::new("/venv")));
-    assert_eq!(places[0], Path::new("/venv"));
-    let places = library_places(Some("".as_ref()), None);
+    let places = library_places(None, &[Path::new("/own"), Path::new("/venv")]);
+    assert_eq!(places[..2], [Path::new("/own"), Path::new("/venv")]);
+    let places = library_places(Some("".as_ref()), &[]);
     assert!(places.iter().all(|place| !place.as_os_str().is_empty()));
 }
