@@ -180,7 +180,8 @@ fn a_host_says_where_its_environment_is() {
     fs::copy(&library, inside(0)).expect("a library");
     fs::write(inside(1), "no library").expect("a file");
     let [own, active, bare] = environments.each_ref().map(|path| path.to_str().expect("UTF-8"));
-    let rows: [(&[(&str, &str)], &str, &str); 4] = [
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let rows: [Row<'_>; 4] = [
         (&[(ENVIRONMENT, own)], "onnxruntime", "this Python has the package onnxruntime"),
         (
             &[(ENVIRONMENT, own), ("VIRTUAL_ENV", active)],

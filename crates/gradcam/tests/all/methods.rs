@@ -45,6 +45,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         several_methods_give_what_each_gives_alone,
         progress_is_told_and_may_end_the_work,
         a_token_ends_the_work_between_runs,
+        with_a_token_a_batch_runs_in_chunks,
     );
 }
 
@@ -258,6 +259,28 @@ fn a_token_ends_the_work_between_runs() {
         let error = largest_error(&got, &want);
         assert!(error <= 1e-5, "class {}: {error:.1e}", one.class.index);
     }
+}
+
+/// A run of a batch that may be canceled has 8 images: it takes the memory of 8.
+fn with_a_token_a_batch_runs_in_chunks() {
+    let (model, batch) = subject("resnet18");
+    let x = batch.select(Axis(0), &[0; 20]);
+    let few = x.slice_axis(Axis(0), (..8).into());
+    let limited = |bytes: u64| {
+        let builder = builder(&model, EngineKind::Rten).layer("layer1.1").max_memory(bytes);
+        builder.build().expect("an explainer")
+    };
+    let fits = |bytes: &u64| limited(*bytes).explain(&few, Target::Class(3)).is_ok();
+    let mut limit = (16..40).map(|power| 1_u64 << power).find(fits).expect("a limit");
+    // Where 8 images just fit, within one percent, 20 do not.
+    for part in (1..8).map(|power| limit >> (power + 1)).collect::<Vec<_>>() {
+        limit -= if fits(&(limit - part)) { part } else { 0 };
+    }
+    let explainer = limited(limit);
+    let error = explainer.explain(&x, Target::Class(3)).map(drop).expect_err("too large a run");
+    assert_eq!(error.kind(), ErrorKind::Memory);
+    let explained = explainer.with_cancel_token(&CancelToken::new()).explain(&x, Target::Class(3));
+    assert_eq!(explained.expect("three runs").len(), 20);
 }
 
 /// Progress is told after each batch of runs, the last one with all of them; whoever is told may end it.
