@@ -10,6 +10,7 @@ use super::{ImageError, ImageErrorKind};
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
     read_if_there(path, max_bytes)?.ok_or_else(|| {
         ImageError::new(ImageErrorKind::Read, format!("{}: no such file", path.display()))
+            .caused_by(std::io::Error::from(ErrorKind::NotFound))
     })
 }
 
