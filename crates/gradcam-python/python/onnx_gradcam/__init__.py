@@ -1,0 +1,58 @@
+"""Grad-CAM and class-activation maps for any ONNX image model, without PyTorch."""
+
+from __future__ import annotations
+
+from ._explainer import Explainer, grad_cam
+from ._explanation import ClassScore, Explanation, Warning
+from ._native import ForwardPass, HookHandle, Network, __version__
+from ._tables import Layer, Method, layers, methods
+from .errors import (
+    CanceledError,
+    EngineError,
+    FileError,
+    GradcamError,
+    ImageError,
+    InputError,
+    InputTypeError,
+    LayerError,
+    MemoryLimitError,
+    MethodError,
+    MissingFileError,
+    ModelError,
+    ReentryError,
+    TargetError,
+    TargetTypeError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "CanceledError",
+    "ClassScore",
+    "EngineError",
+    "Explainer",
+    "Explanation",
+    "FileError",
+    "ForwardPass",
+    "GradcamError",
+    "HookHandle",
+    "ImageError",
+    "InputError",
+    "InputTypeError",
+    "Layer",
+    "LayerError",
+    "MemoryLimitError",
+    "Method",
+    "MethodError",
+    "MissingFileError",
+    "ModelError",
+    "Network",
+    "ReentryError",
+    "TargetError",
+    "TargetTypeError",
+    "UnsupportedError",
+    "Warning",
+    "__version__",
+    "grad_cam",
+    "layers",
+    "methods",
+]

@@ -1,0 +1,194 @@
+"""Explainers."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+from . import _native
+from ._explanation import Explanation
+from .errors import InputTypeError, TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._typing import Array, Floats, Image, Model, Target
+
+
+class Explainer:
+    """Explains images with one model. Any number of threads may use it at once.
+
+    ``model`` is a path, the bytes of a file, or an ``onnx.ModelProto``. ``layers`` are module paths such as ``layer4``, names of nodes or
+    values, or negative numbers that count from the last; without any, the last feature map is taken. ``method`` is an id of
+    ``methods()``; the default is Grad-CAM, or the method that fits where a target is a small part of the image.
+
+    ``engine`` is ``rten``, which is built in, ``onnxruntime``, or ``auto``: ONNX Runtime where ``ORT_DYLIB_PATH`` names its library or the
+    package is installed in this interpreter (it is not imported), else rten. ``provider`` is an execution provider of ONNX Runtime,
+    ``threads`` the number of threads of a run, ``max_memory`` the limit in bytes of all concurrent runs.
+
+    ``size`` (width, height), ``fit`` (``crop``, ``squash``, ``pad``), ``short_side``, ``filter``, ``rescale``, ``mean``, ``std``,
+    ``layout`` (``nchw``, ``nhwc``) and ``channels`` (``rgb``, ``bgr``, ``gray``, ``rgba``, ``gray-alpha``) say how photos are prepared
+    where neither the model nor the files beside it do; ``imagenet=True`` says that the usual values are right. ``labels`` is a file of
+    labels.
+
+    ``inputs`` are the values of the inputs beside the image, ``output`` is the value that holds the scores, ``head`` the kind of scores,
+    and ``grid`` the rows and columns of a transformer's tokens. ``compat`` is the library whose numbers heatmaps have, ``fuse`` how
+    several layers become one heatmap (``mean``, ``max``, ``product``); ``aug_smooth`` and ``eigen_smooth`` are those of pytorch-grad-cam.
+    ``seed``, ``samples``, ``noise``, ``window``, ``stride`` and ``budget`` are numbers that some methods read.
+
+    An explainer is pickled as its settings; the copy reads the model again.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        layers: str | Sequence[str | int] = (),
+        method: str | None = None,
+        *,
+        engine: str = "auto",
+        provider: str | None = None,
+        threads: int | None = None,
+        max_memory: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        fit: str | None = None,
+        short_side: int | None = None,
+        filter: str | None = None,
+        rescale: float | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        layout: str | None = None,
+        channels: str | None = None,
+        imagenet: bool = False,
+        labels: str | None = None,
+        inputs: Mapping[str, Array] | None = None,
+        output: str | None = None,
+        head: str | None = None,
+        grid: tuple[int, int] | None = None,
+        compat: str | None = None,
+        fuse: str | None = None,
+        aug_smooth: bool = False,
+        eigen_smooth: bool = False,
+        seed: int = 0,
+        samples: int | None = None,
+        noise: float | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        settings: dict[str, Any] = dict(locals())
+        del settings["self"], settings["model"]
+        settings["layers"] = [layers] if isinstance(layers, str) else [str(layer) for layer in layers]
+        settings["size"] = (size, size) if isinstance(size, int) else size
+        settings["inputs"] = dict(inputs or {})
+        self._start(model if not hasattr(model, "SerializeToString") else model.SerializeToString(), settings)
+
+    def _start(self, model: Any, settings: dict[str, Any]) -> None:
+        self._settings = (model, settings)
+        self._native = _native.Explainer(model, settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, self._settings
+
+    def __repr__(self) -> str:
+        return f"Explainer(layers={self.layers}, method={self.method!r}, engine={self.engine!r})"
+
+    def __call__(self, image: Image, target: Target = None, *, inputs: Mapping[str, Array] | None = None) -> Explanation:
+        """Explains one image for one target.
+
+        ``image`` is a path, the bytes of a file, a PIL image (turned as its EXIF says), pixels (uint8 ``[H, W, 3]``), or floats that are
+        ready for the network, ``[1, C, H, W]`` or ``[C, H, W]``, of NumPy or any library that speaks DLPack.
+
+        ``target`` is None for the class with the largest score, the number of a class, or a text: a label, ``"A-B"`` for one class
+        against another, ``"p:CLASS"`` for a probability, ``"CLASS@2"`` for the second box of a detector.
+
+        ``inputs`` are values of the inputs beside the image, for this call.
+        """
+        explained = self.explain(image, [target], inputs=inputs)
+        if len(explained) != 1:
+            raise TargetError(f"the target {target!r} gives {len(explained)} explanations; explain() gives a list of them")
+        return explained[0]
+
+    def explain(self, image: Image, targets: Sequence[Target] = (None,), *, inputs: Mapping[str, Array] | None = None) -> list[Explanation]:
+        """Explains one image for several targets, of which ``"top:K"`` stands for the K best classes, in one run."""
+        if isinstance(targets, str | int) or targets is None:
+            raise TargetError(f"targets is {targets!r}; give a list of targets, such as [{targets!r}]")
+        explained = self._native.explain(image, list(targets), dict(inputs or {}))
+        return [Explanation(one) for one in explained]
+
+    def batch(
+        self,
+        images: Array | Sequence[Image],
+        targets: Target | Sequence[Target] = None,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+    ) -> list[Explanation]:
+        """Explains several images: an array ``[N, C, H, W]``, pixels ``[N, H, W, 3]``, or a list of images.
+
+        ``targets`` is one target for all, or a list with one for each image.
+        """
+        each: list[Target] | None
+        if targets is None:
+            each = None
+        elif isinstance(targets, str | SupportsIndex):
+            if not isinstance(images, Sized):
+                raise InputTypeError(f"images is a {type(images).__qualname__}; give an array or a list of images")
+            each = [targets if isinstance(targets, str) else index(targets)] * len(images)
+        else:
+            each = list(targets)
+        explained = self._native.batch(images, each, dict(inputs or {}))
+        return [Explanation(one) for one in explained]
+
+    def prepare(self, image: Image) -> Floats:
+        """The network's input that a photo becomes, ``[1, C, H, W]``."""
+        return self._native.prepare(image)
+
+    @property
+    def layers(self) -> list[str]:
+        """The paths of the layers that are explained."""
+        return [path for path, _ in self._native.layers()]
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The labels of the classes, where the model has some."""
+        return self._native.labels()
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self._native.classes()
+
+    @property
+    def method(self) -> str:
+        """The id of the method."""
+        return self._native.method()
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine."""
+        return self._native.engine()
+
+    @property
+    def head(self) -> str:
+        """What the scores are, such as ``softmax``."""
+        return self._native.head()
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of the input that takes the images; None where the model leaves a size open."""
+        return tuple(self._native.input()[1])
+
+
+def _restored(model: Any, settings: dict[str, Any]) -> Explainer:
+    """An explainer of the same settings."""
+    explainer = Explainer.__new__(Explainer)
+    explainer._start(model, settings)
+    return explainer
+
+
+def grad_cam(model: Model, x: Array, layer: str) -> Floats:
+    """The classic function: the raw Grad-CAM of the class with the largest score, signed, before relu and at the layer's own size.
+
+    ``x`` is one image that is ready for the network, ``[1, C, H, W]``.
+    """
+    return Explainer(model, layers=[layer], method="gradcam")(x).map
