@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    cpu, dependencies, package,
+    cpu, dependencies, package, python,
     run::{cargo, compile, members, run},
     tidy, tools,
 };
@@ -19,7 +19,7 @@ const STEPS: &[CheckStep] = &[
     ("format", || run(&mut cargo(["fmt", "--all", "--check"]))),
     ("tidy", tidy::check),
     ("tools", tools::install),
-    ("python", python),
+    ("Python files", python_files),
     ("clippy", || {
         run(compile(["clippy", "--workspace", "--all-targets", "--features", MODELS])
             .args(["--", "-D", "warnings"]))
@@ -28,6 +28,7 @@ const STEPS: &[CheckStep] = &[
     ("fuzz targets", fuzz_targets),
     ("tests", tests),
     ("tests as a Haswell", cpu::as_haswell),
+    ("Python package", python::test),
     ("documentation", documentation),
     ("packages", package::check),
     ("dependencies", dependencies::check),
@@ -60,8 +61,8 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Lints and formats the Python generators according to `ruff.toml`.
-fn python() -> Result<()> {
+/// Lints and formats the Python files according to `ruff.toml`.
+fn python_files() -> Result<()> {
     let ruff = tools::ruff()?;
     run(Command::new(&ruff).args(["check", "--no-cache"]))?;
     run(Command::new(&ruff).args(["format", "--check", "--no-cache"]))

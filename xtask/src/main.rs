@@ -12,6 +12,7 @@ mod dependencies;
 mod fuzz;
 mod package;
 mod proto;
+mod python;
 mod run;
 mod tidy;
 mod tools;
@@ -26,7 +27,7 @@ usage: cargo xtask COMMAND
   ci              everything that must pass before a change is merged
   docs            write the documents that are generated from tables; a test compares them
   tidy            the rules about files that no other tool knows
-  tools           install what `ci` needs under target/: ONNX Runtime and ruff
+  tools           install what `ci` needs under target/: ONNX Runtime, ruff and maturin
   fuzz [TARGET] [SECONDS]
                   run a target of fuzz/, or all, each for that long; 600 where it is not said
   counts [--write]
@@ -35,6 +36,7 @@ usage: cargo xtask COMMAND
   cpu NAME [PART]... [-- ARGUMENTS]
                   run tests as the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem: a module
                   (quantized, rules, …), lib for those inside the crates, all where none is named; needs qemu-user
+  python          build the wheel of the Python package, and test it in a new environment
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -71,6 +73,7 @@ fn command() -> Result<()> {
         #[cfg(not(feature = "models"))]
         ["counts", ..] => run::again("models", &args),
         ["cpu", name, ref tests @ ..] => cpu::test(name, tests),
+        ["python"] => tools::install().and_then(|()| python::test()),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -14,10 +14,11 @@ use crate::run::run;
 
 #[cfg(feature = "models")]
 const CARGO_FUZZ: &str = "0.13.1";
+const MATURIN: &str = "1.16.0";
 const ONNXRUNTIME: &str = "1.32.0";
 const RUFF: &str = "0.17.6";
 
-/// Installs ONNX Runtime and ruff if they are missing.
+/// Installs ONNX Runtime, ruff and maturin if they are missing.
 pub(crate) fn install() -> Result<()> {
     if onnxruntime_library().is_err() {
         python_package("onnxruntime", ONNXRUNTIME)?;
@@ -27,15 +28,29 @@ pub(crate) fn install() -> Result<()> {
         python_package("ruff", RUFF)?;
     }
     println!("ruff {RUFF}: {}", ruff()?.display());
+    if maturin().is_err() {
+        python_package("maturin", MATURIN)?;
+    }
+    println!("maturin {MATURIN}: {}", maturin()?.display());
     Ok(())
 }
 
 /// The program in ruff's Python package.
 pub(crate) fn ruff() -> Result<PathBuf> {
-    let folder = python_folder("ruff", RUFF)?.with_file_name("bin");
-    let program = folder.join(format!("ruff{}", std::env::consts::EXE_SUFFIX));
-    ensure!(program.is_file(), "no ruff in {}", folder.display());
-    Ok(program)
+    python_program("ruff", RUFF)
+}
+
+/// The program in maturin's Python package, which builds the wheel of the Python package.
+pub(crate) fn maturin() -> Result<PathBuf> {
+    python_program("maturin", MATURIN)
+}
+
+/// The program `NAME` of a Python package that `python_package` installed in that version.
+fn python_program(name: &str, version: &str) -> Result<PathBuf> {
+    let folder = python_folder(name, version)?.with_file_name("bin");
+    let program = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    ensure!(program.is_file(), "no {name} in {}", folder.display());
+    Ok(absolute(&program)?)
 }
 
 /// cargo-fuzz, required only by `cargo xtask fuzz`, installed if that version is missing.
@@ -88,20 +103,25 @@ pub(crate) fn python_package(name: &str, version: &str) -> Result<()> {
 }
 
 /// A Python with pip: the user's, or one in `target/venv`.
-fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let has_pip = |python: &Path| version_of_pip(python).is_some();
     let names = [Path::new("python3"), Path::new("python")];
     if let Some(python) = names.into_iter().find(|python| has_pip(python)) {
         return Ok(python.to_owned());
     }
     let venv = Path::new("target/venv");
-    let made = [venv.join("bin/python3"), venv.join("Scripts/python.exe")];
+    let made = made_by_venv(venv);
     if !made.iter().any(|python| has_pip(python)) {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
             .context("this needs Python 3 with pip or venv")?;
     }
     let found = made.into_iter().find(|python| has_pip(python));
     found.context("the Python of target/venv has no pip; install Python's pip")
+}
+
+/// The places of the Python of an environment.
+pub(crate) fn made_by_venv(venv: &Path) -> [PathBuf; 2] {
+    [venv.join("bin/python3"), venv.join("Scripts/python.exe")]
 }
 
 fn version_of_pip(python: &Path) -> Option<String> {
