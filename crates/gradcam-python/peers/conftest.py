@@ -1,5 +1,6 @@
-"""The models that the tests compare, in torch and on the engine."""
+"""The models that the tests compare, in torch and on the engine that PEERS_ENGINE names, or the one that `auto` finds."""
 
+import os
 import warnings
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from onnx_gradcam.torch import ExportedModule, OnnxModule, export
 
 warnings.filterwarnings("ignore")
 
+ENGINE = os.environ.get("PEERS_ENGINE", "auto")
+
 
 class Pair(NamedTuple):
     """A model in torch, the same as a file, and as a view of the torch model; and a batch for it."""
@@ -23,7 +26,8 @@ class Pair(NamedTuple):
 
 
 def pair(model: torch.nn.Module, x: torch.Tensor) -> Pair:
-    return Pair(model, OnnxModule(export(model, x)).eval(), ExportedModule(model).eval(), x)
+    file = OnnxModule(export(model, x), engine=ENGINE)
+    return Pair(model, file.eval(), ExportedModule(model, engine=ENGINE).eval(), x)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +42,16 @@ def resnet() -> Pair:
         for _ in range(3):
             model(torch.randn(8, 3, 96, 96))
     return pair(model.eval(), torch.randn(2, 3, 64, 96))
+
+
+@pytest.fixture(scope="session")
+def chain() -> Pair:
+    """Convolutions, each with a relu of its own: resnet's relus are called twice, which a file cannot tell from two layers."""
+    torch.manual_seed(2)
+    convolutions = [torch.nn.Conv2d(wide, 12, 3, padding=1) for wide in (3, 12, 12)]
+    stages = [part for one in convolutions for part in (one, torch.nn.ReLU(), torch.nn.MaxPool2d(2))]
+    model = torch.nn.Sequential(*stages, torch.nn.Flatten(), torch.nn.Linear(12 * 4 * 4, 10))
+    return pair(model.eval(), torch.randn(2, 3, 32, 32))
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_attributions_of_a_layer(resnet, method):
 
 
 @pytest.mark.parametrize("method", ["GuidedBackprop", "Deconvolution"])
-def test_rules_for_relus(resnet, method):
+def test_rules_for_relus(chain, method):
     """They look for modules of torch's type, which a file does not have."""
-    maps = [getattr(captum.attr, method)(model).attribute(resnet.x.clone(), target=3) for model in (resnet.view, resnet.torch)]
+    maps = [getattr(captum.attr, method)(model).attribute(chain.x.clone(), target=3) for model in (chain.view, chain.torch)]
     close(*(found.detach().numpy() for found in maps), BOUND)

@@ -25,10 +25,10 @@ SECOND_DERIVATIVE = (
 class Sweep:
     """A backward pass of torch over the steps of one forward pass."""
 
-    def __init__(self, run: Run, number: int) -> None:
-        self.run, self.number = run, number
+    def __init__(self, runner: Runner, recording: Recording, seed: tuple[int, ...], number: int) -> None:
+        self.runner, self.recording, self.number = runner, recording, number
         # What torch gave at each place so far; the scores' is the seed.
-        self.given: dict[Place, Arrays] = {SCORES: (np.zeros(run.scores_shape, np.float32),)}
+        self.given: dict[Place, Arrays] = {SCORES: (np.zeros(seed, np.float32),)}
         self.found: dict[Place, Arrays] | None = None
 
     def give(self, place: Place, gradients: tuple[torch.Tensor | None, ...], shapes: list[torch.Size]) -> None:
@@ -52,7 +52,7 @@ class Sweep:
     def find(self, place: Place, count: int) -> tuple[torch.Tensor | None, ...]:
         """The gradients of the tensors at a place."""
         if self.found is None:
-            self.found = self.run.runner.backward(self.run.recording, self.given)
+            self.found = self.runner.backward(self.recording, self.given)
         found = self.found.get(place)
         if found is None:
             return (None,) * count
@@ -74,7 +74,7 @@ class Run:
     def sweep(self, token: torch.Tensor | None) -> Sweep:
         """The sweep of a step; a new one where no later step belongs to it."""
         if token is None:
-            self._sweep = Sweep(self, next(self._numbers))
+            self._sweep = Sweep(self.runner, self.recording, self.scores_shape, next(self._numbers))
         elif self._sweep is None or self._sweep.number != int(token):
             message = "two backward passes of one forward pass run at the same time; run one after the other"
             raise RuntimeError(message)
