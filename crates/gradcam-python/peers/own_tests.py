@@ -13,12 +13,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx_gradcam.torch._export as exporting
-import onnx_gradcam.torch._module as modules
-import onnx_gradcam.torch._runner as runners
 import pytorch_grad_cam
 import torch
 import torchvision
+
+import onnx_gradcam.torch._export as exporting
+import onnx_gradcam.torch._module as modules
+import onnx_gradcam.torch._runner as runners
 
 COUNTS = {"calls": 0, "runs": 0, "repeated": 0, "torch": 0, "exports": 0}
 STATE = {"exporting": False}

@@ -2,6 +2,7 @@
 
 import captum.attr
 import pytest
+
 from conftest import close
 
 BOUND = 1e-3

@@ -67,8 +67,9 @@ def compare(pair, method, targets, bound, **settings):
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_of_a_convolutional_network(resnet, method, targets):
     # Two methods run the network for every channel of every image.
-    each_channel = method in ("AblationCAM", "ScoreCAM")
-    layers = ["layer1.1.conv2"] if each_channel else ["layer2.1", "layer3.1.conv2"]
+    # XGradCAM divides by sums of activations, so they are of one sign.
+    single = {"AblationCAM": ["layer1.1.conv2"], "ScoreCAM": ["layer1.1.conv2"], "XGradCAM": ["layer2.1"]}
+    layers = single.get(method, ["layer2.1", "layer3.1.conv2"])
     compare(resnet, method, TARGETS[targets], LOOSE.get(method, BOUND), layers=layers)
 
 
@@ -125,5 +126,5 @@ def test_deep_feature_factorization(resnet):
     for model in (resnet.torch, resnet.file):
         factorization = peer.DeepFeatureFactorization(model, model.get_submodule("layer3"), computation_on_concepts=None)
         np.random.seed(0)
-        maps.append(factorization(resnet.x[:1], 4)[1])
+        maps.append(np.asarray(factorization(resnet.x[:1], 4)[1]))
     assert np.abs(maps[1] - maps[0]).max() <= 1e-3

@@ -1,8 +1,9 @@
 """Modules on the engine against torch: hooks, gradients, and what hooks do to both."""
 
-import onnx_gradcam
 import pytest
 import torch
+
+import onnx_gradcam
 from conftest import close
 from onnx_gradcam.torch import ExportedModule, OnnxModule, from_torch
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torchcam.methods
+
 from conftest import close
 
 METHODS = ["GradCAM", "GradCAMpp", "LayerCAM", "XGradCAM", "CAM"]

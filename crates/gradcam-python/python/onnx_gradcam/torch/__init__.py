@@ -4,6 +4,9 @@
 explainer of a torch model.
 """
 
+# Types are checked where torch is not installed.
+# mypy: ignore-errors
+
 from ._export import ExportedModule, export, from_torch
 from ._module import OnnxModule
 

@@ -7,6 +7,9 @@ carries the number of the sweep, so that the steps of one backward pass of torch
 tensors off.
 """
 
+# Types are checked where torch is not installed.
+# mypy: ignore-errors
+
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,8 @@
 """A network as a torch.nn.Module, whose submodules take torch's hooks."""
 
+# Types are checked where torch is not installed.
+# mypy: ignore-errors
+
 from __future__ import annotations
 
 from collections.abc import Iterator
