@@ -338,10 +338,8 @@ def is_torch(model: Any) -> bool:
 
 
 def to_tensor(images: Any) -> Any:
-    """Images as torch's tensor."""
-    import torch
-
-    return torch.as_tensor(images)
+    """Images as torch's tensor, where the model is one of torch."""
+    return sys.modules["torch"].as_tensor(images)
 
 
 def to_numpy(images: Any) -> Any:
