@@ -10,10 +10,14 @@ use onnx_grad::{
 
 use super::weights::weights;
 
+/// What the exporter writes as the path of nodes that it adds itself, such as those that read the size of a batch.
+const NO_MODULE: &str = "_empty_nn_module_stack_from_metadata_hook";
+
 /// The module path in a node's metadata: empty for a node of the network itself, `None` without metadata of this form.
 pub(super) fn module(node: &NodeProto) -> Option<String> {
     let scopes = metadata(node, "pkg.torch.onnx.name_scopes").and_then(of_name_scopes);
-    scopes.or_else(|| metadata(node, "namespace").and_then(of_namespace))
+    let path = scopes.or_else(|| metadata(node, "namespace").and_then(of_namespace))?;
+    Some(if path == NO_MODULE { String::new() } else { path })
 }
 
 /// The path of the convolution, by its weights, if a norm was folded into it.
@@ -75,6 +79,7 @@ mod tests {
                 Some("layer4.1.relu"),
             ),
             (scopes, "['', 'view']", Some("")),
+            (scopes, "['_empty_nn_module_stack_from_metadata_hook', 'sym_size_int_1']", Some("")),
             (scopes, "['', 'encoder.layers.0', 'add']", Some("encoder.layers.0")),
             (
                 "namespace",
