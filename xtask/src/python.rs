@@ -43,7 +43,14 @@ pub(crate) fn test() -> Result<()> {
         "--package",
         "onnx_gradcam",
     ]))?;
-    run(without_environment(&python).args(["-m", "mypy.stubtest", "onnx_gradcam"]))?;
+    let allowlist = format!("{PACKAGE}/stubtest-allowlist.txt");
+    run(without_environment(&python).args([
+        "-m",
+        "mypy.stubtest",
+        "onnx_gradcam",
+        "--allowlist",
+        &allowlist,
+    ]))?;
     run(without_environment(&python).args(["-m", "pytest", "--quiet", PACKAGE]))
 }
 
