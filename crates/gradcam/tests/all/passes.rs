@@ -48,7 +48,7 @@ pub(crate) fn tests(suite: &mut Suite) {
 /// How far a raw map may be from float64, of its largest entry: that of a gradient, or of differences of scores.
 fn bound(method: &str) -> f64 {
     match method {
-        "occlusion" | "scorecam" => 1e-3,
+        "occlusion" => 1e-3,
         _ => 1e-4,
     }
 }
