@@ -14,13 +14,12 @@ use crate::{
     args::{ConceptsArgs, Format},
     engine::EngineSetup,
     explain::{
-        draw::npy,
         input::{self, Content},
         paths::{self, ImagePath},
         place::{self, Place},
     },
     failure::{Failure, Result, failed},
-    model, npy as arrays,
+    model, npy,
 };
 use report::{Report, ReportedImage};
 
@@ -77,7 +76,7 @@ fn explainer(args: &ConceptsArgs, engine: &EngineSetup, images: &[ImagePath]) ->
         .grid(args.tokens.grid())
         .preprocess(args.prepare.overrides());
     builder = engine.set(builder, args.engine.threads);
-    if let Some(shape) = images.first().and_then(|first| arrays::shape(&first.path)) {
+    if let Some(shape) = images.first().and_then(|first| npy::shape(&first.path)) {
         builder = builder.image_shape(&shape);
     }
     if let Some(bytes) = args.engine.max_memory {
@@ -158,8 +157,8 @@ fn files(
                 files.push(("png", legend::beside(&picture, &entries)?.to_png()?));
             }
             Format::Npy => {
-                files.push(("raw.npy", npy(&image.found.maps)?));
-                files.push(("heatmap.npy", npy(&image.found.heatmaps()?)?));
+                files.push(("raw.npy", npy::bytes_of(&image.found.maps)));
+                files.push(("heatmap.npy", npy::bytes_of(&image.found.heatmaps()?)));
             }
             Format::Json => files.push(("json", report.json(image)?.into_bytes())),
         }

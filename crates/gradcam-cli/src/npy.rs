@@ -1,19 +1,16 @@
-//! Tensors in .npy files, of any type of numbers.
+//! Tensors in .npy files, of any type of numbers, and float32 arrays as such files.
 
-use std::{
-    fs::File,
-    io::{Cursor, Read},
-    path::Path,
-};
+mod header;
+
+use std::{fs::File, io::Read, path::Path};
 
 use gradcam::{
     engine::{Tensor, half},
-    ndarray::{ArrayD, IxDyn, ShapeBuilder},
+    ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn, ShapeBuilder},
 };
-use ndarray_npy::npy::header::{Header, Layout};
 
-/// The first bytes of a .npy file.
-pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
+use header::Header;
+pub(crate) use header::MAGIC;
 
 /// Most bytes of a .npy file.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
@@ -49,23 +46,17 @@ const TYPES: &[(&str, &str, usize, Reader)] = &[
     ("i8", "int64", 8, Reader::Int(|b| Some(i64::from_le_bytes(bytes(b))))),
 ];
 
-/// Most bytes of the header of a .npy file.
-const LONGEST_HEADER: usize = 10_000;
-
 /// The header of a .npy file, and the bytes behind it.
-fn header(file: &[u8]) -> Result<(Header, &[u8]), String> {
-    // The parser of the header recurses into brackets, which a real header has three of.
-    let start = file.iter().take(LONGEST_HEADER);
-    let line: Vec<u8> = start.copied().take_while(|byte| *byte != b'\n').collect();
-    let brackets = line.iter().filter(|byte| matches!(byte, b'(' | b'[' | b'{')).count();
-    if brackets > 16 || line.len() == LONGEST_HEADER {
-        return Err("its .npy header is malformed".to_owned());
-    }
-    let mut rest = Cursor::new(file);
-    let header = Header::from_reader(&mut rest)
-        .map_err(|error| format!("the .npy file is damaged: {error}"))?;
-    let data = usize::try_from(rest.position()).ok().and_then(|at| file.get(at..));
-    Ok((header, data.unwrap_or_default()))
+fn header(file: &[u8]) -> Result<(Header<'_>, &[u8]), String> {
+    Header::read(file).ok_or_else(|| "its .npy header is malformed".to_owned())
+}
+
+/// An array as the bytes of a .npy file.
+pub(crate) fn bytes_of<S: Data<Elem = f32>, D: Dimension>(array: &ArrayBase<S, D, f32>) -> Vec<u8> {
+    let mut file = Header::of_array("<f4", array.shape());
+    file.reserve(array.len() * size_of::<f32>());
+    file.extend(array.iter().flat_map(|number| number.to_le_bytes()));
+    file
 }
 
 /// The bytes of one number; the chunks that are read have its length.
@@ -89,7 +80,7 @@ pub(crate) fn load(path: &Path) -> Result<Tensor, String> {
 /// The shape that the header of a .npy file says, if a file is one.
 pub(crate) fn shape(path: &Path) -> Option<Vec<usize>> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(LONGEST_HEADER as u64).read_to_end(&mut start).ok()?;
+    File::open(path).ok()?.take((header::MAX_BYTES + 12) as u64).read_to_end(&mut start).ok()?;
     let is_tensor = start.starts_with(MAGIC);
     Some(is_tensor.then(|| header(&start))?.ok()?.0.shape)
 }
@@ -97,8 +88,7 @@ pub(crate) fn shape(path: &Path) -> Option<Vec<usize>> {
 /// Reads the bytes of a .npy file. Floats are rounded to float32.
 pub(crate) fn read(file: &[u8]) -> Result<Npy, String> {
     let (header, data) = header(file)?;
-    let descriptor = header.type_descriptor.to_string();
-    let descriptor = descriptor.trim_matches('\'');
+    let descriptor = header.descriptor;
     let plain = descriptor.trim_start_matches(['<', '>', '|', '=']);
     let known = TYPES.iter().find(|(short, ..)| *short == plain);
     let Some((_, dtype, size, reader)) = known else {
@@ -125,7 +115,7 @@ pub(crate) fn read(file: &[u8]) -> Result<Npy, String> {
     } else {
         data
     };
-    let shape = || IxDyn(&header.shape).set_f(header.layout == Layout::Fortran);
+    let shape = || IxDyn(&header.shape).set_f(header.is_fortran);
     let torn = |error| format!("the .npy file is damaged: {error}");
     let tensor = match reader {
         Reader::Float(read) => {

@@ -3,15 +3,14 @@
 use gradcam::{
     Explanation,
     image::{OverlayStyle, Photo, heatmap_picture},
-    ndarray::{Array2, ArrayBase, ArrayD, Data, Dimension},
+    ndarray::{Array2, ArrayD},
 };
-use ndarray_npy::WriteNpyExt;
 
 use super::Item;
 use crate::{
     args::Format,
     failure::{Result, failed},
-    names,
+    names, npy,
 };
 
 /// The files of one format for one heatmap of an explanation: extension and bytes.
@@ -31,11 +30,11 @@ pub(super) fn parts(
         }
         Format::Npy => {
             let mut files = if explanation.is_fused() {
-                raw_of_layers(explanation)?
+                raw_of_layers(explanation)
             } else {
-                vec![named("raw.npy", npy(&explanation.layers[at].map)?)]
+                vec![named("raw.npy", npy::bytes_of(&explanation.layers[at].map))]
             };
-            files.push(named("heatmap.npy", npy(&explanation.heatmap_nd(at)?)?));
+            files.push(named("heatmap.npy", npy::bytes_of(&explanation.heatmap_nd(at)?)));
             files
         }
         Format::Json => vec![named("json", json()?.into_bytes())],
@@ -43,11 +42,11 @@ pub(super) fn parts(
 }
 
 /// The raw maps of all layers, each with its layer's name.
-fn raw_of_layers(explanation: &Explanation) -> Result<Vec<(String, Vec<u8>)>> {
+fn raw_of_layers(explanation: &Explanation) -> Vec<(String, Vec<u8>)> {
     let layers = explanation.layers.iter().enumerate();
     let raw = layers.map(|(at, layer)| {
         let extension = format!("{}.raw.npy", names::layer_of(explanation, at));
-        Ok((extension, npy(&layer.map)?))
+        (extension, npy::bytes_of(&layer.map))
     });
     raw.collect()
 }
@@ -99,13 +98,4 @@ pub(crate) fn flat_size(shape: &[usize]) -> Option<(usize, usize)> {
         }
         _ => None,
     }
-}
-
-/// An array as the bytes of a .npy file.
-pub(crate) fn npy<S: Data<Elem = f32>, D: Dimension>(
-    array: &ArrayBase<S, D, f32>,
-) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    array.write_npy(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
