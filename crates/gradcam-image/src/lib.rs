@@ -41,6 +41,7 @@ mod strokes;
 pub use colormap::Colormap;
 pub use concepts::{concept_color, concept_overlay, concept_picture};
 pub use error::{ImageError, ImageErrorKind, ImageHint};
+pub use files::Files;
 pub use fusion::{FUSIONS, Fusion, FusionInfo};
 pub use gradient::{gradient_heatmap, gradient_picture, magnitude_picture};
 pub use heatmap::{HeatmapRules, HeatmapSettings, heatmap, heatmap_nd, scaled_map, shown_heatmap};
@@ -48,7 +49,7 @@ pub use overlay::{
     OverlayKind, OverlayStyle, PictureSize, heatmap_picture, overlay, overlay_with_frame,
 };
 pub use photo::{Limits, Photo, PhotoFile};
-pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve};
+pub use preprocess::{Overrides, Placement, Preprocess, PreprocessChoice, resolve, resolve_in};
 pub use resize::{
     Filter, resize, resize_bicubic, resize_linear, resize_linear_aligned, resize_map,
     resize_nearest,

@@ -26,7 +26,7 @@ mod yaml;
 pub use geometry::{Crop, CropRounding, Geometry, Placement, Resize};
 pub use labels::with_blank;
 pub use origin::{Origins, SettingOrigin};
-pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve};
+pub use resolve::{Fit, Numbers, Overrides, PreprocessChoice, resolve, resolve_in};
 pub use task::Task;
 
 /// The order of the axes of the input tensor.

@@ -32,7 +32,7 @@ pub use grad::{
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;
-pub use model::{Model, Weight};
+pub use model::{FileBytes, Files, MemoryFiles, Model, Weight};
 pub use prune::prune;
 pub use tap::{inputs_of, tap};
 pub use text::to_text;

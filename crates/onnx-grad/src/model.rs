@@ -5,6 +5,7 @@
 //! is read on demand. A model is therefore cheap to clone and to extend, and an engine never
 //! receives its weights twice.
 
+mod files;
 mod foreign;
 mod source;
 
@@ -17,6 +18,8 @@ use std::{
 
 use prost::{Message, bytes::Bytes};
 
+use files::Disk;
+pub use files::{FileBytes, Files, MemoryFiles};
 use foreign::Sample;
 pub use source::Weight;
 use source::{DataFile, MESSAGE_LIMIT, OUTSIDE_FROM, SkippingReader};
@@ -34,7 +37,21 @@ use crate::{
 pub struct Model {
     proto: ModelProto,
     weights: Vec<Weight>,
-    path: Option<PathBuf>,
+    origin: Option<Origin>,
+}
+
+/// Where a model was opened.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// `None` on disk.
+    files: Option<Arc<dyn Files>>,
+    path: PathBuf,
+}
+
+impl Origin {
+    fn open(&self, path: &Path) -> io::Result<DataFile> {
+        DataFile::open(self.files.as_deref().unwrap_or(&Disk), path)
+    }
 }
 
 impl Model {
@@ -47,11 +64,27 @@ impl Model {
     /// model's folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let shown = path.display();
         if path.is_dir() {
             bail!(NotAModel, "{}", foreign::folder(path));
         }
-        let file = DataFile::open(path).map_err(|e| {
+        Self::open_at(Origin { files: None, path: path.to_owned() })
+    }
+
+    /// Opens a model among `files` and checks its external data, which are the files of the same folder, such as
+    /// [`MemoryFiles`] where they are not on disk.
+    ///
+    /// Reads only the structure; weights are read on demand.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`].
+    pub fn open_in(files: impl Files + 'static, path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_at(Origin { files: Some(Arc::new(files)), path: path.as_ref().to_owned() })
+    }
+
+    fn open_at(origin: Origin) -> Result<Self> {
+        let path = &origin.path;
+        let shown = path.display();
+        let file = origin.open(path).map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot open {shown}: {e}")).because(e)
         })?;
         if file.len() == 0 {
@@ -66,8 +99,7 @@ impl Model {
         let cut = || foreign::missing(SkippingReader::new(&file));
         let shown = shown.to_string();
         let proto = foreign::checked(decoded, &shown, || Sample::of_file(&file), cut)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut outside = ExternalTensors { folder: Some(folder), ..ExternalTensors::default() };
+        let mut outside = ExternalTensors { origin: Some(&origin), ..ExternalTensors::default() };
         outside.ranges = skipped
             .into_iter()
             .map(|(at, (placeholder, offset, len))| {
@@ -75,10 +107,10 @@ impl Model {
                 (at, Range { placeholder, weight })
             })
             .collect();
-        Self::assemble(proto, outside, &shown, Some(path.to_owned()))
+        Self::assemble(proto, outside, &shown)
     }
 
-    /// Reads a model from bytes. External data is not accessible; use [`Model::open`].
+    /// Reads a model from bytes. External data is not accessible; use [`Model::open`] or [`Model::open_in`].
     ///
     /// # Errors
     /// `NotAModel`, or `InvalidModel` if a tensor has external data.
@@ -101,14 +133,13 @@ impl Model {
         let decoded = ModelProto::decode(bytes.clone());
         let cut = || foreign::missing(bytes.clone());
         let proto = foreign::checked(decoded, "the data", || Sample::of_bytes(&bytes), cut)?;
-        Self::assemble(proto, ExternalTensors::default(), "the model", None)
+        Self::assemble(proto, ExternalTensors::default(), "the model")
     }
 
     fn assemble(
         mut proto: ModelProto,
         mut outside: ExternalTensors<'_>,
         shown: &str,
-        path: Option<PathBuf>,
     ) -> Result<Self> {
         if proto.opset_import.is_empty() {
             bail!(InvalidModel, "{shown} declares no opset");
@@ -121,7 +152,8 @@ impl Model {
         if outside.ranges.values().any(|range| !range.placeholder.is_unique()) {
             bail!(InvalidModel, "{shown} has tensors where the standard allows none");
         }
-        Ok(Self { proto, weights: outside.weights, path })
+        let origin = outside.origin.cloned();
+        Ok(Self { proto, weights: outside.weights, origin })
     }
 
     /// The message with nodes, small tensors and metadata, without the weights.
@@ -136,7 +168,7 @@ impl Model {
     }
 
     pub(crate) fn with_proto(&self, proto: ModelProto) -> Self {
-        Self { proto, weights: self.weights.clone(), path: self.path.clone() }
+        Self { proto, weights: self.weights.clone(), origin: self.origin.clone() }
     }
 
     /// The weights, by their index in the message.
@@ -146,7 +178,12 @@ impl Model {
 
     /// The file from which the model was opened.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.origin.as_ref().map(|origin| origin.path.as_path())
+    }
+
+    /// The files among which the model was opened, at [`Model::path`]; `None` if they are on disk.
+    pub fn files(&self) -> Option<&dyn Files> {
+        self.origin.as_ref()?.files.as_deref()
     }
 
     /// The opset of the default domain.
@@ -286,7 +323,7 @@ struct Range {
 /// Moves large tensors out of the message, and resolves tensors that are already external.
 #[derive(Default)]
 struct ExternalTensors<'a> {
-    folder: Option<&'a Path>,
+    origin: Option<&'a Origin>,
     ranges: HashMap<*const u8, Range>,
     files: HashMap<String, Arc<DataFile>>,
     weights: Vec<Weight>,
@@ -343,7 +380,7 @@ impl ExternalTensors<'_> {
         let Some(location) = tensor.external("location") else {
             bail!(InvalidModel, "tensor \"{name}\" is external but names no file");
         };
-        let Some(folder) = self.folder else {
+        let Some(origin) = self.origin else {
             bail!(
                 InvalidModel,
                 "tensor \"{name}\" is in the external file \"{location}\", which a model from \
@@ -372,8 +409,8 @@ impl ExternalTensors<'_> {
                          external data must be in that folder"
                     );
                 }
-                let path = folder.join(location);
-                let file = Arc::new(DataFile::open(&path).map_err(|e| {
+                let path = origin.path.with_file_name(location);
+                let file = Arc::new(origin.open(&path).map_err(|e| {
                     let message = format!(
                         "tensor \"{name}\" needs the external data file {}: {e}; put it beside the \
                          model",

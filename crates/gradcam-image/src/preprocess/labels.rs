@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{SettingOrigin, json};
-use crate::{ImageError, files};
+use crate::ImageError;
+use crate::files::{self, Files};
 
 /// The maximum length in bytes of a file of labels or of JSON beside a model.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
@@ -84,14 +85,17 @@ pub fn with_blank(origin: SettingOrigin, labels: Vec<String>, classes: usize) ->
     }
 }
 
-/// Reads labels from a file.
+/// Reads labels from a file on disk.
 pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
     from_bytes(path, &files::read(path, MAX_BYTES)?)
 }
 
 /// Reads labels from a file if it exists.
-pub(super) fn from_file_if_there(path: &Path) -> Result<Option<Vec<String>>, ImageError> {
-    let bytes = files::read_if_there(path, MAX_BYTES)?;
+pub(super) fn from_file_if_there(
+    files: &dyn Files,
+    path: &Path,
+) -> Result<Option<Vec<String>>, ImageError> {
+    let bytes = files::read_if_there(files, path, MAX_BYTES)?;
     bytes.map(|bytes| from_bytes(path, &bytes)).transpose()
 }
 

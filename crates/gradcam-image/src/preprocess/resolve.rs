@@ -10,6 +10,7 @@ use super::origin::{Origins, SettingOrigin, SourceSettings};
 use super::sources::{InputShape, Sidecars};
 use super::task::Task;
 use super::{Channels, Geometry, Layout, Preprocess, Resize};
+use crate::files::{Disk, Files};
 use crate::{Filter, ImageError, ImageErrorKind, ImageHint};
 
 /// The element type of the network's input.
@@ -110,8 +111,24 @@ pub fn resolve(
     input_shape: &[Option<i64>],
     numbers: Numbers,
 ) -> Result<PreprocessChoice, ImageError> {
+    resolve_in(&Disk, overrides, metadata, model_path, input_shape, numbers)
+}
+
+/// As [`resolve()`], with `files` in place of those on disk.
+///
+/// # Errors
+///
+/// Those of [`resolve()`].
+pub fn resolve_in(
+    files: &dyn Files,
+    overrides: &Overrides,
+    metadata: &[(String, String)],
+    model_path: Option<&Path>,
+    input_shape: &[Option<i64>],
+    numbers: Numbers,
+) -> Result<PreprocessChoice, ImageError> {
     let props = MetadataProps(metadata);
-    let sidecars = Sidecars::read(model_path)?;
+    let sidecars = Sidecars::read(files, model_path)?;
     let completed = match overrides.size {
         None => sidecars.completed(input_shape)?,
         Some(_) => input_shape.to_vec(),

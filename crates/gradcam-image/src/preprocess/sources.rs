@@ -10,7 +10,8 @@ use super::metadata::MetadataProps;
 use super::origin::{SettingOrigin, SourceSettings};
 use super::task::{self, Task};
 use super::{Channels, Layout, hugging_face, labels, paddle, timm, triton, yaml};
-use crate::{ImageError, ImageErrorKind, files};
+use crate::files::{self, Files};
+use crate::{ImageError, ImageErrorKind};
 
 /// The settings that follow from the shape of the model's input.
 pub(super) struct InputShape {
@@ -83,8 +84,8 @@ type JsonFile = (String, Map<String, Value>);
 type ObjectReader = fn(&str, &[u8]) -> Result<Map<String, Value>, ImageError>;
 
 /// The files beside a model with settings for photos and labels.
-#[derive(Default)]
-pub(super) struct Sidecars {
+pub(super) struct Sidecars<'a> {
+    files: &'a dyn Files,
     model: Option<PathBuf>,
     processor: Option<JsonFile>,
     config: Option<JsonFile>,
@@ -96,11 +97,19 @@ pub(super) struct Sidecars {
     triton: Option<(PathBuf, String)>,
 }
 
-impl Sidecars {
+impl<'a> Sidecars<'a> {
     /// Reads the files from the model's folder or, for `onnx/model.onnx` (optimum's layout), from its parent.
-    pub(super) fn read(model: Option<&Path>) -> Result<Self, ImageError> {
+    pub(super) fn read(files: &'a dyn Files, model: Option<&Path>) -> Result<Self, ImageError> {
         let Some(model) = model else {
-            return Ok(Self::default());
+            return Ok(Self {
+                files,
+                model: None,
+                processor: None,
+                config: None,
+                paddle: None,
+                mlflow: None,
+                triton: None,
+            });
         };
         let folder = model.parent().unwrap_or(Path::new(""));
         let mut folders = vec![folder];
@@ -110,7 +119,7 @@ impl Sidecars {
         let read_as = |name: &str, object: ObjectReader| -> Result<Option<JsonFile>, ImageError> {
             for folder in &folders {
                 let path = folder.join(name);
-                if let Some(bytes) = files::read_if_there(&path, labels::MAX_BYTES)? {
+                if let Some(bytes) = files::read_if_there(files, &path, labels::MAX_BYTES)? {
                     let place = path.display().to_string();
                     let map = object(&place, &bytes)?;
                     return Ok(Some((place, map)));
@@ -133,12 +142,13 @@ impl Sidecars {
             };
         }
         Ok(Self {
+            files,
             model: Some(model.to_owned()),
             processor,
             config: read("config.json")?,
             paddle: read_as("inference.yml", yaml::object)?,
             mlflow: read_as("MLmodel", yaml::object)?,
-            triton: triton_config(folder)?,
+            triton: triton_config(files, folder)?,
         })
     }
 
@@ -226,7 +236,7 @@ impl Sidecars {
         }
         let Some((folder, text)) = &self.triton else { return Ok(None) };
         let Some(name) = triton::label_file(text) else { return Ok(None) };
-        let labels = labels::from_file_if_there(&folder.join(name))?;
+        let labels = labels::from_file_if_there(self.files, &folder.join(name))?;
         Ok(labels.map(|labels| (SettingOrigin::Triton, labels)))
     }
 
@@ -245,7 +255,7 @@ impl Sidecars {
             (SettingOrigin::ClassIndices, model.with_file_name("class_indices.json")),
             (SettingOrigin::SynsetTxt, model.with_file_name("synset.txt")),
         ] {
-            let found = labels::from_file_if_there(&path);
+            let found = labels::from_file_if_there(self.files, &path);
             // Files of the model's own name hold other things too.
             let may_be_none = matches!(origin, SettingOrigin::ModelTxt | SettingOrigin::ModelJson);
             let found = if may_be_none { found.unwrap_or(None) } else { found? };
@@ -288,11 +298,14 @@ impl Sidecars {
 }
 
 /// Triton's `config.pbtxt` with its folder, which is that of the model, or for `1/model.onnx` the one above.
-fn triton_config(folder: &Path) -> Result<Option<(PathBuf, String)>, ImageError> {
+fn triton_config(
+    files: &dyn Files,
+    folder: &Path,
+) -> Result<Option<(PathBuf, String)>, ImageError> {
     let version = folder.file_name().and_then(OsStr::to_str);
     let above = folder.parent().filter(|_| version.is_some_and(|name| name.parse::<u64>().is_ok()));
     for folder in [Some(folder), above].into_iter().flatten() {
-        let bytes = files::read_if_there(&folder.join("config.pbtxt"), labels::MAX_BYTES)?;
+        let bytes = files::read_if_there(files, &folder.join("config.pbtxt"), labels::MAX_BYTES)?;
         if let Some(bytes) = bytes {
             return Ok(Some((folder.to_owned(), String::from_utf8_lossy(&bytes).into_owned())));
         }

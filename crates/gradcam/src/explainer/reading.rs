@@ -1,7 +1,9 @@
 //! The reading of the image input: its layout, its size and the preparation of photos, from flags, files, shape and graph.
 
+use std::{io, path::Path, sync::Arc};
+
 use onnx_grad::{
-    Model,
+    FileBytes, Model,
     graph::{Graph, Sizes},
 };
 
@@ -72,7 +74,13 @@ fn resolved(
         model.metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     let resolve = |shape: &[Option<i64>]| {
         let numbers = if input.elem.is_float() { Numbers::Floats } else { Numbers::Integers };
-        image::resolve(overrides, &metadata, model.path(), shape, numbers)
+        match model.files() {
+            None => image::resolve(overrides, &metadata, model.path(), shape, numbers),
+            Some(files) => {
+                let files = Beside(files);
+                image::resolve_in(&files, overrides, &metadata, model.path(), shape, numbers)
+            }
+        }
     };
     let told = |choice: &PreprocessChoice| match choice.origins.layout {
         SettingOrigin::ImagenetDefault => None,
@@ -94,6 +102,32 @@ fn resolved(
             Ok((InputReading { preprocess, labels, task }, layout))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The files beside a model, for the part that reads photos and labels.
+struct Beside<'a>(&'a dyn onnx_grad::Files);
+
+impl image::Files for Beside<'_> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read>> {
+        let Self(files) = self;
+        Ok(Box::new(Reader { bytes: files.open(path)?, at: 0 }))
+    }
+}
+
+/// Reads a file from its beginning to its end.
+struct Reader {
+    bytes: Arc<dyn FileBytes>,
+    at: u64,
+}
+
+impl io::Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.bytes.len() - self.at).unwrap_or(usize::MAX);
+        let count = into.len().min(left);
+        self.bytes.read_at(self.at, &mut into[..count])?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 

@@ -7,7 +7,10 @@ use gradcam::{
     image::Photo,
 };
 use ndarray::{Array1, Array4, ArrayD, Axis};
-use onnx_grad::proto::{StringStringEntryProto, tensor_proto::DataType};
+use onnx_grad::{
+    MemoryFiles,
+    proto::{StringStringEntryProto, tensor_proto::DataType},
+};
 use prost::Message;
 use testkit::{
     Suite,
@@ -26,6 +29,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         an_explainer_with_another_input_leaves_the_first_as_it_is,
         the_graph_that_is_run_is_a_model,
         hints_are_apart_from_messages,
+        a_model_in_memory_has_its_labels_beside_it,
     );
 }
 
@@ -205,4 +209,29 @@ fn hints_are_apart_from_messages() {
     let error = Explainer::builder(model).build().expect_err("no feature map");
     assert_eq!(error.hint(), Some(Hint::NameLayer));
     assert_eq!(error.to_string(), format!("{}; {}", error.message(), Hint::NameLayer));
+}
+
+fn a_model_in_memory_has_its_labels_beside_it() {
+    let bytes = model().to_bytes().expect("bytes");
+    let with = |files: &[(&str, &str)]| {
+        let files = files.iter().map(|(name, text)| (*name, text.as_bytes().to_vec()));
+        let files = files.chain([("some/net.onnx", bytes.clone())]).collect::<MemoryFiles>();
+        let model = Model::open_in(files, "some/net.onnx").expect("a model");
+        Explainer::builder(model).build()
+    };
+    let top = |explainer: &Explainer| {
+        let found = explainer.explain(&photo(9, 7), Target::Argmax).expect("explained");
+        found[0][0].class.label.clone()
+    };
+    assert_eq!(top(&with(&[]).expect("an explainer")), None);
+    let labels = ("some/labels.txt", "one\ntwo\nthree\nfour\n");
+    let named = with(&[labels]).expect("an explainer");
+    assert!(["one", "two", "three", "four"].contains(&&*top(&named).expect("a label")));
+    assert_eq!(
+        top(&with(&[("labels.txt", labels.1)]).expect("an explainer")),
+        None,
+        "of another folder"
+    );
+    let torn = with(&[("some/config.json", "{")]).expect_err("malformed");
+    assert!(torn.to_string().contains("some/config.json"), "{torn}");
 }

@@ -2,17 +2,17 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use prost::bytes::{Buf, Bytes};
 
+use super::files::{FileBytes, Files};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The maximum size of a protobuf message; larger models keep weights in a separate file.
@@ -21,23 +21,17 @@ pub(super) const MESSAGE_LIMIT: usize = i32::MAX as usize;
 /// Tensors of this size or more stay outside the message.
 pub(super) const OUTSIDE_FROM: usize = 1024;
 
-/// An open file that contains several tensors. The handle stays open, so the bytes remain available even if the file
-/// is replaced.
-#[derive(Debug)]
+/// An open file that contains several tensors, with its path for messages.
 pub(super) struct DataFile {
     path: PathBuf,
     len: u64,
-    file: Mutex<File>,
+    bytes: Arc<dyn FileBytes>,
 }
 
 impl DataFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let meta = file.metadata()?;
-        if meta.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
-        }
-        Ok(Self { path: path.to_owned(), len: meta.len(), file: Mutex::new(file) })
+    pub(super) fn open(files: &dyn Files, path: &Path) -> io::Result<Self> {
+        let bytes = files.open(path)?;
+        Ok(Self { path: path.to_owned(), len: bytes.len(), bytes })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -49,9 +43,13 @@ impl DataFile {
     }
 
     pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(into)
+        self.bytes.read_at(offset, into)
+    }
+}
+
+impl fmt::Debug for DataFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DataFile").field(&self.path).field(&self.len).finish()
     }
 }
 
@@ -120,10 +118,10 @@ impl Weight {
         }
     }
 
-    /// The file and the offset of the bytes, for an engine that maps them itself; `None` for a weight in memory.
+    /// The file on disk and the offset of the bytes, for an engine that maps them itself; `None` for a weight that is elsewhere.
     pub fn location(&self) -> Option<(&Path, u64)> {
         match &self.source {
-            Source::File { file, offset, .. } => Some((&file.path, *offset)),
+            Source::File { file, offset, .. } => Some((file.bytes.on_disk()?, *offset)),
             Source::Memory(_) => None,
         }
     }

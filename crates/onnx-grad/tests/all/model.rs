@@ -6,7 +6,7 @@ use std::{
 };
 
 use onnx_grad::{
-    ErrorKind, Model,
+    ErrorKind, MemoryFiles, Model,
     graph::{Graph, Sizes},
     proto::{
         AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
@@ -153,6 +153,40 @@ fn open_and_save_lose_nothing() {
     assert_eq!(from_file.metadata().collect::<Vec<_>>(), [("author", "somebody")]);
     assert!(from_file.weights()[0].location().is_some());
     assert!(from_bytes.weights()[0].location().is_none());
+}
+
+#[test]
+fn a_model_in_memory_has_its_external_data_beside_it() {
+    let folder = TestFolder::new("in-memory");
+    let mut proto = rich();
+    let tensor = &mut proto.graph.as_mut().expect("a graph").initializer[1];
+    let bytes = tensor.raw_data.take().expect("bytes");
+    tensor.data_location = Some(DataLocation::External as i32);
+    tensor.external_data = vec![entry("location", "weights.bin"), entry("offset", "4")];
+    let message = proto.encode_to_vec();
+    let data = [&[0; 4][..], &bytes].concat();
+    folder.write("weights.bin", &data);
+    let on_disk = Model::open(folder.write("model.onnx", &message)).expect("a model");
+    for path in ["model.onnx", "some/folder/model.onnx", "./model.onnx"] {
+        let files: MemoryFiles = [message.clone(), data.clone()]
+            .into_iter()
+            .zip(["model.onnx", "weights.bin"])
+            .map(|(bytes, name)| {
+                (Path::new(path.trim_start_matches("./")).with_file_name(name), bytes)
+            })
+            .collect();
+        let model = Model::open_in(files, path).expect("a model");
+        assert_eq!(model.to_bytes().expect("bytes"), on_disk.to_bytes().expect("bytes"));
+        assert_eq!(model.path(), Some(Path::new(path)));
+        assert!(model.weights().iter().all(|weight| weight.location().is_none()));
+        assert!(model.files().is_some() && on_disk.files().is_none());
+    }
+    let alone = MemoryFiles::from([("model.onnx", message.clone())]);
+    let error = Model::open_in(alone, "model.onnx").unwrap_err().to_string();
+    assert!(error.contains("\"large\" needs the external data file weights.bin"), "{error}");
+    let cut = MemoryFiles::from([("model.onnx", message), ("weights.bin", vec![0; 9])]);
+    let error = Model::open_in(cut, "model.onnx").unwrap_err().to_string();
+    assert!(error.contains("of weights.bin, which has 9 bytes"), "{error}");
 }
 
 #[test]
