@@ -5,6 +5,10 @@ mod cores;
 #[cfg(feature = "rten")]
 mod home;
 #[cfg(feature = "rten")]
+mod loader;
+#[cfg(feature = "rten")]
+mod panics;
+#[cfg(feature = "rten")]
 mod session;
 
 use onnx_grad::proto::tensor_proto::DataType;

@@ -1,9 +1,8 @@
 //! The cost of an explanation over plain inference, on the same engine and machine.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
+
+use web_time::Instant;
 
 use crate::Result;
 
@@ -91,7 +90,10 @@ impl Cost {
 
 /// The milliseconds of a run that begins after the pause.
 fn timed(run: &mut impl FnMut() -> Result<()>) -> Result<f64> {
-    thread::sleep(PAUSE);
+    // WebAssembly has no ONNX Runtime, and its only thread cannot sleep.
+    if !cfg!(target_family = "wasm") {
+        thread::sleep(PAUSE);
+    }
     let started = Instant::now();
     run()?;
     Ok(started.elapsed().as_secs_f64() * 1e3)

@@ -18,7 +18,7 @@ use onnx_grad::{
 use crate::{Result, error::bail};
 
 /// Half of the memory that the process may use: that of the machine or of its container, whichever is less. 4 GiB where the
-/// system does not say.
+/// system does not say, and 2 GiB in WebAssembly, which has 4.
 pub(crate) fn default_limit() -> u64 {
     let of_machine = || -> Option<u64> {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -29,7 +29,8 @@ pub(crate) fn default_limit() -> u64 {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let of_container = limit_of_groups(Path::new("/sys/fs/cgroup"), &groups);
     let total = of_machine().into_iter().chain(of_container).min();
-    total.map_or(4 << 30, |total| total / 2)
+    let unknown = if cfg!(target_family = "wasm") { 2 << 30 } else { 4 << 30 };
+    total.map_or(unknown, |total| total / 2)
 }
 
 /// The least limit of the control groups that `groups` lists, the text of `/proc/self/cgroup`, and of those around them.

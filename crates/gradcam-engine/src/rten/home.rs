@@ -12,13 +12,13 @@ pub(super) struct Home(u32);
 impl Home {
     /// This process.
     pub(super) fn here() -> Self {
-        Self(process::id())
+        Self(process_id())
     }
 
     /// # Errors
     /// `Unavailable` in another process.
     pub(super) fn check(self) -> Result<()> {
-        self.check_in(process::id())
+        self.check_in(process_id())
     }
 
     fn check_in(self, process: u32) -> Result<()> {
@@ -35,11 +35,16 @@ impl Home {
     }
 }
 
+/// WebAssembly has no processes to fork.
+fn process_id() -> u32 {
+    if cfg!(target_family = "wasm") { 0 } else { process::id() }
+}
+
 #[cfg(test)]
 impl Home {
     /// Another process than this one.
     pub(super) fn elsewhere() -> Self {
-        Self(process::id() ^ 1)
+        Self(process_id() ^ 1)
     }
 }
 

@@ -4,15 +4,12 @@
 //! become float32. An input with a number that does not fit is an error.
 
 use std::{
-    any::Any,
     collections::HashSet,
     num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
-        mpsc::{self, Receiver, RecvError, Sender},
+        mpsc::{self, RecvError},
     },
-    thread,
 };
 
 use ndarray::{ArrayD, CowArray, IxDyn};
@@ -21,10 +18,15 @@ use onnx_grad::{
     proto::{TensorProto, tensor_proto::DataType as Elem},
 };
 use prost::Message;
-use rten::{DataType, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView};
+use rten::{DataType, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView};
 use rten_tensor::Layout;
 
-use super::{DIALECT, ID, cores, home::Home};
+use super::{
+    DIALECT, ID, cores,
+    home::Home,
+    loader::{LoadRequest, Loader},
+    panics::guarded,
+};
 use crate::{
     Engine, EngineError, EngineErrorKind, EngineOptions, Session,
     error::{Result, bail},
@@ -62,29 +64,15 @@ impl ThreadPools {
 }
 
 /// The weights of graphs that come from one model. rten takes ownership of each tensor, and graphs that are loaded with
-/// the same `ModelOptions` share it. The options cannot leave their thread, so a thread owns them and loads the graphs; it
-/// ends with the last session.
+/// the same options share it. The loader has them, until the last session ends.
 struct WeightSet {
     loaded: Mutex<HashSet<u64>>,
-    loader: Sender<LoadRequest>,
-}
-
-/// A graph to load, and those of its weights that the set does not have yet, by location.
-struct LoadRequest {
-    skeleton: Vec<u8>,
-    weights: Vec<(String, Vec<u8>)>,
-    reply: Sender<Result<rten::Model>>,
+    loader: Loader,
 }
 
 impl WeightSet {
     fn new() -> Result<Self> {
-        let (loader, requests) = mpsc::channel();
-        let thread = thread::Builder::new().name("rten-loader".to_owned());
-        thread.spawn(move || load_all(requests)).map_err(|e| {
-            EngineError::new(EngineErrorKind::Model, format!("cannot start a thread: {e}"))
-                .because(e)
-        })?;
-        Ok(Self { loaded: Mutex::default(), loader })
+        Ok(Self { loaded: Mutex::default(), loader: Loader::new()? })
     }
 
     fn load(&self, wanted: &[(&Weight, Elem)], skeleton: Vec<u8>) -> Result<rten::Model> {
@@ -100,34 +88,16 @@ impl WeightSet {
                     weights.push((location(weight), bytes));
                 }
             }
-            // The thread handles requests in the order in which they are sent, so under this lock a weight counts as loaded
-            // as soon as its request is sent.
+            // Requests are handled in the order in which they are sent, so under this lock a weight counts as loaded as soon as
+            // its request is sent.
             loaded.extend(new);
-            let _ = self.loader.send(LoadRequest { skeleton, weights, reply });
+            self.loader.send(LoadRequest { skeleton, weights, reply });
         }
         let lost = |e| {
             EngineError::new(EngineErrorKind::Model, "rten's loader thread stopped unexpectedly")
                 .because(e)
         };
         answer.recv().map_err(|e: RecvError| lost(e))?
-    }
-}
-
-fn load_all(requests: Receiver<LoadRequest>) {
-    let mut options = ModelOptions::with_all_ops();
-    for LoadRequest { skeleton, weights, reply } in requests {
-        for (location, bytes) in weights {
-            options.external_data(&location, bytes);
-        }
-        let loaded = guarded(|| options.load(skeleton)).and_then(|loaded| {
-            loaded.map_err(|e| {
-                let node = e.node().map(str::to_owned);
-                let message = format!("rten cannot load the model: {e}");
-                EngineError::new(EngineErrorKind::Model, message).at_node(node)
-            })
-        });
-        // If the caller has panicked, nobody receives the reply.
-        let _ = reply.send(loaded);
     }
 }
 
@@ -375,18 +345,6 @@ fn run_error(error: &rten::RunError) -> EngineError {
         .at_node(node)
 }
 
-/// Runs a call of rten and returns its panic as an error.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or(panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("no message");
-        EngineError::new(EngineErrorKind::Run, format!("rten panicked: {text}"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -428,12 +386,5 @@ mod tests {
                 assert!(error.to_string().contains("spawn"), "{error}");
             }
         }
-    }
-
-    #[test]
-    fn a_panic_becomes_an_error() {
-        let error = guarded(|| -> () { panic!("torn at {}", 7) }).unwrap_err();
-        assert_eq!(error.to_string(), "rten panicked: torn at 7");
-        assert_eq!(error.kind(), EngineErrorKind::Run);
     }
 }

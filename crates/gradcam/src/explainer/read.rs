@@ -1,8 +1,9 @@
 //! Reads explanations from the outputs of a run.
 
-use std::{collections::HashMap, ops::Range, time::Instant};
+use std::{collections::HashMap, ops::Range};
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
+use web_time::Instant;
 
 use super::{
     Explainer,

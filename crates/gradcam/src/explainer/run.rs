@@ -1,9 +1,10 @@
 //! The run: compiles the graph for a shape and kinds of targets once, and runs it.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc};
 
 use ndarray::{Array1, ArrayD, ArrayViewD, Axis, CowArray};
 use onnx_grad::{DeclaredDim, Model};
+use web_time::Instant;
 
 use super::{
     Explainer,
