@@ -12,13 +12,16 @@ python tools/network_fixtures.py [FOLDER] [NAME…]
 The ONNX file itself is run with torch operators in float64 (`networks/interpret.py`), so that activations and gradients are those
 of its own numbers; ONNX Runtime must agree with its scores, and pytorch-grad-cam with its maps.
 
-lite0: the built-in model on the two demo photos. The other networks are exported by torch and written without their weights,
+lite0: the built-in model on the two demo photos. A thousand inputs of its rectifiers are so near to 0 or 6 that the rounding of some
+processor's float32 is on the other side, which changes the gradient behind by a hundredth. They are moved away (`settled`), so that
+every float32 has the gradient of float64. The other networks are exported by torch and written without their weights,
 which come from a seed (`networks/calibrate.py`): three images in a batch, each with a class of its own (of some thirty the one whose
 maps have the most contrast), at the default layer and at an early one. The seed is the first whose network is
 well-conditioned, float32 and float64 torch agree to 1e-5 of the largest entry in every map and in the gradient of the
 image, and whose maps have contrast: the range of each is at least 0.15 of its largest entry.
 """
 
+import copy
 import io
 import json
 import sys
@@ -36,6 +39,7 @@ from torchvision.models.video import r3d_18
 
 from networks.calibrate import Calibration
 from networks.ecg import Ecg
+from networks.interpret import Network
 from networks.reference import (
     CONDITION,
     METHODS,
@@ -45,6 +49,7 @@ from networks.reference import (
     condition,
     contrast,
     error,
+    run,
     tensor,
 )
 from splitmix import uniform
@@ -53,13 +58,44 @@ warnings.filterwarnings("ignore")
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "crates/gradcam-cli/assets"
 CONTRAST = 0.15
+# Several times float32's rounding of the inputs of rectifiers, and exact in float32.
+MARGIN = 2**-12
 FIRST_SEED = 2026
 # The step between the stored elements of the image's gradient; it divides no size of an image.
 STRIDE = 11
 
 
+def settled(model, x, first):
+    """The model with a constant in front of each Clip behind the value `first`, which moves inputs within MARGIN of 0 or 6 to
+    twice that distance and more; and by the Clip's output the places that move up and down."""
+    model = copy.deepcopy(model)
+    network = Network(model, torch.float64)
+    network.begin(x)
+    nodes, moves, is_behind = list(model.graph.node), {}, False
+    del model.graph.node[:]
+    for n in nodes:
+        if is_behind and n.op_type == "Clip":
+            v = network.values[n.input[0]]
+            to = sum((v - bound).sign() * ((v - bound).abs() < MARGIN) for bound in (0, 6))
+            if to.any():
+                name = f"{n.output[0]}.moves"
+                offset = (2 * MARGIN * to).float().numpy()
+                add = onnx.helper.make_node("Add", [n.input[0], name], [f"{n.output[0]}.moved"])
+                n.input[0] = add.output[0]
+                network.values[name] = torch.tensor(offset).double()
+                network.step(add)
+                model.graph.node.append(add)
+                model.graph.initializer.append(onnx.numpy_helper.from_array(offset, name))
+                places = to.flatten()
+                moves[n.output[0]] = {k: (places == way).nonzero()[:, 0].tolist() for k, way in (("up", 1), ("down", -1))}
+        network.step(n)
+        model.graph.node.append(n)
+        is_behind |= first in n.output
+    return model, moves
+
+
 def lite0(folder):
-    model = onnx.load(ASSETS / "efficientnet_lite0.onnx")
+    original = onnx.load(ASSETS / "efficientnet_lite0.onnx")
     layers = {
         "bn2": "/bn2/act/Clip_output_0",
         "blocks.4.2": "/blocks/blocks.4/blocks.4.2/Add_output_0",
@@ -70,6 +106,8 @@ def lite0(folder):
         image = Image.open(ASSETS / f"{photo}.png").convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
         image.save(folder / f"{photo}_224.png")
         x = ((torch.tensor(np.asarray(image)).float() - 127) / 128).permute(2, 0, 1)[None]
+        model, moves = settled(original, x, layers["blocks.2.1"])
+        print(f"{photo}: {sum(len(places) for row in moves.values() for places in row.values())} inputs of rectifiers are moved")
         for k in (285, 967):
             scores, rows, _, off = condition(model, x, list(layers.values()), [k])
             del off["image"]  # The fixture has the maps alone.
@@ -80,10 +118,10 @@ def lite0(folder):
                 path: {"value": value} | {k: tensor(v) for k, v in row.items()}
                 for (path, value), row in zip(layers.items(), rows, strict=True)
             }
-            raw = rows[0]["gradcam"].detach().float().numpy()
+            raw = run(original, torch.float64, x, [layers["bn2"]])[0]([k])[0][0]["gradcam"].float().numpy()
             heat = scale_cam_image(scale_cam_image(np.maximum(raw, 0), (224, 224)), None)
             lines = {str(row): [float(v) for v in heat[0, row]] for row in (0, 37, 112, 223)}
-            cases.append({"photo": photo, "class": k, "logits": tensor(scores[0]), "layers": found, "heatmap_rows": lines})
+            cases.append({"photo": photo, "class": k, "logits": tensor(scores[0]), "moves": moves, "layers": found, "heatmap_rows": lines})
     (folder / "lite0.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
 

@@ -34,7 +34,8 @@ pub use hooks::{HookCase, HookCases, Sample, TensorReplacement, hook_cases};
 pub use inputs::{InputCase, InputValue, input_cases};
 pub use methods::{METHODS_WITH_MAPS, MethodCase, OF_SMOOTH, method_cases};
 pub use networks::{
-    ImageGradient, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0, network,
+    ImageGradient, KinkMoves, LayerReference, Lite0Reference, NETWORKS, ReferenceNetwork, lite0,
+    network,
 };
 pub use operators::{OperatorCase, OperatorCases, operator_cases};
 pub use passes::{PassCase, pass_cases};

@@ -121,12 +121,41 @@ pub struct Lite0Reference {
     pub photo: String,
     /// The class.
     pub class: usize,
+    /// What moves inputs of rectifiers away from their kinks, by the output of the Clip. The references are those of the model
+    /// with these constants in front of it.
+    pub moves: BTreeMap<String, KinkMoves>,
     /// All logits.
     pub logits: FixtureTensor,
     /// By module path.
     pub layers: BTreeMap<String, LayerReference>,
     /// Rows of the Grad-CAM heatmap at `bn2`, 0…1, by row number.
     pub heatmap_rows: BTreeMap<usize, Vec<f64>>,
+}
+
+/// The inputs of a rectifier that are nearer to 0 or 6 than float32 may round. Each is moved by [`KinkMoves::BY`], away from the
+/// kink, so that every processor's float32 has the gradient of float64.
+#[derive(Clone, Debug, Deserialize)]
+pub struct KinkMoves {
+    /// Places that move up, in the order of the numbers.
+    pub up: Vec<usize>,
+    /// Places that move down.
+    pub down: Vec<usize>,
+}
+
+impl KinkMoves {
+    /// Exact in float32.
+    pub const BY: f32 = 1.0 / 2048.0;
+
+    /// What is added to a tensor of `len` numbers.
+    ///
+    /// # Panics
+    /// If a place is beyond them.
+    pub fn offsets(&self, len: usize) -> Vec<f32> {
+        let mut offsets = vec![0.0; len];
+        self.up.iter().for_each(|place| offsets[*place] = Self::BY);
+        self.down.iter().for_each(|place| offsets[*place] = -Self::BY);
+        offsets
+    }
 }
 
 /// The references of the built-in model.
