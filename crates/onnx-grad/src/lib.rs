@@ -1,6 +1,7 @@
 //! Loads, saves, cuts and differentiates ONNX models.
 #![doc = include_str!("../README.md")]
 
+mod append;
 pub mod attrs;
 pub mod builder;
 pub mod closest;
@@ -22,6 +23,7 @@ mod text;
 mod verify;
 pub mod window;
 
+pub use append::append;
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};

@@ -129,7 +129,7 @@ fn without(
 
 impl GraphProto {
     /// Name, documentation and metadata, without nodes and tensors.
-    fn clone_header(&self) -> Self {
+    pub(crate) fn clone_header(&self) -> Self {
         Self {
             name: self.name.clone(),
             doc_string: self.doc_string.clone(),
@@ -140,7 +140,7 @@ impl GraphProto {
 }
 
 /// A known value as a tensor message; `None` if its numbers are unknown.
-fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
+pub(crate) fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
     let value = fact.value.as_ref()?;
     let dims = fact.sizes()?;
     let raw: Vec<u8> = match (value, fact.elem) {
