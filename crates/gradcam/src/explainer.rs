@@ -7,6 +7,7 @@ mod call;
 mod choice;
 mod concepts;
 mod cost;
+mod export;
 mod graph;
 mod heatmaps;
 mod key;
@@ -36,6 +37,10 @@ use onnx_grad::{
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
+pub use export::{
+    EXPORTED_CLASS, EXPORTED_HEATMAP, EXPORTED_MAP, ExportHeads, ExportSettings, ExportTargets,
+    ExportWeights, ExportedModel, TARGET_INPUT,
+};
 use heatmaps::MapSettings;
 use key::{ExplainerProgram, Key};
 pub use key::{MapPlace, OutputMeaning};
@@ -78,6 +83,8 @@ pub struct Explainer {
 /// What is the same for all explanations.
 struct Setup {
     model: Model,
+    /// Whether the model was exported with an explanation, which is left out of `model`.
+    is_exported: bool,
     methods: Vec<Method>,
     maps: MapSettings,
     runtime: Runtime,

@@ -93,7 +93,8 @@ fn bind_inputs(graph: &Graph, used: &HashSet<ValueId>, body: &mut GraphProto) ->
         graph.find(name).filter(|value| graph.inputs().contains(value) && used.contains(value))
     };
     for info in &mut body.input {
-        let Some(shape) = used(info.name()).and_then(|value| graph.fact(value).shape.clone()) else {
+        let Some(shape) = used(info.name()).and_then(|value| graph.fact(value).shape.clone())
+        else {
             continue;
         };
         let Some((elem, dims)) = declared(info) else { continue };

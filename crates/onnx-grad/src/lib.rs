@@ -34,8 +34,8 @@ pub use grad::{
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;
-pub use model::{Model, Weight};
-pub use prune::prune;
+pub use model::{Model, Weight, data_file};
+pub use prune::{prune, with_outputs};
 pub use tap::{inputs_of, tap};
 pub use text::to_text;
 pub use verify::{verify, verify_graph};
