@@ -67,9 +67,13 @@ pub fn append(graph: &Graph, original: &Model, outputs: &[ValueId]) -> Result<Mo
     }
     let declared = outputs.iter().map(|id| declare_in(graph.name(*id), graph.fact(*id), &symbol));
     base.output.extend(declared);
+    // Before IR version 4, the inputs had to include each initializer; since then, one that does is no constant.
+    if proto.ir_version < Some(4) {
+        proto.ir_version = Some(4);
+        let constants: HashSet<&str> = base.initializer.iter().map(TensorProto::label).collect();
+        base.input.retain(|info| !constants.contains(info.name()));
+    }
     proto.graph = Some(base);
-    // Before IR version 4, the inputs had to include each initializer.
-    proto.ir_version = proto.ir_version.max(Some(4));
     let appended = original.with_proto(proto);
     if cfg!(debug_assertions) {
         crate::verify::verify(&appended)?;
