@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     error::Result,
     facts::{DeclaredDim, Dim, Fact, declared},
-    graph::{Graph, ValueId, declare},
+    graph::{Graph, NodeId, ValueId, declare},
     model::Model,
     proto::{
         GraphProto, NodeProto, TensorProto, ValueInfoProto,
@@ -60,9 +60,7 @@ pub fn append(graph: &Graph, original: &Model, outputs: &[ValueId]) -> Result<Mo
     for (id, node) in graph.nodes().filter(|(id, _)| graph.is_appended(*id)) {
         let mut made = graph.node_outputs(id).iter().flatten();
         if made.any(|value| needed.contains(value) && !folded(*value)) {
-            let source = graph.source(id).map(|source| graph.node(source));
-            let doc_string = source.map(|of| format!("gradient of {} ({})", of.label(), of.op()));
-            base.node.push(NodeProto { doc_string, ..node.clone() });
+            base.node.push(NodeProto { doc_string: said(graph, id), ..node.clone() });
         }
     }
     let declared = outputs.iter().map(|id| declare_in(graph.name(*id), graph.fact(*id), &symbol));
@@ -80,6 +78,20 @@ pub fn append(graph: &Graph, original: &Model, outputs: &[ValueId]) -> Result<Mo
         crate::verify::verify_appended(graph, &|id| needed.contains(&id) && !folded(id))?;
     }
     Ok(appended)
+}
+
+/// What an appended node is for, where it belongs to a gradient: the node of the model that it differentiates. The nodes of a
+/// gradient can be differentiated again, and those of a target are no nodes of the model.
+fn said(graph: &Graph, id: NodeId) -> Option<String> {
+    let mut source = graph.source(id)?;
+    while graph.is_appended(source) {
+        let Some(next) = graph.source(source) else {
+            return Some("gradient of the target".to_owned());
+        };
+        source = next;
+    }
+    let of = graph.node(source);
+    Some(format!("gradient of {} ({})", of.label(), of.op()))
 }
 
 /// The names that a graph defines, those of its subgraphs left out.

@@ -144,19 +144,14 @@ impl Explainer {
         self.check_targets(&settings.targets)?;
         let is_open = self.inputs.image.batch().is_none();
         let shape = self.shape_of(if is_open { 2 } else { self.inputs.image.batch().unwrap_or(1) });
-        let mut fixed_batch = None;
-        let model = match is_open {
-            true => match self.open_base(&shape).and_then(|base| self.exported(base, settings)) {
-                Ok(exported) => Ok(exported),
-                Err(error) if is_about_sizes(&error) => {
-                    fixed_batch = Some(error.to_string());
-                    self.exported(self.fixed_base(&self.shape_of(1))?, settings)
-                }
-                Err(error) => Err(error),
-            },
-            false => self.exported(self.fixed_base(&shape)?, settings),
+        let open = match is_open {
+            true => self.open_base(&shape).and_then(|base| self.exported(base, settings)),
+            false => return self.exported(self.fixed_base(&shape)?, settings),
         };
-        Ok(ExportedModel { fixed_batch, ..model? })
+        open.or_else(|error| {
+            let exported = self.exported(self.fixed_base(&self.shape_of(1))?, settings)?;
+            Ok(ExportedModel { fixed_batch: Some(error.to_string()), ..exported })
+        })
     }
 
     /// The shape of a number of images.
@@ -354,11 +349,6 @@ impl Explainer {
             ("gradcam.target", targets),
         ]
     }
-}
-
-/// Whether an error says that the graph needs to know the number of images.
-fn is_about_sizes(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Model | ErrorKind::Unsupported | ErrorKind::Layer)
 }
 
 /// The values of several targets, `[N, K, …]`; those of one stay `[N, …]`.
