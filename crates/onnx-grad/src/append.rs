@@ -1,5 +1,7 @@
 //! A model with what was appended to its graph. The model's own nodes, tensors and outputs stay as they are in the file.
 
+mod square;
+
 use std::collections::HashSet;
 
 use crate::{
@@ -57,12 +59,15 @@ pub fn append(graph: &Graph, original: &Model, outputs: &[ValueId]) -> Result<Mo
             base.initializer.extend(graph.initializer(value).cloned());
         }
     }
+    let mut nodes = Vec::new();
     for (id, node) in graph.nodes().filter(|(id, _)| graph.is_appended(*id)) {
         let mut made = graph.node_outputs(id).iter().flatten();
         if made.any(|value| needed.contains(value) && !folded(*value)) {
-            base.node.push(NodeProto { doc_string: said(graph, id), ..node.clone() });
+            nodes.push(NodeProto { doc_string: said(graph, id), ..node.clone() });
         }
     }
+    let names: Vec<&str> = outputs.iter().map(|id| graph.name(*id)).collect();
+    base.node.extend(square::exchanged(graph, nodes, &names));
     let declared = outputs.iter().map(|id| declare_in(graph.name(*id), graph.fact(*id), &symbol));
     base.output.extend(declared);
     // Before IR version 4, the inputs had to include each initializer; since then, one that does is no constant.
