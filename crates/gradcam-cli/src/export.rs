@@ -3,13 +3,14 @@
 use std::{fs, path::Path};
 
 use gradcam::{
-    ExportSettings, ExportTargets, ExportWeights, ExportedModel,
+    Explainer, ExportSettings, ExportTargets, ExportWeights, ExportedModel, Target,
     onnx_grad::{self, Dim},
 };
 
 use crate::{
     Host,
     args::ExportArgs,
+    explain::target::vector,
     failure::{Failure, Result, failed},
     files, model, names, terminal,
 };
@@ -34,18 +35,7 @@ pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
         builder = builder.method(method);
     }
     let explainer = builder.build()?;
-    let is_input = |text: &String| text == "input";
-    let targets = if args.targets.iter().any(is_input) {
-        if args.targets.len() > 1 {
-            return Err(Failure::Usage(
-                "--target input is the only target of a model; leave out the others".to_owned(),
-            ));
-        }
-        ExportTargets::Input
-    } else {
-        let specs = args.targets.iter().map(|text| explainer.parse_target(text));
-        ExportTargets::Fixed(specs.collect::<gradcam::Result<_>>()?)
-    };
+    let targets = targets(args, &explainer)?;
     let weights = if args.fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
     let exported = explainer.export(&ExportSettings { targets, heads: args.heads, weights })?;
     let bytes = write(&exported.model, output)?;
@@ -61,11 +51,29 @@ pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
     terminal::print(summary(output, &exported, bytes, nodes))
 }
 
+/// What the model explains.
+fn targets(args: &ExportArgs, explainer: &Explainer) -> Result<ExportTargets> {
+    if let Some(path) = &args.similar_to {
+        let target = Target::Similar(vector(path, explainer)?);
+        return Ok(ExportTargets::Fixed(vec![target.into()]));
+    }
+    if !args.targets.iter().any(|text| text == "input") {
+        let specs = args.targets.iter().map(|text| explainer.parse_target(text));
+        return Ok(ExportTargets::Fixed(specs.collect::<gradcam::Result<_>>()?));
+    }
+    match args.targets.as_slice() {
+        [_] => Ok(ExportTargets::Input),
+        _ => Err(Failure::Usage(
+            "--target input is the only target of a model; leave out the others".to_owned(),
+        )),
+    }
+}
+
 /// Refuses to replace a file that is read.
 fn refuse_same(args: &ExportArgs, output: &Path) -> Result<()> {
     let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
     let inputs = args.signature.inputs.iter().map(|(_, path)| path);
-    let mut read = args.model.iter().chain(inputs).chain(&args.labels);
+    let mut read = args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to);
     match read.find(|path| fs::canonicalize(path).is_ok_and(|read| read == written)) {
         Some(path) => Err(failed(format!(
             "{} is read and would be replaced; name another file with -o",
@@ -97,11 +105,15 @@ fn summary(output: &Path, exported: &ExportedModel, bytes: u64, nodes: usize) ->
         format!("[{}]", sizes.join(", "))
     };
     let mut text = format!(
-        "{}: {} nodes, {} before; {:.2} MB\n",
+        "{}: {} nodes, {} before; {}\n",
         terminal::printable(&output.display().to_string()),
         exported.model.graph().node.len(),
         nodes,
-        bytes as f64 / 1e6
+        if bytes < 1_000_000 {
+            format!("{:.1} kB", bytes as f64 / 1e3)
+        } else {
+            format!("{:.1} MB", bytes as f64 / 1e6)
+        }
     );
     let metadata = |key: &str| {
         let found = exported.model.metadata().find(|(other, _)| *other == key);

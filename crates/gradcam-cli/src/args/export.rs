@@ -44,6 +44,10 @@ pub(crate) struct ExportArgs {
     )]
     pub(crate) targets: Vec<String>,
 
+    /// What an embedding is compared with: a photo, or a vector in a .npy file; it is a part of the model
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "targets")]
+    pub(crate) similar_to: Option<PathBuf>,
+
     /// How a map is computed: a method that is a part of the graph; `gradcam methods` explains them
     /// [default: gradcam; hirescam for a box or a time step]
     #[arg(long, value_name = "METHOD", value_parser = values::methods())]
