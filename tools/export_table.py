@@ -65,7 +65,9 @@ def passes(onnx, plain, exported):
     """The full check and the strict inference of shapes, where the model itself passes them."""
     for check in (
         lambda path: onnx.checker.check_model(str(path), full_check=True),
-        lambda path: onnx.shape_inference.infer_shapes_path(str(path), str(path.with_suffix(".inferred")), check_type=True, strict_mode=True),
+        lambda path: onnx.shape_inference.infer_shapes_path(
+            str(path), str(path.with_suffix(".inferred")), check_type=True, strict_mode=True
+        ),
     ):
         try:
             check(plain)

@@ -42,7 +42,9 @@ def from_torch(source, model, file):
     names = {"input_names": ["input"], "output_names": ["scores"]}
     with contextlib.redirect_stdout(io.StringIO()):
         # The older exporter: opset 17, which every engine of the table reads.
-        torch.onnx.export(network, (x,), file, dynamo=False, opset_version=17, dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}}, **names)
+        torch.onnx.export(
+            network, (x,), file, dynamo=False, opset_version=17, dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}}, **names
+        )
 
 
 def from_ultralytics(model, file):

@@ -24,7 +24,9 @@ def table(rows):
     for model in MODELS:
         of_model = {(row["engine"], row.get("version")): row for row in rows if row["model"] == model}
         newest = of_model.get(engines[0], {})
-        lines.append(f"| {model} | {figures(newest)} | " + " | ".join(cell(of_model.get(engine), model, rows, engine) for engine in engines) + " |")
+        lines.append(
+            f"| {model} | {figures(newest)} | " + " | ".join(cell(of_model.get(engine), model, rows, engine) for engine in engines) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

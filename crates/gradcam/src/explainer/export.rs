@@ -13,7 +13,7 @@ use onnx_grad::{
 
 use super::{
     Explainer, MOST_TARGETS,
-    key::{MapPlace, OutputMeaning},
+    key::{Key, MapPlace, OutputMeaning},
 };
 use crate::{
     Result,
@@ -21,7 +21,7 @@ use crate::{
     head::{Head, head},
     image::{Fusion, HeatmapRules},
     method::{METHODS, Recipe},
-    targets::{TargetSpec, TargetValues},
+    targets::{Target, TargetKind, TargetSpec, TargetValues},
 };
 
 /// The name of the output with the raw maps of an exported model.
@@ -96,6 +96,16 @@ pub struct ExportedModel {
     pub fixed_batch: Option<String>,
 }
 
+/// A model with scores, gradients and maps written into it, which any engine runs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExplanationModel {
+    /// The model.
+    pub model: Model,
+    /// What its outputs hold, in their order.
+    pub outputs: Vec<OutputMeaning>,
+}
+
 /// Whether a model was written by [`Explainer::export`].
 pub(super) fn is_exported(model: &Model) -> bool {
     model.metadata().any(|(key, _)| key == VERSION)
@@ -120,6 +130,39 @@ struct ExportBase {
 }
 
 impl Explainer {
+    /// Writes scores, gradients and maps into the model: the graph that an explanation of inputs of this shape runs. It has
+    /// inputs for the classes of the targets, int64, `[N]`: `gradcam.class.0` for the first target, −1 for the arg-max, and
+    /// `gradcam.other.0` for the second class of a difference, and `gradcam.place.0` where a target is at a place that the
+    /// model does not find itself: the anchor of a box, the weight of each pixel or time step, or a vector of length 1.
+    ///
+    /// # Errors
+    /// As [`Explainer::explain`], and `Method` for a method that runs the network again: it is not a graph.
+    pub fn differentiate(&self, shape: &[usize], targets: &[Target]) -> Result<ExplanationModel> {
+        for method in &self.setup.methods {
+            if let Recipe::Passes(_) = method.info().recipe {
+                bail!(
+                    Method,
+                    "method {method} runs the network again and is not a graph; choose a method of gradients"
+                );
+            }
+        }
+        if self.setup.maps.eigen_smooth {
+            bail!(
+                Method,
+                "principal components are not computed by a graph; leave out eigen_smooth"
+            );
+        }
+        self.inputs.image.check(shape)?;
+        let each = |target: &Target| {
+            self.setup.check(target)?;
+            Ok(TargetKind::of(target, target.needs_place()))
+        };
+        let kinds = targets.iter().map(each).collect::<Result<_>>()?;
+        let key = Key::Explanation(shape.to_vec(), kinds, 0..self.setup.layers.len());
+        let (model, outputs) = self.model_of(&key)?;
+        Ok(ExplanationModel { model, outputs })
+    }
+
     /// Writes scores, gradient, map and heatmap into the model: an ordinary ONNX model of standard operators, which any engine
     /// runs. Behind the outputs of the model, which stay as they are, it has
     ///
