@@ -2,6 +2,7 @@
 
 mod compare;
 mod concepts;
+mod export;
 mod heatmap;
 mod method;
 mod model;
@@ -28,6 +29,7 @@ use gradcam::{
 pub(crate) use self::{
     compare::CompareArgs,
     concepts::ConceptsArgs,
+    export::ExportArgs,
     method::MethodArgs,
     model::{EngineArgs, TokenArgs},
     picture::{PictureArgs, StyleArgs},
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples and more about each flag: gradcam concepts --help",
               after_long_help = values::CONCEPTS_EXAMPLES)]
     Concepts(Box<ConceptsArgs>),
+    /// Write a model that explains itself: yours, with the heatmap as one more output, for any engine
+    #[command(after_long_help = values::EXPORT_EXAMPLES)]
+    Export(Box<ExportArgs>),
     /// List the layers of a model: those that can be explained, and the default
     #[command(after_long_help = values::LAYERS_EXAMPLES)]
     Layers(LayersArgs),

@@ -10,6 +10,7 @@ mod compare;
 mod concepts;
 mod engine;
 mod explain;
+mod export;
 mod failure;
 mod files;
 mod generate;
@@ -57,6 +58,7 @@ fn command(words: &[OsString], host: &Host) -> Result<(), Failure> {
         args::Command::Compare(args) => compare::run(&args, host),
         args::Command::Concepts(args) => concepts::run(&args, host),
         args::Command::Bench(args) => bench::run(&args, words, host),
+        args::Command::Export(args) => export::run(&args, host),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),
         args::Command::Completions { shell } => generate::completions(shell),

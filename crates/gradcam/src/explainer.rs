@@ -7,6 +7,7 @@ mod call;
 mod choice;
 mod concepts;
 mod cost;
+mod export;
 mod graph;
 mod heatmaps;
 mod key;
@@ -36,6 +37,10 @@ use onnx_grad::{
 
 pub use builder::ExplainerBuilder;
 pub use cost::Inference;
+pub use export::{
+    EXPORTED_CLASS, EXPORTED_HEATMAP, EXPORTED_MAP, ExplanationModel, ExportHeads, ExportSettings,
+    ExportTargets, ExportWeights, ExportedModel, TARGET_INPUT,
+};
 use heatmaps::MapSettings;
 use key::{ExplainerProgram, Key};
 pub use key::{MapPlace, OutputMeaning};
@@ -52,7 +57,7 @@ use crate::{
     input::{ImageInput, Inputs},
     layer::{Grid, LayerInfo, LayerReason, Layers},
     memory::{Holder, MemoryLease, human},
-    method::{Method, MethodSettings, Recipe},
+    method::{Method, MethodSettings},
     program::{Cache, Runtime},
     progress::{CancelToken, Observer},
     targets::{Target, TargetKind, TargetSpec, Targets},
@@ -78,6 +83,8 @@ pub struct Explainer {
 /// What is the same for all explanations.
 struct Setup {
     model: Model,
+    /// Whether the model was exported with an explanation, which is left out of `model`.
+    is_exported: bool,
     methods: Vec<Method>,
     maps: MapSettings,
     runtime: Runtime,
@@ -105,16 +112,6 @@ struct Setup {
     resolved: Result<PreprocessChoice, String>,
     /// The methods whose overriding rules match no node of the model.
     plain: HashSet<Method>,
-}
-
-/// A model with scores, gradients and maps written into it, which any engine runs.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ExplanationModel {
-    /// The model.
-    pub model: Model,
-    /// What its outputs hold, in their order.
-    pub outputs: Vec<OutputMeaning>,
 }
 
 /// The most images of a run that may be canceled.
@@ -442,39 +439,6 @@ impl Explainer {
             }
         }
         slots
-    }
-
-    /// Writes scores, gradients and maps into the model: the graph that an explanation of inputs of this shape runs. It has
-    /// inputs for the classes of the targets, int64, `[N]`: `gradcam.class.0` for the first target, −1 for the arg-max, and
-    /// `gradcam.other.0` for the second class of a difference, and `gradcam.place.0` where a target is at a place that the
-    /// model does not find itself: the anchor of a box, the weight of each pixel or time step, or a vector of length 1.
-    ///
-    /// # Errors
-    /// As [`Explainer::explain`], and `Method` for a method that runs the network again: it is not a graph.
-    pub fn differentiate(&self, shape: &[usize], targets: &[Target]) -> Result<ExplanationModel> {
-        for method in &self.setup.methods {
-            if let Recipe::Passes(_) = method.info().recipe {
-                bail!(
-                    Method,
-                    "method {method} runs the network again and is not a graph; choose a method of gradients"
-                );
-            }
-        }
-        if self.setup.maps.eigen_smooth {
-            bail!(
-                Method,
-                "principal components are not computed by a graph; leave out eigen_smooth"
-            );
-        }
-        self.inputs.image.check(shape)?;
-        let each = |target: &Target| {
-            self.setup.check(target)?;
-            Ok(TargetKind::of(target, target.needs_place()))
-        };
-        let kinds = targets.iter().map(each).collect::<Result<_>>()?;
-        let key = Key::Explanation(shape.to_vec(), kinds, 0..self.setup.layers.len());
-        let (model, outputs) = self.model_of(&key)?;
-        Ok(ExplanationModel { model, outputs })
     }
 }
 

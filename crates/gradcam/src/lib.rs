@@ -24,7 +24,9 @@ mod warning;
 pub use concepts::{Component, ComponentSummary, Concepts, ImageConcepts};
 pub use error::{Error, ErrorKind, Result};
 pub use explainer::{
-    Explainer, ExplainerBuilder, ExplanationModel, Inference, MapPlace, OutputMeaning, grad_cam,
+    EXPORTED_CLASS, EXPORTED_HEATMAP, EXPORTED_MAP, Explainer, ExplainerBuilder, ExplanationModel,
+    ExportHeads, ExportSettings, ExportTargets, ExportWeights, ExportedModel, Inference, MapPlace,
+    OutputMeaning, TARGET_INPUT, grad_cam,
 };
 pub use explanation::{
     Augmentation, AugmentedMaps, Class, Deployed, Explanation, LayerMap, TargetPlace, Timings,

@@ -88,6 +88,16 @@ pub enum Targets {
     OneEach(Vec<Target>),
 }
 
+/// As users write it.
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(target) => target.fmt(f),
+            Self::Top(best) => write!(f, "top:{best}"),
+        }
+    }
+}
+
 impl Targets {
     /// One target for each image.
     pub fn each(targets: impl IntoIterator<Item = Target>) -> Self {

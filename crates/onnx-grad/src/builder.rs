@@ -8,6 +8,7 @@
 mod arithmetic;
 mod layout;
 mod raw;
+mod resample;
 mod spell;
 mod term;
 
@@ -16,7 +17,7 @@ pub(crate) use term::{Formulas, Term};
 use crate::{
     error::{Error, ErrorKind, Result, bail},
     facts::{Dim, Fact},
-    graph::{Graph, ValueId},
+    graph::{Graph, NodeId, ValueId},
     proto::{TensorProto, tensor_proto::DataType},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 pub struct Builder<'g> {
     graph: &'g mut Graph,
     scope: String,
+    /// The node that the following nodes differentiate.
+    source: Option<NodeId>,
     counter: usize,
     /// The total size of the appended constants, in bytes.
     bytes: usize,
@@ -53,7 +56,7 @@ pub(crate) fn constant_size(shape: &[i64]) -> Result<usize> {
 impl<'g> Builder<'g> {
     /// A builder whose nodes and values are named `<scope>/<op>_<n>`.
     pub fn new(graph: &'g mut Graph, scope: &str) -> Self {
-        Self { graph, scope: scope.to_owned(), counter: 0, bytes: 0 }
+        Self { graph, scope: scope.to_owned(), source: None, counter: 0, bytes: 0 }
     }
 
     /// The graph so far.
@@ -61,9 +64,17 @@ impl<'g> Builder<'g> {
         self.graph
     }
 
-    /// Sets the scope of the following names, such as the node that is being differentiated.
+    /// Sets the scope of the following names. The following nodes differentiate no node.
     pub fn set_scope(&mut self, scope: &str) {
         scope.clone_into(&mut self.scope);
+        self.source = None;
+    }
+
+    /// Sets the node that the following nodes differentiate; their names are in its scope.
+    pub(crate) fn set_source(&mut self, node: NodeId) {
+        let label = self.graph.node(node).label().trim_start_matches('/');
+        self.scope = format!("grad/{label}");
+        self.source = Some(node);
     }
 
     /// The facts of a value.

@@ -65,6 +65,8 @@ struct NodeRow {
     outputs: Vec<Option<ValueId>>,
     /// Values of this graph that the node's subgraphs read.
     captures: Vec<ValueId>,
+    /// The node that an appended node differentiates.
+    source: Option<NodeId>,
 }
 
 /// Sizes of inputs that a model leaves open, by input name. A dim that is open both in the model
@@ -84,6 +86,8 @@ pub struct Graph {
     outputs: Vec<ValueId>,
     /// The number of the model's nodes; later nodes were appended.
     model_nodes: usize,
+    /// The number of the model's initializers; later ones were appended.
+    model_initializers: usize,
 }
 
 impl Graph {
@@ -104,6 +108,7 @@ impl Graph {
             inputs: Vec::new(),
             outputs: Vec::new(),
             model_nodes: 0,
+            model_initializers: 0,
             body,
             model,
         };
@@ -165,6 +170,7 @@ impl Graph {
             graph.outputs.push(id);
         }
         graph.model_nodes = graph.nodes.len();
+        graph.model_initializers = graph.body.initializer.len();
         Ok(graph)
     }
 
@@ -259,7 +265,7 @@ impl Graph {
         for value in readers {
             self.values[value.index()].consumers.push(id);
         }
-        self.nodes.push(NodeRow { inputs, outputs, captures });
+        self.nodes.push(NodeRow { inputs, outputs, captures, source: None });
         self.body.node.push(node);
         Ok(id)
     }
@@ -317,6 +323,20 @@ impl Graph {
         &self.body
     }
 
+    /// The message of the main graph without what was appended, and without declarations of inner values.
+    pub(crate) fn own_body(&self) -> GraphProto {
+        let declared: HashSet<&str> =
+            self.model.graph().input.iter().filter_map(|info| info.name.as_deref()).collect();
+        let inputs = self.body.input.iter().filter(|info| declared.contains(info.name()));
+        GraphProto {
+            node: self.body.node[..self.model_nodes].to_vec(),
+            initializer: self.body.initializer[..self.model_initializers].to_vec(),
+            input: inputs.cloned().collect(),
+            output: self.body.output.clone(),
+            ..self.body.clone_header()
+        }
+    }
+
     /// The opset of the default domain.
     pub fn opset(&self) -> i64 {
         self.opset
@@ -340,6 +360,25 @@ impl Graph {
     /// Whether a node was appended after the model's own.
     pub(crate) fn is_appended(&self, id: NodeId) -> bool {
         id.index() >= self.model_nodes
+    }
+
+    /// Whether a value was appended after the model's own, by a node or as a constant.
+    pub(crate) fn is_appended_value(&self, id: ValueId) -> bool {
+        match self.origin(id) {
+            Origin::Node(node) => self.is_appended(node),
+            Origin::Initializer(index) => index >= self.model_initializers,
+            Origin::Input => false,
+        }
+    }
+
+    /// Says which node an appended node differentiates.
+    pub(crate) fn set_source(&mut self, id: NodeId, source: Option<NodeId>) {
+        self.nodes[id.index()].source = source;
+    }
+
+    /// The node that an appended node differentiates, if it belongs to the gradient of one.
+    pub fn source(&self, id: NodeId) -> Option<NodeId> {
+        self.nodes[id.index()].source
     }
 
     /// The number of nodes.

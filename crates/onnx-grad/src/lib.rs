@@ -1,6 +1,7 @@
 //! Loads, saves, cuts and differentiates ONNX models.
 #![doc = include_str!("../README.md")]
 
+mod append;
 pub mod attrs;
 pub mod builder;
 pub mod closest;
@@ -22,6 +23,7 @@ mod text;
 mod verify;
 pub mod window;
 
+pub use append::append;
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};
@@ -32,8 +34,8 @@ pub use grad::{
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;
-pub use model::{FileBytes, Files, MemoryFiles, Model, Weight};
-pub use prune::prune;
+pub use model::{FileBytes, Files, MemoryFiles, Model, Weight, data_file};
+pub use prune::{prune, with_outputs};
 pub use tap::{inputs_of, tap};
 pub use text::to_text;
 pub use verify::{verify, verify_graph};

@@ -7,6 +7,7 @@
 
 mod files;
 mod foreign;
+mod half;
 mod source;
 
 use std::{
@@ -200,6 +201,18 @@ impl Model {
         })
     }
 
+    /// The model with further key–value pairs.
+    #[must_use]
+    pub fn with_metadata<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut proto = self.proto.clone();
+        let entry = |(key, value): (&str, String)| StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value),
+        };
+        proto.metadata_props.extend(pairs.into_iter().map(entry));
+        self.with_proto(proto)
+    }
+
     /// The bytes of a tensor of this model, little-endian, inside or outside the message.
     ///
     /// # Errors
@@ -255,9 +268,7 @@ impl Model {
         let bytes = if total < MESSAGE_LIMIT {
             self.to_bytes()?
         } else {
-            let mut data_path = path.as_os_str().to_owned();
-            data_path.push(".data");
-            self.to_bytes_beside(Path::new(&data_path))?
+            self.to_bytes_beside(&data_file(path))?
         };
         replace_file(path, |file| io::Write::write_all(file, &bytes))
     }
@@ -285,6 +296,13 @@ impl Model {
         })?;
         Ok(proto.encode_to_vec())
     }
+}
+
+/// The file beside a model that holds its weights where these are too large for one file.
+pub fn data_file(model: &Path) -> PathBuf {
+    let mut data = model.as_os_str().to_owned();
+    data.push(".data");
+    data.into()
 }
 
 /// Writes a temporary file in the target's folder and renames it, so a partial file is never

@@ -7,6 +7,7 @@ use crate::{
     error::Result,
     facts::{ConstantValue, Fact},
     graph::{Graph, NodeId, Origin, ValueId, declare},
+    inline::captured_names,
     model::Model,
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
@@ -20,6 +21,37 @@ pub fn prune(graph: &Graph, outputs: &[ValueId]) -> Result<Model> {
     let part = GraphPart::find(graph, outputs, &|_| false);
     let inputs = graph.inputs().iter().copied().filter(|id| part.needed.contains(id));
     part.model(graph, &inputs.collect::<Vec<_>>(), outputs)
+}
+
+/// The model without the outputs of other names, and without the nodes, tensors and inputs that only these needed. Nothing is
+/// folded, and what stays is as it was.
+#[must_use]
+pub fn with_outputs(model: &Model, is_kept: impl Fn(&str) -> bool) -> Model {
+    let mut proto = model.proto().clone();
+    let Some(graph) = &mut proto.graph else { return model.clone() };
+    let (kept, dropped): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut graph.output).into_iter().partition(|info| is_kept(info.name()));
+    // The nodes are in topological order, so that one walk from the last finds all that is needed.
+    let needed_from = |outputs: &[ValueInfoProto]| -> HashSet<String> {
+        let mut needed: HashSet<String> =
+            outputs.iter().map(|info| info.name().to_owned()).collect();
+        for node in graph.node.iter().rev() {
+            if node.output.iter().any(|name| needed.contains(name)) {
+                let mut read: HashSet<&str> = node.input.iter().map(String::as_str).collect();
+                captured_names(node, &mut read);
+                needed.extend(read.into_iter().map(str::to_owned));
+            }
+        }
+        needed
+    };
+    let (needed, idle) = (needed_from(&kept), needed_from(&dropped));
+    let stays = |name: &str| needed.contains(name) || !idle.contains(name);
+    graph.node.retain(|node| node.output.iter().any(|name| stays(name)));
+    graph.initializer.retain(|tensor| stays(tensor.label()));
+    graph.input.retain(|info| stays(info.name()));
+    graph.value_info.retain(|info| stays(info.name()));
+    graph.output = kept;
+    model.with_proto(proto)
 }
 
 /// The values from which outputs are computed.
@@ -129,7 +161,7 @@ fn without(
 
 impl GraphProto {
     /// Name, documentation and metadata, without nodes and tensors.
-    fn clone_header(&self) -> Self {
+    pub(crate) fn clone_header(&self) -> Self {
         Self {
             name: self.name.clone(),
             doc_string: self.doc_string.clone(),
@@ -140,7 +172,7 @@ impl GraphProto {
 }
 
 /// A known value as a tensor message; `None` if its numbers are unknown.
-fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
+pub(crate) fn as_tensor(name: &str, fact: &Fact) -> Option<TensorProto> {
     let value = fact.value.as_ref()?;
     let dims = fact.sizes()?;
     let raw: Vec<u8> = match (value, fact.elem) {

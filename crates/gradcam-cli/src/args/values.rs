@@ -11,7 +11,7 @@ use clap::builder::{
     styling::{AnsiColor, Styles},
 };
 use gradcam::{
-    Area, HeadKind, METHODS, Method, PROFILES, Profile,
+    Area, ExportHeads, HeadKind, METHODS, Method, PROFILES, Profile,
     engine::{ENGINES, Provider},
     image::{
         Colormap, FUSIONS, Filter, Fusion, OverlayKind, PictureSize,
@@ -43,6 +43,7 @@ Examples:
   gradcam explain cat.jpg -m resnet50.onnx         the same with a model of yours
   gradcam concepts cat.jpg                         the parts that the last layer tells apart
   gradcam layers resnet50.onnx                     the layers that can be explained
+  gradcam export resnet50.onnx -o explained.onnx   a model with the heatmap as an output
   gradcam methods                                  the ways to compute a map
 
 `gradcam COMMAND --help` explains a command with all its flags.
@@ -92,6 +93,21 @@ Examples:
       The maps as an array [components, h, w], and the classes of each concept.
 
 Exit codes: 0 done, 1 something failed and nothing is written, 2 a mistake on the command line.";
+
+pub(super) const EXPORT_EXAMPLES: &str = "\
+Examples:
+  gradcam export resnet50.onnx -o explained.onnx
+      The outputs of the model, and gradcam.map, gradcam.heatmap and gradcam.class of its best class.
+  gradcam export resnet50.onnx -o explained.onnx --target top:3
+      Three heatmaps of each image, [N, 3, H, W].
+  gradcam export resnet50.onnx -o explained.onnx --target input --layer layer3
+      The class is an input of the model, gradcam.target.
+  gradcam export yolo.onnx -o explained.onnx --size 640 --heads cam-only --fp16
+      Only the outputs of gradcam; weights as 16-bit floats.
+
+The file is an ordinary ONNX model of standard operators at the opset of yours: docs/export.md says where it runs.
+
+Exit codes: 0 done, 1 the model cannot be exported so, 2 a mistake on the command line.";
 
 pub(super) const LAYERS_EXAMPLES: &str = "\
 Examples:
@@ -199,6 +215,10 @@ pub(super) fn providers() -> impl TypedValueParser<Value = Provider> {
 
 pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {
     one_of(plain(Colormap::ALL))
+}
+
+pub(super) fn export_heads() -> impl TypedValueParser<Value = ExportHeads> {
+    one_of(plain([("all", ExportHeads::All), ("cam-only", ExportHeads::CamOnly)]))
 }
 
 pub(super) fn formats() -> impl TypedValueParser<Value = Format> {

@@ -82,7 +82,7 @@ fn mask(path: &Path) -> Result<Arc<Mask>> {
 }
 
 /// The vector of a .npy file, or what the model says of a photo.
-fn vector(path: &Path, explainer: &Explainer) -> Result<Arc<[f32]>> {
+pub(crate) fn vector(path: &Path, explainer: &Explainer) -> Result<Arc<[f32]>> {
     let about = |why: String| failed(format!("--similar-to {}: {why}", path.display()));
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
         && let Tensor::F32(array) = npy::load(path).map_err(Failure::Failed)?

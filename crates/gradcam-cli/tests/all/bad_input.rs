@@ -20,6 +20,7 @@ use crate::{
 pub(crate) fn tests(suite: &mut Suite) {
     for (file, prepared) in [
         ("command_lines", command_lines as fn() -> Folder),
+        ("export", exported),
         ("files", command_lines),
         ("heads", heads),
         ("heatmaps", heatmaps),
@@ -70,6 +71,19 @@ fn command_lines() -> Folder {
     folder.write("b/photo.jpg", png(10, 10));
     folder.write("file", "x");
     folder.write("m.onnx", classifier());
+    folder
+}
+
+/// A model, and what it became.
+fn exported() -> Folder {
+    let folder = layers_and_targets();
+    fs::create_dir(folder.path("b")).expect("a folder");
+    folder.write("m.onnx", classifier());
+    folder.write("embedding.onnx", classifier());
+    folder.write("vector.npy", npy(&[5], 1f32));
+    folder.write("three.npy", npy(&[3], 1f32));
+    let ran = folder.gradcam(&["export", "m.onnx", "-q", "-o", "exported.onnx"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     folder
 }
 

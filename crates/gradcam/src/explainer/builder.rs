@@ -11,6 +11,7 @@ use onnx_grad::{Input, Model, graph::Graph, proto::NodeProto};
 use super::{
     Explainer, Setup,
     choice::{chosen_layers, refuse_layers},
+    export::without_explanation,
     heatmaps::MapSettings,
     labels::Labels,
     pooled,
@@ -39,6 +40,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ExplainerBuilder {
     model: Model,
+    is_exported: bool,
     layers: Vec<String>,
     methods: Vec<Method>,
     maps: MapSettings,
@@ -58,8 +60,10 @@ pub struct ExplainerBuilder {
 
 impl ExplainerBuilder {
     pub(super) fn new(model: Model) -> Self {
+        let (model, is_exported) = without_explanation(model);
         Self {
             model,
+            is_exported,
             layers: Vec::new(),
             methods: Vec::new(),
             maps: MapSettings::default(),
@@ -357,6 +361,7 @@ impl ExplainerBuilder {
             labels: labels.map(Arc::new),
             warnings,
             model: self.model,
+            is_exported: self.is_exported,
             methods: self.methods,
             maps: self.maps,
             runtime: Runtime::new(engine, limit),

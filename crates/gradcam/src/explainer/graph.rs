@@ -192,6 +192,30 @@ impl Explainer {
         let batch = sizes.get(&self.inputs.image.name).map_or(vec![], |shape| shape[..1].to_vec());
         let mut graph = Graph::new(&self.setup.model, &sizes)?;
         let head = head(&graph, &self.setup.head_settings)?.with_axes_of(&self.setup.head);
+        let kinds = key.kinds();
+        let mut asked = asked(&mut graph, &head, &kinds, &batch)?;
+        if matches!(key, Key::Explanation(..)) {
+            self.ask_contrast(&mut asked);
+        }
+        self.with_targets(graph, &head, &kinds, &asked)
+    }
+
+    /// Asks for the contrast of each target, where a method reads it.
+    pub(super) fn ask_contrast(&self, asked: &mut [TargetRequest]) {
+        let of_contrast = |method: &Method| method.derivative() == Derivative::Contrast;
+        if self.setup.methods.iter().any(of_contrast) {
+            asked.iter_mut().for_each(|request| request.with_contrast = true);
+        }
+    }
+
+    /// Appends scores and targets to a graph.
+    pub(super) fn with_targets(
+        &self,
+        mut graph: Graph,
+        head: &Head,
+        kinds: &[TargetKind],
+        asked: &[TargetRequest],
+    ) -> Result<TargetGraph> {
         let layers = self
             .setup
             .layers
@@ -199,14 +223,9 @@ impl Explainer {
             .map(|(_, value)| graph.value(value))
             .collect::<Result<_, _>>()?;
         let image = graph.value(&self.inputs.image.name)?;
-        let mut asked = asked(&mut graph, &head, &key.kinds(), &batch)?;
-        let of_contrast = |method: &Method| method.derivative() == Derivative::Contrast;
-        if matches!(key, Key::Explanation(..)) && self.setup.methods.iter().any(of_contrast) {
-            asked.iter_mut().for_each(|request| request.with_contrast = true);
-        }
         let mut b = Builder::new(&mut graph, "cam");
-        let mut emitted = emit(&mut b, &head, &asked)?;
-        for (values, kind) in emitted.targets.iter_mut().zip(key.kinds()) {
+        let mut emitted = emit(&mut b, head, asked)?;
+        for (values, kind) in emitted.targets.iter_mut().zip(kinds) {
             if let Some(custom) = &kind.custom {
                 let images = b.shape(values.target)?.first().copied().unwrap_or(Dim::Fixed(1));
                 values.target = custom.emit(&mut b, head.value, images)?;
@@ -215,8 +234,8 @@ impl Explainer {
         let plain = matches!(head.form, Form::Classes(_) | Form::Binary | Form::Sum(_));
         let follows =
             |form| matches!(form, TargetForm::Class | TargetForm::Difference | TargetForm::Rank(_));
-        let is_shown = key.kinds().iter().map(|kind| !plain || !follows(kind.form)).collect();
-        let is_affine = key.kinds().iter().map(|kind| kind.form.is_affine()).collect();
+        let is_shown = kinds.iter().map(|kind| !plain || !follows(kind.form)).collect();
+        let is_affine = kinds.iter().map(|kind| kind.form.is_affine()).collect();
         Ok(TargetGraph { graph, emitted, layers, image, is_shown, is_affine })
     }
 }
@@ -249,7 +268,14 @@ fn asked(
             }
         };
         let place = place.map(|(elem, shape)| input(place_input(slot), elem, shape)).transpose()?;
-        all.push(TargetRequest { form: kind.form, class, other, place, with_contrast: false });
+        all.push(TargetRequest {
+            form: kind.form,
+            class,
+            is_class_known: false,
+            other,
+            place,
+            with_contrast: false,
+        });
     }
     Ok(all)
 }

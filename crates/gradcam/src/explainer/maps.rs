@@ -73,22 +73,45 @@ impl Explainer {
         emission: TargetGraph,
         explained: Range<usize>,
     ) -> Result<(Model, Vec<OutputMeaning>)> {
+        let layers = emission.layers.get(explained.clone()).unwrap_or_default();
+        let views = self.site_views(&emission.graph, layers, emission.image)?;
+        let (graph, named) = self.with_maps(emission, explained, &views)?;
+        finish(graph, named)
+    }
+
+    /// The views of layers and of the image, for which the sizes in the graph are numbers.
+    pub(super) fn site_views(
+        &self,
+        graph: &Graph,
+        layers: &[ValueId],
+        image: ValueId,
+    ) -> Result<SiteViews> {
+        let views = self.views(graph);
+        let layers = layers.iter().map(|layer| self.view(graph, &views, *layer));
+        let layers = layers.collect::<Result<_>>()?;
+        Ok(SiteViews { layers, image: views.of(graph, image).unwrap_or(View::Plain) })
+    }
+
+    /// Appends the maps of the methods in the graph, and what recipes on the host read, to a graph with targets. The values
+    /// are those that the graph gives.
+    pub(super) fn with_maps(
+        &self,
+        emission: TargetGraph,
+        explained: Range<usize>,
+        views: &SiteViews,
+    ) -> Result<(Graph, Vec<(OutputMeaning, ValueId)>)> {
         let TargetGraph { mut graph, emitted, layers, image, is_shown, is_affine } = emission;
         let first = explained.start;
         let layers = layers.get(explained).unwrap_or_default().to_vec();
-        let views = self.views(&graph);
-        let of_layers = layers
-            .iter()
-            .map(|layer| self.view(&graph, &views, *layer))
-            .collect::<Result<Vec<_>>>()?;
+        let of_layers = &views.layers;
         let mut b = Builder::new(&mut graph, "cam");
         let activation = |(layer, view): (&ValueId, &View)| view.emit(&mut b, *layer);
         let pictures =
-            layers.iter().zip(&of_layers).map(activation).collect::<Result<Vec<_>, _>>()?;
-        let at_layers = MapSites { values: &layers, pictures: &pictures, views: &of_layers };
+            layers.iter().zip(of_layers).map(activation).collect::<Result<Vec<_>, _>>()?;
+        let at_layers = MapSites { values: &layers, pictures: &pictures, views: of_layers };
         // A method of the input draws its gradient and does not read the input's values.
-        let of_image = [views.of(b.graph(), image).unwrap_or(View::Plain)];
-        let at_image = MapSites { values: &[image], pictures: &[image], views: &of_image };
+        let of_image = std::slice::from_ref(&views.image);
+        let at_image = MapSites { values: &[image], pictures: &[image], views: of_image };
         let mut named = vec![(OutputMeaning::Scores, emitted.scores)];
         named.extend(emitted.winners.map(|winners| (OutputMeaning::Winners, winners)));
         let preparations: Vec<(usize, Preparation)> = self.preparations().collect();
@@ -116,7 +139,7 @@ impl Explainer {
             }
         }
         for (slot, values) in emitted.targets.iter().enumerate() {
-            let TargetValues { target, class, pixels, contrast } = values;
+            let TargetValues { target, class, pixels, contrast, anchor: _ } = values;
             named.push((OutputMeaning::Class(slot), *class));
             named.extend(pixels.map(|pixels| (OutputMeaning::Pixels(slot), pixels)));
             if passes || is_shown.get(slot) == Some(&true) {
@@ -205,7 +228,7 @@ impl Explainer {
                 if !is_plain {
                     continue;
                 }
-                let of_layers = layers.iter().zip(&of_layers).enumerate();
+                let of_layers = layers.iter().zip(of_layers).enumerate();
                 for (layer, (value, view)) in of_layers.filter(|_| gradients_of_layers) {
                     let gradient = gradients[&(*value, GradientForm::Full)];
                     let gradient = picture(&mut b, view, gradient, *value)?;
@@ -221,7 +244,7 @@ impl Explainer {
                 }
             }
         }
-        finish(graph, named)
+        Ok((graph, named))
     }
 
     /// The methods whose maps are a part of the graph, with their places.
@@ -274,6 +297,12 @@ impl Explainer {
             }
         }
     }
+}
+
+/// How the layers and the image become pictures.
+pub(super) struct SiteViews {
+    pub(super) layers: Vec<View>,
+    pub(super) image: View,
 }
 
 /// One differentiation of the network: what is differentiated, the target or its contrast, and the overriding rules.

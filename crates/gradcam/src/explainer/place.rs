@@ -116,6 +116,9 @@ const LEAST_PROBABILITY: f32 = 0.01;
 pub(super) struct Detections {
     /// The probability of each class at each anchor, [K, A].
     probabilities: Array2<f32>,
+    /// What orders boxes, [K, A]: the scores under a sigmoid, of which several can have the probability 1 in float32; else the
+    /// probabilities.
+    order: Array2<f32>,
     /// The box of each anchor, in pixels of the network's input.
     boxes: Vec<Area>,
     background: Option<usize>,
@@ -150,18 +153,21 @@ impl Detections {
         };
         // An anchor without a box has an empty one.
         boxes.resize(probabilities.ncols(), Area { x: 0.0, y: 0.0, width: 0.0, height: 0.0 });
-        Self { probabilities, boxes, background: anchors.background }
+        let order = match head.scale {
+            Scale::Sigmoid => scores.to_owned(),
+            _ => probabilities.clone(),
+        };
+        Self { probabilities, order, boxes, background: anchors.background }
     }
 
     /// The largest probability of each class, over all anchors.
     pub(super) fn of_classes(&self) -> Vec<f32> {
-        let rows = self.probabilities.outer_iter();
-        rows.map(|row| row.fold(f32::NEG_INFINITY, |most, p| most.max(*p))).collect()
+        largest_of_rows(&self.probabilities)
     }
 
     /// The classes by their largest probability, the background left out; the first of equal ones comes first.
     pub(super) fn ranked(&self) -> Vec<usize> {
-        let of_classes = self.of_classes();
+        let of_classes = largest_of_rows(&self.order);
         let mut order: Vec<usize> =
             (0..of_classes.len()).filter(|class| Some(*class) != self.background).collect();
         order.sort_by(|a, b| of_classes[*b].total_cmp(&of_classes[*a]));
@@ -175,7 +181,7 @@ impl Detections {
 
     /// The best boxes of a class, at most `count` of them, that do not overlap.
     fn best(&self, class: usize, count: usize) -> Vec<FoundBox> {
-        let scores = self.probabilities.row(class);
+        let scores = self.order.row(class);
         let mut order: Vec<usize> =
             (0..scores.len()).filter(|anchor| scores[*anchor].is_finite()).collect();
         order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
@@ -249,6 +255,11 @@ impl Detections {
             None => bail!(Target, "no box of the model overlaps with the area {given}"),
         }
     }
+}
+
+fn largest_of_rows(numbers: &Array2<f32>) -> Vec<f32> {
+    let rows = numbers.outer_iter();
+    rows.map(|row| row.fold(f32::NEG_INFINITY, |most, number| most.max(*number))).collect()
 }
 
 /// The boxes in pixels of the network's input.

@@ -144,6 +144,20 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// As [`Inputs::sizes`], with the number of images left open.
+    pub(crate) fn open_sizes(&self, shape: &[usize]) -> Sizes {
+        let mut sizes = self.sizes(shape);
+        let per_image = self.given.iter().filter(|given| given.per_image).map(|given| &given.name);
+        for name in per_image.chain([&self.image.name]) {
+            if let Some(first) = sizes.get_mut(name).and_then(|sizes| sizes.first_mut()) {
+                *first = Dim::Batch(1);
+            }
+        }
+        sizes
+    }
+}
+
 /// What speaks for an input to be the one that takes the images, the strongest reason first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ImageEvidence {

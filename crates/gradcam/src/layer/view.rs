@@ -285,13 +285,31 @@ impl View {
     /// Emits the value as [N, C, …].
     pub(crate) fn emit(&self, b: &mut Builder<'_>, value: ValueId) -> Result<ValueId> {
         let Self::Regrouped { tokens, atoms, order, sizes } = self else { return Ok(value) };
-        let fixed = |sizes: &[i64]| sizes.iter().map(|size| Dim::Fixed(*size)).collect::<Vec<_>>();
+        let is_open = b.fact(value).sizes().is_none();
+        let dims = |sizes: &[i64], images: Option<usize>| -> Vec<Dim> {
+            let dim = |(at, size): (usize, &i64)| match images == Some(at) && is_open {
+                true => Dim::Batch(1),
+                false => Dim::Fixed(*size),
+            };
+            sizes.iter().enumerate().map(dim).collect()
+        };
         let mut value = value;
         if let Some((axis, start, count)) = *tokens {
             value = b.slice(value, axis, start, count, 1)?;
         }
-        value = b.reshape(value, &fixed(atoms))?;
+        value = b.reshape(value, &dims(atoms, order.first().copied()))?;
         value = b.transpose(value, order)?;
-        b.reshape(value, &fixed(sizes))
+        b.reshape(value, &dims(sizes, Some(0)))
+    }
+
+    /// Whether the images are one atom, so that the view is that of any number of them.
+    pub(crate) fn takes_open_batch(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Regrouped { atoms, order, sizes, .. } => {
+                let images = order.first().and_then(|at| atoms.get(*at));
+                images.is_some() && images == sizes.first()
+            }
+        }
     }
 }

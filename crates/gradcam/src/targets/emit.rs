@@ -19,6 +19,8 @@ pub(crate) struct TargetRequest {
     pub(crate) form: TargetForm,
     /// Its class, [N], int64; −1 is the arg-max.
     pub(crate) class: Option<ValueId>,
+    /// Whether its class is never −1.
+    pub(crate) is_class_known: bool,
     /// The second class of a difference, [N], int64.
     pub(crate) other: Option<ValueId>,
     /// Where it is: the anchor, [N], int64; or the weight of each pixel or time step; or the vector of a similarity, [N, K].
@@ -49,6 +51,8 @@ pub(crate) struct TargetValues {
     pub(crate) class: ValueId,
     /// For segmentations and sequences: the number of pixels or time steps whose class it is, [N].
     pub(crate) pixels: Option<ValueId>,
+    /// Of a detector: the anchor whose score it is, [N], int64.
+    pub(crate) anchor: Option<ValueId>,
     /// Where it is asked for: the score of the class against those of the nearest classes, [N].
     pub(crate) contrast: Option<ValueId>,
 }
@@ -68,10 +72,18 @@ pub(crate) fn place_input(target: usize) -> String {
     format!("gradcam.place.{target}")
 }
 
-/// The score of a class, [N], and the number of positions that it is the sum of.
+/// The score of a class, [N], and the number of positions that it is the sum of, or the anchor that it belongs to.
 struct Score {
     score: ValueId,
     pixels: Option<ValueId>,
+    anchor: Option<ValueId>,
+}
+
+impl Score {
+    /// A score without positions.
+    fn plain(score: ValueId) -> Self {
+        Self { score, pixels: None, anchor: None }
+    }
 }
 
 /// The scores of a head in a graph, as targets are made of them.
@@ -119,7 +131,7 @@ fn each(
 ) -> Result<Vec<TargetValues>> {
     let targets = asked.iter().map(|asked| {
         let class = scorer.class(b, *asked)?;
-        let Score { score, pixels } = scorer.score(b, class, asked.place)?;
+        let Score { score, pixels, anchor } = scorer.score(b, class, asked.place)?;
         let target = match (asked.form, asked.other) {
             (TargetForm::Difference, Some(other)) => {
                 let less = scorer.score(b, other, asked.place)?;
@@ -133,7 +145,7 @@ fn each(
             true => Some(scorer.contrast(b, score, class)?),
             false => None,
         };
-        Ok(TargetValues { target, class, pixels, contrast })
+        Ok(TargetValues { target, class, pixels, anchor, contrast })
     });
     targets.collect()
 }

@@ -15,6 +15,7 @@ mod concepts;
 mod documents;
 mod examples;
 mod explain;
+mod export;
 mod exporters;
 mod fixed;
 mod guided;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     documents::tests(&mut suite);
     examples::tests(&mut suite);
     explain::tests(&mut suite);
+    export::tests(&mut suite);
     exporters::tests(&mut suite);
     guided::tests(&mut suite);
     heads::tests(&mut suite);

@@ -25,7 +25,8 @@ impl Builder<'_> {
         }
         for node in body.nodes {
             self.check_count()?;
-            self.graph.push(node)?;
+            let id = self.graph.push(node)?;
+            self.graph.set_source(id, self.source);
         }
         outputs.iter().map(|name| self.graph.value(name)).collect()
     }
@@ -94,7 +95,8 @@ impl Builder<'_> {
             attribute: attributes,
             ..NodeProto::default()
         };
-        self.graph.push(node)?;
+        let id = self.graph.push(node)?;
+        self.graph.set_source(id, self.source);
         let values = names.iter().map(|name| self.graph.value(name)).collect::<Result<Vec<_>>>()?;
         let hole = |value: &ValueId| {
             let fact = self.fact(*value);

@@ -9,6 +9,9 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
+/// The longest row whose places are written as one constant.
+const ONE_HOT_LIMIT: i64 = 1 << 12;
+
 impl Builder<'_> {
     /// Equality as a boolean. Equal has no float form below opset 11.
     pub(super) fn spell_equal(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
@@ -163,10 +166,30 @@ impl Builder<'_> {
     }
 
     /// `[k = column[n]]` as 0 and 1, of shape [N, size] for an int64 `column` of shape [N, 1].
+    ///
+    /// A long row is a product of two short ones: of the blocks of the row, and of the places in a block.
     pub(crate) fn one_hot(&mut self, column: ValueId, size: i64, like: ValueId) -> Result<ValueId> {
-        let all = self.places(0, size)?;
-        let all = self.ints(&[1, size], &all)?;
-        self.equal(column, all, like)
+        let hits = |b: &mut Self, column, size| {
+            let all = b.places(0, size)?;
+            let all = b.ints(&[1, size], &all)?;
+            b.equal(column, all, like)
+        };
+        if size <= ONE_HOT_LIMIT {
+            return hits(self, column, size);
+        }
+        let block = size.isqrt();
+        let blocks = (size - 1) / block + 1;
+        let images = self.shape(column)?[0];
+        let width = self.ints(&[], &[block])?;
+        let row = self.div(column, width)?;
+        let before = self.mul(row, width)?;
+        let place = self.sub(column, before)?;
+        let (row, place) = (hits(self, row, blocks)?, hits(self, place, block)?);
+        let row = self.reshape(row, &[images, Dim::Fixed(blocks), Dim::Fixed(1)])?;
+        let place = self.reshape(place, &[images, Dim::Fixed(1), Dim::Fixed(block)])?;
+        let product = self.mul(row, place)?;
+        let flat = self.reshape(product, &[images, Dim::Fixed(blocks * block)])?;
+        self.slice(flat, 1, 0, size, 1)
     }
 
     /// Indices as int64 that count from the start of an axis. Negative indices, which count from

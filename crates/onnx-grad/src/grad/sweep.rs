@@ -58,10 +58,9 @@ impl Sweep<'_> {
     /// Processes one node of the path.
     pub(super) fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
         let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
-        let label = b.graph().node(id).label().to_owned();
         // Nodes of a definition take the name of the node that it defines.
         if self.path.from == 0 {
-            b.set_scope(&format!("grad/{}", label.trim_start_matches('/')));
+            b.set_source(id);
         }
         let inputs = b.graph().node_operands(id);
         let outputs = b.graph().node_outputs(id).to_vec();

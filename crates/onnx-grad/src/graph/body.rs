@@ -117,6 +117,7 @@ fn of_body(
         inputs: Vec::new(),
         outputs: Vec::new(),
         model_nodes: 0,
+        model_initializers: 0,
     };
     let mut captured = HashSet::new();
     captured_names(node, &mut captured);

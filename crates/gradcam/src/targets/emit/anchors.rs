@@ -47,7 +47,7 @@ impl Scorer for AtAnchors {
         let width = b.ints(&[1], &[self.count])?;
         let row = b.mul(class, width)?;
         let index = b.add(row, place)?;
-        Ok(Score { score: b.pick(self.flat, index)?, pixels: None })
+        Ok(Score { score: b.pick(self.flat, index)?, pixels: None, anchor: Some(place) })
     }
 
     fn probability(&self, b: &mut Builder<'_>, score: ValueId, _: ValueId) -> Result<ValueId> {
@@ -67,8 +67,17 @@ pub(super) fn anchors(
     let (classes, count) = (b.size(out, 1)?, b.size(out, 2)?);
     let scores = b.max(out, &[2])?;
     let scores = b.reshape(scores, &shape[..2])?;
+    // Boxes are ranked by probabilities. Those of a softmax depend on the other classes of an anchor.
+    let (ranked, best) = match head.scale {
+        Scale::Softmax => {
+            let ranked = softmax(b, out)?;
+            let best = b.max(ranked, &[2])?;
+            (ranked, b.reshape(best, &shape[..2])?)
+        }
+        _ => (out, scores),
+    };
     // float16 cannot count them.
-    let places = b.transpose(out, &[0, 2, 1])?;
+    let places = b.transpose(ranked, &[0, 2, 1])?;
     let places = b.cast(places, DataType::Float)?;
     let places = first_largest(b, places)?;
     let highest = b.reshape(places, &shape[..2])?;
@@ -80,11 +89,11 @@ pub(super) fn anchors(
                 .map(|class| if usize::try_from(class) == Ok(background) { -1e30 } else { 0.0 })
                 .collect();
             // float16 has no such number.
-            let scores = b.cast(scores, DataType::Float)?;
-            let below_all = b.floats(scores, &[1, classes], &numbers)?;
-            b.add(scores, below_all)?
+            let best = b.cast(best, DataType::Float)?;
+            let below_all = b.floats(best, &[1, classes], &numbers)?;
+            b.add(best, below_all)?
         }
-        None => scores,
+        None => best,
     };
     let best = Best::of(votes, votes);
     let mut scorer = AtAnchors { flat, highest, count, best, scale: head.scale };
@@ -95,6 +104,15 @@ pub(super) fn anchors(
     });
     let anchors = AnchorValues { scores: out, boxes: boxes.transpose()? };
     Ok(HeadValues { scores, targets, winners: None, anchors: Some(anchors) })
+}
+
+/// The softmax over the classes of each anchor, [N, K, A].
+fn softmax(b: &mut Builder<'_>, scores: ValueId) -> Result<ValueId> {
+    let largest = b.max(scores, &[1])?;
+    let below = b.sub(scores, largest)?;
+    let powers = b.exp(below)?;
+    let all = b.sum(powers, &[1])?;
+    b.div(powers, all)
 }
 
 /// The scores of classes, [N, K, A], multiplied by the score that anything is there, where there is one.

@@ -48,6 +48,9 @@ impl Best {
         if let TargetForm::Rank(rank) = asked.form {
             return self.rank(b, rank);
         }
+        if let Some(class) = asked.class.filter(|_| asked.is_class_known) {
+            return Ok(class);
+        }
         let argmax = match self.argmax {
             Some(argmax) => argmax,
             None => {

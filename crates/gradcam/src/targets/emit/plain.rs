@@ -24,7 +24,7 @@ impl Scorer for Classes {
     }
 
     fn score(&self, b: &mut Builder<'_>, class: ValueId, _: Option<ValueId>) -> Result<Score> {
-        Ok(Score { score: b.pick(self.scores, class)?, pixels: None })
+        Ok(Score::plain(b.pick(self.scores, class)?))
     }
 
     fn probability(&self, b: &mut Builder<'_>, score: ValueId, class: ValueId) -> Result<ValueId> {
@@ -128,7 +128,7 @@ fn similarity(b: &mut Builder<'_>, scores: ValueId, vector: ValueId) -> Result<T
     // No class is explained.
     let none = b.above(target, 2.0)?;
     let class = b.cast(none, DataType::Int64)?;
-    Ok(TargetValues { target, class, pixels: None, contrast: None })
+    Ok(TargetValues { target, class, pixels: None, anchor: None, contrast: None })
 }
 
 /// The logit of class 1 or its probability; class 0 has what is left.
@@ -148,6 +148,7 @@ impl Scorer for Binary {
                 let other = b.sub(unit, self.positive)?;
                 b.cast(other, DataType::Int64)
             }
+            (_, Some(class)) if asked.is_class_known => Ok(class),
             (_, Some(class)) => super::chosen(b, class, self.positive),
             (_, None) => b.cast(self.positive, DataType::Int64),
         }
@@ -165,7 +166,7 @@ impl Scorer for Binary {
             let rest = b.sub(unit, class)?;
             score = b.add(score, rest)?;
         }
-        Ok(Score { score, pixels: None })
+        Ok(Score::plain(score))
     }
 
     fn probability(&self, b: &mut Builder<'_>, score: ValueId, _: ValueId) -> Result<ValueId> {

@@ -58,7 +58,7 @@ impl Scorer for Positions {
         let axes: Vec<usize> = (1..self.space.len() + 2).collect();
         let sum = b.sum(shown, &axes)?;
         let pixels = count.map(|count| b.reshape(count, &images)).transpose()?;
-        Ok(Score { score: b.reshape(sum, &images)?, pixels })
+        Ok(Score { score: b.reshape(sum, &images)?, pixels, anchor: None })
     }
 }
 
@@ -161,7 +161,7 @@ impl Scorer for Foreground {
         let shown = b.mul(self.out, mask)?;
         let sum = b.sum(shown, &axes)?;
         let pixels = count.map(|count| b.reshape(count, &shape[..1])).transpose()?;
-        Ok(Score { score: b.reshape(sum, &shape[..1])?, pixels })
+        Ok(Score { score: b.reshape(sum, &shape[..1])?, pixels, anchor: None })
     }
 }
 

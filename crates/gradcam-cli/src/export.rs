@@ -1,0 +1,134 @@
+//! `gradcam export`: a model that explains itself.
+
+use std::{fs, path::Path};
+
+use gradcam::{
+    Explainer, ExportSettings, ExportTargets, ExportWeights, ExportedModel, Target,
+    onnx_grad::{self, Dim},
+};
+
+use crate::{
+    Host,
+    args::ExportArgs,
+    explain::target::vector,
+    failure::{Failure, Result, failed},
+    files, model, names, terminal,
+};
+
+/// Writes the model.
+pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
+    let output = args.output.as_path();
+    if names::is_dash(output) {
+        return Err(Failure::Usage("a model is written to a file; name one with -o".to_owned()));
+    }
+    files::check(output)?;
+    refuse_same(args, output)?;
+    host.begin_files();
+    let opened = model::open(args.model.as_deref())?;
+    let nodes = opened.graph().node.len();
+    let mut builder = model::builder(opened, &args.signature)?
+        .layers(&args.layers)
+        .grid(args.tokens.grid())
+        .fusion(args.fusion)
+        .preprocess(args.overrides());
+    if let Some(method) = args.method {
+        builder = builder.method(method);
+    }
+    let explainer = builder.build()?;
+    let targets = targets(args, &explainer)?;
+    let weights = if args.fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
+    let exported = explainer.export(&ExportSettings { targets, heads: args.heads, weights })?;
+    let bytes = write(&exported.model, output)?;
+    if args.quiet {
+        return Ok(());
+    }
+    if let Some(why) = &exported.fixed_batch {
+        terminal::note(format!(
+            "the model takes one image at a time: {}",
+            terminal::printable(why)
+        ));
+    }
+    terminal::print(summary(output, &exported, bytes, nodes))
+}
+
+/// What the model explains.
+fn targets(args: &ExportArgs, explainer: &Explainer) -> Result<ExportTargets> {
+    if let Some(path) = &args.similar_to {
+        let target = Target::Similar(vector(path, explainer)?);
+        return Ok(ExportTargets::Fixed(vec![target.into()]));
+    }
+    if !args.targets.iter().any(|text| text == "input") {
+        let specs = args.targets.iter().map(|text| explainer.parse_target(text));
+        return Ok(ExportTargets::Fixed(specs.collect::<gradcam::Result<_>>()?));
+    }
+    match args.targets.as_slice() {
+        [_] => Ok(ExportTargets::Input),
+        _ => Err(Failure::Usage(
+            "--target input is the only target of a model; leave out the others".to_owned(),
+        )),
+    }
+}
+
+/// Refuses to replace a file that is read.
+fn refuse_same(args: &ExportArgs, output: &Path) -> Result<()> {
+    let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
+    let inputs = args.signature.inputs.iter().map(|(_, path)| path);
+    let mut read = args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to);
+    match read.find(|path| fs::canonicalize(path).is_ok_and(|read| read == written)) {
+        Some(path) => Err(failed(format!(
+            "{} is read and would be replaced; name another file with -o",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Writes the model, and gives the number of its bytes.
+fn write(model: &gradcam::Model, output: &Path) -> Result<u64> {
+    let bytes = match model.to_bytes() {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == onnx_grad::ErrorKind::TooLarge => {
+            model.save(output)?;
+            let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+            return Ok(size(output) + size(&onnx_grad::data_file(output)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    files::write(output, &bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+/// What was written: the file, the image that it takes, and the outputs of gradcam.
+fn summary(output: &Path, exported: &ExportedModel, bytes: u64, nodes: usize) -> String {
+    let shown = |shape: &[Dim]| {
+        let sizes: Vec<String> = shape.iter().map(Dim::to_string).collect();
+        format!("[{}]", sizes.join(", "))
+    };
+    let mut text = format!(
+        "{}: {} nodes, {} before; {}\n",
+        terminal::printable(&output.display().to_string()),
+        exported.model.graph().node.len(),
+        nodes,
+        if bytes < 1_000_000 {
+            format!("{:.1} kB", bytes as f64 / 1e3)
+        } else {
+            format!("{:.1} MB", bytes as f64 / 1e6)
+        }
+    );
+    let metadata = |key: &str| {
+        let found = exported.model.metadata().find(|(other, _)| *other == key);
+        terminal::printable(found.map_or("", |(_, value)| value))
+    };
+    text += &format!(
+        "{} at {}, target {}, images {}\n",
+        metadata("gradcam.method"),
+        metadata("gradcam.layer"),
+        metadata("gradcam.target"),
+        shown(&exported.image_shape)
+    );
+    let width = exported.outputs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, shape) in &exported.outputs {
+        text += &format!("{name:width$}  {}\n", shown(shape));
+    }
+    text
+}
