@@ -24,6 +24,9 @@ EXTENSIONS = ("avif", "bmp", "gif", "heic", "heif", "jfif", "jpeg", "jpg", "jxl"
 BATCH = 8
 """The pictures of one call."""
 
+CHECKPOINT = ".checkpoint"
+"""The end of the name of the folder in which Ray keeps what is done."""
+
 PARTIAL = ".partial"
 """The end of the name of a file that is being written. It begins with a point, so that no reader of folders takes it for a part."""
 
@@ -41,8 +44,7 @@ class RunSummary(NamedTuple):
     """The pictures that were left out, because the folder had a row of them."""
 
     def __str__(self) -> str:
-        errors = "1 error" if self.errors == 1 else f"{self.errors} errors"
-        return f"{self.rows} pictures explained ({errors}), {self.skipped} were there already: {self.out}"
+        return f"pictures explained: {self.rows} (errors: {self.errors}), there already: {self.skipped}, in {self.out}"
 
 
 class ImageFolder:
@@ -78,7 +80,7 @@ class ImageFolder:
         for name, value in (("workers", workers), ("rows_per_file", rows_per_file)):
             if value < 1:
                 raise InputError(f"{name} is {value}; give a number of at least 1")
-        there = written_paths(out, self._explain)
+        there = _written_paths(out, self._explain)
         paths = self.paths()
         new = [path for path in paths if path not in there]
         parts = _Parts(Path(out), rows_per_file)
@@ -89,24 +91,41 @@ class ImageFolder:
         return RunSummary(os.path.abspath(out), parts.rows, parts.errors, len(paths) - len(new))
 
 
-def written_paths(out: str | os.PathLike[str], explain: ExplainImages) -> set[str]:
-    """The paths that a folder has rows of. An error where they were made with other settings."""
+def parquet_files(out: str | os.PathLike[str]) -> list[Path]:
+    """The Parquet files of a folder, which need not exist."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; give a folder for Parquet files")
-    arrow, found = pyarrow(), set()
-    for file in sorted(folder.glob("*.parquet")):
-        try:
-            table = arrow.parquet.read_table(file, columns=["path"])
-            found |= set(table.column("path").to_pylist())
-        except (arrow.ArrowInvalid, KeyError) as error:
-            raise InputError(f"{file} holds no rows of explanations ({error}); give another folder") from error
-        settings = (table.schema.metadata or {}).get(SETTINGS.encode())
-        if settings is not None and settings.decode() != explain.settings:
-            raise InputError(
-                f"{file} was made with other settings, {settings.decode()}, and these are {explain.settings}; give another folder for them"
-            )
-    return found
+    return sorted(folder.glob("*.parquet"))
+
+
+def check_settings(file: Path, schema: Any, explain: ExplainImages) -> None:
+    """An error where a Parquet file holds other rows than those of explanations with these settings."""
+    if "path" not in schema.names or "error" not in schema.names:
+        raise InputError(f"{file} has the columns {schema.names}, which are no explanations; give another folder")
+    settings = (schema.metadata or {}).get(SETTINGS.encode(), b"").decode()
+    if settings and settings != explain.settings:
+        raise InputError(f"{file} was made with other settings, {settings}, and these are {explain.settings}; give another folder for them")
+
+
+def _written_paths(out: str | os.PathLike[str], explain: ExplainImages) -> set[str]:
+    """The paths that a folder has rows of."""
+    if Path(f"{os.path.abspath(out)}{CHECKPOINT}").exists():
+        raise InputError(
+            f"{out} was begun by python -m onnx_gradcam.ray, which keeps {out}{CHECKPOINT}; go on with that, or give another folder"
+        )
+    return {path for file in parquet_files(out) for path in _paths_of(file, explain)}
+
+
+def _paths_of(file: Path, explain: ExplainImages) -> list[str]:
+    """The paths of the rows of a file."""
+    arrow = pyarrow()
+    try:
+        check_settings(file, arrow.parquet.read_schema(file), explain)
+        paths: list[str] = arrow.parquet.read_table(file, columns=["path"]).column("path").to_pylist()
+    except arrow.ArrowInvalid as error:
+        raise InputError(f"{file} is no Parquet file: {error}; delete it, or give another folder") from error
+    return paths
 
 
 def _in_order(explain: Callable[[Mapping[str, Any]], Any], paths: list[str], workers: int) -> Iterator[Any]:
