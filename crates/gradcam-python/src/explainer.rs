@@ -280,6 +280,11 @@ impl Explainer {
         self.inner.layers().map(|(path, value)| (path.to_owned(), value.to_owned())).collect()
     }
 
+    /// The number of maps of one image and one target, and the number of heatmaps, which is 1 where layers are fused.
+    fn counts(&self) -> (usize, usize) {
+        (self.inner.maps_per_target(), self.inner.heatmaps_per_target())
+    }
+
     /// The labels of the classes.
     fn labels(&self) -> Option<Vec<String>> {
         self.inner.labels().map(<[String]>::to_vec)

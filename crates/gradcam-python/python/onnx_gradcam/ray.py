@@ -209,8 +209,8 @@ def _workers(ray: Any, options: argparse.Namespace) -> int:
     most = max(0, min(sum(cpus // threads for cpus in nodes), (sum(nodes) - LIGHT_CPUS) // threads))
     if most < (wanted or 1):
         raise InputError(
-            f"{wanted or 1} workers of {threads} threads need as many CPUs of Ray, and {LIGHT_CPUS} more for files; its nodes have {nodes}, "
-            f"enough for {most}: give fewer --workers or --threads, or start Ray with a larger --num-cpus"
+            f"{wanted or 1} workers of {threads} threads need as many CPUs of Ray, and {LIGHT_CPUS} more for files; its nodes have "
+            f"{nodes}, enough for {most}: give fewer --workers or --threads, or start Ray with a larger --num-cpus"
         )
     return int(wanted or most)
 

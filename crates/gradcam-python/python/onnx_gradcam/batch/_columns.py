@@ -90,9 +90,7 @@ def row(path: str | None, explanation: Explanation, kind: str | None) -> dict[st
 def _stored(values: Floats, kind: str) -> dict[str, Any]:
     """A map as its columns."""
     if values.ndim != 2:
-        raise InputError(
-            f'the raw map of this model has shape {list(values.shape)}, and a row holds [h, w]; give map="heatmap", or map=None for none'
-        )
+        raise InputError(f"the map has shape {list(values.shape)}, and a row holds [h, w]; give map=None for none")
     height, width = values.shape
     return {"height": height, "width": width, "map": values.astype(MAP_TYPES[kind]).tobytes()}
 

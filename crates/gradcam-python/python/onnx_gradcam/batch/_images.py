@@ -53,6 +53,7 @@ class ExplainImages:
     ) -> None:
         if hasattr(model, "SerializeToString"):
             model = model.SerializeToString()
+        layers = [layers] if isinstance(layers, str) else [str(layer) for layer in layers]
         self._restore({"model": model, "layers": layers, "method": method, **settings}, target, map)
         if map is not None and map not in MAP_TYPES:
             raise InputError(f"map is {map!r}; give {' or '.join(repr(kind) for kind in MAP_TYPES)}, or None for no map")
@@ -95,7 +96,8 @@ class ExplainImages:
             raise InputError(
                 f'the raw map of {explainer.method} has the channels of the image, and a row holds [h, w]; give map="heatmap", or map=None'
             )
-        if self._map is not None and len(explainer.layers) > 1 and not (self._map == "heatmap" and self._settings.get("fuse")):
+        maps, heatmaps = explainer._native.counts()
+        if self._map is not None and (maps if self._map == "raw" else heatmaps) > 1:
             raise InputError(
                 f'a row holds one map, and there are the layers {", ".join(explainer.layers)}; give one, or map="heatmap" and fuse, '
                 'such as fuse="mean"'
@@ -129,8 +131,9 @@ class ExplainImages:
 
     def _rows(self, chunk: Sequence[Picture]) -> list[dict[str, Any]]:
         """The rows of pictures that are explained at once, or each by itself where one cannot be."""
+        explainer = self.explainer
         try:
-            explained: list[Explanation] = self.explainer.batch([one.checked() for one in chunk], self._target)
+            explained: list[Explanation] = explainer.batch([one.checked() for one in chunk], self._target)
         except OF_A_PICTURE as error:
             if len(chunk) == 1:
                 return [{"path": chunk[0].path, "error": _text(error)}]
