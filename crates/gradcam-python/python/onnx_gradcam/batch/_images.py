@@ -133,7 +133,7 @@ class ExplainImages:
         """The rows of pictures that are explained at once, or each by itself where one cannot be."""
         explainer = self.explainer
         try:
-            explained: list[Explanation] = explainer.batch([one.checked() for one in chunk], self._target)
+            explained: list[Explanation] = explainer.batch([one.read() for one in chunk], self._target)
         except OF_A_PICTURE as error:
             if len(chunk) == 1:
                 return [{"path": chunk[0].path, "error": _text(error)}]

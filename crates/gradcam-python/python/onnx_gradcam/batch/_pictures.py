@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ImageError, InputError
+from ..errors import FileError, ImageError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +28,16 @@ class Picture(NamedTuple):
     content: Any
     """What ``Explainer`` takes; None where the row has none."""
 
-    def checked(self) -> Any:
-        """Its content, or an error where there is none."""
+    def read(self) -> Any:
+        """Its pixels or the bytes of its file, or an error. The texts of errors have no path, so that equal ones can be counted."""
         if self.content is None:
             raise ImageError("the row has no picture: its value is null")
-        return self.content
+        if not isinstance(self.content, str | os.PathLike):
+            return self.content
+        try:
+            return Path(self.content).read_bytes()
+        except OSError as error:
+            raise FileError(f"the file cannot be read: {error.strerror}") from error
 
 
 def pictures(batch: Mapping[str, Any]) -> list[Picture]:
