@@ -133,7 +133,7 @@ def explain(options: argparse.Namespace) -> RunSummary:
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
         dataset.write_parquet(out, min_rows_per_file=options.rows_per_file)
-    except (ray.exceptions.RayError, ConnectionError) as error:
+    except (ray.exceptions.RayError, OSError) as error:
         text = str(error).strip() or type(error).__name__
         raise EngineError(f"Ray ended the run: {text.splitlines()[-1]}; the same command goes on where it was") from error
     finally:
