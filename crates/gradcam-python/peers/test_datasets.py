@@ -99,18 +99,24 @@ def test_a_killed_worker_loses_no_row_and_writes_none_twice(folder, tmp_path, mo
 
 
 def test_the_program_explains_what_is_new_and_others_read_it(folder, tmp_path):
+    # A name that Ray's own readers change, and a file that cannot be opened.
+    (folder / "44.png").rename(folder / "50% #1?\n.png")
+    (folder / "gone.png").symlink_to("nowhere")
+    count, errors = PICTURES + BROKEN + 1, BROKEN + 1
     out = tmp_path / "rows"
     done = run(folder, MODEL, out, "--workers", 2, "--batch-size", 4, "--map", "heatmap")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"pictures explained: {PICTURES + BROKEN} (errors: 1), there already: 0, in {out}\n"
+    assert done.stdout == f"pictures explained: {count} (errors: {errors}), there already: 0, in {out}\n"
+    assert f"{folder / 'gone.png'}: the file cannot be read: No such file or directory" in done.stderr
     assert f"{folder / 'broken.jpg'}: not a JPEG" in done.stderr
 
     for number in range(3):
         shutil.copy(folder / f"{number:02}.png", folder / f"new {number}.png")
     done = run(folder, MODEL, out, "--map", "heatmap")
-    assert done.stdout == f"pictures explained: 3 (errors: 0), there already: {PICTURES + BROKEN}, in {out}\n", done.stderr
+    assert done.stdout == f"pictures explained: 3 (errors: 0), there already: {count}, in {out}\n", done.stderr
     paths = paths_of(out)
-    assert (len(paths), set(paths.values())) == (PICTURES + BROKEN + 3, {1})
+    assert set(paths) == {str(path) for path in folder.iterdir()}
+    assert (len(paths), set(paths.values())) == (count + 3, {1})
 
     # Three readers see the same plain columns.
     assert pyarrow.parquet.read_schema(next(out.glob("*.parquet"))).equals(arrow_schema())
@@ -119,7 +125,7 @@ def test_the_program_explains_what_is_new_and_others_read_it(folder, tmp_path):
     rows = duckdb.sql(f"select * from '{out}/*.parquet' order by path")
     assert [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()] == ours
     counts = duckdb.sql(f"select count(*), count(error), max(octet_length(map)) from '{out}/*.parquet'")
-    assert counts.fetchall() == [(PICTURES + BROKEN + 3, BROKEN, 2 * 224 * 224)]
+    assert counts.fetchall() == [(count + 3, errors, 2 * 224 * 224)]
 
     # They hold what the local loop writes.
     local = ExplainImages(MODEL, engine=ENGINE, map="heatmap")

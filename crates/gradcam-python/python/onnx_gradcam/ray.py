@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--engine", default="auto", help="rten, onnxruntime or auto [default: auto]")
     how.add_argument("--batch-size", type=int, default=16, help="pictures of a task [default: 16]")
     how.add_argument(
-        "--rows-per-file", type=int, default=1000, help="rows of a file, and what a killed run repeats at most [default: 1000]"
+        "--rows-per-file", type=int, default=1000, help="least rows of a file; a killed run repeats what is in none [default: 1000]"
     )
     return found
 
@@ -110,6 +110,8 @@ def explain(options: argparse.Namespace) -> RunSummary:
         "threads": options.threads,
         **dict(_setting(text) for text in options.set),
     }
+    if "labels" in arguments:
+        arguments["labels"] = os.path.abspath(arguments["labels"])
     # What is wrong with the settings shows here, before a cluster starts; the first picture needs a gradient and the engine.
     images = ExplainImages(**arguments)
     paths = images.folder(options.folder).paths()
@@ -124,7 +126,7 @@ def explain(options: argparse.Namespace) -> RunSummary:
         ray.data.DataContext.get_current().checkpoint_config = ray.data.checkpoint.CheckpointConfig(
             id_column="path", checkpoint_path=out + CHECKPOINT, delete_checkpoint_on_success=False
         )
-        dataset = ray.data.read_binary_files(paths, include_paths=True).map_batches(
+        dataset = _dataset_of(ray, paths, options.batch_size).map_batches(
             ExplainImages,
             fn_constructor_kwargs=arguments,
             batch_format="numpy",
@@ -178,6 +180,7 @@ def _ray(address: str | None) -> Any:
     try:
         import ray  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import ray.data  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import ray.data.block  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import ray.data.checkpoint  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError as error:
         message = f'this program needs Ray Data ({error}); install it with: pip install "onnx-gradcam[ray]"'
@@ -200,6 +203,25 @@ def _connect(ray: Any, options: argparse.Namespace) -> None:
     # Ray's CPUs are numbers to count with: reading and writing are light, so they come on top.
     cpus = max(cores, (options.workers or 1) * options.threads) + LIGHT_CPUS
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+
+
+def _dataset_of(ray: Any, paths: list[str], rows: int) -> Any:
+    """A dataset of paths. Workers open the files: a file that cannot be read is a row, and one of any name has its path."""
+    arrow = pyarrow()
+
+    def task(part: list[str]) -> Any:
+        table = arrow.table({"path": arrow.array(part, arrow.string())})
+        metadata = ray.data.block.BlockMetadata(num_rows=len(part), size_bytes=table.nbytes, exec_stats=None, input_files=None)
+        return ray.data.ReadTask(lambda: [table], metadata)
+
+    class Paths(ray.data.Datasource):  # type: ignore[misc, unused-ignore]
+        def estimate_inmemory_data_size(self) -> int:
+            return sum(len(path) for path in paths)
+
+        def get_read_tasks(self, *_: Any, **__: Any) -> list[Any]:
+            return [task(paths[start : start + rows]) for start in range(0, len(paths), rows)]
+
+    return ray.data.read_datasource(Paths())
 
 
 def _workers(ray: Any, options: argparse.Namespace) -> int:
