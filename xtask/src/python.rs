@@ -21,8 +21,14 @@ const ENVIRONMENT: &str = "target/python-tests";
 const WHEELS: &str = "target/wheels";
 
 /// What the tests need. The package itself brings NumPy.
-const REQUIREMENTS: &[&str] =
-    &["mypy==2.4.1", "numpy==2.4.6", "onnxruntime==1.32.0", "pillow==13.0.0", "pytest==9.2.0"];
+const REQUIREMENTS: &[&str] = &[
+    "mypy==2.4.1",
+    "numpy==2.4.6",
+    "onnxruntime==1.32.0",
+    "pillow==13.0.0",
+    "pyarrow==26.0.1",
+    "pytest==9.2.0",
+];
 
 /// Builds the wheel, installs it with what the tests need, and runs the tests.
 pub(crate) fn test() -> Result<()> {

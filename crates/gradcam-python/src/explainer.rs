@@ -111,6 +111,18 @@ impl Explainer {
         }
     }
 
+    /// The one target of an image of a batch.
+    fn one_target(&self, target: &Bound<'_, PyAny>) -> PyResult<Target> {
+        match self.target(target)?.0 {
+            TargetSpec::One(target) => Ok(target),
+            TargetSpec::Top(_) => {
+                let message =
+                    "an image of a batch has one target, not top:K; explain it with explain()";
+                Err(errors::new(target.py(), "TargetError", message, None))
+            }
+        }
+    }
+
     /// One image, as a batch of one.
     fn one(&self, image: &Bound<'_, PyAny>) -> PyResult<Pictures> {
         Ok(match arrays::picture(image)? {
@@ -246,14 +258,7 @@ impl Explainer {
         inputs: Inputs<'_>,
     ) -> PyResult<Vec<Explanation>> {
         let py = images.py();
-        let one = |target: &Bound<'_, PyAny>| match self.target(target)?.0 {
-            TargetSpec::One(target) => Ok(target),
-            TargetSpec::Top(_) => {
-                let message =
-                    "an image of a batch has one target, not top:K; explain it with explain()";
-                Err(errors::new(py, "TargetError", message, None))
-            }
-        };
+        let one = |target| self.one_target(target);
         let targets = match targets {
             None => Target::Argmax.into(),
             Some(targets) => Targets::each(targets.iter().map(one).collect::<PyResult<Vec<_>>>()?),
@@ -264,9 +269,20 @@ impl Explainer {
         Ok(explained.into_iter().flatten().collect())
     }
 
+    /// Checks that the scores of the model have a target, that the methods explain it, and that it is one.
+    fn check_target(&self, target: &Bound<'_, PyAny>) -> PyResult<()> {
+        let spec = self.one_target(target)?.into();
+        self.inner.check_target(&spec).or_raise(target.py())
+    }
+
     /// The layers that are explained: module path and value name.
     fn layers(&self) -> Vec<(String, String)> {
         self.inner.layers().map(|(path, value)| (path.to_owned(), value.to_owned())).collect()
+    }
+
+    /// The number of maps of one image and one target, and the number of heatmaps, which is 1 where layers are fused.
+    fn counts(&self) -> (usize, usize) {
+        (self.inner.maps_per_target(), self.inner.heatmaps_per_target())
     }
 
     /// The labels of the classes.

@@ -139,6 +139,10 @@ class Explainer:
         explained = self._native.batch(images, each, dict(inputs or {}))
         return [Explanation(one) for one in explained]
 
+    def check_target(self, target: Target) -> None:
+        """Raises a ``TargetError`` or a ``MethodError`` where no image of this model has that target, or it is not a single one."""
+        self._native.check_target(target)
+
     def prepare(self, image: Image) -> Floats:
         """The network's input that a photo becomes, ``[1, C, H, W]``."""
         return self._native.prepare(image)

@@ -62,6 +62,10 @@ class EngineError(GradcamError, RuntimeError):
     """The engine is missing, or failed while it ran."""
 
 
+class MissingPackageError(GradcamError, ModuleNotFoundError):
+    """A package that this part needs is not installed."""
+
+
 class CanceledError(GradcamError):
     """The work was canceled."""
 
