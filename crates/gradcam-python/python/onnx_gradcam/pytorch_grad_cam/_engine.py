@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnx_gradcam import Explainer, Explanation, layers
+from onnx_gradcam import Explainer, Explanation, LayerError, layers
 
 from ._models import file_of, is_module, paths_of
 from ._tensors import to_floats
@@ -49,7 +50,14 @@ class EngineMaps:
         if read is not None and None in read:
             return None
         explainer = self._explainer(images, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
-        return None if explainer is None else explainer.batch(to_floats(images), targets=read)
+        if explainer is None:
+            return None
+        images = to_floats(images)
+        if targets is None or read is None or len({type(target) for target in targets}) == 1:
+            return explainer.batch(images, targets=read)
+        # The targets of a run are of one kind.
+        each = zip(images, read, strict=True)
+        return [explanation for image, target in each for explanation in explainer.batch(image[None], targets=[target])]
 
     def _explainer(self, images: Any, *, aug_smooth: bool, eigen_smooth: bool) -> Explainer | None:
         model = file_of(self._model, images)
@@ -63,13 +71,23 @@ class EngineMaps:
         settings = self._settings | smooth
         paths = paths_of(self._model, self._layers)
         if self._transform is not None:
-            shapes = {layer.path: layer.shape for layer in layers(model)}
-            grids = {grid_of(self._transform, shapes[path]) for path in paths if path in shapes}
+            grids = {grid_of(self._transform, shape) for shape in shapes(model, paths)}
             grid = grids.pop() if len(grids) == 1 else None
             if grid is None:
                 return None
             settings |= {"grid": grid} if grid else {}
-        return Explainer(model, layers=paths, **settings)
+        try:
+            return Explainer(model, layers=paths, **settings)
+        except LayerError:
+            # The map of a single position is empty, which explainers refuse.
+            if any(math.prod(shape[2:]) == 1 for shape in shapes(model, paths)):
+                return None
+            raise
+
+
+def shapes(model: Any, paths: Sequence[str]) -> list[tuple[int, ...]]:
+    """The shapes of layers, where they are known, [N, K, ...]."""
+    return [layer.shape for layer in layers(model) if layer.path in paths]
 
 
 def heatmaps(explanations: Sequence[Explanation]) -> np.ndarray:

@@ -42,6 +42,8 @@ class BaseCAM:
     # The id of the method of the explainer; a class that has none is computed here.
     method: str | None = None
     takes_layers = True
+    # Whether the map is a sum over channels, which `eigen_smooth` puts their first principal component in the place of.
+    sums_channels = True
     device = "cpu"
 
     def __init__(
@@ -65,11 +67,10 @@ class BaseCAM:
         self.outputs: Any = None
         # The images of a pass, where a formula runs the network; the engine chooses its batches by the memory limit.
         self.batch_size = 16
-        layers = self.target_layers if self.takes_layers else []
         self.activations_and_grads = ActivationsAndGradients(
-            model, layers, reshape_transform, detach, to_image=compute_input_gradient, **options
+            model, self.target_layers, reshape_transform, detach, to_image=compute_input_gradient, **options
         )
-        method = engine_method(type(self))
+        method, layers = engine_method(type(self)), self.target_layers if self.takes_layers else []
         self._engine = None if method is None else EngineMaps(method, model, layers, reshape_transform, options)
 
     def __call__(
@@ -157,7 +158,7 @@ class BaseCAM:
         """The maps by the explainer; None where the formulas make them."""
         if self._engine is None:
             return None
-        explanations = self._engine.explain(images, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
+        explanations = self._engine.explain(images, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth and self.sums_channels)
         if explanations is None:
             return None
         self.outputs = scores(explanations)

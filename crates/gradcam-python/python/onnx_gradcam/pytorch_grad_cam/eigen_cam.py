@@ -13,6 +13,7 @@ class EigenCAM(BaseCAM):
     """The first principal component of the activation."""
 
     method = "eigencam"
+    sums_channels = False
 
     def __init__(
         self, model: Any, target_layers: Sequence[Any], reshape_transform: Callable[..., Any] | None = None, **options: Any

@@ -13,6 +13,7 @@ class EigenGradCAM(BaseCAM):
     """The first principal component of gradient times activation."""
 
     method = "eigengradcam"
+    sums_channels = False
 
     def get_cam_image(
         self,

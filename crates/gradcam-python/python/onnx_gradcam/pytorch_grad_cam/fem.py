@@ -18,6 +18,7 @@ class FEM(BaseCAM):
     """
 
     method = "fem"
+    sums_channels = False
 
     def __init__(
         self, model: Any, target_layers: Sequence[Any], reshape_transform: Callable[..., Any] | None = None, k: float = 2, **options: Any

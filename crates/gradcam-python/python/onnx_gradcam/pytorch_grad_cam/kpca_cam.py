@@ -18,6 +18,7 @@ class KPCA_CAM(BaseCAM):
     """
 
     method = "kpcacam"
+    sums_channels = False
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ class SegEigenCAM(BaseCAM):
     """The first principal component of the gradient's size times activation, its larger side positive."""
 
     method = "segeigencam"
+    sums_channels = False
 
     def get_cam_image(
         self,
