@@ -78,7 +78,8 @@ def test_what_cannot_be_says_why(model, x):
 OF_TORCH = """
 import keras, numpy as np
 from onnx_gradcam.keras import from_keras
-model = keras.Sequential([keras.Input((24, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Flatten(), keras.layers.Dense(5)])
+layers = keras.layers
+model = keras.Sequential([keras.Input((24, 32, 3)), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(5)])
 x = np.random.default_rng(0).normal(size=(3, 24, 32, 3)).astype(np.float32)
 scores = np.stack([one.scores for one in from_keras(model, x).batch(x)])
 print(np.abs(scores - model(x).detach().numpy()).max() <= 1e-5)
