@@ -72,4 +72,4 @@ def bias_of(layer: Any) -> np.ndarray:
     if type(layer).__name__ != "BatchNorm2d":
         return bias
     mean, variance = to_numpy(layer.running_mean), to_numpy(layer.running_var)
-    return bias - mean * to_numpy(layer.weight) / np.sqrt(variance + layer.eps)
+    return np.asarray(bias - mean * to_numpy(layer.weight) / np.sqrt(variance + layer.eps))
