@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,3 +173,15 @@ except TypeError as error:
     print(error)
 """
     assert "without torch, give the target a method gradient(scores)" in python(code)
+
+
+def test_a_network_is_freed_with_its_cam(x: np.ndarray) -> None:
+    cam = cam_of(own(cams.GradCAM))
+    cam(x[:1])
+    network = weakref.ref(cam.activations_and_grads.networks.of(x))
+    gc.disable()
+    try:
+        del cam
+        assert network() is None
+    finally:
+        gc.enable()

@@ -45,12 +45,11 @@ class ActivationsAndGradients:
         self.activations: list[Any] = []
         self.gradients: list[Any] = []
         self.input_gradient: np.ndarray | None = None
+        self._passing = Passing()
         # What replaces the output of a layer, by its place in `target_layers`.
-        self.replacements: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
+        self.replacements = self._passing.replacements
         self._handles: list[HookHandle] = []
         self._hooked: Network | None = None
-        self._found: dict[int, np.ndarray] = {}
-        self._back: dict[int, np.ndarray] = {}
         self._images: Any = None
 
     def __call__(self, x: Any) -> Any:
@@ -59,7 +58,7 @@ class ActivationsAndGradients:
         network = self._network(x)
         scores = network.forward(to_floats(x))
         self._images = x
-        self.activations = [self._shown(self._found[place]) for place in range(len(self.target_layers))]
+        self.activations = [self._shown(self._passing.forward[place]) for place in range(len(self.target_layers))]
         return like(scores, x) if is_tensor(x) else scores
 
     def backward(self, seed: np.ndarray) -> None:
@@ -67,14 +66,16 @@ class ActivationsAndGradients:
         if self._hooked is None:
             message = "there is no forward pass to go back from; call it with images first"
             raise ValueError(message)
-        self._back = {}
+        found = self._passing
+        found.back.clear()
         self._hooked.backward(np.ascontiguousarray(seed, np.float32))
-        self.gradients = [self._shown(self._back.get(place, np.zeros_like(self._found[place]))) for place in range(len(self.target_layers))]
+        gradients = [found.back.get(place, np.zeros_like(found.forward[place])) for place in range(len(self.target_layers))]
+        self.gradients, self.input_gradient = [self._shown(gradient) for gradient in gradients], found.image
 
     def clear(self) -> None:
         """Forgets the values of the last pass."""
         self.activations, self.gradients, self.input_gradient = [], [], None
-        self._found, self._back = {}, {}
+        self._passing.clear()
 
     def release(self) -> None:
         """Removes the hooks, and forgets the values."""
@@ -95,26 +96,41 @@ class ActivationsAndGradients:
             self._hooked = network
             for place, path in enumerate(paths_of(self.model, self.target_layers)):
                 self._handles += [
-                    network.register_forward_hook(path, self._forward_hook(place)),
-                    network.register_full_backward_pre_hook(path, self._backward_hook(place)),
+                    network.register_forward_hook(path, self._passing.forward_hook(place)),
+                    network.register_full_backward_pre_hook(path, self._passing.backward_hook(place)),
                 ]
             if self._to_image:
-                self._handles.append(network.register_full_backward_hook("", self._image_hook))
+                self._handles.append(network.register_full_backward_hook("", self._passing.image_hook))
         return network
 
-    def _forward_hook(self, place: int) -> Callable[..., Any]:
+
+class Passing:
+    """What passed through the layers in the last run, by their places. Hooks hold it, and it holds no network, so that both are freed."""
+
+    def __init__(self) -> None:
+        self.forward: dict[int, np.ndarray] = {}
+        self.back: dict[int, np.ndarray] = {}
+        self.image: np.ndarray | None = None
+        self.replacements: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
+
+    def clear(self) -> None:
+        self.forward.clear()
+        self.back.clear()
+        self.image = None
+
+    def forward_hook(self, place: int) -> Callable[..., Any]:
         def hook(_path: str, _inputs: Any, output: np.ndarray) -> np.ndarray | None:
             replacement = self.replacements.get(place)
-            self._found[place] = output if replacement is None else replacement(output)
-            return None if replacement is None else self._found[place]
+            self.forward[place] = output if replacement is None else replacement(output)
+            return None if replacement is None else self.forward[place]
 
         return hook
 
-    def _backward_hook(self, place: int) -> Callable[..., Any]:
+    def backward_hook(self, place: int) -> Callable[..., Any]:
         def hook(_path: str, grad_output: tuple[np.ndarray, ...]) -> None:
-            self._back[place] = grad_output[0]
+            self.back[place] = grad_output[0]
 
         return hook
 
-    def _image_hook(self, _path: str, grad_input: tuple[np.ndarray, ...], _grad_output: Any) -> None:
-        self.input_gradient = grad_input[0]
+    def image_hook(self, _path: str, grad_input: tuple[np.ndarray, ...], _grad_output: Any) -> None:
+        self.image = grad_input[0]
