@@ -148,13 +148,14 @@ def test_a_target_of_your_own_gives_its_gradient(x: np.ndarray) -> None:
 def test_mistakes_are_told(x: np.ndarray) -> None:
     with pytest.raises(ValueError, match="layer9"):
         cam_of(cams.GradCAM, ["layer9"])
-    with pytest.raises(ValueError, match="number of targets is 1, that of the images 2"):
-        cam_of(cams.GradCAM)(x, [targets.ClassifierOutputReST(3)])
+    for alone in (ClassifierOutputTarget(3), targets.ClassifierOutputReST(3)):
+        with pytest.raises(ValueError, match="number of targets is 1, that of the images 2"):
+            cam_of(cams.GradCAM)(x, [alone])
     with pytest.raises(ValueError, match="gives 1000 numbers"):
         cam_of(cams.GradCAM)(x, [targets.RawScoresOutputTarget()] * 2)
     with pytest.raises(NotImplementedError, match="second derivatives"):
         cam_of(cams.ShapleyCAM)(x, [targets.ClassifierOutputReST(3)] * 2)
-    with pytest.raises(NotImplementedError, match="reads the biases"):
+    with pytest.raises(NotImplementedError, match="only the explainer reads its biases"):
         cam_of(cams.FullGrad)(x, [targets.ClassifierOutputReST(3)] * 2)
     with pytest.raises(NotImplementedError, match="get_cam_weights"):
         cam_of(cams.BaseCAM)(x)

@@ -39,7 +39,7 @@ class EngineMaps:
         if len(target_layers) > 1:
             self._settings["fuse"] = "mean"
         self._model, self._layers, self._transform = model, target_layers, reshape_transform
-        self._explainers: dict[tuple[Any, ...], Explainer | None] = {}
+        self._explainers: dict[tuple[Any, ...], tuple[Any, Explainer | None]] = {}
         # A wrong name is told here, not at the first image. A torch model is exported when the size of images is known.
         if not is_module(model):
             self._explainer(None, aug_smooth=False, eigen_smooth=False)
@@ -61,11 +61,11 @@ class EngineMaps:
 
     def _explainer(self, images: Any, *, aug_smooth: bool, eigen_smooth: bool) -> Explainer | None:
         model = file_of(self._model, images)
-        # The explainer holds the file, so no other one gets its identity.
+        # The file is held, so that no other one gets its identity.
         key = (id(model), aug_smooth, eigen_smooth)
         if key not in self._explainers:
-            self._explainers[key] = self._opened(model, {"aug_smooth": aug_smooth, "eigen_smooth": eigen_smooth})
-        return self._explainers[key]
+            self._explainers[key] = (model, self._opened(model, {"aug_smooth": aug_smooth, "eigen_smooth": eigen_smooth}))
+        return self._explainers[key][1]
 
     def _opened(self, model: Any, smooth: dict[str, Any]) -> Explainer | None:
         settings = self._settings | smooth

@@ -44,6 +44,8 @@ class BaseCAM:
     takes_layers = True
     # Whether the map is a sum over channels, which `eigen_smooth` puts their first principal component in the place of.
     sums_channels = True
+    # Whether the explainer has the method with `eigen_smooth`.
+    explainer_smooths = True
     device = "cpu"
 
     def __init__(
@@ -156,7 +158,10 @@ class BaseCAM:
 
     def _explained(self, images: Any, targets: Sequence[Any] | None, eigen_smooth: bool, *, aug_smooth: bool = False) -> np.ndarray | None:
         """The maps by the explainer; None where the formulas make them."""
-        if self._engine is None:
+        if targets is not None and len(targets) != len(images):
+            message = f"the number of targets is {len(targets)}, that of the images {len(images)}; give one target for each image"
+            raise ValueError(message)
+        if self._engine is None or (eigen_smooth and not self.explainer_smooths):
             return None
         explanations = self._engine.explain(images, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth and self.sums_channels)
         if explanations is None:

@@ -27,6 +27,7 @@ class FullGrad(BaseCAM):
 
     method = "fullgrad"
     takes_layers = False
+    explainer_smooths = False
 
     def __init__(
         self, model: Any, target_layers: Sequence[Any] = (), reshape_transform: Callable[..., Any] | None = None, **options: Any
@@ -56,9 +57,6 @@ class FullGrad(BaseCAM):
 
     def aggregate_multi_layers(self, cam_per_target_layer: Sequence[np.ndarray]) -> np.ndarray:
         return scale_cam_image(cam_per_target_layer[0].sum(axis=1))
-
-    def _explained(self, images: Any, targets: Sequence[Any] | None, eigen_smooth: bool, *, aug_smooth: bool = False) -> np.ndarray | None:
-        return None if eigen_smooth else super()._explained(images, targets, eigen_smooth, aug_smooth=aug_smooth)
 
 
 def has_bias(layer: Any) -> bool:

@@ -203,9 +203,6 @@ def value(target: Any, scores: Any) -> float:
 
 def gradients(targets: Sequence[Any], scores: Any) -> np.ndarray:
     """The derivative of each target by the scores of its image, [N, ...]."""
-    if len(targets) != len(scores):
-        message = f"the number of targets is {len(targets)}, that of the images {len(scores)}; give one target for each image"
-        raise ValueError(message)
     return np.stack([gradient(target, np.array(to_numpy(one))) for target, one in zip(targets, scores, strict=True)])
 
 
