@@ -159,6 +159,8 @@ def test_mistakes_are_told(x: np.ndarray) -> None:
         cam_of(cams.FullGrad)(x, [targets.ClassifierOutputReST(3)] * 2)
     with pytest.raises(NotImplementedError, match="get_cam_weights"):
         cam_of(cams.BaseCAM)(x)
+    with pytest.raises(ValueError, match="the options seed are the explainer's"):
+        cam_of(cams.RandomCAM, seed=1)(x)
     with pytest.raises(ValueError, match="kernel is 'cube'; give one of"):
         cam_of(cams.KPCA_CAM, kernel="cube")(x)
 

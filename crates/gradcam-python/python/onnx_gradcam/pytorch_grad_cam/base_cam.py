@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._engine import EngineMaps, heatmaps, scores
-from ._models import best, is_module
+from ._models import NETWORK_OPTIONS, best, is_module
 from ._tensors import is_tensor, like, to_floats, to_numpy, torch
 from .activations_and_gradients import ActivationsAndGradients
 from .utils.image import scale_cam_image
@@ -67,6 +67,7 @@ class BaseCAM:
         self.compute_input_gradient, self.uses_gradients = compute_input_gradient, uses_gradients
         self.tta_transforms = tta_transforms
         self.outputs: Any = None
+        self._unused_by_formulas = sorted(set(options).difference(NETWORK_OPTIONS))
         # The images of a pass, where a formula runs the network; the engine chooses its batches by the memory limit.
         self.batch_size = 16
         self.activations_and_grads = ActivationsAndGradients(
@@ -100,6 +101,12 @@ class BaseCAM:
         explained = self._explained(input_tensor, targets, eigen_smooth)
         if explained is not None:
             return explained
+        if self._unused_by_formulas:
+            message = (
+                f"the options {', '.join(self._unused_by_formulas)} are the explainer's, and it does not make these maps: it has not this "
+                "class, a target or the reshape_transform; leave them out"
+            )
+            raise ValueError(message)
         self.outputs = self.activations_and_grads(input_tensor)
         if targets is None:
             targets = [ClassifierOutputTarget(int(category)) for category in best(self.outputs)]
