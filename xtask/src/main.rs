@@ -37,6 +37,9 @@ usage: cargo xtask COMMAND
                   run tests as the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem: a module
                   (quantized, rules, …), lib for those inside the crates, all where none is named; needs qemu-user
   python          build the wheel of the Python package, and test it in a new environment
+  python --peers [ARGUMENTS]
+                  compare the package with torch, pytorch-grad-cam, TorchCAM, Captum and Keras, in an environment with
+                  these that is made once; the arguments are pytest's; takes an hour and more
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -74,6 +77,7 @@ fn command() -> Result<()> {
         ["counts", ..] => run::again("models", &args),
         ["cpu", name, ref tests @ ..] => cpu::test(name, tests),
         ["python"] => tools::install().and_then(|()| python::test()),
+        ["python", "--peers", ref rest @ ..] => tools::install().and_then(|()| python::peers(rest)),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

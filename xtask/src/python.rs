@@ -30,18 +30,16 @@ const REQUIREMENTS: &[&str] = &[
     "pytest==9.2.0",
 ];
 
+/// The tests that compare with torch and what is built on it, and their environment, which stays.
+const PEERS: &str = "crates/gradcam-python/peers";
+const PEERS_ENVIRONMENT: &str = "target/python-peers";
+
 /// Builds the wheel, installs it with what the tests need, and runs the tests.
 pub(crate) fn test() -> Result<()> {
     let wheel = wheel()?;
     run(Command::new(tools::python()?).args(["-m", "venv", "--clear", ENVIRONMENT]))?;
-    let python = made_by_venv(Path::new(ENVIRONMENT));
-    let python = python.into_iter().find(|python| python.is_file());
-    let python = python.with_context(|| format!("no Python in {ENVIRONMENT}"))?;
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary", ":all:"])
-        .args(REQUIREMENTS)
-        .arg(&wheel))?;
+    let python = python_of(ENVIRONMENT)?;
+    run(install(&python).args(["--only-binary", ":all:"]).args(REQUIREMENTS).arg(&wheel))?;
     run(without_environment(&python).args([
         "-m",
         "mypy",
@@ -58,6 +56,32 @@ pub(crate) fn test() -> Result<()> {
         &allowlist,
     ]))?;
     run(without_environment(&python).args(["-m", "pytest", "--quiet", PACKAGE]))
+}
+
+/// Builds the wheel, installs it with torch and what is built on it, and compares them; `args` are pytest's.
+pub(crate) fn peers(args: &[&str]) -> Result<()> {
+    let wheel = wheel()?;
+    if python_of(PEERS_ENVIRONMENT).is_err() {
+        run(Command::new(tools::python()?).args(["-m", "venv", "--clear", PEERS_ENVIRONMENT]))?;
+    }
+    let python = python_of(PEERS_ENVIRONMENT)?;
+    run(install(&python).args(["--requirement", &format!("{PEERS}/requirements.txt")]))?;
+    // The version of the wheel does not tell it from the one that is there.
+    run(install(&python).args(["--force-reinstall", "--no-deps"]).arg(&wheel))?;
+    run(without_environment(&python).args(["-m", "pytest", "--quiet", PEERS]).args(args))
+}
+
+/// The Python of an environment.
+fn python_of(environment: &str) -> Result<PathBuf> {
+    let python = made_by_venv(Path::new(environment)).into_iter().find(|python| python.is_file());
+    python.with_context(|| format!("no Python in {environment}"))
+}
+
+/// An installation into the environment of a Python.
+fn install(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    command
 }
 
 /// A Python that finds ONNX Runtime and modules in its own environment alone.

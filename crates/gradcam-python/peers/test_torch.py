@@ -1,5 +1,8 @@
 """Modules on the engine against torch: hooks, gradients, and what hooks do to both."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -212,3 +215,18 @@ def test_a_file_takes_a_path_bytes_and_a_proto(tmp_path):
     path.write_bytes(file)
     for given in (file, path, str(path), onnx.load_from_string(file)):
         close(numpy(OnnxModule(given)(x)), numpy(model.eval()(x)), BOUND)
+
+
+def test_a_network_is_freed_with_its_module():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+    x = torch.randn(1, 3, 8, 8)
+    module = OnnxModule(onnx_gradcam.torch.export(model, x))
+    module.get_submodule("0").register_forward_hook(lambda *_: None)
+    module(x).sum().backward()
+    network = weakref.ref(module._own.network)
+    gc.disable()
+    try:
+        del module
+        assert network() is None
+    finally:
+        gc.enable()

@@ -14,7 +14,7 @@ import torch
 
 from onnx_gradcam import Explainer, Network
 
-from ._module import HookedModule, check
+from ._module import HookedModule, OnnxModule, check
 from ._runner import Runner
 
 # The file of each model for each size of input, as long as its weights are those that were exported.
@@ -58,6 +58,13 @@ def export(model: torch.nn.Module, x: torch.Tensor) -> bytes:
         del files[next(iter(files))]
     files[key] = program.model_proto.SerializeToString()
     return files[key]
+
+
+def file_of_module(model: torch.nn.Module, x: torch.Tensor) -> Any:
+    """The file that computes a module for images of the size of `x`: that of an `OnnxModule`, or an export."""
+    if isinstance(model, OnnxModule):
+        return model.file
+    return export(model._model if isinstance(model, ExportedModule) else model, x)
 
 
 def from_torch(model: torch.nn.Module, x: torch.Tensor, layers: Sequence[torch.nn.Module | str] = (), **options: Any) -> Explainer:

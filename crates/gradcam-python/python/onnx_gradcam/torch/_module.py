@@ -114,6 +114,7 @@ class OnnxModule(HookedModule):
 
     def __init__(self, model: Any, **options: Any) -> None:
         super().__init__()
+        self.file = model
         network = Network(model, **options)
         self._own = Runner(network)
         # Libraries ask the parameters for the device, and whether anything needs a gradient.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -97,13 +98,13 @@ class Runner:
         self._handles.clear()
         self._sites = Sites(frozenset(), frozenset())
         network = self.network
-        at_inputs = (network.register_forward_pre_hook, self._before)
-        at_output = (network.register_forward_hook, self._behind)
+        at_inputs = (network.register_forward_pre_hook, weak(self._before))
+        at_output = (network.register_forward_hook, weak(self._behind))
         for place in sites.forward:
             register, hook = at_inputs if place.side == "inputs" else at_output
             self._handles.append(register(place.path, hook))
-        at_inputs = (network.register_full_backward_hook, self._back_before)
-        at_output = (network.register_full_backward_pre_hook, self._back_behind)
+        at_inputs = (network.register_full_backward_hook, weak(self._back_before))
+        at_output = (network.register_full_backward_pre_hook, weak(self._back_behind))
         for place in sites.backward:
             register, hook = at_inputs if place.side == "inputs" else at_output
             self._handles.append(register(place.path, hook))
@@ -126,6 +127,16 @@ class Runner:
         given = self._given.get(place)
         self._found[place] = gradients if given is None else given
         return given
+
+
+def weak(method: Callable) -> Callable:
+    """A hook that does not hold the object of its method, so that the network, which holds hooks, is freed with the object."""
+    held = weakref.WeakMethod(method)
+
+    def hook(*values: object) -> object:
+        return held()(*values)
+
+    return hook
 
 
 class Recording(NamedTuple):

@@ -1,5 +1,5 @@
 """How faithful maps are, by the scores of changed images."""
 
-from . import cam_mult_image, road
+from . import arcc, cam_mult_image, road
 
-__all__ = ["cam_mult_image", "road"]
+__all__ = ["arcc", "cam_mult_image", "road"]

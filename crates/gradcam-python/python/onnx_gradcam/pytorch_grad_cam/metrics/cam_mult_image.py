@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ._confidence import PerturbationConfidenceMetric
+from .perturbation_confidence import PerturbationConfidenceMetric
 
 
-def multiply_tensor_with_cam(input_tensor: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def multiply_tensor_with_cam(input_tensor: Any, cam: Any) -> Any:
     """An image [C, H, W] times its map [H, W]."""
-    return np.asarray(input_tensor * cam)
+    return input_tensor * cam
 
 
 class CamMultImageConfidenceChange(PerturbationConfidenceMetric):

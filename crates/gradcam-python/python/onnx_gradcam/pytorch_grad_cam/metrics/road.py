@@ -11,9 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ._confidence import PerturbationConfidenceMetric
-
-PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+from .._models import scorer
+from .._tensors import like, to_numpy
+from .perturbation_confidence import (
+    PERCENTILES,
+    AveragerAcrossThresholds,
+    PerturbationConfidenceMetric,
+    RemoveLeastRelevantFirst,
+    RemoveMostRelevantFirst,
+)
 
 # The weights of neighbors, by their offsets.
 NEIGHBORS = {(y, x): 1 / 12 if y and x else 1 / 6 for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x}
@@ -41,12 +47,9 @@ class NoisyLinearImputer:
     def __init__(self, noise: float = 0.01, seed: int = 0) -> None:
         self.noise, self.seed = noise, seed
 
-    def __call__(self, img: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """An image [C, H, W] with the pixels filled where the mask [H, W] is 0."""
-        image, removed = np.float64(img), np.asarray(mask) == 0
-        if removed.all():
-            message = "the mask removes every pixel, so there is nothing to fill them from"
-            raise ValueError(message)
+    def __call__(self, img: Any, mask: Any) -> Any:
+        """An image [C, H, W] with the pixels filled where the mask [H, W] is 0; with 0 where it removes every pixel."""
+        image, removed = to_numpy(img).astype(np.float64), to_numpy(mask) == 0
         diagonal = spread(np.ones(removed.shape))
 
         def system(values: np.ndarray) -> np.ndarray:
@@ -55,7 +58,7 @@ class NoisyLinearImputer:
         right = np.where(removed, spread(np.where(removed, 0, image)), 0)
         filled = np.where(removed, conjugate_gradients(system, right, diagonal), image)
         noise = np.random.default_rng(self.seed).normal(size=image.shape) * self.noise
-        return np.asarray(filled + np.where(removed, noise, 0), np.float32)
+        return like(np.asarray(filled + np.where(removed, noise, 0), np.float32), img)
 
 
 def conjugate_gradients(system: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
@@ -83,24 +86,6 @@ def conjugate_gradients(system: Any, right: np.ndarray, diagonal: np.ndarray) ->
     return found
 
 
-class RemoveMostRelevantFirst:
-    """Removes the pixels whose map is at or above a percentile."""
-
-    def __init__(self, percentile: float, imputer: Any) -> None:
-        self.percentile, self.imputer = percentile, imputer
-
-    def __call__(self, input_tensor: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        mask = np.asarray(mask)
-        return np.asarray(self.imputer(input_tensor, np.float32(mask < np.percentile(mask, self.percentile))))
-
-
-class RemoveLeastRelevantFirst(RemoveMostRelevantFirst):
-    """Removes the pixels whose map is low."""
-
-    def __call__(self, input_tensor: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return super().__call__(input_tensor, 1 - np.asarray(mask))
-
-
 class ROADMostRelevantFirst(PerturbationConfidenceMetric):
     """The change of the score without the most relevant pixels: the lower, the better the map."""
 
@@ -113,16 +98,6 @@ class ROADLeastRelevantFirst(PerturbationConfidenceMetric):
 
     def __init__(self, percentile: float = 20) -> None:
         super().__init__(RemoveLeastRelevantFirst(percentile, NoisyLinearImputer()))
-
-
-class AveragerAcrossThresholds:
-    """The mean of a metric over percentiles."""
-
-    def __init__(self, imputer: Callable[[float], PerturbationConfidenceMetric], percentiles: Sequence[float] = PERCENTILES) -> None:
-        self.imputer, self.percentiles = imputer, percentiles
-
-    def __call__(self, *args: Any, **settings: Any) -> np.ndarray:
-        return np.asarray(np.mean([self.imputer(percentile)(*args, **settings) for percentile in self.percentiles], axis=0))
 
 
 class ROADMostRelevantFirstAverage(AveragerAcrossThresholds):
@@ -147,5 +122,7 @@ class ROADCombined:
         self.morf_averager = ROADMostRelevantFirstAverage(percentiles)
         self.lerf_averager = ROADLeastRelevantFirstAverage(percentiles)
 
-    def __call__(self, *args: Any, **settings: Any) -> np.ndarray:
-        return np.asarray(self.lerf_averager(*args, **settings) - self.morf_averager(*args, **settings)) / 2
+    def __call__(self, input_tensor: Any, cams: np.ndarray, targets: Sequence[Callable[..., Any]], model: Any) -> np.ndarray:
+        run = scorer(model)
+        least, most = (averager(input_tensor, cams, targets, run) for averager in (self.lerf_averager, self.morf_averager))
+        return np.asarray(least - most) / 2

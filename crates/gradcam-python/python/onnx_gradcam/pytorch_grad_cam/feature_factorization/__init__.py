@@ -1,0 +1,1 @@
+"""The parts that an activation is a sum of."""
