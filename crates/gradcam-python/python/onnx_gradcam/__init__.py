@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ._concepts import Component, Concepts, ImageConcepts
 from ._explainer import Explainer, grad_cam
 from ._explanation import ClassScore, Explanation, Warning
 from ._native import ForwardPass, HookHandle, Network, __version__
 from ._tables import Layer, Method, layers, methods
+from ._targets import BoxTarget, MaskTarget, SimilarTarget
 from .errors import (
     CanceledError,
     EngineError,
@@ -26,8 +28,11 @@ from .errors import (
 )
 
 __all__ = [
+    "BoxTarget",
     "CanceledError",
     "ClassScore",
+    "Component",
+    "Concepts",
     "EngineError",
     "Explainer",
     "Explanation",
@@ -35,11 +40,13 @@ __all__ = [
     "ForwardPass",
     "GradcamError",
     "HookHandle",
+    "ImageConcepts",
     "ImageError",
     "InputError",
     "InputTypeError",
     "Layer",
     "LayerError",
+    "MaskTarget",
     "MemoryLimitError",
     "Method",
     "MethodError",
@@ -47,6 +54,7 @@ __all__ = [
     "ModelError",
     "Network",
     "ReentryError",
+    "SimilarTarget",
     "TargetError",
     "TargetTypeError",
     "UnsupportedError",
