@@ -130,7 +130,7 @@ class Explanation:
             ax = pyplot.gca()
         ax.imshow(self.overlay(layer=layer, **style))
         ax.set_axis_off()
-        ax.set_title(str(self.class_score))
+        ax.set_title(self._explained())
         return ax
 
     @property
@@ -226,8 +226,12 @@ class Explanation:
         heatmap = self.heatmap()
         return heatmap if dtype is None else heatmap.astype(dtype)
 
+    def _explained(self) -> str:
+        """The class that is explained, and that of a difference which speaks against it."""
+        return str(self.class_score) if self.against is None else f"{self.class_score} against {self.against}"
+
     def __repr__(self) -> str:
-        return f"<Explanation of {str(self.class_score)!r} by {self.method} at {', '.join(self.layers)}>"
+        return f"<Explanation of {self._explained()!r} by {self.method} at {', '.join(self.layers)}>"
 
     def _repr_png_(self) -> bytes | None:
         return self._native.to_png()
@@ -236,7 +240,7 @@ class Explanation:
         import base64
         import html
 
-        explained = html.escape(str(self.class_score))
+        explained = html.escape(self._explained())
         parts = [f"<b>{explained}</b> by {html.escape(self.method)} at {html.escape(', '.join(self.layers))}"]
         png = self._repr_png_()
         if png is not None:
