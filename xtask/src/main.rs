@@ -16,6 +16,7 @@ mod python;
 mod run;
 mod tidy;
 mod tools;
+mod wheel;
 
 use std::{env, process::ExitCode};
 
@@ -37,6 +38,9 @@ usage: cargo xtask COMMAND
                   run tests as the processor NAME of `qemu-x86_64 -cpu help`, such as Haswell or Nehalem: a module
                   (quantized, rules, …), lib for those inside the crates, all where none is named; needs qemu-user
   python          build the wheel of the Python package, and test it in a new environment
+  python --wheel [PYTHON]...
+                  build the wheel that is published, and try it in a clean environment of each interpreter
+  python --sdist  build the source distribution, and install it
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -73,6 +77,10 @@ fn command() -> Result<()> {
         #[cfg(not(feature = "models"))]
         ["counts", ..] => run::again("models", &args),
         ["cpu", name, ref tests @ ..] => cpu::test(name, tests),
+        ["python", "--wheel", ref pythons @ ..] => {
+            tools::install().and_then(|()| wheel::wheel(pythons))
+        }
+        ["python", "--sdist"] => tools::install().and_then(|()| wheel::sdist()),
         ["python"] => tools::install().and_then(|()| python::test()),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {

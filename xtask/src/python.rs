@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The package's folder.
-const PACKAGE: &str = "crates/gradcam-python";
+pub(crate) const PACKAGE: &str = "crates/gradcam-python";
 /// The environment of the tests, made anew each time.
 const ENVIRONMENT: &str = "target/python-tests";
 /// Where the wheel is put.
@@ -27,10 +27,7 @@ const REQUIREMENTS: &[&str] =
 /// Builds the wheel, installs it with what the tests need, and runs the tests.
 pub(crate) fn test() -> Result<()> {
     let wheel = wheel()?;
-    run(Command::new(tools::python()?).args(["-m", "venv", "--clear", ENVIRONMENT]))?;
-    let python = made_by_venv(Path::new(ENVIRONMENT));
-    let python = python.into_iter().find(|python| python.is_file());
-    let python = python.with_context(|| format!("no Python in {ENVIRONMENT}"))?;
+    let python = environment(ENVIRONMENT, &tools::python()?)?;
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["--only-binary", ":all:"])
@@ -54,8 +51,16 @@ pub(crate) fn test() -> Result<()> {
     run(without_environment(&python).args(["-m", "pytest", "--quiet", PACKAGE]))
 }
 
+/// Makes an environment anew, and gives its Python.
+pub(crate) fn environment(folder: &str, python: &Path) -> Result<PathBuf> {
+    run(Command::new(python).args(["-m", "venv", "--clear", folder]))?;
+    let python = made_by_venv(Path::new(folder));
+    let python = python.into_iter().find(|python| python.is_file());
+    python.with_context(|| format!("no Python in {folder}"))
+}
+
 /// A Python that finds ONNX Runtime and modules in its own environment alone.
-fn without_environment(python: &Path) -> Command {
+pub(crate) fn without_environment(python: &Path) -> Command {
     let mut command = Command::new(python);
     command.env_remove("ORT_DYLIB_PATH").env_remove("VIRTUAL_ENV").env_remove("PYTHONPATH");
     command
@@ -74,10 +79,15 @@ fn wheel() -> Result<PathBuf> {
         .arg("--interpreter")
         .arg(tools::python()?)
         .env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))?;
-    let wheels: Vec<PathBuf> =
-        fs::read_dir(WHEELS)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    ensure!(wheels.len() == 1, "{} wheels in {WHEELS}", wheels.len());
-    let wheel = wheels.into_iter().next().context("no wheel")?;
+    let wheel = only_file(WHEELS)?;
     println!("{}: {:.1} MB", wheel.display(), fs::metadata(&wheel)?.len() as f64 / 1e6);
     Ok(wheel)
+}
+
+/// The file of a folder that has one.
+pub(crate) fn only_file(folder: &str) -> Result<PathBuf> {
+    let files: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    ensure!(files.len() == 1, "{} files in {folder}", files.len());
+    files.into_iter().next().context("no file")
 }
