@@ -42,14 +42,10 @@ pub(crate) fn wheel(pythons: &[&str]) -> Result<()> {
     let tag = format!("-cp310-abi3-{PLATFORM}_{}.whl", env::consts::ARCH);
     ensure!(name.ends_with(&tag), "the wheel is called {name}; it must end in {tag}");
     check_size(&wheel)?;
-    let own = tools::python()?;
-    let own = [own.to_string_lossy()];
-    let pythons = pythons.iter().map(|python| (*python).into());
-    let mut pythons: Vec<_> = pythons.collect();
-    if pythons.is_empty() {
-        pythons.extend(own);
+    match pythons {
+        [] => try_install(&tools::python()?, &wheel),
+        several => several.iter().try_for_each(|python| try_install(Path::new(python), &wheel)),
     }
-    pythons.iter().try_for_each(|python| try_install(Path::new(&**python), &wheel))
 }
 
 /// Builds the source distribution, checks its size, and installs it as people do who have Rust.
