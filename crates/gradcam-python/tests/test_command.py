@@ -201,6 +201,11 @@ def test_a_stream_is_a_batch_that_holds_few_images(x: np.ndarray, monkeypatch: p
     assert [e.map.tobytes() for e in stream] == wanted[1:]
     assert shown == [(None, "image"), 8, 2, "closed"]
     shown.clear()
+    left_early = ex.stream(images)
+    next(left_early)
+    left_early.close()
+    assert shown == [(10, "image"), "closed"]
+    shown.clear()
     assert len(list(ex.stream(images[:2]))) == len(list(ex.stream(images[:2], progress=False)))
     assert shown == [(2, "image"), 2, "closed"]
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)

@@ -166,12 +166,14 @@ class Explainer:
         """
         bar = _progress_bar(images) if progress else None
         waiting = iter(images)
-        while some := list(islice(waiting, IMAGES_OF_A_RUN)):
-            yield from self.batch(some, target)
+        try:
+            while some := list(islice(waiting, IMAGES_OF_A_RUN)):
+                yield from self.batch(some, target)
+                if bar is not None:
+                    bar.update(len(some))
+        finally:
             if bar is not None:
-                bar.update(len(some))
-        if bar is not None:
-            bar.close()
+                bar.close()
 
     def concepts(self, images: Image | Sequence[Image], components: int = 5, *, inputs: Mapping[str, Array] | None = None) -> Concepts:
         """What the layer is made of: its activation is factored into concepts, which all images share, by deep feature factorization.
