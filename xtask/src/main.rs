@@ -16,6 +16,7 @@ mod python;
 mod run;
 mod tidy;
 mod tools;
+mod wheel;
 
 use std::{env, process::ExitCode};
 
@@ -40,6 +41,9 @@ usage: cargo xtask COMMAND
   python --peers [ARGUMENTS]
                   compare the package with torch, pytorch-grad-cam, TorchCAM, Captum and Keras, in an environment with
                   these that is made once; the arguments are pytest's; takes an hour and more
+  python --wheel [PYTHON]...
+                  build the wheel that is published, and try it in a clean environment of each interpreter
+  python --sdist  build the source distribution, and install it
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -76,6 +80,10 @@ fn command() -> Result<()> {
         #[cfg(not(feature = "models"))]
         ["counts", ..] => run::again("models", &args),
         ["cpu", name, ref tests @ ..] => cpu::test(name, tests),
+        ["python", "--wheel", ref pythons @ ..] => {
+            tools::install().and_then(|()| wheel::wheel(pythons))
+        }
+        ["python", "--sdist"] => tools::install().and_then(|()| wheel::sdist()),
         ["python"] => tools::install().and_then(|()| python::test()),
         ["python", "--peers", ref rest @ ..] => tools::install().and_then(|()| python::peers(rest)),
         ["proto"] => proto::generate(),

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The package's folder.
-const PACKAGE: &str = "crates/gradcam-python";
+pub(crate) const PACKAGE: &str = "crates/gradcam-python";
 /// The environment of the tests, made anew each time.
 const ENVIRONMENT: &str = "target/python-tests";
 /// Where the wheel is put.
@@ -37,8 +37,7 @@ const PEERS_ENVIRONMENT: &str = "target/python-peers";
 /// Builds the wheel, installs it with what the tests need, and runs the tests.
 pub(crate) fn test() -> Result<()> {
     let wheel = wheel()?;
-    run(Command::new(tools::python()?).args(["-m", "venv", "--clear", ENVIRONMENT]))?;
-    let python = python_of(ENVIRONMENT)?;
+    let python = environment(ENVIRONMENT, &tools::python()?)?;
     run(install(&python).args(["--only-binary", ":all:"]).args(REQUIREMENTS).arg(&wheel))?;
     run(without_environment(&python).args([
         "-m",
@@ -61,14 +60,20 @@ pub(crate) fn test() -> Result<()> {
 /// Builds the wheel, installs it with torch and what is built on it, and compares them; `args` are pytest's.
 pub(crate) fn peers(args: &[&str]) -> Result<()> {
     let wheel = wheel()?;
-    if python_of(PEERS_ENVIRONMENT).is_err() {
-        run(Command::new(tools::python()?).args(["-m", "venv", "--clear", PEERS_ENVIRONMENT]))?;
-    }
-    let python = python_of(PEERS_ENVIRONMENT)?;
+    let python = match python_of(PEERS_ENVIRONMENT) {
+        Ok(python) => python,
+        Err(_) => environment(PEERS_ENVIRONMENT, &tools::python()?)?,
+    };
     run(install(&python).args(["--requirement", &format!("{PEERS}/requirements.txt")]))?;
     // The version of the wheel does not tell it from the one that is there.
     run(install(&python).args(["--force-reinstall", "--no-deps"]).arg(&wheel))?;
     run(without_environment(&python).args(["-m", "pytest", "--quiet", PEERS]).args(args))
+}
+
+/// Makes an environment anew, and gives its Python.
+pub(crate) fn environment(folder: &str, python: &Path) -> Result<PathBuf> {
+    run(Command::new(python).args(["-m", "venv", "--clear", folder]))?;
+    python_of(folder)
 }
 
 /// The Python of an environment.
@@ -85,7 +90,7 @@ fn install(python: &Path) -> Command {
 }
 
 /// A Python that finds ONNX Runtime and modules in its own environment alone.
-fn without_environment(python: &Path) -> Command {
+pub(crate) fn without_environment(python: &Path) -> Command {
     let mut command = Command::new(python);
     command.env_remove("ORT_DYLIB_PATH").env_remove("VIRTUAL_ENV").env_remove("PYTHONPATH");
     command
@@ -104,10 +109,15 @@ fn wheel() -> Result<PathBuf> {
         .arg("--interpreter")
         .arg(tools::python()?)
         .env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))?;
-    let wheels: Vec<PathBuf> =
-        fs::read_dir(WHEELS)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    ensure!(wheels.len() == 1, "{} wheels in {WHEELS}", wheels.len());
-    let wheel = wheels.into_iter().next().context("no wheel")?;
+    let wheel = only_file(WHEELS)?;
     println!("{}: {:.1} MB", wheel.display(), fs::metadata(&wheel)?.len() as f64 / 1e6);
     Ok(wheel)
+}
+
+/// The file of a folder that has one.
+pub(crate) fn only_file(folder: &str) -> Result<PathBuf> {
+    let files: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    ensure!(files.len() == 1, "{} files in {folder}", files.len());
+    files.into_iter().next().context("no file")
 }

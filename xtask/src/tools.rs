@@ -17,6 +17,7 @@ const CARGO_FUZZ: &str = "0.13.1";
 const MATURIN: &str = "1.16.0";
 const ONNXRUNTIME: &str = "1.32.0";
 const RUFF: &str = "0.17.6";
+const ZIG: &str = "0.17.1";
 
 /// Installs ONNX Runtime, ruff and maturin if they are missing.
 pub(crate) fn install() -> Result<()> {
@@ -43,6 +44,17 @@ pub(crate) fn ruff() -> Result<PathBuf> {
 /// The program in maturin's Python package, which builds the wheel of the Python package.
 pub(crate) fn maturin() -> Result<PathBuf> {
     python_program("maturin", MATURIN)
+}
+
+/// Zig, whose linker makes libraries for older systems, required only by `cargo xtask python --wheel`; installed if that version is
+/// missing.
+pub(crate) fn zig() -> Result<PathBuf> {
+    if python_folder("ziglang", ZIG).is_err() {
+        python_package("ziglang", ZIG)?;
+    }
+    let program =
+        python_folder("ziglang", ZIG)?.join(format!("zig{}", std::env::consts::EXE_SUFFIX));
+    Ok(absolute(&program)?)
 }
 
 /// The program `NAME` of a Python package that `python_package` installed in that version.

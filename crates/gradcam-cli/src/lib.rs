@@ -26,6 +26,7 @@ mod terminal;
 use std::{ffi::OsString, panic, path::PathBuf};
 
 pub use files::{Interruption, interrupt};
+pub use model::built_in;
 
 use failure::Failure;
 

@@ -17,11 +17,19 @@ const BUILT_IN: &[u8] = include_bytes!("../assets/efficientnet_lite0.onnx");
 /// The name of the built-in model in the place of a path.
 const BUILT_IN_NAME: &str = "efficientnet_lite0 (built in)";
 
+/// The built-in model: EfficientNet-Lite0 for the 1000 classes of ImageNet, with its preprocessing and labels.
+///
+/// # Errors
+/// `Model`, as [`Model::from_static`](gradcam::Model::from_static).
+pub fn built_in() -> gradcam::Result<Model> {
+    Ok(Model::from_static(BUILT_IN)?)
+}
+
 /// Opens a model file, or the built-in model.
 pub(crate) fn open(path: Option<&Path>) -> Result<Model> {
     match path {
         Some(path) => Ok(Model::open(path)?),
-        None => Ok(Model::from_static(BUILT_IN)?),
+        None => Ok(built_in()?),
     }
 }
 

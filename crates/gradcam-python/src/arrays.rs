@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gradcam::{
+    Mask,
     image::{Limits, Photo},
     ndarray::{ArrayD, Axis, Ix3},
 };
@@ -51,13 +52,24 @@ pub(crate) fn picture(value: &Bound<'_, PyAny>) -> PyResult<Picture> {
     if let Ok(pixels) = value.cast::<PyArrayDyn<u8>>()
         && pixels.ndim() == 3
     {
-        return photo(pixels).map(Picture::Photo);
+        return pixels_of(pixels).map(Picture::Photo);
     }
     read(&value).map(Picture::Tensor)
 }
 
+/// A photo, as [`picture`] reads it.
+pub(crate) fn photo(value: &Bound<'_, PyAny>) -> PyResult<Photo> {
+    match picture(value)? {
+        Picture::Photo(photo) => Ok(photo),
+        Picture::Tensor(_) => {
+            let message = "the photo is an array of floats; give a path, a PIL image or uint8 pixels [H, W, 3]";
+            Err(errors::new(value.py(), "ImageError", message, None))
+        }
+    }
+}
+
 /// The photo of an array of bytes [H, W, 3].
-fn photo(pixels: &Bound<'_, PyArrayDyn<u8>>) -> PyResult<Photo> {
+fn pixels_of(pixels: &Bound<'_, PyArrayDyn<u8>>) -> PyResult<Photo> {
     let py = pixels.py();
     let pixels = pixels.readonly();
     let pixels = pixels.as_array();
@@ -96,6 +108,14 @@ fn read(array: &Bound<'_, PyAny>) -> PyResult<ArrayD<f32>> {
         let message = format!("the array holds {dtype}; give one of floats");
         errors::new(array.py(), "InputTypeError", &message, None)
     })
+}
+
+/// The mask of a picture, or of an array of booleans, or of two numbers, [H, W].
+pub(crate) fn mask(value: &Bound<'_, PyAny>) -> PyResult<Mask> {
+    static MASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = value.py();
+    let picture = photo(&helper(&MASK, "mask", value)?)?;
+    Mask::of(&picture).or_raise(py)
 }
 
 /// A value of an input beside the image: integers stay integers.
@@ -146,6 +166,6 @@ pub(crate) fn pictures(
     let pixels = array.cast::<PyArrayDyn<u8>>().ok();
     let pixels = pixels.filter(|pixels| takes_floats && matches!(pixels.shape(), [_, _, _, 3]));
     let Some(pixels) = pixels else { return read(&array).map(Ok) };
-    let photo = |image: Bound<'_, PyAny>| photo(image.cast::<PyArrayDyn<u8>>()?);
+    let photo = |image: Bound<'_, PyAny>| pixels_of(image.cast::<PyArrayDyn<u8>>()?);
     pixels.try_iter()?.map(|image| photo(image?)).collect::<PyResult<_>>().map(Err)
 }

@@ -1,6 +1,7 @@
 //! Chooses the engine, by the interpreter's environment.
 
 use std::{
+    collections::HashMap,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -16,12 +17,19 @@ pub(crate) struct EngineSetup {
     pub(crate) kind: EngineKind,
     pub(crate) provider: Option<Provider>,
     pub(crate) places: Vec<PathBuf>,
+    pub(crate) session_config: HashMap<String, String>,
 }
 
 impl EngineSetup {
     /// The engine that is named; `auto` is ONNX Runtime where `ORT_DYLIB_PATH` names it or the interpreter has the package
-    /// `onnxruntime`, which is not imported, else rten.
-    pub(crate) fn new(py: Python<'_>, name: &str, provider: Option<&str>) -> PyResult<Self> {
+    /// `onnxruntime`, which is not imported, else rten, and rten for the built-in model, which starts at once there.
+    pub(crate) fn new(
+        py: Python<'_>,
+        name: &str,
+        provider: Option<&str>,
+        session_config: HashMap<String, String>,
+        built_in_model: bool,
+    ) -> PyResult<Self> {
         let provider = provider.map(str::parse::<Provider>).transpose().or_raise(py)?;
         let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
         let of_interpreter = match path {
@@ -31,7 +39,8 @@ impl EngineSetup {
         let is_here =
             path.is_some() || of_interpreter.iter().any(|place| engine::holds_library(place));
         let kind = match name {
-            "auto" if is_here || provider.is_some() => EngineKind::OnnxRuntime,
+            "auto" if provider.is_some() || !session_config.is_empty() => EngineKind::OnnxRuntime,
+            "auto" if is_here && !built_in_model => EngineKind::OnnxRuntime,
             "auto" => EngineKind::Rten,
             name => name.parse().or_raise(py)?,
         };
@@ -39,7 +48,7 @@ impl EngineSetup {
         let environments = of_interpreter.iter().map(PathBuf::as_path).chain(prefix.as_deref());
         let environments: Vec<&Path> = environments.collect();
         let places = engine::library_places(path.as_deref(), &environments);
-        Ok(Self { kind, provider, places })
+        Ok(Self { kind, provider, places, session_config })
     }
 }
 

@@ -14,20 +14,23 @@ use std::{
 };
 
 use gradcam::{
-    CancelToken, ErrorKind, Images, Target, TargetSpec, Targets, Warning,
+    CancelToken, ErrorKind, Images, Target, TargetSpec, Targets,
     image::Photo,
     ndarray::{ArrayD, Axis, concatenate},
 };
+use numpy::PyArray1;
 use pyo3::{
     prelude::*,
-    types::{PyList, PyString, PyTuple},
+    types::{PyList, PyTuple},
 };
 
 use crate::{
     arrays::{self, Picture},
+    concepts::Concepts,
     errors::{self, OrRaise},
     explanation::Explanation,
     settings::{self, Settings},
+    targets::{ReadTarget, read},
 };
 
 thread_local! {
@@ -76,44 +79,22 @@ enum Pictures {
     Tensor(ArrayD<f32>),
 }
 
-/// A target, and the note about its text.
-type ReadTarget = (TargetSpec, Option<Warning>);
+impl Pictures {
+    /// The photo of each of `count` images, where they are photos.
+    fn photos(self, count: usize) -> Vec<Option<Arc<Photo>>> {
+        match self {
+            Self::Photos(photos) => photos.into_iter().map(|one| Some(one.into())).collect(),
+            Self::Tensor(_) => vec![None; count],
+        }
+    }
+}
 
 type Inputs<'py> = HashMap<String, Bound<'py, PyAny>>;
 
 impl Explainer {
-    /// A target from `None`, the number of a class, or a text.
-    fn target(&self, target: &Bound<'_, PyAny>) -> PyResult<ReadTarget> {
-        let py = target.py();
-        if target.is_none() {
-            return Ok((Target::Argmax.into(), None));
-        }
-        if let Ok(text) = target.cast::<PyString>() {
-            let text = text.to_str()?;
-            let spec = self.inner.parse_target(text).or_raise(py)?;
-            let note = spec.note(text);
-            return Ok((spec, note));
-        }
-        match target.extract::<i64>().map(usize::try_from) {
-            Ok(Ok(class)) => Ok((Target::Class(class).into(), None)),
-            Ok(Err(_)) => {
-                let message = format!("class {target} is negative; classes count from 0");
-                Err(errors::new(py, "TargetError", &message, None))
-            }
-            Err(_) => {
-                let message = format!(
-                    "a target is None, the number of a class, or a text such as a label, \"A-B\" or \"top:3\"; it \
-                     is a {}",
-                    target.get_type()
-                );
-                Err(errors::new(py, "TargetTypeError", &message, None))
-            }
-        }
-    }
-
     /// The one target of an image of a batch.
     fn one_target(&self, target: &Bound<'_, PyAny>) -> PyResult<Target> {
-        match self.target(target)?.0 {
+        match read(target, &self.inner)?.0 {
             TargetSpec::One(target) => Ok(target),
             TargetSpec::Top(_) => {
                 let message =
@@ -152,8 +133,11 @@ impl Explainer {
     fn several(&self, images: &Bound<'_, PyAny>) -> PyResult<Pictures> {
         let py = images.py();
         if !images.is_instance_of::<PyList>() && !images.is_instance_of::<PyTuple>() {
-            return arrays::pictures(images, self.inner.image_input().elem.is_float())
-                .map(|found| found.map_or_else(Pictures::Photos, Pictures::Tensor));
+            return arrays::pictures(images, self.inner.image_input().elem.is_float()).map(
+                |found| {
+                    found.map_or_else(Pictures::Photos, |x| Pictures::Tensor(self.with_batch(x)))
+                },
+            );
         }
         let (mut photos, mut tensors) = (Vec::new(), Vec::new());
         for image in images.try_iter()? {
@@ -175,7 +159,30 @@ impl Explainer {
         }
     }
 
-    /// Explains pictures with the interpreter free for other threads.
+    /// Asks the explainer, with the inputs of a call, while the interpreter is free for other threads. With a token, handlers of
+    /// signals run meanwhile, and end the work if they raise an exception.
+    fn ask<R: Send>(
+        &self,
+        py: Python<'_>,
+        inputs: Inputs<'_>,
+        token: Option<&CancelToken>,
+        work: impl FnOnce(&gradcam::Explainer) -> gradcam::Result<R> + Send,
+    ) -> PyResult<R> {
+        let mut explainer = self.inner.clone();
+        for (name, value) in inputs {
+            explainer = explainer.with_input(&name, arrays::tensor(&value)?).or_raise(py)?;
+        }
+        let done = py.detach(|| match token {
+            None => work(&explainer),
+            Some(token) => watched(token, || work(&explainer.with_cancel_token(token))),
+        });
+        match (done, RAISED.take()) {
+            (Err(error), Some(raised)) if error.kind() == ErrorKind::Canceled => Err(raised),
+            (done, _) => done.or_raise(py),
+        }
+    }
+
+    /// Explains pictures.
     fn run(
         &self,
         py: Python<'_>,
@@ -184,29 +191,11 @@ impl Explainer {
         inputs: Inputs<'_>,
         token: Option<&CancelToken>,
     ) -> PyResult<Vec<Vec<Explanation>>> {
-        let mut explainer = self.inner.clone();
-        for (name, value) in inputs {
-            explainer = explainer.with_input(&name, arrays::tensor(&value)?).or_raise(py)?;
-        }
-        let explain = |explainer: gradcam::Explainer| match &pictures {
+        let explained = self.ask(py, inputs, token, |explainer| match &pictures {
             Pictures::Photos(photos) => explainer.explain(photos, targets),
             Pictures::Tensor(x) => explainer.explain(Images::Tensor(x.view()), targets),
-        };
-        let explained = py.detach(|| match token {
-            None => explain(explainer),
-            Some(token) => watched(token, || explain(explainer.with_cancel_token(token))),
-        });
-        let raised = RAISED.take();
-        let explained = match (explained, raised) {
-            (Err(error), Some(raised)) if error.kind() == ErrorKind::Canceled => {
-                return Err(raised);
-            }
-            (explained, _) => explained.or_raise(py)?,
-        };
-        let photos: Vec<Option<Arc<Photo>>> = match pictures {
-            Pictures::Photos(photos) => photos.into_iter().map(|one| Some(one.into())).collect(),
-            Pictures::Tensor(_) => vec![None; explained.len()],
-        };
+        })?;
+        let photos = pictures.photos(explained.len());
         let of_image = |(of_image, photo): (Vec<gradcam::Explanation>, Option<Arc<Photo>>)| {
             of_image.into_iter().map(|inner| Explanation::new(inner, photo.clone())).collect()
         };
@@ -219,8 +208,9 @@ impl Explainer {
     #[new]
     fn new(model: &Bound<'_, PyAny>, settings: Settings<'_>) -> PyResult<Self> {
         let py = model.py();
+        let built_in = model.is_none();
         let model = settings::model(model)?;
-        let builder = settings.set(py, gradcam::Explainer::builder(model))?;
+        let builder = settings.set(py, built_in, gradcam::Explainer::builder(model))?;
         // A handler of Python runs in the main thread alone, between the runs of a method.
         let builder = builder.progress(|_| match has_raised() {
             true => ControlFlow::Break(()),
@@ -238,7 +228,7 @@ impl Explainer {
     ) -> PyResult<Vec<Explanation>> {
         let py = image.py();
         let read: Vec<ReadTarget> =
-            targets.iter().map(|target| self.target(target)).collect::<PyResult<_>>()?;
+            targets.iter().map(|target| read(target, &self.inner)).collect::<PyResult<_>>()?;
         let pictures = self.one(image)?;
         let specs: Vec<TargetSpec> = read.iter().map(|(spec, _)| spec.clone()).collect();
         let explained = self.run(py, pictures, specs.into(), inputs, None)?;
@@ -258,7 +248,7 @@ impl Explainer {
         inputs: Inputs<'_>,
     ) -> PyResult<Vec<Explanation>> {
         let py = images.py();
-        let one = |target| self.one_target(target);
+        let one = |target: &Bound<'_, PyAny>| self.one_target(target);
         let targets = match targets {
             None => Target::Argmax.into(),
             Some(targets) => Targets::each(targets.iter().map(one).collect::<PyResult<Vec<_>>>()?),
@@ -273,6 +263,40 @@ impl Explainer {
     fn check_target(&self, target: &Bound<'_, PyAny>) -> PyResult<()> {
         let spec = self.one_target(target)?.into();
         self.inner.check_target(&spec).or_raise(target.py())
+    }
+
+    /// Factors the activation of the layer into concepts, which all images share.
+    fn concepts(
+        &self,
+        images: &Bound<'_, PyAny>,
+        components: usize,
+        inputs: Inputs<'_>,
+    ) -> PyResult<Concepts> {
+        let py = images.py();
+        let components = settings::positive(py, "components", components)?;
+        let pictures = self.several(images)?;
+        let token = CancelToken::new();
+        let found = self.ask(py, inputs, Some(&token), |explainer| match &pictures {
+            Pictures::Photos(photos) => explainer.concepts(photos, components),
+            Pictures::Tensor(x) => explainer.concepts(Images::Tensor(x.view()), components),
+        })?;
+        let photos = pictures.photos(found.images.len());
+        Ok(Concepts::new(found, photos))
+    }
+
+    /// The vector that the model makes of an image.
+    fn embedding<'py>(
+        &self,
+        image: &Bound<'py, PyAny>,
+        inputs: Inputs<'_>,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let py = image.py();
+        let pictures = self.one(image)?;
+        let vector = self.ask(py, inputs, None, |explainer| match &pictures {
+            Pictures::Photos(photos) => explainer.embedding(photos),
+            Pictures::Tensor(x) => explainer.embedding(Images::Tensor(x.view())),
+        })?;
+        Ok(PyArray1::from_slice(py, &vector))
     }
 
     /// The layers that are explained: module path and value name.
@@ -301,8 +325,8 @@ impl Explainer {
     }
 
     /// The ids of the methods.
-    fn method(&self) -> &'static str {
-        self.inner.methods().first().map_or("", |method| method.id())
+    fn methods(&self) -> Vec<&'static str> {
+        self.inner.methods().iter().map(|method| method.id()).collect()
     }
 
     /// What the scores are: the kind, and why.

@@ -13,9 +13,10 @@ use pyo3::{
 };
 
 use crate::{
-    arrays::{self, Picture},
+    arrays,
     errors::{self, OrRaise},
     hints::words,
+    settings,
 };
 
 /// The explanation of one image for one target.
@@ -27,10 +28,22 @@ pub(crate) struct Explanation {
 }
 
 /// Index, label, score and probability of a class.
-type ClassRow = (usize, Option<String>, f32, Option<f32>);
+pub(crate) type ClassRow = (usize, Option<String>, f32, Option<f32>);
 
-fn row(class: &Class) -> ClassRow {
+pub(crate) fn row(class: &Class) -> ClassRow {
     (class.index, class.label.clone(), class.score, class.probability)
+}
+
+/// Id, level and text of a warning.
+pub(crate) type WarningRow = (&'static str, &'static str, String);
+
+pub(crate) fn warning_row(warning: &Warning) -> WarningRow {
+    let level = match warning.level() {
+        WarningLevel::Detail => "detail",
+        WarningLevel::Note => "note",
+        WarningLevel::Warning => "warning",
+    };
+    (warning.id(), level, warning.worded(words))
 }
 
 const KINDS: &[(&str, OverlayKind)] = &[
@@ -49,10 +62,20 @@ struct Style {
     colormap: Option<String>,
     alpha: Option<f64>,
     kind: Option<String>,
-    size: Option<(u32, u32)>,
+    size: Option<Size>,
     max_side: Option<u32>,
     colorbar: bool,
 }
+
+/// The size of a picture: by name, or width and height.
+#[derive(FromPyObject)]
+enum Size {
+    Named(String),
+    Exact(u32, u32),
+}
+
+const SIZES: &[(&str, PictureSize)] =
+    &[("photo", PictureSize::Photo), ("network", PictureSize::Network)];
 
 impl Style {
     fn style(self, py: Python<'_>) -> PyResult<OverlayStyle> {
@@ -64,10 +87,14 @@ impl Style {
             style.alpha = alpha;
         }
         if let Some(kind) = self.kind {
-            style.kind = crate::settings::named(py, "kind", &kind, KINDS)?;
+            style.kind = settings::named(py, "kind", &kind, KINDS)?;
         }
-        if let Some((width, height)) = self.size {
-            style.size = PictureSize::Exact { width, height };
+        match self.size {
+            None => {}
+            Some(Size::Named(name)) => style.size = settings::named(py, "size", &name, SIZES)?,
+            Some(Size::Exact(width, height)) => {
+                style.size = PictureSize::Exact { width, height };
+            }
         }
         if let Some(side) = self.max_side {
             style.max_side = NonZeroU32::new(side);
@@ -159,14 +186,7 @@ impl Explanation {
         style: Style,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (at, style) = (self.layer_at(layer)?, style.style(py)?);
-        let given = match photo.map(arrays::picture).transpose()? {
-            None => None,
-            Some(Picture::Photo(photo)) => Some(photo),
-            Some(Picture::Tensor(_)) => {
-                let message = "the photo is an array of floats; give a path, a PIL image or uint8 pixels [H, W, 3]";
-                return Err(errors::new(py, "ImageError", message, None));
-            }
-        };
+        let given = photo.map(arrays::photo).transpose()?;
         let photo = given.as_ref().or(self.photo.as_deref());
         let drawn = py.detach(|| self.picture(at, photo, &style)).or_raise(py)?;
         arrays::pixels(py, &drawn)
@@ -200,14 +220,8 @@ impl Explanation {
     }
 
     /// Id, level and text of each warning and note.
-    fn warnings(&self) -> Vec<(&'static str, &'static str, String)> {
-        let level = |warning: &Warning| match warning.level() {
-            WarningLevel::Detail => "detail",
-            WarningLevel::Note => "note",
-            WarningLevel::Warning => "warning",
-        };
-        let row = |warning: &Warning| (warning.id(), level(warning), warning.worded(words));
-        self.inner.warnings.iter().map(row).collect()
+    fn warnings(&self) -> Vec<WarningRow> {
+        self.inner.warnings.iter().map(warning_row).collect()
     }
 
     /// The score of every class.

@@ -14,7 +14,7 @@ pub(crate) fn words(hint: &Hint) -> String {
         Hint::NameOutput => "name the output that holds the scores with output=",
         Hint::NameMethod => "choose method=\"hirescam\"",
         Hint::GiveReference => {
-            "an embedding is compared with a vector, which this package does not take yet"
+            "say what it is compared with: SimilarTarget(explainer.embedding(image))"
         }
         Hint::GiveInputs => "give each input beside the image its value with inputs={name: array}",
         Hint::KeepPixels => "photos have whole numbers with rescale=1, mean=0, std=1",

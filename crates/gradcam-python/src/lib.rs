@@ -5,6 +5,7 @@
 
 mod arrays;
 mod command;
+mod concepts;
 mod engine;
 mod errors;
 mod explainer;
@@ -14,6 +15,7 @@ mod hooks;
 mod network;
 mod settings;
 mod tables;
+mod targets;
 
 use pyo3::prelude::pymodule;
 
@@ -23,6 +25,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         command::command_line,
+        concepts::Concepts,
         explainer::Explainer,
         explanation::Explanation,
         hooks::HookHandle,

@@ -1,6 +1,9 @@
 //! Networks: forward, backward, and hooks under torch's names.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use gradcam::{BackwardCall, ForwardCall, ForwardPreCall, FullBackwardCall};
 use numpy::{PyArrayDyn, ToPyArray};
@@ -36,12 +39,23 @@ impl ForwardPass {
     }
 }
 
+/// Values of inputs beside the image, by their names.
+type Inputs<'py> = Option<HashMap<String, Bound<'py, PyAny>>>;
+
 impl Network {
     /// Runs the network with the interpreter free for other threads.
-    fn pass(&self, x: &Bound<'_, PyAny>) -> PyResult<Arc<gradcam::ForwardPass>> {
+    fn pass(
+        &self,
+        x: &Bound<'_, PyAny>,
+        inputs: Inputs<'_>,
+    ) -> PyResult<Arc<gradcam::ForwardPass>> {
         let py = x.py();
         let x = arrays::floats(x)?;
-        let pass = py.detach(|| self.inner.forward(&x)).or_raise(py)?;
+        let mut network = self.inner.clone();
+        for (name, value) in inputs.unwrap_or_default() {
+            network = network.with_input(&name, arrays::tensor(&value)?).or_raise(py)?;
+        }
+        let pass = py.detach(|| network.forward(&x)).or_raise(py)?;
         Ok(Arc::new(pass))
     }
 
@@ -80,19 +94,31 @@ impl Network {
 #[pymethods]
 impl Network {
     #[new]
-    #[pyo3(signature = (model, *, engine = "auto", provider = None, threads = None, max_memory = None))]
+    #[pyo3(signature = (model = None, *, inputs = None, engine = "auto", provider = None, session_config = None, threads = None,
+                        max_memory = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are those of Python")]
     fn new(
-        model: &Bound<'_, PyAny>,
+        py: Python<'_>,
+        model: Option<Bound<'_, PyAny>>,
+        inputs: Inputs<'_>,
         engine: &str,
         provider: Option<&str>,
+        session_config: Option<HashMap<String, String>>,
         threads: Option<usize>,
         max_memory: Option<u64>,
     ) -> PyResult<Self> {
-        let py = model.py();
-        let model = settings::model(model)?;
-        let setup = EngineSetup::new(py, engine, provider)?;
+        let built_in = model.is_none();
+        let model = settings::model(&model.unwrap_or_else(|| py.None().into_bound(py)))?;
+        let session_config = session_config.unwrap_or_default();
+        let setup = EngineSetup::new(py, engine, provider, session_config, built_in)?;
         let mut builder =
             gradcam::Network::builder(model).engine(setup.kind).library_places(setup.places);
+        for (name, value) in inputs.unwrap_or_default() {
+            builder = builder.input(name, arrays::tensor(&value)?);
+        }
+        for (key, value) in setup.session_config {
+            builder = builder.session_config(key, value);
+        }
         if let Some(provider) = setup.provider {
             builder = builder.provider(provider);
         }
@@ -202,19 +228,30 @@ impl Network {
     }
 
     /// Runs the network on a batch that is ready for it, and gives its first output.
-    fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let pass = self.pass(x)?;
+    #[pyo3(signature = (x, inputs = None))]
+    fn forward<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        inputs: Inputs<'_>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let pass = self.pass(x, inputs)?;
         *self.last() = Some(pass.clone());
         Ok(pass.scores().to_pyarray(x.py()))
     }
 
-    fn __call__<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        self.forward(x)
+    #[pyo3(signature = (x, inputs = None))]
+    fn __call__<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        inputs: Inputs<'_>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        self.forward(x, inputs)
     }
 
     /// Runs the network, and gives a pass that stays as it is when the network runs again.
-    fn forward_pass(&self, x: &Bound<'_, PyAny>) -> PyResult<ForwardPass> {
-        self.pass(x).map(ForwardPass)
+    #[pyo3(signature = (x, inputs = None))]
+    fn forward_pass(&self, x: &Bound<'_, PyAny>, inputs: Inputs<'_>) -> PyResult<ForwardPass> {
+        self.pass(x, inputs).map(ForwardPass)
     }
 
     /// Propagates a gradient of the scores back, from a forward pass, or the last one of `forward`.

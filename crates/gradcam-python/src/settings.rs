@@ -22,9 +22,10 @@ use crate::{
 #[pyo3(from_item_all)]
 pub(crate) struct Settings<'py> {
     layers: Vec<String>,
-    method: Option<String>,
+    methods: Vec<String>,
     engine: String,
     provider: Option<String>,
+    session_config: HashMap<String, String>,
     threads: Option<usize>,
     max_memory: Option<u64>,
     size: Option<(u32, u32)>,
@@ -39,6 +40,8 @@ pub(crate) struct Settings<'py> {
     imagenet: bool,
     labels: Option<PathBuf>,
     grid: Option<(i64, i64)>,
+    prefix_tokens: Option<i64>,
+    image_shape: Option<Vec<usize>>,
     inputs: HashMap<String, Bound<'py, PyAny>>,
     output: Option<String>,
     head: Option<String>,
@@ -70,10 +73,13 @@ impl From<Numbers> for Vec<f32> {
     }
 }
 
-/// A model from a path, from the bytes of a file, or from an `onnx.ModelProto`.
+/// A model from a path, from the bytes of a file, or from an `onnx.ModelProto`; the built-in one from None.
 pub(crate) fn model(value: &Bound<'_, PyAny>) -> PyResult<Model> {
     static MODEL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = value.py();
+    if value.is_none() {
+        return gradcam_cli::built_in().or_raise(py);
+    }
     let value = arrays::helper(&MODEL, "model", value)?;
     if let Ok(bytes) = value.cast::<PyBytes>() {
         let bytes = bytes.as_bytes().to_vec();
@@ -123,19 +129,24 @@ impl Settings<'_> {
     pub(crate) fn set(
         self,
         py: Python<'_>,
+        built_in_model: bool,
         builder: ExplainerBuilder,
     ) -> PyResult<ExplainerBuilder> {
         let numbers = |name: &str, value: Option<usize>| {
             value.map(|value| positive(py, name, value)).transpose()
         };
-        let setup = EngineSetup::new(py, &self.engine, self.provider.as_deref())?;
+        let provider = self.provider.as_deref();
+        let setup =
+            EngineSetup::new(py, &self.engine, provider, self.session_config, built_in_model)?;
+        let methods = self.methods.iter().map(|method| method.parse::<Method>());
         let mut builder = builder
             .layers(self.layers)
+            .methods(methods.collect::<Result<Vec<_>, _>>().or_raise(py)?)
             .engine(setup.kind)
             .library_places(setup.places)
             .aug_smooth(self.aug_smooth)
             .eigen_smooth(self.eigen_smooth)
-            .grid(Grid { size: self.grid, prefix: None })
+            .grid(Grid { size: self.grid, prefix: self.prefix_tokens })
             .method_settings(MethodSettings {
                 seed: self.seed,
                 samples: numbers("samples", self.samples)?,
@@ -166,8 +177,11 @@ impl Settings<'_> {
         if let Some(provider) = setup.provider {
             builder = builder.provider(provider);
         }
-        if let Some(method) = self.method {
-            builder = builder.method(method.parse::<Method>().or_raise(py)?);
+        for (key, value) in setup.session_config {
+            builder = builder.session_config(key, value);
+        }
+        if let Some(shape) = self.image_shape {
+            builder = builder.image_shape(&shape);
         }
         if let Some(threads) = numbers("threads", self.threads)? {
             builder = builder.threads(threads);

@@ -12,6 +12,7 @@ import pytest
 import onnx_gradcam as gc
 
 ASSETS = Path(__file__).parents[2] / "gradcam-cli" / "assets"
+FIXTURES = Path(__file__).parents[2] / "testkit" / "fixtures"
 ENGINES = ["rten", "onnxruntime"]
 CAT, ESPRESSO = 285, 967
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import onnx_gradcam as gc
-from conftest import ASSETS
+from conftest import ASSETS, FIXTURES
 
 MODEL = str(ASSETS / "efficientnet_lite0.onnx")
+CLIP, TWO_BRANCHES = FIXTURES / "heads" / "clip_tower.onnx", FIXTURES / "inputs" / "two_branches.onnx"
 PHOTO = str(ASSETS / "cat_beside_coffee.png")
 
 
@@ -52,6 +52,39 @@ CASES = {
     "no target": (lambda: explainer()(PHOTO, 1.5), gc.TargetTypeError, TypeError, "is a <class 'float'>"),
     "several targets": (lambda: explainer()(PHOTO, "top:2"), gc.TargetError, ValueError, r"explain\(\) gives a list"),
     "too few targets": (lambda: explainer().batch([PHOTO] * 2, [1]), gc.TargetError, ValueError, "number of targets is 1"),
+    "a box without a size": (
+        lambda: explainer()(PHOTO, gc.BoxTarget(1, 2, 0, 4)),
+        gc.TargetError,
+        ValueError,
+        "width 0 and height 4; give finite numbers",
+    ),
+    "a box of two classes": (lambda: explainer()(PHOTO, gc.BoxTarget(1, 2, 3, 4, "1-2")), gc.TargetError, ValueError, "a class or None"),
+    "a box in a classifier": (lambda: explainer()(PHOTO, gc.BoxTarget(1, 2, 3, 4)), gc.TargetError, ValueError, "box"),
+    "an empty mask": (lambda: explainer()(PHOTO, gc.MaskTarget(np.zeros((4, 4), bool))), gc.TargetError, ValueError, "no pixel brighter"),
+    "a gray mask": (
+        lambda: explainer()(PHOTO, gc.MaskTarget(np.full((4, 4), 0.5))),
+        gc.TargetError,
+        ValueError,
+        r"other numbers than 0 and 1, or 0 and 255; give booleans \[H, W\]",
+    ),
+    "a mask of colors": (lambda: explainer()(PHOTO, gc.MaskTarget(np.zeros((4, 4, 3)))), gc.TargetError, ValueError, r"shape \[4, 4, 3\]"),
+    "a matrix": (
+        lambda: explainer()(PHOTO, gc.SimilarTarget(np.zeros((2, 2)))),
+        gc.TargetError,
+        ValueError,
+        r"shape \[2, 2\]; give one of",
+    ),
+    "no vector": (lambda: gc.Explainer(CLIP, imagenet=True)(PHOTO), gc.TargetError, ValueError, r"SimilarTarget\(explainer\.embedding"),
+    "no components": (lambda: explainer().concepts(PHOTO, 0), gc.InputError, ValueError, "components is 0"),
+    "too many components": (lambda: explainer().concepts(PHOTO, 50), gc.MethodError, ValueError, "50"),
+    "concepts of two layers": (
+        lambda: explainer(layers=["blocks.3", "blocks.4"]).concepts(PHOTO),
+        gc.LayerError,
+        ValueError,
+        "concepts are those of one layer",
+    ),
+    "no value for an input": (lambda: gc.Network(TWO_BRANCHES), gc.InputError, ValueError, r"with inputs=\{name: array\}"),
+    "no size's name": (lambda: explainer()(PHOTO).overlay(size="a"), gc.InputError, ValueError, 'size is "a"; there are: photo, network'),
     "no method": (lambda: explainer(method="cam2"), gc.MethodError, ValueError, 'no method named "cam2"; there are: gradcam'),
     "layers for the input": (lambda: explainer(method="saliency", layers=["blocks.4"]), gc.MethodError, ValueError, "leave layers out"),
     "no picture": (lambda: explainer()(b"nothing"), gc.ImageError, ValueError, "not a JPEG"),
@@ -89,7 +122,7 @@ def test_an_error_has_its_class_and_says_what_to_do(case: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-BAD_MODELS = Path(__file__).parents[2] / "testkit" / "fixtures" / "bad_models"
+BAD_MODELS = FIXTURES / "bad_models"
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in BAD_MODELS.iterdir() if path.suffix != ".md"))

@@ -201,6 +201,7 @@ def test_a_notebook_shows_picture_classes_and_warnings(explainer: gc.Explainer, 
     html = e._repr_html_()
     assert "Egyptian cat" in html
     assert "data:image/png;base64," in html
+    assert "<b>Egyptian cat: 49.4% against espresso: 6.1%</b>" in explainer(photo, f"{CAT}-{ESPRESSO}")._repr_html_()
     for e in (explainer(x), explainer.explain(x, ["argmax"])[0]):
         assert e._repr_png_().startswith(b"\x89PNG")
 

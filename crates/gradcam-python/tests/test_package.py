@@ -106,6 +106,23 @@ def test_handlers_of_signals_run_during_a_batch_and_end_it(explainer: gc.Explain
     assert explainer(x).map.shape == (7, 7)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other interrupts")
+def test_ctrl_c_ends_a_batch_and_leaves_the_explainer_usable() -> None:
+    code = """if True:
+        import os, signal, threading
+        import numpy as np
+        import onnx_gradcam as gc
+        explainer, x = gc.Explainer(threads=1), np.zeros((1, 3, 224, 224), np.float32)
+        explainer(x)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            explainer.batch(np.repeat(x, 64, axis=0))
+        except KeyboardInterrupt:
+            print("interrupted", explainer(x).map.shape)
+    """
+    assert python(code) == "interrupted (7, 7)\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
 def test_a_forked_process_gets_an_error_and_no_hang(model: str, x: np.ndarray) -> None:
     explainer = gc.Explainer(model, engine="rten")
@@ -122,7 +139,7 @@ def test_an_explainer_is_pickled_as_its_settings(explainer: gc.Explainer, x: np.
     assert explained(pickle.loads(pickle.dumps(explainer)), x) == explained(explainer, x)
     of_bytes = gc.Explainer(Path(model).read_bytes(), ["blocks.4"], method="layercam", engine="rten")
     copy = pickle.loads(pickle.dumps(of_bytes))
-    assert (copy.layers, copy.method, copy.engine) == (["blocks.4"], "layercam", "rten")
+    assert (copy.layers, copy.methods, copy.engine) == (["blocks.4"], ["layercam"], "rten")
 
 
 def test_a_spawned_process_explains(explainer: gc.Explainer, x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

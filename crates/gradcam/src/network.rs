@@ -5,20 +5,22 @@
 //! residual branch is a layer like any other. The backward pass of a segment is a graph of its own, which starts from
 //! the values that the forward pass saved.
 
+mod builder;
 mod exclusive;
 mod hook;
 mod pass;
 mod plan;
 mod segment;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use ndarray::{ArrayBase, ArrayD, Data, Dimension};
 use onnx_grad::{
-    Dim, Model,
+    Model,
     graph::{Graph, Sizes},
 };
 
+pub use builder::NetworkBuilder;
 use exclusive::{Exclusive, Hold};
 use hook::{Answer, HookList};
 pub use hook::{
@@ -27,15 +29,7 @@ pub use hook::{
 use pass::SavedForward;
 use plan::{HookKind, HookSites, Plan};
 
-use crate::{
-    Result,
-    engine::{self, EngineKind, EngineOptions, Provider},
-    error::bail,
-    input::ImageInput,
-    layer::{Grid, Layers, ScoreValue},
-    memory,
-    program::Runtime,
-};
+use crate::{Result, engine::Tensor, error::bail, input::Inputs, layer::Layers, program::Runtime};
 
 /// A network that is run by hand: [`forward`](Network::forward), [`backward`](Network::backward), and
 /// hooks that see and replace what passes through its layers.
@@ -91,17 +85,21 @@ use crate::{
 /// assert_eq!(activation.as_ref().map(ArrayD::shape), gradient.as_ref().map(ArrayD::shape));
 /// # Ok::<(), gradcam::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Network {
+    shared: Arc<Shared>,
+    inputs: Arc<Inputs>,
+}
+
+/// What clones of a network share. Its address tells its passes from those of other networks.
+struct Shared {
     model: Model,
     runtime: Runtime,
-    input: ImageInput,
     /// The graph for inputs of a usual size. Names are looked up in it.
     graph: Graph,
     layers: Layers,
     paths: Vec<String>,
     state: Exclusive<NetworkState>,
-    /// Tells the passes of this network from those of others.
-    identity: Arc<()>,
 }
 
 /// What passes change.
@@ -116,7 +114,7 @@ struct NetworkState {
 pub struct ForwardPass {
     scores: ArrayD<f32>,
     saved: SavedForward,
-    network: Arc<()>,
+    network: Arc<Shared>,
 }
 
 impl ForwardPass {
@@ -140,7 +138,7 @@ impl std::fmt::Debug for ForwardPass {
 /// The key of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PlanKey {
-    shape: Vec<usize>,
+    sizes: Sizes,
     sites: HookSites,
 }
 
@@ -184,9 +182,9 @@ impl Hooks {
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Network")
-            .field("input", &self.input)
-            .field("engine", &self.runtime.engine_name())
-            .field("plans", &self.state.peek(|state| state.plans.len()))
+            .field("inputs", &self.inputs)
+            .field("engine", &self.shared.runtime.engine_name())
+            .field("plans", &self.shared.state.peek(|state| state.plans.len()))
             .finish_non_exhaustive()
     }
 }
@@ -202,17 +200,23 @@ impl Network {
 
     /// A builder for a network of `model`.
     pub fn builder(model: Model) -> NetworkBuilder {
-        NetworkBuilder {
-            model,
-            engine: EngineKind::default(),
-            options: EngineOptions::default(),
-            max_memory: None,
-        }
+        NetworkBuilder::new(model)
+    }
+
+    /// This network with another value for an input beside the image, for one pass,
+    /// `network.with_input("age", age)?.forward(&x)`, or for several. It is as cheap as a clone: hooks, passes and compiled graphs
+    /// are those of this network.
+    ///
+    /// # Errors
+    /// `Input` where the model declares no such input or another type or shape.
+    pub fn with_input(&self, name: &str, value: impl Into<Tensor>) -> Result<Self> {
+        let inputs = Arc::new(self.inputs.with(&self.shared.model, name, value.into())?);
+        Ok(Self { inputs, ..self.clone() })
     }
 
     /// The paths of its modules, outer modules before their parts, as torch's `named_modules` without the network itself.
     pub fn modules(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().map(String::as_str)
+        self.shared.paths.iter().map(String::as_str)
     }
 
     /// Calls `hook` before the layer runs, with its inputs. Returned tensors, as many as the inputs, take
@@ -288,9 +292,9 @@ impl Network {
         layer: &str,
         kind: HookKind,
     ) -> Result<(String, u64, Hold<'_, NetworkState>)> {
-        let mut state = self.state.hold("the registration of a hook")?;
+        let mut state = self.shared.state.hold("the registration of a hook")?;
         state.hooks.sweep();
-        let path = plan::layer(&self.graph, &self.layers, layer, kind)?.path;
+        let path = plan::layer(&self.shared.graph, &self.shared.layers, layer, kind)?.path;
         let number = state.hooks.next();
         Ok((path, number, state))
     }
@@ -309,12 +313,19 @@ impl Network {
         &self,
         x: &ArrayBase<S, D>,
     ) -> Result<ForwardPass> {
-        let mut state = self.state.hold("forward")?;
+        let mut state = self.shared.state.hold("forward")?;
         state.hooks.sweep();
         let plan = self.plan(&mut state, x.shape())?;
-        let x = x.view().into_dyn();
-        let (scores, saved) = pass::forward(&plan, &mut state.hooks, &self.input.name, x)?;
-        Ok(ForwardPass { scores, saved, network: self.identity.clone() })
+        let rows: Vec<usize> = (0..x.shape()[0]).collect();
+        let given = self
+            .inputs
+            .given
+            .iter()
+            .map(|given| Ok((given.name.as_str(), given.rows(&rows, rows.len())?)));
+        let mut inputs = given.collect::<Result<Vec<_>>>()?;
+        inputs.push((self.inputs.image.name.as_str(), Tensor::F32(x.view().into_dyn().to_owned())));
+        let (scores, saved) = pass::forward(&plan, &mut state.hooks, inputs)?;
+        Ok(ForwardPass { scores, saved, network: self.shared.clone() })
     }
 
     /// Propagates a gradient of the scores back through the network, from the values that a forward pass saved, and calls
@@ -333,19 +344,19 @@ impl Network {
         pass: &ForwardPass,
         seed: &ArrayBase<S, D>,
     ) -> Result<()> {
-        if !Arc::ptr_eq(&pass.network, &self.identity) {
+        if !Arc::ptr_eq(&pass.network, &self.shared) {
             bail!(
                 Input,
                 "the forward pass is that of another network; give one that this network's forward returned"
             )
         }
-        let mut state = self.state.hold("backward")?;
-        pass::backward(&pass.saved, &mut state.hooks, &self.runtime, seed.view().into_dyn())
+        let mut state = self.shared.state.hold("backward")?;
+        pass::backward(&pass.saved, &mut state.hooks, &self.shared.runtime, seed.view().into_dyn())
     }
 
     fn plan(&self, state: &mut NetworkState, shape: &[usize]) -> Result<Arc<Plan>> {
-        self.input.check(shape)?;
-        if let Some(a_run) = self.input.batch().filter(|batch| *batch != shape[0]) {
+        self.inputs.image.check(shape)?;
+        if let Some(a_run) = self.inputs.image.batch().filter(|batch| *batch != shape[0]) {
             bail!(
                 Input,
                 "the model's batch is fixed to {a_run}, the input has {:?}; give one after the other, or \
@@ -353,17 +364,13 @@ impl Network {
                 shape
             );
         }
-        let key = PlanKey { shape: shape.to_vec(), sites: pass::sites(&state.hooks) };
+        let key = PlanKey { sizes: self.inputs.sizes(shape), sites: pass::sites(&state.hooks) };
         let plan = match state.plans.iter().position(|(known, _)| *known == key) {
             Some(place) => state.plans.remove(place).1,
             None => {
-                let dim = |size: &usize| i64::try_from(*size).map(Dim::Fixed);
-                let Ok(dims) = shape.iter().map(dim).collect::<Result<Vec<Dim>, _>>() else {
-                    bail!(Input, "the input has the impossible shape {shape:?}")
-                };
-                let sizes = Sizes::from([(self.input.name.clone(), dims)]);
-                let graph = Graph::new(&self.model, &sizes)?;
-                Arc::new(Plan::new(graph, &self.input, &key.sites, &self.runtime)?)
+                let graph = Graph::new(&self.shared.model, &key.sizes)?;
+                let image = &self.inputs.image;
+                Arc::new(Plan::new(graph, image, &key.sites, &self.shared.runtime)?)
             }
         };
         if state.plans.len() >= KEPT {
@@ -371,97 +378,5 @@ impl Network {
         }
         state.plans.push((key, plan.clone()));
         Ok(plan)
-    }
-}
-
-/// The settings of a network; [`Network::builder`] makes one.
-#[derive(Debug)]
-pub struct NetworkBuilder {
-    model: Model,
-    engine: EngineKind,
-    options: EngineOptions,
-    max_memory: Option<u64>,
-}
-
-impl NetworkBuilder {
-    /// Sets the engine. The default is rten.
-    #[must_use]
-    pub fn engine(mut self, engine: EngineKind) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// Sets the number of threads of a run. The default is the engine's.
-    #[must_use]
-    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
-        self.options.threads = Some(threads);
-        self
-    }
-
-    /// Sets the places where the library of ONNX Runtime is looked for, in order.
-    #[must_use]
-    pub fn library_places(mut self, places: Vec<PathBuf>) -> Self {
-        self.options.library = places;
-        self
-    }
-
-    /// Sets ONNX Runtime's execution provider. The default is the processor.
-    #[must_use]
-    pub fn provider(mut self, provider: Provider) -> Self {
-        self.options.provider = Some(provider);
-        self
-    }
-
-    /// Sets the memory limit in bytes: what a forward and a backward pass may take together, weights not counted. The default
-    /// is half of the memory that the process may use.
-    #[must_use]
-    pub fn max_memory(mut self, bytes: u64) -> Self {
-        self.max_memory = Some(bytes);
-        self
-    }
-
-    /// Checks the settings and makes the network. Nothing is compiled yet.
-    ///
-    /// # Errors
-    /// `Input` where the model has no single input of floats, `Engine`, `Model`.
-    pub fn build(self) -> Result<Network> {
-        let inputs = onnx_grad::inputs(&self.model);
-        let [input] = inputs.as_slice() else {
-            let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            bail!(
-                Input,
-                "a network takes one input; the model has {}: {}",
-                names.len(),
-                names.join(", ")
-            )
-        };
-        let input = ImageInput::of(input, None);
-        if !input.elem.is_float() {
-            let elem = input.elem.numpy_name();
-            bail!(
-                Input,
-                "the model's input \"{}\" takes {elem}; a network takes floats",
-                input.name
-            )
-        }
-        let graph = Graph::new(&self.model, &input.default_sizes(None, None))?;
-        let Some(&scores) = graph.outputs().first() else {
-            bail!(Model, "the model has no output")
-        };
-        let layers =
-            Layers::new(&graph, input.in_graph(&graph), ScoreValue::plain(scores), Grid::default());
-        let paths = layers.paths().map(str::to_owned).collect();
-        let engine = engine::engine(self.engine, &self.options)?;
-        let limit = self.max_memory.unwrap_or_else(memory::default_limit);
-        Ok(Network {
-            runtime: Runtime::new(engine, limit),
-            model: self.model,
-            input,
-            graph,
-            layers,
-            paths,
-            state: Exclusive::new(NetworkState { hooks: Hooks::new(), plans: Vec::new() }),
-            identity: Arc::new(()),
-        })
     }
 }

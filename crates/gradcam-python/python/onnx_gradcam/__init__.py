@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ._concepts import Component, Concepts, ImageConcepts
 from ._explainer import Explainer, grad_cam
 from ._explanation import ClassScore, Explanation, Warning
 from ._native import ForwardPass, HookHandle, Network, __version__
 from ._tables import Layer, Method, layers, methods
+from ._targets import BoxTarget, MaskTarget, SimilarTarget
 from .errors import (
     CanceledError,
     EngineError,
@@ -27,8 +29,11 @@ from .errors import (
 )
 
 __all__ = [
+    "BoxTarget",
     "CanceledError",
     "ClassScore",
+    "Component",
+    "Concepts",
     "EngineError",
     "Explainer",
     "Explanation",
@@ -36,11 +41,13 @@ __all__ = [
     "ForwardPass",
     "GradcamError",
     "HookHandle",
+    "ImageConcepts",
     "ImageError",
     "InputError",
     "InputTypeError",
     "Layer",
     "LayerError",
+    "MaskTarget",
     "MemoryLimitError",
     "Method",
     "MethodError",
@@ -49,6 +56,7 @@ __all__ = [
     "ModelError",
     "Network",
     "ReentryError",
+    "SimilarTarget",
     "TargetError",
     "TargetTypeError",
     "UnsupportedError",

@@ -6,10 +6,12 @@ import io
 import os
 from typing import Any
 
-from .errors import ImageError, InputError, InputTypeError
+from .errors import ImageError, InputError, InputTypeError, TargetError
 
 CPU, CUDA_HOST = 1, 3
 """Devices of DLPack whose memory the processor reads."""
+PHOTO_BATCH_AXES = 4
+"""Pixels of several photos are [N, H, W, 3]."""
 
 
 def model(value: Any) -> str | bytes:
@@ -35,6 +37,27 @@ def image(value: Any) -> Any:
     if found.dtype == "uint8" and found.ndim in (2, 3):
         return _pixels(found)
     return found
+
+
+def is_one(images: Any) -> bool:
+    """Whether it is one image: a file, a PIL image or the pixels of one; not a list, nor an array that is ready for the network."""
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
+        return True
+    return str(getattr(images, "dtype", "")).endswith("uint8") and len(images.shape) < PHOTO_BATCH_AXES
+
+
+def mask(value: Any) -> Any:
+    """A mask as the path of a picture, the bytes of its file, or pixels [H, W, 3]: white where it counts."""
+    import numpy as np
+
+    if not (isinstance(value, np.ndarray) or hasattr(value, "__dlpack__") or isinstance(value, list | tuple)):
+        return image(value)
+    found = array(value)
+    numbers = set(np.unique(found).tolist())
+    if found.ndim != 2 or not (numbers <= {0, 1} or numbers <= {0, 255}):
+        what = f"shape {list(found.shape)}" if found.ndim != 2 else "other numbers than 0 and 1, or 0 and 255"
+        raise TargetError(f"the mask has {what}; give booleans [H, W], such as mask > 0.5")
+    return _pixels(np.where(found > 0, np.uint8(255), np.uint8(0)))
 
 
 def array(value: Any) -> Any:

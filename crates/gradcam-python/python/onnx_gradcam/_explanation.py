@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -103,7 +100,7 @@ class Explanation:
         colormap: str | None = None,
         alpha: float | None = None,
         kind: str | None = None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | str | None = None,
         max_side: int | None = None,
         colorbar: bool = False,
     ) -> Pixels:
@@ -111,6 +108,7 @@ class Explanation:
 
         ``colormap`` is ``jet``, ``jet-mpl``, ``turbo``, ``viridis``, ``inferno``, ``magma`` or ``gray``, ``alpha`` the weight of the heat,
         ``kind`` one of ``alpha``, ``fade``, ``pytorch-grad-cam``, ``contours``, ``cutout`` and ``transparent`` (``[H, W, 4]``).
+        ``size`` is (width, height), ``photo``, or ``network``: that of the network's input, with the part of the photo that it saw.
         """
         style = {
             "colormap": colormap,
@@ -132,7 +130,7 @@ class Explanation:
             ax = pyplot.gca()
         ax.imshow(self.overlay(layer=layer, **style))
         ax.set_axis_off()
-        ax.set_title(str(self.class_score))
+        ax.set_title(self._explained())
         return ax
 
     @property
@@ -217,6 +215,8 @@ class Explanation:
 
     def to_dict(self, top: int = 5) -> dict[str, Any]:
         """Everything but the numbers of the maps, as the command line writes it to JSON."""
+        import json
+
         summary: dict[str, Any] = json.loads(self._native.to_json(top))
         return summary
 
@@ -226,14 +226,21 @@ class Explanation:
         heatmap = self.heatmap()
         return heatmap if dtype is None else heatmap.astype(dtype)
 
+    def _explained(self) -> str:
+        """The class that is explained, and that of a difference which speaks against it."""
+        return str(self.class_score) if self.against is None else f"{self.class_score} against {self.against}"
+
     def __repr__(self) -> str:
-        return f"<Explanation of {str(self.class_score)!r} by {self.method} at {', '.join(self.layers)}>"
+        return f"<Explanation of {self._explained()!r} by {self.method} at {', '.join(self.layers)}>"
 
     def _repr_png_(self) -> bytes | None:
         return self._native.to_png()
 
     def _repr_html_(self) -> str:
-        explained = html.escape(str(self.class_score))
+        import base64
+        import html
+
+        explained = html.escape(self._explained())
         parts = [f"<b>{explained}</b> by {html.escape(self.method)} at {html.escape(', '.join(self.layers))}"]
         png = self._repr_png_()
         if png is not None:

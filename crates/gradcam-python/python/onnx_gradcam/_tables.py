@@ -53,6 +53,6 @@ def methods() -> list[Method]:
     return [Method(*row) for row in _native.methods()]
 
 
-def layers(model: Model) -> list[Layer]:
-    """The layers of a model: a path, the bytes of a file, or an ``onnx.ModelProto``."""
+def layers(model: Model | None = None) -> list[Layer]:
+    """The layers of a model: a path, the bytes of a file, or an ``onnx.ModelProto``; without one, the built-in model."""
     return [Layer(*row) for row in _native.layers(model)]

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ._targets import BoxTarget, MaskTarget, SimilarTarget
+
 Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -45,9 +47,13 @@ class Picture(Protocol):
 Model: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | ModelProto
 Array: TypeAlias = npt.NDArray[Any] | Tensor | Sequence[Any]
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Picture | Array
-Target: TypeAlias = int | str | None
+Target: TypeAlias = int | str | BoxTarget | MaskTarget | SimilarTarget | None
 
 ClassRow: TypeAlias = tuple[int, str | None, float, float | None]
 """Index, label, score and probability of a class."""
+WarningRow: TypeAlias = tuple[str, str, str]
+"""Id, level and text of a warning."""
+ComponentRow: TypeAlias = tuple[Floats, float, tuple[int, int, int], list[ClassRow]]
+"""Vector, share, color and classes of a concept."""
 Reply: TypeAlias = Array | Sequence[Array] | None
 """What a hook returns: nothing, or what replaces the values that it got."""

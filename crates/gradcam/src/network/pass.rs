@@ -65,15 +65,15 @@ pub(super) struct SavedForward {
     end: u64,
 }
 
-/// Runs the network and calls its hooks.
+/// Runs the network on the values of its inputs and calls its hooks.
 pub(super) fn forward(
     plan: &Arc<Plan>,
     hooks: &mut Hooks,
-    input: &str,
-    x: ArrayViewD<'_, f32>,
+    inputs: Vec<(&str, Tensor)>,
 ) -> Result<(ArrayD<f32>, SavedForward)> {
     let end = hooks.registered;
-    let mut values = PassValues::from([(input, PassValue::Floats(Arc::new(x.to_owned())))]);
+    let mut values: PassValues<'_> =
+        inputs.into_iter().map(|(name, tensor)| (name, PassValue::of(tensor))).collect();
     let mut residuals = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         let mut kept = Vec::new();

@@ -301,6 +301,7 @@ fn parts(
     cuts.dedup();
     // Backwards: what is wanted behind a cut, and of that what is made before the next.
     let mut want = BTreeSet::from([graph.value(scores)?]);
+    let used = graph.upstream(graph.outputs().iter().copied(), |_| true);
     let mut spans: Vec<(Vec<ValueId>, Vec<ValueId>)> = Vec::new();
     for place in (0..=cuts.len()).rev() {
         let before = place.checked_sub(1).map(|place| cuts[place]);
@@ -313,7 +314,8 @@ fn parts(
         let made: Vec<ValueId> = made.into_iter().collect();
         let read = match before {
             Some(node) => live_values(graph, node, &made),
-            None => graph.inputs().to_vec(),
+            // Those that nothing depends on have no value.
+            None => graph.inputs().iter().copied().filter(|input| used.contains(input)).collect(),
         };
         want.extend(&read);
         spans.push((read, made));

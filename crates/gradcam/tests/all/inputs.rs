@@ -1,9 +1,13 @@
 //! Networks that take more than one float photo, against float64 PyTorch, on every engine.
 
-use std::{collections::BTreeMap, fs, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, LazyLock, Mutex},
+};
 
 use gradcam::{
-    Explainer, ExplainerBuilder, Model, Target,
+    Explainer, ExplainerBuilder, Model, Network, Target,
     engine::{EngineKind, Tensor},
     ndarray::{ArrayD, Axis, Slice},
 };
@@ -39,8 +43,16 @@ pub(crate) fn tests(suite: &mut Suite) {
             the_default_layer_is_that_of_the_image(name, case);
         });
     }
+    for name in ["all_types", "two_branches", "two_pictures"] {
+        for kind in EngineKind::ALL {
+            suite.test(format!("inputs::hooks::{name}::{kind}"), move || {
+                grad_cam_by_hooks_is_that_of_float64_pytorch(&CASES[name], name, kind);
+            });
+        }
+    }
     testkit::tests!(
         suite,
+        a_network_gets_another_value,
         a_value_without_a_batch_is_used_for_each_image,
         an_input_gets_another_value,
         programs_of_values_of_other_shapes_are_kept,
@@ -144,6 +156,95 @@ fn the_default_layer_is_that_of_the_image(name: &str, case: &InputCase) {
     assert!(default.contains("late"), "{default}");
     let listed = listed.iter().find(|layer| layer.default).map(|layer| layer.path.as_str());
     assert_eq!(listed, Some(default));
+}
+
+/// A network whose inputs beside the image have these values.
+fn network(name: &str, kind: EngineKind, given: &[(&String, Tensor)]) -> Network {
+    let builder = Network::builder(open(name)).engine(kind);
+    let builder = match kind {
+        EngineKind::OnnxRuntime => builder.library_places(common::library()),
+        _ => builder,
+    };
+    let builder =
+        given.iter().fold(builder, |builder, (name, value)| builder.input(*name, value.clone()));
+    builder.build().expect(name)
+}
+
+fn given(case: &InputCase) -> Vec<(&String, Tensor)> {
+    let beside = case.inputs.iter().filter(|(name, _)| *name != "image");
+    beside.map(|(name, value)| (name, tensor(value))).collect()
+}
+
+fn grad_cam_by_hooks_is_that_of_float64_pytorch(case: &InputCase, name: &str, kind: EngineKind) {
+    let network = network(name, kind, &given(case));
+    for (layer, want) in &case.layers {
+        let seen: Arc<Mutex<Vec<ArrayD<f32>>>> = Arc::default();
+        let (outputs, gradients) = (seen.clone(), seen.clone());
+        let forward = network
+            .register_forward_hook(layer, move |call| {
+                outputs.lock().expect("free").push(call.output.clone())
+            })
+            .expect(layer);
+        let backward = network
+            .register_backward_hook(layer, move |call| {
+                gradients.lock().expect("free").push(call.grad_output[0].clone());
+            })
+            .expect(layer);
+        let pass = network.forward(&floats(&case.inputs["image"])).expect("a pass");
+        let mut seed = ArrayD::zeros(pass.scores().shape());
+        case.classes.iter().enumerate().for_each(|(image, class)| seed[[image, *class]] = 1.0);
+        network.backward(&pass, &seed).expect("gradients");
+        forward.remove();
+        backward.remove();
+        let seen = seen.lock().expect("free");
+        let [activation, gradient] = seen.as_slice() else {
+            panic!("{} calls at {layer}", seen.len())
+        };
+        let positions = gradient.len() / gradient.shape()[..2].iter().product::<usize>();
+        let mut weights = gradient.clone();
+        while weights.ndim() > 2 {
+            weights = weights.sum_axis(Axis(2));
+        }
+        weights /= positions as f32;
+        let ones = vec![1; activation.ndim() - 2];
+        let weights = weights.into_shape_with_order([&activation.shape()[..2], &ones].concat());
+        let map = (activation * &weights.expect("weights")).sum_axis(Axis(1));
+        assert_eq!(map.shape(), want.shape, "{layer}");
+        let map: Vec<f32> = map.iter().copied().collect();
+        let error = largest_error(&map, &want.data);
+        assert!(error <= case.bound, "{layer}: {error:.1e}");
+    }
+}
+
+fn a_network_gets_another_value() {
+    let case = &CASES["two_branches"];
+    let image = floats(&case.inputs["image"]);
+    let features = floats(&case.inputs["features"]);
+    let row = |at: usize| features.index_axis(Axis(0), at).to_owned();
+    for kind in EngineKind::ALL {
+        let of =
+            |at: usize| network("two_branches", kind, &[(&"features".to_owned(), row(at).into())]);
+        let scores = |network: &Network| network.forward(&image).expect("a pass").into_scores();
+        let (first, other) = (of(0), of(1));
+        let calls = Arc::new(Mutex::new(0));
+        let count = calls.clone();
+        let hook =
+            first.register_forward_hook("trunk.late", move |_| *count.lock().expect("free") += 1);
+        let hook = hook.expect("a hook");
+        let changed = first.with_input("features", row(1)).expect("another value");
+        assert_ne!(scores(&first), scores(&other));
+        assert_eq!(scores(&changed), scores(&other));
+        assert_eq!(*calls.lock().expect("free"), 2, "both call the hook");
+        let pass = changed.forward(&image).expect("a pass");
+        let seed = ArrayD::ones(pass.scores().shape());
+        first.backward(&pass, &seed).expect("a pass of the network with another value");
+        assert!(other.backward(&pass, &seed).is_err());
+        hook.remove();
+        let error = first.with_input("feature", row(1)).expect_err("no input of that name");
+        assert!(error.to_string().contains("has no input \"feature\""), "{error}");
+    }
+    let error = Network::new(open("two_branches")).expect_err("no value");
+    assert!(error.to_string().contains("the model takes more: "), "{error}");
 }
 
 fn a_value_without_a_batch_is_used_for_each_image() {
