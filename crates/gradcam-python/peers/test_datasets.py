@@ -21,7 +21,7 @@ from PIL import Image
 
 import onnx_gradcam.ray as program
 from conftest import ENGINE
-from onnx_gradcam import InputError
+from onnx_gradcam import InputError, MissingPackageError
 from onnx_gradcam.batch import ExplainImages, arrow_schema, read_map
 
 MODEL = str(Path(__file__).parents[2] / "gradcam-cli" / "assets" / "efficientnet_lite0.onnx")
@@ -175,6 +175,12 @@ def test_a_program_that_was_killed_goes_on(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     paths = paths_of(out)
     assert (len(paths), set(paths.values())) == (PICTURES + BROKEN, {1})
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "ray\[data\]>=2.60"'):
+        program._ray("auto")
 
 
 def test_mistakes_are_told_before_a_cluster_starts(folder, tmp_path):

@@ -36,7 +36,7 @@ SHOWN_ERRORS = 5
 EXAMPLES = """examples:
   python -m onnx_gradcam.ray photos resnet50.onnx maps
   python -m onnx_gradcam.ray photos resnet50.onnx maps --layer layer3 --method layercam --target tabby
-  python -m onnx_gradcam.ray photos resnet50.onnx maps --map heatmap --set "mean=[0.5, 0.5, 0.5]" --set imagenet=False
+  python -m onnx_gradcam.ray photos resnet50.onnx maps --map heatmap --set "mean=[0.5, 0.5, 0.5]" --set std=0.5
   python -m onnx_gradcam.ray /shared/photos /shared/resnet50.onnx /shared/maps --address auto --workers 16 --threads 4
 
 A second run explains the pictures that are new. On a cluster, every node opens FOLDER, MODEL and OUT by the same paths, and has this
@@ -183,7 +183,7 @@ def _ray(address: str | None) -> Any:
         import ray.data.block  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import ray.data.checkpoint  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError as error:
-        message = f'this program needs Ray Data ({error}); install it with: pip install "onnx-gradcam[ray]"'
+        message = f'this program needs Ray Data ({error}); install it with: pip install "ray[data]>=2.60"'
         raise MissingPackageError(message, name="ray") from error
     return ray
 
@@ -214,14 +214,12 @@ def _dataset_of(ray: Any, paths: list[str], rows: int) -> Any:
         metadata = ray.data.block.BlockMetadata(num_rows=len(part), size_bytes=table.nbytes, exec_stats=None, input_files=None)
         return ray.data.ReadTask(lambda: [table], metadata)
 
-    class Paths(ray.data.Datasource):  # type: ignore[misc, unused-ignore]
-        def estimate_inmemory_data_size(self) -> int:
-            return sum(len(path) for path in paths)
-
-        def get_read_tasks(self, *_: Any, **__: Any) -> list[Any]:
-            return [task(paths[start : start + rows]) for start in range(0, len(paths), rows)]
-
-    return ray.data.read_datasource(Paths())
+    tasks = [task(paths[start : start + rows]) for start in range(0, len(paths), rows)]
+    methods = {
+        "estimate_inmemory_data_size": lambda self: sum(len(path) for path in paths),
+        "get_read_tasks": lambda self, *_, **__: tasks,
+    }
+    return ray.data.read_datasource(type("Paths", (ray.data.Datasource,), methods)())
 
 
 def _workers(ray: Any, options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def pyarrow() -> Any:
         import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError as error:
-        message = f'data sets need the package pyarrow ({error}); install it with: pip install "onnx-gradcam[parquet]"'
+        message = f"data sets need the package pyarrow ({error}); install it with: pip install pyarrow"
         raise MissingPackageError(message, name="pyarrow") from error
     return pyarrow
 

@@ -74,8 +74,8 @@ class ImageFolder:
         run explains those that are new.
 
         ``workers`` is the number of batches that are decoded and explained at once. A file gets its name when it is complete. Ctrl-C
-        ends the run after the batches that are under way, and keeps their rows. ``progress`` shows a bar, where tqdm is installed
-        and a terminal is watched.
+        ends the run after the batches that are under way, and keeps the rows of those before them. ``progress`` shows a bar, where
+        tqdm is installed and a terminal is watched.
         """
         for name, value in (("workers", workers), ("rows_per_file", rows_per_file)):
             if value < 1:
