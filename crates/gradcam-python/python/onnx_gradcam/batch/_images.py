@@ -91,10 +91,11 @@ class ExplainImages:
         pyarrow()
         explainer.check_target(self._target)
         explainer.prepare(np.zeros((32, 32, 3), np.uint8))
-        takes_layer = {method.id: method.takes_layer for method in methods()}
-        if self._map == "raw" and not takes_layer[explainer.method]:
+        method = explainer.methods[0]
+        takes_layer = {row.id: row.takes_layer for row in methods()}
+        if self._map == "raw" and not takes_layer[method]:
             raise InputError(
-                f'the raw map of {explainer.method} has the channels of the image, and a row holds [h, w]; give map="heatmap", or map=None'
+                f'the raw map of {method} has the channels of the image, and a row holds [h, w]; give map="heatmap", or map=None'
             )
         maps, heatmaps = explainer._native.counts()
         if self._map is not None and (maps if self._map == "raw" else heatmaps) > 1:
