@@ -36,7 +36,7 @@ def x() -> np.ndarray:
 
 def grad_cam(model: keras.Model, layer: keras.Layer, x: np.ndarray, category: int) -> np.ndarray:
     """The raw map of each image, [N, h, w], of the logits."""
-    logits = keras.Model(model.inputs, [layer.output, model.get_layer("head").input])
+    logits = keras.Model(model.inputs[0], [layer.output, model.get_layer("head").input])
     head = model.get_layer("head")
     with tf.GradientTape() as tape:
         activation, features = logits(x)

@@ -52,6 +52,11 @@ def own(method: type[cams.BaseCAM]) -> type[cams.BaseCAM]:
     return type("Own", (method,), {"get_cam_image": method.get_cam_image})
 
 
+def is_hooked(cam: cams.BaseCAM) -> bool:
+    """Whether the maps were made here, of what hooks give."""
+    return cam.activations_and_grads._hooked is not None
+
+
 @pytest.mark.parametrize("name", BY_FORMULA)
 def test_formulas_are_those_of_the_explainer(name: str, x: np.ndarray) -> None:
     method = getattr(cams, name)
@@ -60,8 +65,8 @@ def test_formulas_are_those_of_the_explainer(name: str, x: np.ndarray) -> None:
     for given in [mixed] if name in BY_CHANNEL else [None, mixed]:
         cam, formula = cam_of(method, [layer]), cam_of(own(method), [layer])
         want, got = cam(x, given), formula(x, given)
-        assert not cam.activations_and_grads.activations
-        assert formula.activations_and_grads.activations
+        assert not is_hooked(cam)
+        assert is_hooked(formula)
         assert want.max() > 0.5
         assert got.dtype == want.dtype == np.float32
         assert np.abs(got - want).max() <= BOUND
@@ -99,7 +104,19 @@ def test_a_class_that_changes_no_formula_is_the_explainers(x: np.ndarray) -> Non
 
     cam = cam_of(Named)
     assert np.array_equal(cam(x), cam_of(cams.GradCAM)(x))
-    assert not cam.activations_and_grads.activations
+    assert not is_hooked(cam)
+
+
+def test_values_of_layers_are_there_when_asked_for(x: np.ndarray) -> None:
+    given = [ClassifierOutputSoftmaxTarget(CAT), ClassifierOutputTarget(ESPRESSO)]
+    cam, formula = cam_of(cams.GradCAM), cam_of(own(cams.GradCAM))
+    for each in (cam, formula):
+        each(x, given)
+    for name in ("activations", "gradients"):
+        (got,), (want,) = (getattr(each.activations_and_grads, name) for each in (cam, formula))
+        assert np.array_equal(got, want)
+    cam(x)
+    assert not np.array_equal(cam.activations_and_grads.gradients[0], want), "those of the last call"
 
 
 DERIVED = [

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from onnx_gradcam import Network
 
 from ._tensors import is_tensor, like, to_floats, torch
@@ -72,8 +70,3 @@ def scorer(model: Any) -> Callable[[Any], Any]:
     if callable(model) and not is_module(model):
         return model  # type: ignore[no-any-return]
     return Networks(model, {})
-
-
-def best(scores: Any) -> np.ndarray:
-    """The class with the largest score of each image."""
-    return np.asarray(np.argmax(to_floats(scores), axis=-1))

@@ -11,6 +11,7 @@ from onnx_gradcam import HookHandle, Network
 
 from ._models import Networks, paths_of
 from ._tensors import is_tensor, like, to_floats, transformed
+from .utils.model_targets import gradients, of_best_classes
 
 
 class ActivationsAndGradients:
@@ -42,8 +43,9 @@ class ActivationsAndGradients:
             raise NotImplementedError(message)
         self.model, self.target_layers, self.reshape_transform = model, list(target_layers), reshape_transform
         self.networks, self._to_image = Networks(model, options), to_image
-        self.activations: list[Any] = []
-        self.gradients: list[Any] = []
+        self._activations: list[Any] = []
+        self._gradients: list[Any] = []
+        self._later: tuple[Any, Sequence[Any] | None] | None = None
         self.input_gradient: np.ndarray | None = None
         self._passing = Passing()
         # What replaces the output of a layer, by its place in `target_layers`.
@@ -52,29 +54,52 @@ class ActivationsAndGradients:
         self._hooked: Network | None = None
         self._images: Any = None
 
+    @property
+    def activations(self) -> list[Any]:
+        """The activations of the last batch, one for each layer."""
+        self._catch_up()
+        return self._activations
+
+    @property
+    def gradients(self) -> list[Any]:
+        """The gradients of the targets of the last batch at the layers."""
+        self._catch_up()
+        return self._gradients
+
+    def later(self, x: Any, targets: Sequence[Any] | None) -> None:
+        """Takes note of a batch that the explainer computed; it is run here when somebody asks for its values."""
+        self.clear()
+        self._later = (x, targets)
+
+    def _catch_up(self) -> None:
+        if self._later is not None:
+            x, targets = self._later
+            scores = self(x)
+            self.backward(gradients(of_best_classes(scores) if targets is None else targets, scores))
+
     def __call__(self, x: Any) -> Any:
-        """The scores of a batch. `activations` has those of the layers then, in their order."""
+        """The scores of a batch. `activations` has those of the layers then."""
         self.clear()
         network = self._network(x)
         scores = network.forward(to_floats(x))
         self._images = x
-        self.activations = [self._shown(self._passing.forward[place]) for place in range(len(self.target_layers))]
+        self._activations = [self._shown(self._passing.forward[place]) for place in range(len(self.target_layers))]
         return like(scores, x) if is_tensor(x) else scores
 
     def backward(self, seed: np.ndarray) -> None:
-        """Goes back from a gradient of the scores. `gradients` has those at the layers then, and `input_gradient` that of the image."""
+        """Goes back from a gradient of the scores. `gradients` has those at the layers, `input_gradient` that of the image if asked."""
         if self._hooked is None:
             message = "there is no forward pass to go back from; call it with images first"
             raise ValueError(message)
         found = self._passing
         found.back.clear()
         self._hooked.backward(np.ascontiguousarray(seed, np.float32))
-        gradients = [found.back.get(place, np.zeros_like(found.forward[place])) for place in range(len(self.target_layers))]
-        self.gradients, self.input_gradient = [self._shown(gradient) for gradient in gradients], found.image
+        back = [found.back.get(place, np.zeros_like(found.forward[place])) for place in range(len(self.target_layers))]
+        self._gradients, self.input_gradient = [self._shown(gradient) for gradient in back], found.image
 
     def clear(self) -> None:
         """Forgets the values of the last pass."""
-        self.activations, self.gradients, self.input_gradient = [], [], None
+        self._activations, self._gradients, self.input_gradient, self._later = [], [], None, None
         self._passing.clear()
 
     def release(self) -> None:

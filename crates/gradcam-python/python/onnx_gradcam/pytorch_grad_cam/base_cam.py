@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ._engine import EngineMaps, heatmaps, scores
-from ._models import NETWORK_OPTIONS, best, is_module
+from ._models import NETWORK_OPTIONS, is_module
 from ._tensors import is_tensor, like, to_floats, to_numpy, torch
 from .activations_and_gradients import ActivationsAndGradients
 from .utils.image import scale_cam_image
-from .utils.model_targets import ClassifierOutputTarget, gradients
+from .utils.model_targets import gradients, of_best_classes
 from .utils.svd_on_activations import get_2d_projection
 
 # The images of `aug_smooth`: flipped or not, and times these.
@@ -109,7 +109,7 @@ class BaseCAM:
             raise ValueError(message)
         self.outputs = self.activations_and_grads(input_tensor)
         if targets is None:
-            targets = [ClassifierOutputTarget(int(category)) for category in best(self.outputs)]
+            targets = of_best_classes(self.outputs)
         if self.uses_gradients:
             self.activations_and_grads.backward(gradients(targets, self.outputs))
         return self.aggregate_multi_layers(self.compute_cam_per_layer(input_tensor, targets, eigen_smooth))
@@ -173,6 +173,7 @@ class BaseCAM:
         explanations = self._engine.explain(images, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth and self.sums_channels)
         if explanations is None:
             return None
+        self.activations_and_grads.later(images, targets)
         self.outputs = scores(explanations)
         if is_tensor(images):
             self.outputs = like(self.outputs, images)

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._models import best
 from ._resize import blurred, resized
 from ._tensors import is_tensor, like, softmax, to_floats, to_numpy
 from .base_cam import BaseCAM
 from .grad_cam import GradCAM
 from .utils.image import scale_cam_image
-from .utils.model_targets import ClassifierOutputTarget
+from .utils.model_targets import of_best_classes
 
 # Of the blur of the fused map, in pixels.
 BLUR_SIZE, BLUR_SIGMA = 11, 5.0
@@ -87,10 +86,7 @@ class SESS:
     def forward(self, input_tensor: Any, targets: Sequence[Any] | None = None, eigen_smooth: bool = False) -> np.ndarray:
         """The maps of a batch, [N, H, W] in 0..1; without targets, of the best class of each image."""
         if targets is None:
-            targets = [
-                ClassifierOutputTarget(int(category))
-                for category in best(self.base_cam.activations_and_grads.networks(to_floats(input_tensor)))
-            ]
+            targets = of_best_classes(self.base_cam.activations_and_grads.networks(to_floats(input_tensor)))
         if len(targets) != len(input_tensor):
             raise ValueError(f"the number of targets is {len(targets)}, that of the images {len(input_tensor)}; give one for each")
         pairs = zip(range(len(targets)), targets, strict=True)

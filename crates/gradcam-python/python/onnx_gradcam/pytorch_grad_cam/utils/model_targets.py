@@ -195,6 +195,11 @@ def explained(target: Any) -> int | str | None:
     return None
 
 
+def of_best_classes(scores: Any) -> list[ClassifierOutputTarget]:
+    """The class with the largest score of each image, [N, K]."""
+    return [ClassifierOutputTarget(int(category)) for category in np.argmax(to_numpy(scores), axis=-1)]
+
+
 def value(target: Any, scores: Any) -> float:
     """The number that a target is, of the scores of an image; a function may want them as a tensor."""
     given = torch().from_numpy(scores) if torch() is not None and not hasattr(target, "gradient") and not is_tensor(scores) else scores
