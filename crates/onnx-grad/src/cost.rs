@@ -19,38 +19,55 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
+/// Operators that read as much of their first input as they make.
+const PARTIAL: [&str; 6] = ["Gather", "GatherElements", "GatherND", "Shape", "Size", "Slice"];
+
 /// The cost of a node; `None` where a shape is not known or contains the open batch size.
 pub fn cost(graph: &Graph, id: NodeId) -> Option<Cost> {
     let inputs: Vec<ValueId> = graph.node_inputs(id).iter().flatten().copied().collect();
     let outputs: Vec<ValueId> = graph.node_outputs(id).iter().flatten().copied().collect();
-    let mut bytes = 0u64;
-    for value in inputs.iter().chain(&outputs) {
-        let elements = elements(graph, *value)?;
-        bytes = bytes.saturating_add(elements.saturating_mul(graph.fact(*value).elem.bits()) / 8);
-    }
+    let size = |value: &ValueId| -> Option<u64> {
+        Some(elements(graph, *value)?.saturating_mul(graph.fact(*value).elem.bits()) / 8)
+    };
+    let all = |values: &[ValueId]| -> Option<u64> {
+        values.iter().map(size).try_fold(0, |sum: u64, size| Some(sum.saturating_add(size?)))
+    };
+    let is_partial = PARTIAL.contains(&graph.node(id).op());
+    let bytes = match inputs.split_first() {
+        Some((_, rest)) if is_partial => {
+            all(&outputs)?.saturating_mul(2).saturating_add(all(rest)?)
+        }
+        _ => all(&inputs)?.saturating_add(all(&outputs)?),
+    };
     let largest = |values: &[ValueId]| -> Option<u64> {
         values.iter().map(|value| elements(graph, *value)).try_fold(0, |a, b| Some(a.max(b?)))
     };
     let (read, made) = (largest(&inputs)?, largest(&outputs)?);
     let operations = match (graph.node(id).op(), inputs.as_slice()) {
         // Each element of the output is a sum over the channels of a group and the window.
-        ("Conv", [_, weight, ..]) => 2 * made.saturating_mul(behind(graph, *weight, 1)?),
+        ("Conv", [_, weight, ..]) => twice(made, behind(graph, *weight, 1)?),
         // Each element of the input goes into as many of the output.
         ("ConvTranspose", [x, weight, ..]) => {
-            2 * elements(graph, *x)?.saturating_mul(behind(graph, *weight, 1)?)
+            twice(elements(graph, *x)?, behind(graph, *weight, 1)?)
         }
         ("MatMul", [a, _]) => {
             let inner = sizes(graph, *a)?.last().copied().unwrap_or(1);
-            2 * made.saturating_mul(inner)
+            twice(made, inner)
         }
         ("Gemm", [a, ..]) => {
             let is_transposed = graph.node(id).attr_int("transA") == Some(1);
             let inner = sizes(graph, *a)?.get(usize::from(!is_transposed)).copied().unwrap_or(1);
-            2 * made.saturating_mul(inner)
+            twice(made, inner)
         }
+        _ if is_partial => made,
         _ => read.max(made),
     };
     Some(Cost { operations, bytes })
+}
+
+/// A multiplication and an addition for each of several products.
+fn twice(outputs: u64, products: u64) -> u64 {
+    outputs.saturating_mul(products).saturating_mul(2)
 }
 
 fn sizes(graph: &Graph, value: ValueId) -> Option<Vec<u64>> {
@@ -74,7 +91,7 @@ mod tests {
 
     #[test]
     fn costs_by_hand() {
-        let rows: [(&str, &[(&str, &[i64])], u64, u64); 5] = [
+        let rows: [(&str, &[(&str, &[i64])], u64, u64); 6] = [
             // 2·3·4·4 outputs of 5·3·3 products; 2·5·6·6, 3·5·3·3 and 2·3·4·4 floats.
             (
                 "Conv",
@@ -91,6 +108,7 @@ mod tests {
             ),
             ("MatMul", &[("a", &[7, 2, 3]), ("b", &[3, 4])], 2 * 56 * 3, 4 * (42 + 12 + 56)),
             ("Gemm", &[("a", &[2, 3]), ("b", &[3, 4])], 2 * 8 * 3, 4 * (6 + 12 + 8)),
+            ("Shape", &[("x", &[7, 2, 3])], 3, 2 * 3 * 8),
             ("GlobalAveragePool", &[("x", &[2, 5, 6, 6])], 360, 4 * (360 + 10)),
         ];
         for (op, inputs, operations, bytes) in rows {
