@@ -52,5 +52,7 @@ def cell(row, model, rows, engine):
         return row["error"][:80]
     worst = max(max(batch["map"], batch["heatmap"]) for batch in row["batches"].values())
     classes = sum(batch["classes"] for batch in row["batches"].values())
-    text = f"{worst:.0e}" if worst <= BOUND else f"{worst:.0e} (scores of the plain file {row['scores']:.0e})"
+    text = f"{worst:.0e}" if worst <= BOUND else f"**{worst:.0e}**"
+    if worst > BOUND and "scores" in row:
+        text += f" (scores of the plain file {row['scores']:.0e})"
     return f"{text}, {classes} other classes" if classes else text
