@@ -109,9 +109,11 @@ def measured(engine, folder, extra, batches):
     for images in batches:
         # A model without norms of its own batch has the same outputs for a part of the images.
         before, after = plain.run(x[:images]), exported.run(x[:images])
-        row["batches"][images] = compare(folder, after, images)
+        row["batches"][images] = compare(folder, "rten" if engine is engines.Rten else "onnxruntime", after, images)
         for name, numbers in before.items():
             row["own"] = max(row["own"], apart(np.asarray(numbers), np.asarray(after[name])))
+    # How far the engines are apart without an explanation.
+    row["scores"] = apart(np.asarray(next(iter(before.values()))), np.load(folder / "scores.npy")[: batches[-1]])
     if engine is engines.OnnxRuntime:
         row["own_basic"] = 0.0
         before, after = (engine(folder / f"{name}.onnx", basic=True).run(x[:1]) for name in ("plain", "exported"))

@@ -53,4 +53,6 @@ def cell(row, model, rows, engine):
     worst = max(max(batch["map"], batch["heatmap"]) for batch in row["batches"].values())
     classes = sum(batch["classes"] for batch in row["batches"].values())
     text = f"{worst:.0e}" if worst <= BOUND else f"**{worst:.0e}**"
+    if worst > BOUND and "scores" in row:
+        text += f" (scores of the plain file {row['scores']:.0e})"
     return f"{text}, {classes} other classes" if classes else text

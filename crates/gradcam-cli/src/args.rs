@@ -29,7 +29,7 @@ use gradcam::{
 pub(crate) use self::{
     compare::CompareArgs,
     concepts::ConceptsArgs,
-    export::ExportArgs,
+    export::{ExplainedArgs, ExportArgs, InspectArgs},
     method::MethodArgs,
     model::{EngineArgs, TokenArgs},
     picture::{PictureArgs, StyleArgs},
@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Write a model that explains itself: yours, with the heatmap as one more output, for any engine
     #[command(after_long_help = values::EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
+    /// Show what a model and its explanation are made of: nodes, operators, operations and bytes
+    #[command(after_long_help = values::INSPECT_EXAMPLES)]
+    Inspect(Box<InspectArgs>),
     /// List the layers of a model: those that can be explained, and the default
     #[command(after_long_help = values::LAYERS_EXAMPLES)]
     Layers(LayersArgs),

@@ -9,7 +9,7 @@ use gradcam::{
 
 use crate::{
     Host,
-    args::ExportArgs,
+    args::{ExplainedArgs, ExportArgs},
     explain::target::vector,
     failure::{Failure, Result, failed},
     files, model, names, terminal,
@@ -24,18 +24,8 @@ pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
     files::check(output)?;
     refuse_same(args, output)?;
     host.begin_files();
-    let opened = model::open(args.model.as_deref())?;
-    let nodes = opened.graph().node.len();
-    let mut builder = model::builder(opened, &args.signature)?
-        .layers(&args.layers)
-        .grid(args.tokens.grid())
-        .fusion(args.fusion)
-        .preprocess(args.overrides());
-    if let Some(method) = args.method {
-        builder = builder.method(method);
-    }
-    let explainer = builder.build()?;
-    let targets = targets(args, &explainer)?;
+    let nodes = model::open(args.explained.model.as_deref())?.graph().node.len();
+    let (explainer, targets) = explained(&args.explained)?;
     let weights = if args.fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
     let exported = explainer.export(&ExportSettings { targets, heads: args.heads, weights })?;
     let bytes = write(&exported.model, output)?;
@@ -51,8 +41,22 @@ pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
     terminal::print(summary(output, &exported, bytes, nodes))
 }
 
-/// What the model explains.
-fn targets(args: &ExportArgs, explainer: &Explainer) -> Result<ExportTargets> {
+/// An explainer of the model, and what the exported model explains.
+pub(crate) fn explained(args: &ExplainedArgs) -> Result<(Explainer, ExportTargets)> {
+    let mut builder = model::builder(model::open(args.model.as_deref())?, &args.signature)?
+        .layers(&args.layers)
+        .grid(args.tokens.grid())
+        .fusion(args.fusion)
+        .preprocess(args.overrides());
+    if let Some(method) = args.method {
+        builder = builder.method(method);
+    }
+    let explainer = builder.build()?;
+    let targets = targets(args, &explainer)?;
+    Ok((explainer, targets))
+}
+
+fn targets(args: &ExplainedArgs, explainer: &Explainer) -> Result<ExportTargets> {
     if let Some(path) = &args.similar_to {
         let target = Target::Similar(vector(path, explainer)?);
         return Ok(ExportTargets::Fixed(vec![target.into()]));
@@ -72,6 +76,7 @@ fn targets(args: &ExportArgs, explainer: &Explainer) -> Result<ExportTargets> {
 /// Refuses to replace a file that is read.
 fn refuse_same(args: &ExportArgs, output: &Path) -> Result<()> {
     let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
+    let args = &args.explained;
     let inputs = args.signature.inputs.iter().map(|(_, path)| path);
     let mut read = args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to);
     match read.find(|path| fs::canonicalize(path).is_ok_and(|read| read == written)) {

@@ -16,6 +16,7 @@ mod files;
 mod generate;
 mod hints;
 mod in_order;
+mod inspect;
 mod layers;
 mod methods;
 mod model;
@@ -60,6 +61,7 @@ fn command(words: &[OsString], host: &Host) -> Result<(), Failure> {
         args::Command::Concepts(args) => concepts::run(&args, host),
         args::Command::Bench(args) => bench::run(&args, words, host),
         args::Command::Export(args) => export::run(&args, host),
+        args::Command::Inspect(args) => inspect::run(&args),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),
         args::Command::Completions { shell } => generate::completions(shell),

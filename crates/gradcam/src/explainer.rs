@@ -39,7 +39,7 @@ pub use builder::ExplainerBuilder;
 pub use cost::Inference;
 pub use export::{
     EXPORTED_CLASS, EXPORTED_HEATMAP, EXPORTED_MAP, ExplanationModel, ExportHeads, ExportSettings,
-    ExportTargets, ExportWeights, ExportedModel, TARGET_INPUT,
+    ExportTargets, ExportWeights, ExportedModel, TARGET_INPUT, is_exported,
 };
 use heatmaps::MapSettings;
 use key::{ExplainerProgram, Key};

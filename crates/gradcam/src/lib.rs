@@ -9,6 +9,7 @@ mod head;
 mod hint;
 mod images;
 mod input;
+mod inspection;
 mod layer;
 pub mod measure;
 mod memory;
@@ -26,7 +27,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use explainer::{
     EXPORTED_CLASS, EXPORTED_HEATMAP, EXPORTED_MAP, Explainer, ExplainerBuilder, ExplanationModel,
     ExportHeads, ExportSettings, ExportTargets, ExportWeights, ExportedModel, Inference, MapPlace,
-    OutputMeaning, TARGET_INPUT, grad_cam,
+    OutputMeaning, TARGET_INPUT, grad_cam, is_exported,
 };
 pub use explanation::{
     Augmentation, AugmentedMaps, Class, Deployed, Explanation, LayerMap, TargetPlace, Timings,
@@ -37,6 +38,7 @@ pub use head::{HeadInfo, HeadKind};
 pub use hint::Hint;
 pub use images::Images;
 pub use input::ImageInput;
+pub use inspection::{InspectedNode, inspect};
 pub use layer::{Grid, LayerInfo, LayerReason};
 pub use memory::MemoryLease;
 pub use method::{METHODS, Method, MethodInfo, MethodSettings, PictureStyle, Site};

@@ -5,6 +5,7 @@ mod append;
 pub mod attrs;
 pub mod builder;
 pub mod closest;
+mod cost;
 mod cut;
 mod error;
 mod facts;
@@ -24,6 +25,7 @@ mod verify;
 pub mod window;
 
 pub use append::append;
+pub use cost::{Cost, cost};
 pub use cut::{extract, extract_values, live_values, varying};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};

@@ -227,12 +227,14 @@ impl Model {
 
     /// The weight of an external tensor in the message.
     pub fn weight_of(&self, tensor: &TensorProto) -> Option<&Weight> {
-        if !tensor.is_external() {
-            return None;
-        }
-        let number = tensor.external("location")?.strip_prefix('w')?.strip_suffix(".data")?;
-        self.weights.get(number.parse::<usize>().ok()?)
+        self.weights.get(weight_index(tensor)?)
     }
+}
+
+/// The index of an external tensor among the weights.
+fn weight_index(tensor: &TensorProto) -> Option<usize> {
+    let location = tensor.is_external().then(|| tensor.external("location"))??;
+    location.strip_prefix('w')?.strip_suffix(".data")?.parse().ok()
 }
 
 /// The file beside a model that holds its weights where these are too large for one file.

@@ -13,13 +13,51 @@ use super::{SignatureArgs, TokenArgs, values};
 /// The arguments of `gradcam export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The ONNX model [default: the built-in EfficientNet-Lite0]
-    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
-    pub(crate) model: Option<PathBuf>,
-
     /// The file to write; weights of 2 GiB and more go to a second one beside it, FILE.data
     #[arg(short, long, value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) explained: ExplainedArgs,
+
+    /// The outputs: those of the model and behind them gradcam's, or gradcam's alone
+    #[arg(long, value_name = "HEADS", default_value = "all", value_parser = values::export_heads())]
+    pub(crate) heads: ExportHeads,
+
+    /// Store weights as 16-bit floats, which halves the file; everything is still computed in float32
+    #[arg(long)]
+    pub(crate) fp16: bool,
+
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// The arguments of `gradcam inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) explained: ExplainedArgs,
+
+    /// Print every node, those of the explanation with a +, instead of the table of operators
+    #[arg(long, conflicts_with_all = ["dot", "json"])]
+    pub(crate) graph: bool,
+
+    /// Print the way from the layer to the scores and the explanation as DOT, which Graphviz draws
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) dot: bool,
+
+    /// Print one JSON object with all nodes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments about a model and what is explained of it.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainedArgs {
+    /// The ONNX model [default: the built-in EfficientNet-Lite0]
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
 
     /// The layer to explain: a module path, a node or value name, or -1 for the last
     ///
@@ -57,14 +95,6 @@ pub(crate) struct ExportArgs {
     #[arg(long = "fuse", value_name = "FUSION", default_value = "none", value_parser = values::fusions())]
     pub(crate) fusion: Fusion,
 
-    /// The outputs: those of the model and behind them gradcam's, or gradcam's alone
-    #[arg(long, value_name = "HEADS", default_value = "all", value_parser = values::export_heads())]
-    pub(crate) heads: ExportHeads,
-
-    /// Store weights as 16-bit floats, which halves the file; everything is still computed in float32
-    #[arg(long)]
-    pub(crate) fp16: bool,
-
     /// The network's input where the model leaves it open: 224 or 320x240 (width x height)
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) size: Option<(u32, u32)>,
@@ -79,13 +109,9 @@ pub(crate) struct ExportArgs {
 
     #[command(flatten)]
     pub(crate) signature: SignatureArgs,
-
-    /// Print nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
-impl ExportArgs {
+impl ExplainedArgs {
     /// What is said of photos, as far as an exported model depends on it.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides {

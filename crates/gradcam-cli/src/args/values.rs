@@ -109,6 +109,17 @@ The file is an ordinary ONNX model of standard operators at the opset of yours: 
 
 Exit codes: 0 done, 1 the model cannot be exported so, 2 a mistake on the command line.";
 
+pub(super) const INSPECT_EXAMPLES: &str = "\
+Examples:
+  gradcam inspect resnet50.onnx
+      What an explanation adds, by operator.
+  gradcam inspect explained.onnx --graph
+      Every node of an exported model; + marks those of the explanation.
+  gradcam inspect resnet50.onnx --layer layer3 --dot | dot -Tsvg > path.svg
+      The way from the layer to the scores, and the gradient back, as a picture.
+
+Operations are two for each multiplication and addition in products and convolutions, else one for each element.";
+
 pub(super) const LAYERS_EXAMPLES: &str = "\
 Examples:
   gradcam layers

@@ -107,7 +107,7 @@ pub struct ExplanationModel {
 }
 
 /// Whether a model was written by [`Explainer::export`].
-pub(super) fn is_exported(model: &Model) -> bool {
+pub fn is_exported(model: &Model) -> bool {
     model.metadata().any(|(key, _)| key == VERSION)
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use half::f16;
 
-use super::{Model, Weight, external_entries};
+use super::{Model, Weight, external_entries, weight_index};
 use crate::{
     attrs,
     error::Result,
@@ -33,21 +33,21 @@ impl Model {
         let mut casts = Vec::new();
         for tensor in &mut graph.initializer {
             let is_weight = tensor.elem() == DataType::Float && tensor.dims.len() > 1;
-            let Some(weight) = self.weight_of(tensor).filter(|_| is_weight) else { continue };
+            let Some(index) = weight_index(tensor).filter(|_| is_weight) else { continue };
+            let Some(weight) = weights.get_mut(index) else { continue };
             if fixed.contains(tensor.label()) {
                 continue;
             }
             let Some(bytes) = as_half(&weight.read()?) else { continue };
             let name = tensor.label().to_owned();
             let stored = format!("{name}.float16");
-            let location = format!("w{}.data", weights.len());
             *tensor = TensorProto {
                 name: Some(stored.clone()),
                 data_type: Some(DataType::Float16 as i32),
-                external_data: external_entries(&location, 0, bytes.len()),
+                external_data: external_entries(&format!("w{index}.data"), 0, bytes.len()),
                 ..tensor.clone()
             };
-            weights.push(Weight::in_memory(bytes.into()));
+            *weight = Weight::in_memory(bytes.into());
             casts.push(NodeProto {
                 input: vec![stored.clone()],
                 output: vec![name],

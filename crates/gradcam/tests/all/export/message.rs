@@ -21,6 +21,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         an_exported_model_is_explained_as_before,
         an_old_model_keeps_its_constants,
         what_is_no_graph_is_refused,
+        long_rows_of_scores_are_picked_from,
+        nodes_are_inspected,
     );
 }
 
@@ -238,4 +240,55 @@ fn what_is_no_graph_is_refused() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(phrase), "{error}");
     }
+}
+
+/// A one-hot row of 5000 is a product of two short ones. Behind a Reshape it is written out; without it, it stays a row of the
+/// linear layer's weight.
+fn long_rows_of_scores_are_picked_from() {
+    let classes = 5000;
+    let model = |reshaped: bool| {
+        let mut proto = proto(17, [10, 7]);
+        let graph = proto.graph.as_mut().expect("a graph");
+        graph.initializer[2] = build::weights("k", &[6, classes]);
+        graph.initializer[3] = build::weights("b", &[classes]);
+        if reshaped {
+            graph.node[6].output[0] = "z".to_owned();
+            graph.initializer.push(build::i64s("s", &[2], &[-1, classes]));
+            graph.node.push(build::node("Reshape", &["z", "s"], &["y"], vec![]));
+        }
+        Model::from_bytes(proto.encode_to_vec()).expect("a model")
+    };
+    let x = images(&[2, 3, 10, 7]);
+    for class in [0, 69, 70, 71, 4899, 4900, 4999] {
+        for kind in EngineKind::ALL {
+            let maps = [false, true].map(|reshaped| {
+                let explainer = built(Explainer::builder(model(reshaped)), kind);
+                let mut of = explainer.explain(&x, Target::Class(class)).expect("maps");
+                of.remove(1).remove(0).layers.remove(0).map
+            });
+            let apart = maps[0].to_owned() - &maps[1];
+            let most = maps[0].iter().fold(0.0f32, |most, number| number.abs().max(most));
+            assert!(most > 0.0, "{class}");
+            assert!(apart.iter().all(|apart| apart.abs() <= 1e-6 * most), "{kind} {class}");
+        }
+    }
+}
+
+fn nodes_are_inspected() {
+    let exported = export(Explainer::builder(model()).layer("e"), &ExportSettings::default());
+    let nodes = gradcam::inspect(&exported.model).expect("nodes");
+    assert_eq!(nodes.len(), exported.model.graph().node.len());
+    let own: Vec<_> = nodes.iter().filter(|node| !node.is_explanation).collect();
+    assert_eq!(own.len(), model().graph().node.len());
+    let path: Vec<&str> =
+        own.iter().filter(|node| node.is_on_path).map(|node| node.op.as_str()).collect();
+    // The first Relu is the layer; its convolution is before it.
+    assert_eq!(path, ["Relu", "Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]);
+    let conv = own.iter().find(|node| node.op == "Conv").expect("a convolution");
+    assert_eq!(conv.shape, [1, 4, 5, 4]);
+    // 4·5·4 outputs of 3·3·3 products.
+    assert_eq!(conv.cost.expect("a cost").operations, 2 * 80 * 27);
+    assert!(gradcam::is_exported(&exported.model) && !gradcam::is_exported(&model()));
+    let plain = gradcam::inspect(&model()).expect("nodes");
+    assert!(plain.iter().all(|node| !node.is_explanation && !node.is_on_path));
 }
