@@ -89,9 +89,12 @@ mod tests {
     use super::*;
     use crate::{Sizes, testing::model};
 
+    /// Its name and shape.
+    type Input = (&'static str, &'static [i64]);
+
     #[test]
     fn costs_by_hand() {
-        let rows: [(&str, &[(&str, &[i64])], u64, u64); 6] = [
+        let rows: [(&str, &[Input], u64, u64); 6] = [
             // 2·3·4·4 outputs of 5·3·3 products; 2·5·6·6, 3·5·3·3 and 2·3·4·4 floats.
             (
                 "Conv",
