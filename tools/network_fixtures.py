@@ -21,7 +21,6 @@ well-conditioned, float32 and float64 torch agree to 1e-5 of the largest entry i
 image, and whose maps have contrast: the range of each is at least 0.15 of its largest entry.
 """
 
-import copy
 import io
 import json
 import sys
@@ -39,7 +38,6 @@ from torchvision.models.video import r3d_18
 
 from networks.calibrate import Calibration
 from networks.ecg import Ecg
-from networks.interpret import Network
 from networks.reference import (
     CONDITION,
     METHODS,
@@ -52,46 +50,16 @@ from networks.reference import (
     run,
     tensor,
 )
+from networks.settle import settled
 from splitmix import uniform
 
 warnings.filterwarnings("ignore")
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "crates/gradcam-cli/assets"
 CONTRAST = 0.15
-# Several times float32's rounding of the inputs of rectifiers, and exact in float32.
-MARGIN = 2**-12
 FIRST_SEED = 2026
 # The step between the stored elements of the image's gradient; it divides no size of an image.
 STRIDE = 11
-
-
-def settled(model, x, first):
-    """The model with a constant in front of each Clip behind the value `first`, which moves inputs within MARGIN of 0 or 6 to
-    twice that distance and more; and by the Clip's output the places that move up and down."""
-    model = copy.deepcopy(model)
-    network = Network(model, torch.float64)
-    network.begin(x)
-    nodes, moves, is_behind = list(model.graph.node), {}, False
-    del model.graph.node[:]
-    for n in nodes:
-        if is_behind and n.op_type == "Clip":
-            v = network.values[n.input[0]]
-            to = sum((v - bound).sign() * ((v - bound).abs() < MARGIN) for bound in (0, 6))
-            if to.any():
-                name = f"{n.output[0]}.moves"
-                offset = (2 * MARGIN * to).float().numpy()
-                add = onnx.helper.make_node("Add", [n.input[0], name], [f"{n.output[0]}.moved"])
-                n.input[0] = add.output[0]
-                network.values[name] = torch.tensor(offset).double()
-                network.step(add)
-                model.graph.node.append(add)
-                model.graph.initializer.append(onnx.numpy_helper.from_array(offset, name))
-                places = to.flatten()
-                moves[n.output[0]] = {k: (places == way).nonzero()[:, 0].tolist() for k, way in (("up", 1), ("down", -1))}
-        network.step(n)
-        model.graph.node.append(n)
-        is_behind |= first in n.output
-    return model, moves
 
 
 def lite0(folder):

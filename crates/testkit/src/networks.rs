@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, fs};
 
-use onnx_grad::Model;
+use onnx_grad::{Dim, Model, graph::Graph, proto::ModelProto};
+use prost::Message;
 use serde::Deserialize;
 
-use crate::{FixtureTensor, fixture, largest_error, uniform, weights::weighed};
+use crate::{
+    FixtureTensor,
+    build::{f32s, node},
+    fixture, largest_error, uniform,
+    weights::weighed,
+};
 
 /// The references of one layer.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +136,38 @@ pub struct Lite0Reference {
     pub layers: BTreeMap<String, LayerReference>,
     /// Rows of the Grad-CAM heatmap at `bn2`, 0…1, by row number.
     pub heatmap_rows: BTreeMap<usize, Vec<f64>>,
+}
+
+impl Lite0Reference {
+    /// The built-in model with constants in front of its rectifiers, which keep their inputs of this photo away from the kinks.
+    ///
+    /// # Panics
+    /// If it is another model.
+    #[expect(clippy::expect_used, reason = "only tests call this function")]
+    pub fn settled(&self, built_in: &Model) -> Model {
+        let bytes = built_in.to_bytes().expect("bytes");
+        let mut proto = ModelProto::decode(bytes.as_slice()).expect("a message");
+        let image = built_in.graph().input[0].name().to_owned();
+        let sizes = [(image, [1, 3, 224, 224].map(Dim::Fixed).to_vec())].into();
+        let facts = Graph::new(built_in, &sizes).expect("a graph");
+        let graph = proto.graph.as_mut().expect("a graph");
+        for (clip, moves) in &self.moves {
+            let place = graph.node.iter().position(|node| node.output[0] == *clip);
+            let place = place.expect("a Clip");
+            let sizes = facts.find(clip).and_then(|value| facts.fact(value).sizes());
+            let sizes = sizes.expect("sizes");
+            let len = sizes.iter().product::<i64>().try_into().expect("a length");
+            let (constant, moved) = (format!("{clip}.moves"), format!("{clip}.moved"));
+            graph.initializer.push(f32s(&constant, &sizes, &moves.offsets(len)));
+            let rectifier = &mut graph.node[place];
+            let input = std::mem::replace(&mut rectifier.input[0], moved.clone());
+            let mut add = node("Add", &[&input, &constant], &[&moved], vec![]);
+            // In the same module.
+            add.name = rectifier.name.as_ref().map(|name| format!("{name}_moved"));
+            graph.node.insert(place, add);
+        }
+        Model::from_bytes(proto.encode_to_vec()).expect("a model")
+    }
 }
 
 /// The inputs of a rectifier that are nearer to 0 or 6 than float32 may round. Each is moved by [`KinkMoves::BY`], away from the

@@ -9,13 +9,7 @@ use gradcam::{
     image::{Limits, Photo},
 };
 use ndarray::Array4;
-use onnx_grad::{Dim, graph::Graph, proto::ModelProto};
-use prost::Message;
-use testkit::{
-    LayerReference, Lite0Reference, Suite,
-    build::{f32s, node},
-    fixture, largest_error, lite0,
-};
+use testkit::{LayerReference, Lite0Reference, Suite, fixture, largest_error, lite0};
 
 use crate::common;
 use crate::one_each::OneEach;
@@ -82,33 +76,9 @@ fn lite0_input(photo: &str) -> Array4<f32> {
     })
 }
 
-/// The built-in model with constants in front of its rectifiers, which keep their inputs of this photo away from the kinks.
-fn settled_model(case: &Lite0Reference) -> Model {
-    let built_in = Model::open(common::demo_model()).expect("the built-in model");
-    let bytes = built_in.to_bytes().expect("bytes");
-    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a message");
-    let image = built_in.graph().input[0].name().to_owned();
-    let facts = Graph::new(&built_in, &[(image, [1, 3, 224, 224].map(Dim::Fixed).to_vec())].into())
-        .expect("a graph");
-    let graph = proto.graph.as_mut().expect("a graph");
-    for (clip, moves) in &case.moves {
-        let place = graph.node.iter().position(|node| node.output[0] == *clip).expect("a Clip");
-        let sizes = facts.find(clip).and_then(|value| facts.fact(value).sizes()).expect("sizes");
-        let len = sizes.iter().product::<i64>().try_into().expect("a length");
-        let (constant, moved) = (format!("{clip}.moves"), format!("{clip}.moved"));
-        graph.initializer.push(f32s(&constant, &sizes, &moves.offsets(len)));
-        let rectifier = &mut graph.node[place];
-        let input = std::mem::replace(&mut rectifier.input[0], moved.clone());
-        let mut add = node("Add", &[&input, &constant], &[&moved], vec![]);
-        // In the same module.
-        add.name = rectifier.name.as_ref().map(|name| format!("{name}_moved"));
-        graph.node.insert(place, add);
-    }
-    Model::from_bytes(proto.encode_to_vec()).expect("a model")
-}
-
 fn equals_float64_pytorch_at_three_layers(case: &Lite0Reference, method: Method, kind: EngineKind) {
-    let model = settled_model(case);
+    let built_in = Model::open(common::demo_model()).expect("the built-in model");
+    let model = case.settled(&built_in);
     let layers: Vec<&String> = case.layers.keys().collect();
     let builder = Explainer::builder(model).layers(layers.iter().copied());
     let explainer = on(kind, builder).method(method).build().expect("an explainer");
