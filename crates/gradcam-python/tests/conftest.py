@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ ASSETS = Path(__file__).parents[2] / "gradcam-cli" / "assets"
 FIXTURES = Path(__file__).parents[2] / "testkit" / "fixtures"
 ENGINES = ["rten", "onnxruntime"]
 CAT, ESPRESSO = 285, 967
+
+# A program that is started in the background ignores interrupts, and so do those that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
