@@ -22,12 +22,15 @@ MINUTES = 20
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without times and machines, and without what libraries say on standard error."""
+    """Without times and machines, without the folder of temporary files, and without what libraries say on standard error."""
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+            for one in cell.outputs:
+                if "text" in one:
+                    one.text = one.text.replace(f"{tempfile.gettempdir()}{os.sep}", "")
     return notebook
 
 
