@@ -30,7 +30,9 @@ const page = {
   models,
   photos,
   tables: undefined,
+  /** How heat is drawn, see `PictureStyle` of `crates/gradcam-web/src/request.rs`; and whether it is. */
   style: {},
+  hasHeat: true,
   stop() {
     engine.stop();
     say("Stopped.");
@@ -47,8 +49,8 @@ const page = {
 
 function readStyle() {
   const kind = find("style").value;
+  page.hasHeat = find("heat").checked;
   page.style = {
-    heat: find("heat").checked,
     kind,
     colormap: find("colormap").value,
     alpha: Number(find("opacity").value),

@@ -281,10 +281,11 @@ export class Pane {
     if (!photo) return;
     // An explanation is of the photo that was shown when it was made.
     const explanation = photo === this.#photo ? this.shown.explanation : undefined;
+    const { hasHeat, style } = this.#page;
     try {
-      await this.#picture.draw({ photo, explanation, heatmap: this.shown.heatmap, style: this.#page.style });
+      await this.#picture.draw({ photo, explanation: hasHeat ? explanation : undefined, heatmap: this.shown.heatmap, style });
     } catch (error) {
-      await this.#picture.draw({ photo, style: this.#page.style });
+      await this.#picture.draw({ photo });
       warn(error.message);
     }
     if (!explanation) this.#picture.description = `${photo.name} without heat`;

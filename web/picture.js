@@ -14,7 +14,7 @@ export class Picture {
   #box;
   #photo;
   #from;
-  /** Draws `{photo, explanation, heatmap, style}`; without an explanation, or with the heat off, the photo alone. */
+  /** Draws `{photo, explanation, heatmap, style}`; without an explanation, the photo alone. */
   draw = latest((asked) => this.#draw(asked));
 
   /**
@@ -38,11 +38,11 @@ export class Picture {
   async #draw({ photo, explanation, heatmap, style }) {
     this.#photo = photo;
     try {
-      const picture = explanation && style.heat
+      const picture = explanation
         ? await this.#engine.draw(explanation.id, heatmap, style)
         : await this.#engine.show(photo.id);
       await paint(this.#canvas, picture);
-      return;
+      this.#canvas.parentElement.style.setProperty("--ratio", picture.width / picture.height);
     } catch (error) {
       // What was lost with a worker is made and drawn again.
       if (!(error instanceof Replaced || error instanceof Stopped)) throw error;
