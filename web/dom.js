@@ -29,6 +29,11 @@ export function warn(...messages) {
   alert.scrollIntoView({ block: "nearest" });
 }
 
+/** What is wrong with a file; the messages of the library name it already. */
+export function about(path, { message }) {
+  return message.includes(path.split("/").at(-1)) ? message : `${path}: ${message}`;
+}
+
 export function clearWarning() {
   document.getElementById("alert").replaceChildren();
 }

@@ -12,6 +12,9 @@ export const isModel = ({ path }) => /\.onnx$/i.test(path);
 /** Whether a file is beside a model: its external data, labels or configuration. */
 export const isCompanion = ({ path }) => COMPANION.test(path);
 
+/** Whether a file can be beside a model that was dropped before; external data has any name. */
+export const mayBeData = (file) => isCompanion(file) || /\.(bin|weight)$|(^|\/)[^./]+$/i.test(file.path);
+
 /** Whether a file can hold labels, under a name by which it is not found. */
 export const isOtherLabels = ({ path }) => /\.(txt|json|names)$/i.test(path) && !KNOWN.test(path);
 

@@ -70,7 +70,7 @@ export class LayerTree {
     this.#inputs.push({ input, layer });
     const facts = [layer.kind, layer.shape.length ? layer.shape.slice(1).join("×") : ""].filter(Boolean).join(" ");
     const label = element("label", { className: "layer" }, input, this.#short(layer, parent));
-    label.append(element("span", { className: "facts", textContent: facts }));
+    label.append(element("span", { className: "about", textContent: facts }));
     if (layer.default) label.append(element("span", { className: "mark", textContent: "default" }));
     return label;
   }

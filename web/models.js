@@ -1,8 +1,8 @@
 // The models that are open, and what the page says of them.
 
-import { bytes, clearWarning, element, say, stem, warn } from "./dom.js";
+import { about, bytes, clearWarning, element, say, stem, warn } from "./dom.js";
 import { Replaced } from "./engine.js";
-import { isCompanion, isModel, isOtherLabels } from "./files.js";
+import { isCompanion, isModel, isOtherLabels, mayBeData } from "./files.js";
 
 /** What is shown of a model that the files leave open; `change` is sent when a model comes, changes or goes. */
 export class Models extends EventTarget {
@@ -67,7 +67,7 @@ export class Models extends EventTarget {
     const unopened = this.#unopened;
     if (models.length) return this.#openAll(models, files.filter((file) => !isModel(file)));
     const earlier = unopened.filter(isModel);
-    if (earlier.length) return this.#openAll(earlier, [...unopened.filter((file) => !isModel(file)), ...files]);
+    if (earlier.length && files.every(mayBeData)) return this.#openAll(earlier, [...unopened.filter((file) => !isModel(file)), ...files]);
     const strange = files.filter((file) => !isCompanion(file));
     // The library says what such a file is.
     if (strange.length) return this.#openAll(strange, files.filter(isCompanion));
@@ -85,7 +85,7 @@ export class Models extends EventTarget {
         first ??= id;
       } catch (error) {
         // That of a worker that was replaced is shown with it.
-        if (!(error instanceof Replaced)) failed.push(`${path}: ${error.message}`);
+        if (!(error instanceof Replaced)) failed.push(about(path, error));
       }
     }
     this.#unopened = first === undefined ? [...models, ...companions] : [];
@@ -116,7 +116,7 @@ export class Models extends EventTarget {
       say(`${description.name} was opened again with ${[...names].join(", ")}.`);
       return description.id;
     } catch (error) {
-      if (!(error instanceof Replaced)) warn(`${[...names].join(", ")}: ${error.message}`);
+      if (!(error instanceof Replaced)) warn(about([...names].join(", "), error));
       return undefined;
     }
   }

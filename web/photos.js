@@ -1,6 +1,6 @@
 // The photos, and the strip that shows them with their heat.
 
-import { element, paint, say, warn } from "./dom.js";
+import { about, element, paint, say, warn } from "./dom.js";
 import { Replaced } from "./engine.js";
 
 /** The photos that are held at once: each stays decoded in the memory of the engine. */
@@ -37,7 +37,7 @@ export class Photos extends EventTarget {
       try {
         added.push(await this.#addOne(file));
       } catch (error) {
-        if (!(error instanceof Replaced)) failed.push(`${file.path}: ${error.message}`);
+        if (!(error instanceof Replaced)) failed.push(about(file.path, error));
       }
     }
     if (failed.length) warn(...failed);

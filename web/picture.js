@@ -5,8 +5,8 @@ import { Replaced, Stopped } from "./engine.js";
 
 /** A click stands for a box of this share of the picture. */
 const CLICK = 0.04;
-const ROWS = ["top", "middle", "bottom"];
-const COLUMNS = ["left", "center", "right"];
+/** What is nearer to an edge than this share of the picture is called by it. */
+const NEAR = 0.42;
 
 export class Picture {
   #engine;
@@ -108,17 +108,18 @@ export class Picture {
  * @param {ImageData} heat a picture of the heat alone, whose opacity is the heat
  */
 export function whereIsHeat({ width, height, data }) {
-  const sums = Array(9).fill(0);
-  let hot = 0;
-  for (let at = 3, pixel = 0; pixel < width * height; at += 4, pixel++) {
-    const column = Math.floor(((pixel % width) * 3) / width);
-    const row = Math.floor((Math.floor(pixel / width) * 3) / height);
-    sums[3 * row + column] += data[at];
-    hot += data[at] >= 128;
+  let [count, x, y] = [0, 0, 0];
+  for (let pixel = 0; pixel < width * height; pixel++) {
+    if (data[4 * pixel + 3] < 128) continue;
+    count++;
+    x += pixel % width;
+    y += Math.floor(pixel / width);
   }
-  if (hot === 0) return "there is no heat";
-  const most = sums.indexOf(Math.max(...sums));
-  const [row, column] = [ROWS[Math.floor(most / 3)], COLUMNS[most % 3]];
-  const place = most === 4 ? "in the center" : `at the ${row} ${column}`;
-  return `most heat is ${place}; ${percent(hot / (width * height))} of the picture is above half of the maximum`;
+  if (count === 0) return "there is no heat";
+  const [right, down] = [x / count / width, y / count / height];
+  const row = down < NEAR ? "top" : down > 1 - NEAR ? "bottom" : "middle";
+  const column = right < NEAR ? "left" : right > 1 - NEAR ? "right" : "center";
+  const place = row === "middle" && column === "center" ? "in the center" : `at the ${row} ${column}`;
+  const at = `${percent(right)} from the left and ${percent(down)} from the top`;
+  return `most heat is ${place}, around ${at}; ${percent(count / (width * height))} of the picture has more than half of the maximum`;
 }

@@ -59,7 +59,7 @@ test("the page works without a network, below any path", () =>
     await choose(page, "Egyptian cat");
   }));
 
-test("a newer version of the page comes with the reload after the next", async () => {
+test("a newer version of the page comes with a reload, and not before", async () => {
   const folder = await mkdtemp(join(tmpdir(), "gradcam-page-"));
   try {
     const list = JSON.parse(await readFile(join(FOLDER, "files.json"), "utf8"));
@@ -73,9 +73,10 @@ test("a newer version of the page comes with the reload after the next", async (
       Object.assign(more, { "files.json": newer, "results.js": app });
       await page.reload();
       await explained(page);
-      await page.locator("#status", { hasText: "newer version" }).waitFor();
+      await page.locator("#newer").waitFor();
       await target(page, "285-967", "rather than");
-      await page.reload();
+      await page.locator("#reload").click();
+      await page.waitForLoadState();
       await explained(page);
       await target(page, "285-967", "and not");
     });
