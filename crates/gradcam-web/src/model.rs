@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gradcam::{
-    Explainer, ExplainerBuilder, HeadInfo, LayerInfo, LayerReason, Model,
-    image::PreprocessChoice,
+    Explainer, ExplainerBuilder, HeadInfo, LayerInfo, LayerReason, Model, image::PreprocessChoice,
     is_exported,
 };
 use serde::Serialize;
