@@ -58,12 +58,16 @@ const CALLS = {
 /** Whether the session cannot go on after an error: WebAssembly has trapped, or has no memory. */
 const isFatal = (error) => error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
 
+/** A trap without a message: an allocation that failed, which aborts. */
+const outOfMemory = (error) =>
+  `WebAssembly stopped (${error.message}), probably for want of memory: a page has 4 GB for everything`;
+
 async function answer({ id, call, args }) {
   try {
     postMessage({ id, value: await CALLS[call](...args) });
   } catch (error) {
     const fatal = isFatal(error);
-    const message = fatal && panic ? panic : (error?.message ?? String(error));
+    const message = fatal ? (panic ?? outOfMemory(error)) : (error?.message ?? String(error));
     postMessage({ id, error: message, fatal });
   }
 }
