@@ -46,7 +46,10 @@ usage: cargo xtask COMMAND
   python --wheel [PYTHON]...
                   build the wheel that is published, and try it in a clean environment of each interpreter
   python --sdist  build the source distribution, and install it
-  web [--check]   build the page that explains models in a browser, in target/page; --check tests it in Chromium
+  web             build the page that explains models in a browser, in target/page; it needs Rust for WebAssembly
+  web --check [--if-possible]
+                  build it and test it in Chromium, which with Node.js has to be there; or say what is missing
+  web --figures   build it and measure it in Chromium
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -94,7 +97,9 @@ fn command() -> Result<()> {
         #[cfg(feature = "web")]
         ["web", "--check"] => web::check(true),
         #[cfg(feature = "web")]
-        ["web", "--check-where-possible"] => web::check(false),
+        ["web", "--check", "--if-possible"] => web::check(false),
+        #[cfg(feature = "web")]
+        ["web", "--figures"] => web::figures(),
         #[cfg(not(feature = "web"))]
         ["web", ..] => run::again("web", &args),
         ["proto"] => proto::generate(),

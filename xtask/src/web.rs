@@ -36,33 +36,56 @@ pub(crate) fn build() -> Result<()> {
 
 /// Builds the page and tests it in Chromium. Where that cannot be done, it says what is missing; with `required` it fails.
 pub(crate) fn check(required: bool) -> Result<()> {
-    let tools = Toolchain::find().and_then(|toolchain| Ok((toolchain, chromium()?, node()?)));
-    let (toolchain, chromium, ()) = match tools {
-        Ok(tools) => tools,
+    match Browser::find() {
+        Ok(browser) => browser.node(&["--test", "--test-concurrency=1"]),
         Err(missing) if !required => {
             println!("the page is not tested: {missing:#}");
-            return Ok(());
+            Ok(())
         }
-        Err(missing) => return Err(missing),
-    };
-    build_with(&toolchain)?;
-    let references = Path::new(TESTS).join("references");
-    run(compile(["run", "--quiet", "--package", "gradcam-web", "--example", "page_references"])
-        .arg("--")
-        .arg(&references))?;
-    for entry in fs::read_dir(Path::new(SOURCE).join("tests"))? {
-        let path = entry?.path();
-        fs::copy(&path, Path::new(TESTS).join(path.file_name().unwrap_or_default()))?;
+        Err(missing) => Err(missing),
     }
-    run(Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"])
-        .current_dir(TESTS))?;
-    run(Command::new("node")
-        .args(["--test", "--test-concurrency=1"])
-        .current_dir(TESTS)
-        .env("PAGE", root()?.join(PAGE))
-        .env("REFERENCES", root()?.join(&references))
-        .env("CHROMIUM", chromium))
+}
+
+/// Builds the page and measures it in Chromium.
+pub(crate) fn figures() -> Result<()> {
+    Browser::find()?.node(&["figures.mjs"])
+}
+
+/// What tests of the page need.
+struct Browser {
+    toolchain: Toolchain,
+    chromium: PathBuf,
+}
+
+impl Browser {
+    fn find() -> Result<Self> {
+        ensure!(on_path("node").is_some() && on_path("npm").is_some(), "no Node.js with npm");
+        Ok(Self { toolchain: Toolchain::find()?, chromium: chromium()? })
+    }
+
+    /// Builds the page, and runs Node.js in the folder of its tests.
+    fn node(&self, args: &[&str]) -> Result<()> {
+        build_with(&self.toolchain)?;
+        let references = root()?.join(TESTS).join("references");
+        let example = ["run", "--quiet", "--package", "gradcam-web", "--example"];
+        run(compile(example).args(["page_references", "--"]).arg(&references))?;
+        for entry in fs::read_dir(Path::new(SOURCE).join("tests"))? {
+            let path = entry?.path();
+            if path.is_file() {
+                fs::copy(&path, Path::new(TESTS).join(path.file_name().context("no name")?))?;
+            }
+        }
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"])
+            .current_dir(TESTS))?;
+        run(Command::new("node")
+            .args(args)
+            .current_dir(TESTS)
+            .env("ROOT", root()?)
+            .env("PAGE", root()?.join(PAGE))
+            .env("REFERENCES", references)
+            .env("CHROMIUM", &self.chromium))
+    }
 }
 
 fn build_with(toolchain: &Toolchain) -> Result<()> {
@@ -199,9 +222,4 @@ fn chromium() -> Result<PathBuf> {
     named
         .or_else(|| names.iter().find_map(|name| on_path(name)))
         .context("no Chromium; on Debian `apt install chromium`, or name one with CHROMIUM")
-}
-
-fn node() -> Result<()> {
-    ensure!(on_path("node").is_some() && on_path("npm").is_some(), "no Node.js with npm");
-    Ok(())
 }
