@@ -151,7 +151,7 @@ impl Toolchain {
         let candidates = [(cargo, rustc), ("/usr/bin/cargo".into(), "/usr/bin/rustc".into())];
         candidates.into_iter().find_map(|(cargo, rustc)| Self::of(cargo, rustc)).context(
             "no Rust for WebAssembly; `rustup target add wasm32-unknown-unknown`, or on Debian \
-             `apt install rustc-web cargo-web rust-web-src lld`",
+             `apt install rustc-web cargo-web rust-web-src lld-22`",
         )
     }
 
@@ -203,12 +203,11 @@ fn printed(program: &OsString, args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// LLVM's linker for WebAssembly, which Debian installs with its version in the name.
+/// LLVM's linker for WebAssembly: the newest of those that Debian installs with their version in the name, which can be newer
+/// than the one without.
 fn wasm_linker() -> Option<PathBuf> {
-    let names: Vec<String> = std::iter::once("wasm-ld".to_owned())
-        .chain((14..40).rev().map(|version| format!("wasm-ld-{version}")))
-        .collect();
-    names.iter().find_map(|name| on_path(name))
+    let versions = (18..40).rev().map(|version| format!("wasm-ld-{version}"));
+    versions.chain(["wasm-ld".to_owned()]).find_map(|name| on_path(&name))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
