@@ -1,5 +1,7 @@
 //! `cargo xtask web`: builds the page as a folder that any static host serves; `--check` tests it in Chromium.
 
+mod local;
+
 use std::{
     env,
     ffi::OsString,
@@ -108,6 +110,9 @@ fn build_with(toolchain: &Toolchain) -> Result<()> {
     }
     EXAMPLES.iter().try_for_each(|path| copy_into_page(Path::new(path)))?;
     list_files()?;
+    let examples = EXAMPLES.iter().filter_map(|path| path.rsplit('/').next());
+    let files: Vec<&str> = examples.chain(["gradcam_web_bg.wasm"]).collect();
+    local::write(Path::new(PAGE), &files)?;
     println!("{PAGE}: serve it with any web server, such as python3 -m http.server -d {PAGE}");
     Ok(())
 }
