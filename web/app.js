@@ -1,5 +1,6 @@
 // Starts the page, and leads what users do to where it is done.
 
+import { file } from "./assets.js";
 import { setUpCamera } from "./camera.js";
 import { className, clearWarning, fill, say, warn } from "./dom.js";
 import { Engine, Replaced, Stopped } from "./engine.js";
@@ -163,11 +164,7 @@ async function explainAll() {
   button.disabled = false;
 }
 
-const fetched = async (path) => {
-  const answer = await fetch(new URL(path, import.meta.url));
-  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
-  return { path, blob: await answer.blob() };
-};
+const fetched = async (path) => ({ path, blob: await file(path) });
 
 async function start() {
   const files = [fetched(MODEL), fetched(PHOTO)];

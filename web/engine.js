@@ -3,6 +3,8 @@
 // Models and photos have numbers of the engine. It remembers the files behind them, so that a worker that has trapped or was
 // stopped is replaced, and its models and photos are opened again when they are needed. Explanations are lost with their worker.
 
+import { startWorker, wasm } from "./assets.js";
+
 /** What the engine says where a call was stopped. */
 export class Stopped extends Error {}
 
@@ -39,13 +41,13 @@ export class Engine {
   }
 
   #start() {
-    this.#worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    this.#worker = startWorker();
     this.#worker.addEventListener("message", ({ data }) => this.#answered(data));
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault();
       this.#replace(new Replaced(event.message || "the worker could not be started"));
     });
-    this.#started = this.#call("start");
+    this.#started = this.#call("start", wasm());
     // A page that never asks for the tables is told by the calls that follow.
     this.#started.catch(() => {});
   }

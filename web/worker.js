@@ -25,8 +25,10 @@ const parsed = (json) => JSON.parse(json);
 const asked = (request) => JSON.stringify(request);
 
 const CALLS = {
-  async start() {
-    await init({ module_or_path: new URL("gradcam_web_bg.wasm", import.meta.url) });
+  /** @param {Blob} [wasm] the WebAssembly, where it cannot be read from the folder of this file */
+  async start(wasm) {
+    const bytes = await wasm?.arrayBuffer();
+    await init({ module_or_path: bytes ?? new URL("gradcam_web_bg.wasm", import.meta.url) });
     session = new Session();
     return parsed(Session.tables());
   },

@@ -3,6 +3,7 @@
 // PAGE is the folder of the page, as `cargo xtask web` writes it; CHROMIUM the browser, /usr/bin/chromium by default.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { serve } from "./server.mjs";
@@ -10,8 +11,10 @@ import { serve } from "./server.mjs";
 if (!process.env.PAGE) throw new Error("PAGE names no folder; set it to the one that `cargo xtask web` writes");
 
 export const FOLDER = process.env.PAGE;
-export const FIXTURES = fileURLToPath(new URL("../../crates/testkit/fixtures/", import.meta.url));
-export const PHOTOS = fileURLToPath(new URL("../../crates/gradcam-cli/assets/", import.meta.url));
+/** The folder of the repository; the tests are run from a copy of theirs. */
+const ROOT = process.env.ROOT ?? fileURLToPath(new URL("../../", import.meta.url));
+export const FIXTURES = join(ROOT, "crates/testkit/fixtures/");
+export const PHOTOS = join(ROOT, "crates/gradcam-cli/assets/");
 
 const OPTIONS = [
   "--no-sandbox",
@@ -32,12 +35,13 @@ const PATIENCE = 60_000;
  * Runs `work` with the page, and checks that it asked no other host and wrote no error.
  *
  * @param {object} options those of a browser context, and
+ * @param {string} [options.url] its address where it is not served
  * @param {string} [options.base] the path below which the page is served
  * @param {Record<string, string>} [options.more] files in place of those of the page
  * @param {boolean} [options.fails] whether the page is to fail; else it has explained its example
  */
 export async function withPage(options, work) {
-  const { base = "/", more, fails = false, ...context } = options;
+  const { url, base = "/", more, fails = false, ...context } = options;
   const server = await serve(FOLDER, base, more);
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: OPTIONS });
   try {
@@ -46,13 +50,15 @@ export async function withPage(options, work) {
     const page = await opened.newPage();
     const errors = [];
     const elsewhere = [];
+    const address = url ?? server.url;
+    const own = [new URL(".", address).href, `blob:${new URL(address).origin}/`];
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("pageerror", (error) => errors.push(error.message));
     opened.on("request", (request) => {
-      const url = request.url();
-      if (!url.startsWith(server.url) && !url.startsWith(`blob:${new URL(server.url).origin}/`)) elsewhere.push(url);
+      const asked = request.url();
+      if (!own.some((start) => asked.startsWith(start))) elsewhere.push(asked);
     });
-    await page.goto(server.url);
+    await page.goto(address);
     if (!fails) await explained(page);
     await work(page, { url: server.url, context: opened, server });
     assert.deepEqual(elsewhere, [], "requests beyond the folder of the page");

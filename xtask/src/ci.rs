@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     cpu, dependencies, package, python,
-    run::{cargo, compile, members, run},
+    run::{again, cargo, compile, members, run},
     tidy, tools,
 };
 
@@ -29,6 +29,7 @@ const STEPS: &[CheckStep] = &[
     ("tests", tests),
     ("tests as a Haswell", cpu::as_haswell),
     ("Python package", python::test),
+    ("page", || again("web", &["web", "--check", "--if-possible"])),
     ("documentation", documentation),
     ("packages", package::check),
     ("dependencies", dependencies::check),

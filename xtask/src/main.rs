@@ -16,6 +16,8 @@ mod python;
 mod run;
 mod tidy;
 mod tools;
+#[cfg(feature = "web")]
+mod web;
 mod wheel;
 
 use std::{env, process::ExitCode};
@@ -44,6 +46,10 @@ usage: cargo xtask COMMAND
   python --wheel [PYTHON]...
                   build the wheel that is published, and try it in a clean environment of each interpreter
   python --sdist  build the source distribution, and install it
+  web             build the page that explains models in a browser, in target/page; it needs Rust for WebAssembly
+  web --check [--if-possible]
+                  build it and test it in Chromium, which with Node.js has to be there; or say what is missing
+  web --figures   build it and measure it in Chromium
   proto           generate crates/onnx-grad/src/proto/onnx.rs from the definition of ONNX
 ";
 
@@ -86,6 +92,16 @@ fn command() -> Result<()> {
         ["python", "--sdist"] => tools::install().and_then(|()| wheel::sdist()),
         ["python"] => tools::install().and_then(|()| python::test()),
         ["python", "--peers", ref rest @ ..] => tools::install().and_then(|()| python::peers(rest)),
+        #[cfg(feature = "web")]
+        ["web"] => web::build(),
+        #[cfg(feature = "web")]
+        ["web", "--check"] => web::check(true),
+        #[cfg(feature = "web")]
+        ["web", "--check", "--if-possible"] => web::check(false),
+        #[cfg(feature = "web")]
+        ["web", "--figures"] => web::figures(),
+        #[cfg(not(feature = "web"))]
+        ["web", ..] => run::again("web", &args),
         ["proto"] => proto::generate(),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -30,7 +30,6 @@ pub(crate) fn compile<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 }
 
 /// Restarts this program with one of its features.
-#[cfg(not(all(feature = "models", feature = "proto")))]
 pub(crate) fn again(feature: &str, args: &[&str]) -> Result<()> {
     let start = ["run", "--quiet", "--package", "xtask", "--features", feature, "--"];
     run(compile(start).args(args))

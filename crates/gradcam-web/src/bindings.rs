@@ -46,7 +46,7 @@ impl BlobFile {
             let part = blobs[self.number].slice_with_f64_and_f64(offset as f64, end as f64)?;
             FileReaderSync::new()?.read_as_array_buffer(&part)
         });
-        let bytes = Uint8Array::new(&read.map_err(failed)?);
+        let bytes = Uint8Array::new(&read.map_err(failed)?.into());
         if bytes.length() as usize != into.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -56,23 +56,15 @@ impl Files for DroppedFiles {
 
 #[cfg(test)]
 mod tests {
+    use gradcam::onnx_grad::MemoryFiles;
+
     use super::*;
-
-    struct Bytes(Vec<u8>);
-
-    impl FileBytes for Bytes {
-        fn len(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn dropped(files: &[(&str, usize)]) -> DroppedFiles {
         let mut all = DroppedFiles::default();
-        files.iter().for_each(|(path, len)| all.add(*path, Arc::new(Bytes(vec![0; *len]))));
+        for (path, len) in files {
+            all.add(*path, MemoryFiles::from([("it", vec![0; *len])]).open("it".as_ref()).unwrap());
+        }
         all
     }
 

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gradcam::{
-    Explainer, ExplainerBuilder, HeadInfo, LayerInfo, LayerReason, Model,
-    image::PreprocessChoice,
+    Explainer, ExplainerBuilder, HeadInfo, LayerInfo, LayerReason, Model, image::PreprocessChoice,
     is_exported,
 };
 use serde::Serialize;
@@ -17,6 +16,19 @@ use crate::{
 
 /// The most explainers of a model that are kept; each holds what was compiled for one way to make maps.
 const MOST_EXPLAINERS: usize = 8;
+
+/// The most bytes of weights: WebAssembly has 4 GiB for them and everything else.
+const MOST_WEIGHTS: u64 = 5 << 29;
+
+fn check_weights(bytes: u64) -> Result<(), String> {
+    if bytes <= MOST_WEIGHTS {
+        return Ok(());
+    }
+    let gib = bytes as f64 / f64::from(1 << 30);
+    Err(format!(
+        "the model's weights take {gib:.1} GiB, and a page holds 2.5 GiB at most; use the command line or the Python package"
+    ))
+}
 
 /// What is known of a model.
 #[derive(Clone, Debug, Serialize)]
@@ -117,6 +129,8 @@ impl OpenModel {
     ) -> Result<Self, String> {
         let bytes = files.len_of(name);
         let model = Model::open_in(files, name).map_err(|error| error.to_string())?;
+        let weights = model.weights().iter().map(|weight| weight.len() as u64).sum::<u64>();
+        check_weights(weights)?;
         let name = name.to_owned();
         Ok(Self { name, bytes, model, settings, explainers: Vec::new(), on_progress })
     }
@@ -203,5 +217,17 @@ impl ModelDescription {
             explained: Vec::new(),
             reason: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_a_page_cannot_hold_are_refused() {
+        assert_eq!(check_weights(MOST_WEIGHTS), Ok(()));
+        let error = check_weights(7 << 30).unwrap_err();
+        assert!(error.starts_with("the model's weights take 7.0 GiB, and a page holds 2.5 GiB"));
     }
 }

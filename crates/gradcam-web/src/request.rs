@@ -220,12 +220,7 @@ pub struct PictureStyle {
 
 impl Default for PictureStyle {
     fn default() -> Self {
-        Self {
-            kind: "alpha".to_owned(),
-            colormap: "jet".to_owned(),
-            alpha: 0.5,
-            colorbar: false,
-        }
+        Self { kind: "alpha".to_owned(), colormap: "jet".to_owned(), alpha: 0.5, colorbar: false }
     }
 }
 

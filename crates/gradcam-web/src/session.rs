@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use gradcam::{
     Area, Explanation, ExportSettings, ExportTargets, ExportWeights, METHODS, Summary, Target,
-    TargetSpec,
-    image::Colormap,
+    TargetSpec, image::Colormap,
 };
 use serde::Serialize;
 use web_time::Instant;
@@ -169,8 +168,7 @@ impl Session {
             }
             None => explainer.parse_target(&request.target).map_err(|error| message(&error))?,
         };
-        let explained =
-            explainer.explain(&photo.whole, target).map_err(|error| message(&error))?;
+        let explained = explainer.explain(&photo.whole, target).map_err(|error| message(&error))?;
         let milliseconds = milliseconds(start);
         let add = |explanation: Explanation| {
             let id = self.number();
@@ -250,8 +248,7 @@ impl Session {
                 ExportTargets::Fixed(specs.map_err(|error| message(&error))?)
             }
         };
-        let weights =
-            if request.fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
+        let weights = if request.fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
         let exported = explainer.export(&ExportSettings { targets, heads, weights });
         let exported = exported.map_err(|error| message(&error))?;
         exported.model.to_bytes().map_err(|error| error.to_string())

@@ -42,7 +42,7 @@ pub use passes::{PassCase, pass_cases};
 pub use quantized::{QuantizedCase, QuantizedCases, quantized};
 #[cfg(feature = "suite")]
 pub use suite::Suite;
-pub use weights::{splitmix64, uniform, weights};
+pub use weights::{splitmix64, uniform, weights, with_external_data};
 pub use zoo::{ZooModel, zoo};
 
 /// A fixture tensor in float64.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
 use onnx_grad::{
     Model,
-    proto::{ModelProto, tensor_proto::DataType},
+    proto::{
+        ModelProto, StringStringEntryProto,
+        tensor_proto::{DataLocation, DataType},
+    },
 };
 use prost::Message;
 
@@ -75,4 +78,31 @@ mod tests {
     }
 
     const SHARED: [f32; 3] = [-0.262_106_42, 0.821_336_87, -0.461_237_9];
+}
+
+/// A model as two files: the message, and the bytes of its initializers, which lie in the file `location`.
+///
+/// # Panics
+/// If the model has weights of 2 GiB or more.
+#[expect(clippy::expect_used, reason = "only tests call this function")]
+pub fn with_external_data(model: &Model, location: &str) -> (Vec<u8>, Vec<u8>) {
+    let bytes = model.to_bytes().expect("less than 2 GiB");
+    let mut proto = ModelProto::decode(bytes.as_slice()).expect("a message");
+    let mut data = Vec::new();
+    let graph = proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
+    for tensor in graph {
+        let Some(raw) = tensor.raw_data.take() else { continue };
+        let entry = |key: &str, value: String| StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value),
+        };
+        tensor.data_location = Some(DataLocation::External as i32);
+        tensor.external_data = vec![
+            entry("location", location.to_owned()),
+            entry("offset", data.len().to_string()),
+            entry("length", raw.len().to_string()),
+        ];
+        data.extend_from_slice(&raw);
+    }
+    (proto.encode_to_vec(), data)
 }
