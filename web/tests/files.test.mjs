@@ -202,8 +202,8 @@ test("the model that explains itself is saved, and explained again", () =>
 
 test("the exported model has weights of half the size where it is asked for", () =>
   withPage({}, async (page) => {
-    await drop(page, [join(FIXTURES, "networks/convnext_tiny.onnx")]);
-    await page.locator("#pane-1 .model-name", { hasText: "convnext" }).waitFor();
+    await drop(page, [join(FIXTURES, "zoo/hf_dinov2.dynamo.onnx")]);
+    await page.locator("#pane-1 .model-name", { hasText: "dinov2" }).waitFor();
     await explained(page);
     await page.locator("#pane-1 .onnx").click();
     const whole = await download(page, "#export [type=submit]");
