@@ -16,8 +16,8 @@ const find = (id) => document.getElementById(id);
 
 const engine = new Engine({
   progress: (done, total) => panes.filter((pane) => pane.element.ariaBusy === "true").forEach((pane) => pane.progress(done, total)),
-  replaced(message) {
-    warn(`The engine failed and was started again: ${message}`);
+  replaced(message, isBack) {
+    warn(`The engine failed${isBack ? " and was started again" : ""}: ${message}`);
     panes.forEach((pane) => pane.lost());
   },
 });
@@ -145,9 +145,14 @@ function compare() {
   pane.use(model, other ? { ...state, area: undefined, target: String(other.index) } : state);
 }
 
+let isExplainingAll = false;
+
+/** Explains all photos as the first pane does, or stops doing so. */
 async function explainAll() {
+  if (isExplainingAll) return page.stop();
   const button = find("explain-all");
-  button.disabled = true;
+  isExplainingAll = true;
+  button.textContent = "Stop";
   const { model, target } = panes[0].state;
   try {
     for (const [at, photo] of photos.all.entries()) {
@@ -161,7 +166,8 @@ async function explainAll() {
   } catch (error) {
     if (!(error instanceof Replaced || error instanceof Stopped)) warn(error.message);
   }
-  button.disabled = false;
+  isExplainingAll = false;
+  button.textContent = "Explain all";
 }
 
 const fetched = async (path) => ({ path, blob: await file(path) });

@@ -60,10 +60,12 @@ function fileName({ photos }, { summary }) {
 
 function openExport(pane, page) {
   const { target, area, model } = pane.state;
-  const now = form.querySelector("[value=now]");
-  form.querySelector(".now").textContent = area ? "the box in the picture, which a file cannot hold" : `the target of now: ${target}`;
-  now.disabled = Boolean(area);
-  if (area && now.checked) form.querySelector("[value=argmax]").checked = true;
+  // A file holds no box of a photo.
+  const isFixed = !area && target !== "argmax";
+  const now = form.querySelector(".now");
+  now.hidden = !isFixed;
+  now.querySelector("span").textContent = `what is explained now: ${target}`;
+  form.querySelector(`[value=${isFixed ? "now" : "argmax"}]`).checked = true;
   made.textContent = "";
   const { files } = page.models.get(model);
   const before = files.reduce((sum, file) => sum + file.blob.size, 0);

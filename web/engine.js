@@ -27,7 +27,8 @@ export class Engine {
   /**
    * @param {object} on
    * @param {(done: number, total: number) => void} [on.progress] how many of how many runs of a long method are done
-   * @param {(message: string) => void} [on.replaced] the worker has trapped, and a new one has been started
+   * @param {(message: string, isBack: boolean) => void} [on.replaced] the worker has trapped; a new one has been started, unless
+   *   the old one never was
    */
   constructor({ progress = () => {}, replaced = () => {} } = {}) {
     this.#onProgress = progress;
@@ -73,7 +74,7 @@ export class Engine {
     for (const call of calls) call.reject(reason);
     // One that cannot even start is not started again and again.
     if (!wasStarting) this.#start();
-    if (reason instanceof Replaced) this.#onReplaced(reason.message);
+    if (reason instanceof Replaced) this.#onReplaced(reason.message, !wasStarting);
   }
 
   #call(name, ...args) {
@@ -93,8 +94,14 @@ export class Engine {
   async #number(table, id) {
     const one = table.get(id);
     if (!one) throw new Error("it was closed");
-    one.opened ??= one.open();
-    return (await one.opened).id;
+    const opened = (one.opened ??= one.open());
+    try {
+      return (await opened).id;
+    } catch (error) {
+      // The next call tries again.
+      if (one.opened === opened) one.opened = undefined;
+      throw error;
+    }
   }
 
   /**

@@ -2,9 +2,9 @@
 
 const PICTURE = /\.(png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|heic|svg)$/i;
 const COMPANION = /\.(json|txt|ya?ml|pbtxt|names|csv|data|onnx_data|weights)$|(^|\/)MLmodel$/i;
-/** Text that the library reads by its name, see `resolve` of `crates/gradcam-image/src/preprocess/resolve.rs`. */
-const KNOWN =
-  /(^|\/)(labels\.(txt|json)|classes\.txt|class_indices\.json|synset\.txt|(pre)?processor_config\.json|config\.(json|pbtxt)|inference\.yml|MLmodel)$/;
+/** Files of labels and of settings that the library finds by their names, see `resolve` of gradcam-image. */
+const LABELS = /(^|\/)(labels\.(txt|json)|classes\.txt|class_indices\.json|synset\.txt)$/;
+const SETTINGS = /(^|\/)((pre)?processor_config\.json|config\.(json|pbtxt)|inference\.yml|MLmodel)$/;
 
 export const isPicture = ({ path, blob }) => blob.type.startsWith("image/") || PICTURE.test(path);
 export const isModel = ({ path }) => /\.onnx$/i.test(path);
@@ -15,8 +15,11 @@ export const isCompanion = ({ path }) => COMPANION.test(path);
 /** Whether a file can be beside a model that was dropped before; external data has any name. */
 export const mayBeData = (file) => isCompanion(file) || /\.(bin|weight)$|(^|\/)[^./]+$/i.test(file.path);
 
-/** Whether a file can hold labels, under a name by which it is not found. */
-export const isOtherLabels = ({ path }) => /\.(txt|json|names)$/i.test(path) && !KNOWN.test(path);
+/** Whether a file can hold labels. */
+export const isLabels = ({ path }) => /\.(txt|json|names)$/i.test(path) && !SETTINGS.test(path);
+
+/** Whether such a file has a name by which it is found. */
+export const isNamedLabels = ({ path }) => LABELS.test(path);
 
 /** Files as `{path, blob}`, of a list of files. */
 export const listed = (files) =>

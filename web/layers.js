@@ -42,8 +42,9 @@ export class LayerTree {
     const row = this.#row(layer, parent);
     if (!inside.has(layer.path)) return element("li", {}, row);
     const details = element("details");
-    const short = this.#short(layer, parent);
-    details.append(element("summary", { ariaLabel: `Modules inside ${short}`, textContent: "" }));
+    const count = inside.get(layer.path).length;
+    const name = element("span", { className: "unseen", textContent: ` ${layer.path}` });
+    details.append(element("summary", {}, `${count} inside`, name));
     // Most of a big tree is never looked at.
     details.addEventListener("toggle", () => {
       if (details.open && details.children.length === 1) details.append(this.#list(inside, layer.path));

@@ -2,7 +2,7 @@
 
 import { about, bytes, clearWarning, element, say, stem, warn } from "./dom.js";
 import { Replaced } from "./engine.js";
-import { isCompanion, isModel, isOtherLabels, mayBeData } from "./files.js";
+import { isCompanion, isLabels, isModel, isNamedLabels, mayBeData } from "./files.js";
 
 /** What is shown of a model that the files leave open; `change` is sent when a model comes, changes or goes. */
 export class Models extends EventTarget {
@@ -101,13 +101,16 @@ export class Models extends EventTarget {
     if (!model) return undefined;
     const names = new Set(files.map((file) => file.path));
     const all = [...model.files.filter((file) => !names.has(file.path)), ...files];
-    const labels = files.length === 1 ? files.find(isOtherLabels)?.path : undefined;
-    const settings = labels ? { ...model.settings, labels } : model.settings;
+    const labels = files.length === 1 ? files.find(isLabels) : undefined;
+    const isNamed = labels && isNamedLabels(labels);
+    const settings = labels && !isNamed ? { ...model.settings, labels: labels.path } : model.settings;
     try {
       const description = await this.#engine.open(model.description.name, all, settings);
-      if (description.problem && !model.description.problem) {
+      const unlabeled = labels && !description.labels && `it has no label for each of the ${description.classes} classes`;
+      const problem = model.description.problem ? undefined : description.problem || unlabeled;
+      if (problem) {
         await this.#engine.close(description.id);
-        throw new Error(description.problem);
+        throw new Error(problem);
       }
       this.#all.set(description.id, { ...model, description, files: all, settings });
       this.#all.delete(id);

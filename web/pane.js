@@ -8,7 +8,7 @@ import { showLacks } from "./lacks.js";
 import { LayerTree } from "./layers.js";
 import { facts } from "./models.js";
 import { Picture, whereIsHeat } from "./picture.js";
-import { choicesOf, timeOf, titleOf, warningsOf } from "./results.js";
+import { choicesOf, priceOf, timeOf, titleOf, warningsOf } from "./results.js";
 
 /** Methods above this many inferences have a limit that users can set. */
 const LONG = 50;
@@ -158,7 +158,7 @@ export class Pane {
     const { layers, method, fuse, budget } = this.state;
     const info = this.#page.tables.methods.find(({ id }) => id === method);
     const cost = info?.inferences;
-    const price = cost ? ` Takes as long as ${cost < 20 ? cost.toFixed(1) : Math.round(cost)} predictions.` : "";
+    const price = cost ? ` Takes as long as ${priceOf(cost)}.` : "";
     this.#find(".method").value = method;
     this.#find(".use").textContent = info ? `For ${info.use}.${price}` : "Grad-CAM, or what suits the scores of the model.";
     this.#find(".budget-choice").hidden = !(cost > LONG);

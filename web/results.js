@@ -29,10 +29,16 @@ export function warningsOf(summary) {
   return summary ? [...items(summary.warnings, "warning"), ...items(summary.notes, "note")] : [];
 }
 
+/** What a method costs in predictions. */
+export function priceOf(cost) {
+  if (cost < 1.2) return "a prediction";
+  return `${cost < 20 ? cost.toFixed(1) : Math.round(cost)} predictions`;
+}
+
 /** How long an explanation took. */
 export function timeOf({ milliseconds: time, summary }) {
   const { compile, differentiate } = summary.timings_ms;
   const once = compile + differentiate;
   const share = once > 1 ? `, of which ${milliseconds(once)} once for this model, layer and method` : "";
-  return `${milliseconds(time)}${share}.`;
+  return `Explained in ${milliseconds(time)}${share}.`;
 }

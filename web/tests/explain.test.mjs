@@ -1,8 +1,9 @@
 // What the page explains, and how users change that.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
-import { choose, alerted, difference, explained, pixels, target, withPage } from "./page.mjs";
+import { alerted, choose, difference, drop, explained, FIXTURES, pixels, target, withPage } from "./page.mjs";
 
 test("the built-in model explains the example before anything is dropped", () =>
   withPage({}, async (page) => {
@@ -68,7 +69,7 @@ test("another method makes another map", () =>
     await page.locator("#pane-1 .method").selectOption("layercam");
     assert.match(await explained(page, "LayerCAM"), /· LayerCAM ·/);
     assert.ok(difference(before, await pixels(page)) > 0.5);
-    assert.match(await page.locator("#pane-1 .use").textContent(), /^For early layers.* predictions\.$/);
+    assert.match(await page.locator("#pane-1 .use").textContent(), /^For early layers.* Takes as long as a prediction\.$/);
   }));
 
 test("the picture has styles, and is the photo where the heat is off", () =>
@@ -92,6 +93,18 @@ test("the picture has styles, and is the photo where the heat is off", () =>
     // As much opacity as there is hides the photo: neither of the blends has more of its colors than the other.
     const faint = await redrawn(() => page.locator("#opacity").fill("0.1"));
     assert.ok(difference(faint, photo) < difference(blend, photo));
+  }));
+
+test("a model that is dropped on the second pane is compared with that of the first", () =>
+  withPage({}, async (page) => {
+    await page.locator("#compare").click();
+    await explained(page, "", "#pane-2");
+    await drop(page, [join(FIXTURES, "zoo/resnet.dynamo.onnx")], "#pane-2 .frame");
+    assert.match(await explained(page, "layer3.0", "#pane-2"), /^class \d+/);
+    assert.match(await page.locator("#pane-1 .title").textContent(), /^espresso/);
+    await page.locator("#pane-2 .close-model").click();
+    assert.match(await explained(page, "espresso", "#pane-2"), /^espresso/);
+    assert.equal(await page.locator("#pane-1 .model option").count(), 1);
   }));
 
 test("two panes compare classes, layers and methods", () =>

@@ -200,15 +200,14 @@ test("the model that explains itself is saved, and explained again", () =>
     assert.match(await page.locator("#pane-1 .facts").textContent(), /has one already/);
   }));
 
-test("the exported model has weights of half the size where it is asked for", () =>
+test("the exported model is smaller with weights of 16 bits", () =>
   withPage({}, async (page) => {
-    await drop(page, [join(FIXTURES, "networks/convnext_tiny.onnx")]);
-    await page.locator("#pane-1 .model-name", { hasText: "convnext" }).waitFor();
+    await drop(page, [join(FIXTURES, "zoo/hf_dinov2.dynamo.onnx")]);
+    await page.locator("#pane-1 .model-name", { hasText: "dinov2" }).waitFor();
     await explained(page);
     await page.locator("#pane-1 .onnx").click();
     const whole = await download(page, "#export [type=submit]");
     await page.getByLabel("16-bit").check();
     const half = await download(page, "#export [type=submit]");
-    const share = half.bytes.length / whole.bytes.length;
-    assert.ok(share > 0.4 && share < 0.8, `${half.bytes.length} of ${whole.bytes.length} bytes`);
+    assert.ok(half.bytes.length < whole.bytes.length * 0.95, `${half.bytes.length} of ${whole.bytes.length} bytes`);
   }));

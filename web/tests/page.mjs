@@ -97,6 +97,7 @@ export async function target(page, text, title) {
 
 /** Drops files and folders, by their paths on the disk, as the file manager does. */
 export async function drop(page, paths, onto = "#pane-1 .frame") {
+  await page.locator(onto).scrollIntoViewIfNeeded();
   const { x, y } = await page.locator(onto).boundingBox();
   const session = await page.context().newCDPSession(page);
   const data = { items: [], files: paths, dragOperationsMask: 1 };

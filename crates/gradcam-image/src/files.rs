@@ -26,9 +26,9 @@ impl Files for Disk {
     }
 }
 
-/// Reads a file on disk of at most `max_bytes`.
-pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
-    read_if_there(&Disk, path, max_bytes)?.ok_or_else(|| {
+/// Reads a file of at most `max_bytes`.
+pub(super) fn read(files: &dyn Files, path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
+    read_if_there(files, path, max_bytes)?.ok_or_else(|| {
         ImageError::new(ImageErrorKind::Read, format!("{}: no such file", path.display()))
             .caused_by(std::io::Error::from(ErrorKind::NotFound))
     })

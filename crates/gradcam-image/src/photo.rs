@@ -54,7 +54,7 @@ impl Photo {
     /// As [`Photo::decode`], and [`ImageErrorKind::Read`]; the message starts with the path.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, ImageError> {
         let path = path.as_ref();
-        let bytes = files::read(path, limits.max_bytes)?;
+        let bytes = files::read(&files::Disk, path, limits.max_bytes)?;
         Self::decode(&bytes, limits).map_err(|error| error.in_file(path.display()))
     }
 

@@ -85,9 +85,9 @@ pub fn with_blank(origin: SettingOrigin, labels: Vec<String>, classes: usize) ->
     }
 }
 
-/// Reads labels from a file on disk.
-pub(super) fn from_file(path: &Path) -> Result<Vec<String>, ImageError> {
-    from_bytes(path, &files::read(path, MAX_BYTES)?)
+/// Reads labels from a file.
+pub(super) fn from_file(files: &dyn Files, path: &Path) -> Result<Vec<String>, ImageError> {
+    from_bytes(path, &files::read(files, path, MAX_BYTES)?)
 }
 
 /// Reads labels from a file if it exists.

@@ -273,7 +273,7 @@ impl<'a> Sidecars<'a> {
         props: MetadataProps<'_>,
     ) -> Result<Option<(SettingOrigin, Vec<String>)>, ImageError> {
         if let Some(path) = given {
-            return Ok(Some((SettingOrigin::Flag, labels::from_file(path)?)));
+            return Ok(Some((SettingOrigin::Flag, labels::from_file(self.files, path)?)));
         }
         if let Some(labels) = props.gradcam_labels()? {
             return Ok(Some((SettingOrigin::GradcamMetadata, labels)));

@@ -6,7 +6,7 @@ mod refused;
 use std::path::{Path, PathBuf};
 
 use gradcam_image::preprocess::{Channels, Fit, Layout, Numbers, SettingOrigin};
-use gradcam_image::{Filter, Overrides, PreprocessChoice, resolve};
+use gradcam_image::{Files, Filter, Overrides, PreprocessChoice, resolve, resolve_in};
 use serde_json::{Value, json};
 
 const NCHW: [Option<i64>; 4] = [None, Some(3), Some(224), Some(224)];
@@ -444,4 +444,29 @@ fn metadata_decides_where_the_shape_fits_both_layouts() {
         "the model's input has shape [?, 3, 224, 224]; photos have 1 to 4 channels, and gradcam metadata sets the layout \
          NHWC"
     );
+}
+
+/// Files that are nowhere on disk.
+struct Memory(&'static [(&'static str, &'static str)]);
+
+impl Files for Memory {
+    fn open(&self, path: &Path) -> std::io::Result<Box<dyn std::io::Read>> {
+        let found = self.0.iter().find(|(name, _)| Path::new(name) == path);
+        let (_, text) = found.ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(Box::new(text.as_bytes()))
+    }
+}
+
+#[test]
+fn the_file_of_labels_that_is_named_is_one_of_the_files_given() {
+    let files = Memory(&[("names.txt", "cat\ndog\n")]);
+    let labels = |name: &str| {
+        let overrides = Overrides { labels: Some(name.into()), ..Overrides::default() };
+        let shape = [Some(1), Some(3), Some(8), Some(8)];
+        let model = Some(Path::new("model.onnx"));
+        resolve_in(&files, &overrides, &[], model, &shape, Numbers::Floats)
+            .map(|choice| choice.labels)
+    };
+    assert_eq!(labels("names.txt").unwrap().unwrap(), ["cat", "dog"]);
+    assert_eq!(labels("other.txt").unwrap_err().to_string(), "other.txt: no such file");
 }
