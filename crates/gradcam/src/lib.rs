@@ -66,3 +66,8 @@ struct ProjectReadme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/targets.md")]
 struct TargetsPage;
+
+/// The example of the page of gradients runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/onnx-grad.md")]
+struct GradientsPage;
