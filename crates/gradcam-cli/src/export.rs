@@ -21,9 +21,7 @@ use crate::{
 /// Writes the model.
 pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
     let output = args.output.as_path();
-    let of = &args.explained;
-    let inputs = of.signature.inputs.iter().map(|(_, path)| path);
-    check(output, of.model.iter().chain(inputs).chain(&of.labels).chain(&of.similar_to))?;
+    check(output, read(&args.explained))?;
     host.begin_files();
     let nodes = model::open(args.explained.model.as_deref())?.graph().node.len();
     let (explainer, targets) = explained(&args.explained)?;
@@ -74,17 +72,31 @@ fn targets(args: &ExplainedArgs, explainer: &Explainer) -> Result<ExportTargets>
     }
 }
 
+/// The files that are read.
+pub(crate) fn read(args: &ExplainedArgs) -> impl Iterator<Item = &PathBuf> {
+    let inputs = args.signature.inputs.iter().map(|(_, path)| path);
+    args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to)
+}
+
 /// Refuses a file that no model can be written to, or that is `read`.
 pub(crate) fn check<'a>(output: &Path, read: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     if names::is_dash(output) {
         return Err(Failure::Usage("a model is written to a file; name one with -o".to_owned()));
     }
     files::check(output)?;
+    refuse_replaced(output, read)
+}
+
+/// Refuses to replace a file that is `read`.
+pub(crate) fn refuse_replaced<'a>(
+    output: &Path,
+    read: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<()> {
     let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
     let mut read = read.into_iter();
     match read.find(|path| fs::canonicalize(path).is_ok_and(|read| read == written)) {
         Some(path) => Err(failed(format!(
-            "{} is read and would be replaced; name another file with -o",
+            "{} is read and would be replaced; name another file",
             path.display()
         ))),
         None => Ok(()),

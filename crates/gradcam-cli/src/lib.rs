@@ -63,7 +63,7 @@ fn command(words: &[OsString], host: &Host) -> Result<(), Failure> {
         args::Command::Bench(args) => bench::run(&args, words, host),
         args::Command::Export(args) => export::run(&args, host),
         args::Command::Grad(args) => grad::run(&args, host),
-        args::Command::Inspect(args) => inspect::run(&args),
+        args::Command::Inspect(args) => inspect::run(&args, host),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),
         args::Command::Completions { shell } => generate::completions(shell),

@@ -132,8 +132,8 @@ Examples:
       What an explanation adds, by operator.
   gradcam inspect explained.onnx --graph
       Every node of an exported model; + marks those of the explanation.
-  gradcam inspect resnet50.onnx --layer layer3 --dot | dot -Tsvg > path.svg
-      The way from the layer to the scores, and the gradient back, as a picture.
+  gradcam inspect resnet50.onnx --layer layer3 --svg path.svg
+      The way from the layer to the scores, and the gradient back, as a picture; --dot is for Graphviz.
 
 Operations are two for each multiplication and addition in products and convolutions, else one for each element.";
 

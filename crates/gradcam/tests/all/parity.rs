@@ -161,7 +161,6 @@ fn image_gradient(
         of: "logits".to_owned(),
         wrt: vec!["input".to_owned()],
         seed: Some("seed".to_owned()),
-        ..GradientSettings::default()
     };
     let made = with_gradients(model, &settings).map_err(|e| text(&e))?;
     let classes = made.of.1[1].fixed().expect("a number of classes");
