@@ -105,7 +105,7 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
     let target = graph.value(of)?;
     let wrt = wrt.iter().map(|name| graph.value(name)).collect::<Result<Vec<_>>>()?;
     let mut outputs = graph.outputs().to_vec();
-    let gradients = gradient_values(&mut graph, target, &wrt, options)?;
+    let gradients = emit(&mut graph, target, &wrt, options)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
         let mut name = format!("{}.grad", graph.name(value));
         while graph.find(&name).is_some() {
@@ -141,6 +141,15 @@ pub fn gradient_values(
             );
         }
     }
+    emit(graph, of, wrt, options)
+}
+
+fn emit(
+    graph: &mut Graph,
+    of: ValueId,
+    wrt: &[ValueId],
+    options: &Options,
+) -> Result<Vec<ValueId>> {
     let seed = match &options.seed_input {
         Some(name) => {
             let Fact { elem, shape, .. } = graph.fact(of).clone();
