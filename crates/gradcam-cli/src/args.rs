@@ -3,6 +3,7 @@
 mod compare;
 mod concepts;
 mod export;
+mod grad;
 mod heatmap;
 mod method;
 mod model;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     compare::CompareArgs,
     concepts::ConceptsArgs,
     export::{ExplainedArgs, ExportArgs, InspectArgs},
+    grad::GradArgs,
     method::MethodArgs,
     model::{EngineArgs, TokenArgs},
     picture::{PictureArgs, StyleArgs},
@@ -80,6 +82,9 @@ pub(crate) enum Command {
     /// Write a model that explains itself: yours, with the heatmap as one more output, for any engine
     #[command(after_long_help = values::EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
+    /// Write a model with the gradient of any value as further outputs, for any engine
+    #[command(after_long_help = values::GRAD_EXAMPLES)]
+    Grad(GradArgs),
     /// Show what a model and its explanation are made of: nodes, operators, operations and bytes
     #[command(after_long_help = values::INSPECT_EXAMPLES)]
     Inspect(Box<InspectArgs>),

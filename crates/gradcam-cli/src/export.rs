@@ -1,6 +1,9 @@
 //! `gradcam export`: a model that explains itself.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use gradcam::{
     Explainer, ExportSettings, ExportTargets, ExportWeights, ExportedModel, Target,
@@ -18,11 +21,7 @@ use crate::{
 /// Writes the model.
 pub(crate) fn run(args: &ExportArgs, host: &Host) -> Result<()> {
     let output = args.output.as_path();
-    if names::is_dash(output) {
-        return Err(Failure::Usage("a model is written to a file; name one with -o".to_owned()));
-    }
-    files::check(output)?;
-    refuse_same(args, output)?;
+    check(output, read(&args.explained))?;
     host.begin_files();
     let nodes = model::open(args.explained.model.as_deref())?.graph().node.len();
     let (explainer, targets) = explained(&args.explained)?;
@@ -73,15 +72,31 @@ fn targets(args: &ExplainedArgs, explainer: &Explainer) -> Result<ExportTargets>
     }
 }
 
-/// Refuses to replace a file that is read.
-fn refuse_same(args: &ExportArgs, output: &Path) -> Result<()> {
-    let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
-    let args = &args.explained;
+/// The files that are read.
+pub(crate) fn read(args: &ExplainedArgs) -> impl Iterator<Item = &PathBuf> {
     let inputs = args.signature.inputs.iter().map(|(_, path)| path);
-    let mut read = args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to);
+    args.model.iter().chain(inputs).chain(&args.labels).chain(&args.similar_to)
+}
+
+/// Refuses a file that no model can be written to, or that is `read`.
+pub(crate) fn check<'a>(output: &Path, read: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    if names::is_dash(output) {
+        return Err(Failure::Usage("a model is written to a file; name one with -o".to_owned()));
+    }
+    files::check(output)?;
+    refuse_replaced(output, read)
+}
+
+/// Refuses to replace a file that is `read`.
+pub(crate) fn refuse_replaced<'a>(
+    output: &Path,
+    read: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<()> {
+    let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
+    let mut read = read.into_iter();
     match read.find(|path| fs::canonicalize(path).is_ok_and(|read| read == written)) {
         Some(path) => Err(failed(format!(
-            "{} is read and would be replaced; name another file with -o",
+            "{} is read and would be replaced; name another file",
             path.display()
         ))),
         None => Ok(()),
@@ -89,7 +104,7 @@ fn refuse_same(args: &ExportArgs, output: &Path) -> Result<()> {
 }
 
 /// Writes the model, and gives the number of its bytes.
-fn write(model: &gradcam::Model, output: &Path) -> Result<u64> {
+pub(crate) fn write(model: &gradcam::Model, output: &Path) -> Result<u64> {
     let bytes = match model.to_bytes() {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == onnx_grad::ErrorKind::TooLarge => {
@@ -105,35 +120,52 @@ fn write(model: &gradcam::Model, output: &Path) -> Result<u64> {
 
 /// What was written: the file, the image that it takes, and the outputs of gradcam.
 fn summary(output: &Path, exported: &ExportedModel, bytes: u64, nodes: usize) -> String {
-    let shown = |shape: &[Dim]| {
-        let sizes: Vec<String> = shape.iter().map(Dim::to_string).collect();
-        format!("[{}]", sizes.join(", "))
+    let metadata = |key: &str| {
+        let found = exported.model.metadata().find(|(other, _)| *other == key);
+        terminal::printable(found.map_or("", |(_, value)| value))
     };
-    let mut text = format!(
+    let about = format!(
+        "{} at {}, target {}, images {}\n",
+        metadata("gradcam.method"),
+        metadata("gradcam.layer"),
+        metadata("gradcam.target"),
+        sizes(&exported.image_shape)
+    );
+    sizes_of_file(output, &exported.model, bytes, nodes) + &about + &values(&exported.outputs)
+}
+
+/// A line about a model that was written, which had so many `nodes` before.
+pub(crate) fn sizes_of_file(
+    output: &Path,
+    model: &gradcam::Model,
+    bytes: u64,
+    nodes: usize,
+) -> String {
+    format!(
         "{}: {} nodes, {} before; {}\n",
         terminal::printable(&output.display().to_string()),
-        exported.model.graph().node.len(),
+        model.graph().node.len(),
         nodes,
         if bytes < 1_000_000 {
             format!("{:.1} kB", bytes as f64 / 1e3)
         } else {
             format!("{:.1} MB", bytes as f64 / 1e6)
         }
-    );
-    let metadata = |key: &str| {
-        let found = exported.model.metadata().find(|(other, _)| *other == key);
-        terminal::printable(found.map_or("", |(_, value)| value))
+    )
+}
+
+/// A line for each value: its name and its shape.
+pub(crate) fn values(values: &[(String, Vec<Dim>)]) -> String {
+    let names: Vec<String> = values.iter().map(|(name, _)| terminal::printable(name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, (_, shape)): (&String, &(String, Vec<Dim>))| {
+        format!("{name:width$}  {}\n", sizes(shape))
     };
-    text += &format!(
-        "{} at {}, target {}, images {}\n",
-        metadata("gradcam.method"),
-        metadata("gradcam.layer"),
-        metadata("gradcam.target"),
-        shown(&exported.image_shape)
-    );
-    let width = exported.outputs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, shape) in &exported.outputs {
-        text += &format!("{name:width$}  {}\n", shown(shape));
-    }
-    text
+    names.iter().zip(values).map(line).collect()
+}
+
+/// A shape as it is printed.
+pub(crate) fn sizes(shape: &[Dim]) -> String {
+    let sizes: Vec<String> = shape.iter().map(Dim::to_string).collect();
+    format!("[{}]", sizes.join(", "))
 }

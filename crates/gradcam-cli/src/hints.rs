@@ -32,6 +32,7 @@ pub(crate) fn words(hint: &Hint) -> String {
             "say another, width x height, with --size 320x48, or explain a .npy file of the right shape"
                 .to_owned()
         }
+        Hint::GiveSizes => "give the sizes of that input with --shape NAME=1,3,224,224".to_owned(),
         other => other.to_string(),
     }
 }

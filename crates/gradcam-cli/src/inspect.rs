@@ -1,20 +1,29 @@
 //! `gradcam inspect`: what a model and its explanation are made of.
 
+mod layout;
+mod svg;
+
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
 use gradcam::{ExportSettings, InspectedNode, Model, onnx_grad::Cost};
 use serde_json::{Value, json};
 
 use crate::{
+    Host,
     args::InspectArgs,
     export,
     failure::{Failure, Result, failed},
-    model,
+    files, model, names,
     terminal::{self, Style},
 };
 
 /// Prints the nodes of an exported model, or of what a model would be exported to.
-pub(crate) fn run(args: &InspectArgs) -> Result<()> {
+pub(crate) fn run(args: &InspectArgs, host: &Host) -> Result<()> {
+    if let Some(picture) = args.svg.as_deref().filter(|path| !names::is_dash(path)) {
+        files::check(picture)?;
+        export::refuse_replaced(picture, export::read(&args.explained))?;
+        host.begin_files();
+    }
     let path = args.explained.model.as_deref();
     let opened = model::open(path)?;
     let inspected = match gradcam::is_exported(&opened) {
@@ -26,6 +35,22 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     };
     let nodes = gradcam::inspect(&inspected)?;
     let name = model::name(path);
+    if let Some(picture) = &args.svg {
+        let svg = svg::svg(&name, &about(&inspected), &nodes)?;
+        return match names::is_dash(picture) {
+            true => terminal::print(svg),
+            false => {
+                files::write(picture, svg.as_bytes())?;
+                let (total, _) = sums(&nodes);
+                let way = nodes.iter().filter(|node| node.is_on_path).count();
+                terminal::print(format!(
+                    "{}: {way} nodes of the model, {} of the explanation\n",
+                    terminal::printable(&picture.display().to_string()),
+                    total[1].nodes
+                ))
+            }
+        };
+    }
     terminal::print(if args.json {
         serde_json::to_string(&object(&name, &inspected, &nodes)).map_err(failed)? + "\n"
     } else if args.dot {
@@ -86,16 +111,10 @@ fn sums(nodes: &[InspectedNode]) -> ([Sum; 2], BTreeMap<&str, [Sum; 2]>) {
 fn table(name: &str, model: &Model, nodes: &[InspectedNode]) -> String {
     let style = Style::of(&io::stdout());
     let (total, by_operator) = sums(nodes);
-    let metadata = |key: &str| {
-        let found = model.metadata().find(|(other, _)| *other == key);
-        terminal::printable(found.map_or("", |(_, value)| value))
-    };
     let mut text = format!(
-        "{}\n{} at {}, target {}; {} of weights, opset {}\n\n",
+        "{}\n{}; {} of weights, opset {}\n\n",
         style.bold(terminal::printable(name)),
-        metadata("gradcam.method"),
-        metadata("gradcam.layer"),
-        metadata("gradcam.target"),
+        about(model),
         amount(weights(model), "B"),
         model.opset(),
     );
@@ -132,6 +151,20 @@ fn table(name: &str, model: &Model, nodes: &[InspectedNode]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What an exported model explains.
+fn about(model: &Model) -> String {
+    let metadata = |key: &str| {
+        let found = model.metadata().find(|(other, _)| *other == key);
+        terminal::printable(found.map_or("", |(_, value)| value))
+    };
+    format!(
+        "{} at {}, target {}",
+        metadata("gradcam.method"),
+        metadata("gradcam.layer"),
+        metadata("gradcam.target")
+    )
 }
 
 /// The bytes of all tensors.

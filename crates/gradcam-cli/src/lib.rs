@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod files;
 mod generate;
+mod grad;
 mod hints;
 mod in_order;
 mod inspect;
@@ -61,7 +62,8 @@ fn command(words: &[OsString], host: &Host) -> Result<(), Failure> {
         args::Command::Concepts(args) => concepts::run(&args, host),
         args::Command::Bench(args) => bench::run(&args, words, host),
         args::Command::Export(args) => export::run(&args, host),
-        args::Command::Inspect(args) => inspect::run(&args),
+        args::Command::Grad(args) => grad::run(&args, host),
+        args::Command::Inspect(args) => inspect::run(&args, host),
         args::Command::Layers(args) => layers::run(&args),
         args::Command::Methods(args) => methods::run(&args),
         args::Command::Completions { shell } => generate::completions(shell),

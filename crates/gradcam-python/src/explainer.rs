@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     ops::ControlFlow,
     panic::resume_unwind,
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError},
@@ -14,14 +15,15 @@ use std::{
 };
 
 use gradcam::{
-    CancelToken, ErrorKind, Images, Target, TargetSpec, Targets,
+    CancelToken, ErrorKind, ExportHeads, ExportSettings, ExportTargets, ExportWeights, Images,
+    Target, TargetSpec, Targets,
     image::Photo,
     ndarray::{ArrayD, Axis, concatenate},
 };
 use numpy::PyArray1;
 use pyo3::{
     prelude::*,
-    types::{PyList, PyTuple},
+    types::{PyBytes, PyList, PyTuple},
 };
 
 use crate::{
@@ -37,6 +39,9 @@ thread_local! {
     /// What a signal's handler raised while this thread explained.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
+
+const HEADS: &[(&str, ExportHeads)] =
+    &[("all", ExportHeads::All), ("cam-only", ExportHeads::CamOnly)];
 
 /// How often signals are looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -338,6 +343,38 @@ impl Explainer {
     fn input(&self) -> (String, Vec<Option<i64>>) {
         let input = self.inner.image_input();
         (input.name.clone(), input.shape.clone())
+    }
+
+    /// The model with its explanation as further outputs: its bytes, or `None` where they went to a file; and why it takes one
+    /// image at a time, where it does. Without targets, the class is an input.
+    fn export<'py>(
+        &self,
+        py: Python<'py>,
+        path: Option<PathBuf>,
+        targets: Option<Vec<Bound<'py, PyAny>>>,
+        heads: &str,
+        fp16: bool,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Option<String>)> {
+        let spec = |target: &Bound<'_, PyAny>| read(target, &self.inner).map(|(spec, _)| spec);
+        let targets = match targets {
+            None => ExportTargets::Input,
+            Some(targets) => {
+                ExportTargets::Fixed(targets.iter().map(spec).collect::<PyResult<_>>()?)
+            }
+        };
+        let heads = settings::named(py, "heads", heads, HEADS)?;
+        let weights = if fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
+        let settings = ExportSettings { targets, heads, weights };
+        let written = py.detach(|| {
+            let exported = self.inner.export(&settings)?;
+            let bytes = match path {
+                Some(path) => exported.model.save(path).map(|()| None),
+                None => exported.model.to_bytes().map(Some),
+            };
+            Ok::<_, gradcam::Error>((bytes?, exported.fixed_batch))
+        });
+        let (bytes, fixed_batch) = written.or_raise(py)?;
+        Ok((bytes.map(|bytes| PyBytes::new(py, &bytes)), fixed_batch))
     }
 
     /// The network's input that a photo becomes.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import onnx_gradcam as gc
-from conftest import ASSETS, FIXTURES
+from conftest import ASSETS, CAT, FIXTURES
 
 MODEL = str(ASSETS / "efficientnet_lite0.onnx")
 CLIP, TWO_BRANCHES = FIXTURES / "heads" / "clip_tower.onnx", FIXTURES / "inputs" / "two_branches.onnx"
@@ -75,6 +75,17 @@ CASES = {
         r"shape \[2, 2\]; give one of",
     ),
     "no vector": (lambda: gc.Explainer(CLIP, imagenet=True)(PHOTO), gc.TargetError, ValueError, r"SimilarTarget\(explainer\.embedding"),
+    "one target to export": (lambda: explainer().export(targets=CAT), gc.TargetError, ValueError, r'such as \[285\], or "input"'),
+    "no targets to export": (lambda: explainer().export(targets=[]), gc.TargetError, ValueError, "1 to 16 targets, and there are 0"),
+    "no heads": (lambda: explainer().export(heads="a"), gc.InputError, ValueError, 'heads is "a"; there are: all, cam-only'),
+    "a method that is no graph": (lambda: explainer(method="scorecam").export(), gc.MethodError, ValueError, "no part of a graph"),
+    "no folder": (lambda: explainer().export("missing/a.onnx"), gc.MissingFileError, FileNotFoundError, "cannot write missing/a.onnx"),
+    "exported already": (
+        lambda: gc.Explainer(explainer().export(), engine="rten").export(),
+        gc.ModelError,
+        ValueError,
+        "the model is exported already",
+    ),
     "no components": (lambda: explainer().concepts(PHOTO, 0), gc.InputError, ValueError, "components is 0"),
     "too many components": (lambda: explainer().concepts(PHOTO, 50), gc.MethodError, ValueError, "50"),
     "concepts of two layers": (

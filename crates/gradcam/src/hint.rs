@@ -36,6 +36,8 @@ pub enum Hint {
     GiveFit,
     /// Say the size of the network's input, or give a tensor of it.
     GiveSize,
+    /// Give the sizes that the model's inputs leave open.
+    GiveSizes,
 }
 
 /// A message, and behind it a hint as `words` writes it.
@@ -76,6 +78,7 @@ impl fmt::Display for Hint {
             Self::GiveSize => {
                 "say another with `Overrides::size`, or with `ExplainerBuilder::image_shape` and explain a tensor of it"
             }
+            Self::GiveSizes => "give the sizes of its inputs with `GradientSettings::sizes`",
         })
     }
 }

@@ -5,6 +5,7 @@ mod concepts;
 mod error;
 mod explainer;
 mod explanation;
+mod gradient;
 mod head;
 mod hint;
 mod images;
@@ -34,6 +35,7 @@ pub use explanation::{
 };
 pub use gradcam_engine as engine;
 pub use gradcam_image as image;
+pub use gradient::{GradientModel, GradientSettings, with_gradients};
 pub use head::{HeadInfo, HeadKind};
 pub use hint::Hint;
 pub use images::Images;
@@ -64,3 +66,8 @@ struct ProjectReadme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/targets.md")]
 struct TargetsPage;
+
+/// The example of the page of gradients runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/onnx-grad.md")]
+struct GradientsPage;

@@ -20,6 +20,7 @@ mod expand;
 mod index;
 mod layout;
 mod linear;
+mod node;
 mod norm;
 mod overrides;
 mod path;
@@ -55,6 +56,7 @@ use crate::{
     facts::Fact,
     graph::{Graph, NodeId, Sizes, ValueId},
     model::Model,
+    proto::tensor_proto::DataType,
 };
 
 /// The required form of a gradient.
@@ -102,22 +104,8 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
     let mut graph = Graph::new(model, &options.sizes)?;
     let target = graph.value(of)?;
     let wrt = wrt.iter().map(|name| graph.value(name)).collect::<Result<Vec<_>>>()?;
-    let seed = match &options.seed_input {
-        Some(name) => {
-            let Fact { elem, shape, .. } = graph.fact(target).clone();
-            let Some(shape) = shape else { bail!(Shape, "the shape of \"{of}\" is not known") };
-            Some(graph.push_input(name, elem, shape)?)
-        }
-        None => None,
-    };
     let mut outputs = graph.outputs().to_vec();
-    let mut b = Builder::new(&mut graph, "grad");
-    let seed = match seed {
-        Some(seed) => seed,
-        None => b.scalar(target, 1.0)?,
-    };
-    let wanted: Vec<_> = wrt.iter().map(|&value| (value, GradientForm::Full)).collect();
-    let gradients = differentiate(&mut b, &[(target, seed)], &wanted, options.overrides)?;
+    let gradients = emit(&mut graph, target, &wrt, options)?;
     for (value, gradient) in wrt.into_iter().zip(gradients) {
         let mut name = format!("{}.grad", graph.name(value));
         while graph.find(&name).is_some() {
@@ -129,6 +117,62 @@ pub fn gradient(model: &Model, of: &str, wrt: &[&str], options: &Options) -> Res
         crate::verify::verify_graph(&graph)?;
     }
     crate::prune::prune(&graph, &outputs)
+}
+
+/// Appends the gradient of a value to a graph, as [`gradient`] does; the sizes of `options` are those of the graph
+/// already. Returns the gradients in the order of `wrt`, each in the type and shape of its value.
+///
+/// # Errors
+/// As [`gradient`], `Shape` also for a seed of a value without a known shape, and `Unsupported` for a value that holds no
+/// floats.
+pub fn gradient_values(
+    graph: &mut Graph,
+    of: ValueId,
+    wrt: &[ValueId],
+    options: &Options,
+) -> Result<Vec<ValueId>> {
+    for &value in wrt.iter().chain([&of]) {
+        let (name, elem) = (graph.name(value), graph.fact(value).elem);
+        if !elem.is_float() && elem != DataType::Undefined {
+            let elem = elem.as_str_name().to_lowercase();
+            bail!(
+                Unsupported,
+                "\"{name}\" holds numbers of the type {elem}, which have no derivative; name a value of floats"
+            );
+        }
+    }
+    emit(graph, of, wrt, options)
+}
+
+fn emit(
+    graph: &mut Graph,
+    of: ValueId,
+    wrt: &[ValueId],
+    options: &Options,
+) -> Result<Vec<ValueId>> {
+    let seed = match &options.seed_input {
+        Some(name) => {
+            let Fact { elem, shape, .. } = graph.fact(of).clone();
+            let Some(shape) = shape else {
+                bail!(Shape, "the shape of \"{}\" is not known", graph.name(of))
+            };
+            if graph.find(name).is_some() {
+                bail!(
+                    InvalidModel,
+                    "the seed cannot be called \"{name}\": the model has a value of that name; choose another name"
+                );
+            }
+            Some(graph.push_input(name, elem, shape)?)
+        }
+        None => None,
+    };
+    let mut b = Builder::new(graph, "grad");
+    let seed = match seed {
+        Some(seed) => seed,
+        None => b.scalar(of, 1.0)?,
+    };
+    let wanted: Vec<_> = wrt.iter().map(|&value| (value, GradientForm::Full)).collect();
+    differentiate(&mut b, &[(of, seed)], &wanted, options.overrides)
 }
 
 /// Emits the gradients of Σ ⟨seed, value⟩ over all seeds, in the order of `wrt`.

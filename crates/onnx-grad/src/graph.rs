@@ -73,6 +73,9 @@ struct NodeRow {
 /// and here is the batch size if it is the first of its input, otherwise an error.
 pub type Sizes = BTreeMap<String, Vec<Dim>>;
 
+/// Emits what a node stands for, and says whether it did; otherwise the node is a part of the graph.
+pub(crate) type Replacement = fn(&mut Graph, &NodeProto) -> Result<bool>;
+
 /// A graph with its side tables.
 #[derive(Clone, Debug)]
 pub struct Graph {
@@ -91,12 +94,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Binds the sizes of the inputs and derives the facts of every value.
-    ///
-    /// # Errors
-    /// `InvalidModel` if the graph is not in topological order or assigns a value twice, `Shape` if
-    /// an input's size is open or contradicts the model.
-    pub fn new(model: &Model, sizes: &Sizes) -> Result<Self> {
+    /// What [`Graph::new`] does, with `replace` called for every node.
+    pub(crate) fn build(model: &Model, sizes: &Sizes, replace: Replacement) -> Result<Self> {
         let model = crate::inline::inline(model)?;
         let mut body = model.graph().clone();
         let nodes = std::mem::take(&mut body.node);
@@ -151,7 +150,9 @@ impl Graph {
         open.reverse();
         while let Some(mut node) = open.pop() {
             let Some(taken) = graph.known_condition(&node) else {
-                graph.push_declared(node, &declared)?;
+                if !replace(&mut graph, &node)? {
+                    graph.push_declared(node, &declared)?;
+                }
                 continue;
             };
             let names = names.get_or_insert_with(|| NameTable::of(graph.model.graph()));

@@ -82,8 +82,18 @@ pub(crate) fn inline(model: &Model) -> Result<Model> {
     Ok(model.with_proto(proto))
 }
 
-/// The names that the subgraphs of a node read, including names of their own values.
+/// Whether a node is the operator Gradient, whose attributes name values of the graph around it.
+pub(crate) fn is_gradient(node: &NodeProto) -> bool {
+    node.op() == "Gradient" && node.op_domain() == "ai.onnx.preview.training"
+}
+
+/// The names that a node reads although they are none of its inputs: those that its subgraphs read, including names of
+/// their own values, and those in the attributes of Gradient.
 pub(crate) fn captured_names<'a>(node: &'a NodeProto, into: &mut HashSet<&'a str>) {
+    if is_gradient(node) {
+        let texts = node.attribute.iter().flat_map(|a| a.s.iter().chain(&a.strings));
+        into.extend(texts.filter_map(|text| std::str::from_utf8(text).ok()));
+    }
     for graph in subgraphs(node) {
         for inner in &graph.node {
             into.extend(inner.input.iter().map(String::as_str));

@@ -40,12 +40,20 @@ pub(crate) struct InspectArgs {
     pub(crate) explained: ExplainedArgs,
 
     /// Print every node, those of the explanation with a +, instead of the table of operators
-    #[arg(long, conflicts_with_all = ["dot", "json"])]
+    #[arg(long, conflicts_with_all = ["dot", "json", "svg"])]
     pub(crate) graph: bool,
 
     /// Print the way from the layer to the scores and the explanation as DOT, which Graphviz draws
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "svg"])]
     pub(crate) dot: bool,
+
+    /// Write the way from the layer to the scores and the explanation as an SVG picture; - is standard output
+    ///
+    /// A box for each node has its operator, the shape of its result and its name. The explanation has another color, and
+    /// dashed lines are what it reads of the model. Where the pointer rests on a node of a gradient, the picture names the
+    /// node that it differentiates.
+    #[arg(long, value_name = "FILE", conflicts_with = "json", value_hint = ValueHint::FilePath)]
+    pub(crate) svg: Option<PathBuf>,
 
     /// Print one JSON object with all nodes
     #[arg(long)]

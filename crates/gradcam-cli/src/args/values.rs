@@ -44,6 +44,7 @@ Examples:
   gradcam concepts cat.jpg                         the parts that the last layer tells apart
   gradcam layers resnet50.onnx                     the layers that can be explained
   gradcam export resnet50.onnx -o explained.onnx   a model with the heatmap as an output
+  gradcam grad m.onnx --of y --wrt x -o g.onnx     a model with the gradient of any value
   gradcam methods                                  the ways to compute a map
 
 `gradcam COMMAND --help` explains a command with all its flags.
@@ -109,14 +110,30 @@ The file is an ordinary ONNX model of standard operators at the opset of yours: 
 
 Exit codes: 0 done, 1 the model cannot be exported so, 2 a mistake on the command line.";
 
+pub(super) const GRAD_EXAMPLES: &str = "\
+Examples:
+  gradcam grad resnet50.onnx --of logits --wrt input -o saliency.onnx
+      How each pixel changes the sum of the scores: the output input.grad.
+  gradcam grad resnet50.onnx --of logits --wrt input --seed seed -o class.onnx
+      The same of a class: the input seed [N, 1000] is 1 at the class and 0 elsewhere.
+  gradcam grad resnet50.onnx --of layer4 --wrt layer3 --wrt layer2 -o inside.onnx
+      Between values inside of the model: the outputs layer3.grad and layer2.grad.
+  gradcam grad saliency.onnx --of input.grad --wrt input -o second.onnx
+      The gradient of a gradient: input.grad.grad.
+
+The outputs of the model come first and stay as they are. The file is an ordinary ONNX model of standard operators at the opset \
+of yours: docs/onnx-grad.md has examples of what it is good for.
+
+Exit codes: 0 done, 1 the model has no such gradient, 2 a mistake on the command line.";
+
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
   gradcam inspect resnet50.onnx
       What an explanation adds, by operator.
   gradcam inspect explained.onnx --graph
       Every node of an exported model; + marks those of the explanation.
-  gradcam inspect resnet50.onnx --layer layer3 --dot | dot -Tsvg > path.svg
-      The way from the layer to the scores, and the gradient back, as a picture.
+  gradcam inspect resnet50.onnx --layer layer3 --svg path.svg
+      The way from the layer to the scores, and the gradient back, as a picture; --dot is for Graphviz.
 
 Operations are two for each multiplication and addition in products and convolutions, else one for each element.";
 

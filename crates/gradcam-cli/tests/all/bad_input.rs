@@ -22,6 +22,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         ("command_lines", command_lines as fn() -> Folder),
         ("export", exported),
         ("files", command_lines),
+        ("grad", gradients),
         ("heads", heads),
         ("heatmaps", heatmaps),
         ("images", images),
@@ -71,6 +72,14 @@ fn command_lines() -> Folder {
     folder.write("b/photo.jpg", png(10, 10));
     folder.write("file", "x");
     folder.write("m.onnx", classifier());
+    folder
+}
+
+/// Models with values that have no gradient, and one with open sizes.
+fn gradients() -> Folder {
+    let folder = exported();
+    operators(&folder);
+    folder.write("rate.onnx", inputs_and_outputs().read("rate.onnx"));
     folder
 }
 

@@ -9,6 +9,7 @@ mod concepts;
 mod engines;
 mod folders;
 mod inputs;
+mod inspected;
 mod library;
 mod lists;
 mod maps;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     engines::tests(&mut suite);
     folders::tests(&mut suite);
     inputs::tests(&mut suite);
+    inspected::tests(&mut suite);
     library::tests(&mut suite);
     lists::tests(&mut suite);
     maps::tests(&mut suite);

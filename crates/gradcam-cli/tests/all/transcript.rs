@@ -80,7 +80,7 @@ fn run(transcript: &str, folder: &Folder) -> String {
         let before = files(&folder.path(""));
         let ran = folder.gradcam(&args);
         let code = ran.code.expect("it ends by itself");
-        let writes = ["explain", "export"].contains(&args[0]);
+        let writes = ["explain", "export", "grad"].contains(&args[0]) || args.contains(&"--svg");
         let wrote = code == 0 && writes && !args.contains(&"--help");
         assert_eq!(files(&folder.path("")) != before, wrote, "{command}: files");
         // Writing to a string cannot fail.

@@ -11,6 +11,7 @@ mod case;
 mod common;
 mod engine;
 mod engine_calls;
+mod gradient_node;
 mod operators;
 mod overrides;
 mod rules;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     engine::tests(&mut suite);
     engine_calls::tests(&mut suite);
+    gradient_node::tests(&mut suite);
     operators::tests(&mut suite);
     overrides::tests(&mut suite);
     rules::tests(&mut suite);

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sized
 from itertools import islice
 from operator import index
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from . import _arrays, _native
 from ._concepts import Concepts
 from ._explanation import Explanation
 from ._targets import BoxTarget, MaskTarget, SimilarTarget
-from .errors import InputTypeError, TargetError
+from .errors import InputError, InputTypeError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -190,6 +192,50 @@ class Explainer:
     def embedding(self, image: Image, *, inputs: Mapping[str, Array] | None = None) -> Floats:
         """The vector ``[K]`` that a model of embeddings makes of an image, for a ``SimilarTarget``."""
         return self._native.embedding(image, dict(inputs or {}))
+
+    @overload
+    def export(
+        self,
+        path: None = None,
+        *,
+        targets: Sequence[Target] | Literal["input"] = (None,),
+        heads: Literal["all", "cam-only"] = "all",
+        fp16: bool = False,
+    ) -> bytes: ...
+    @overload
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        targets: Sequence[Target] | Literal["input"] = (None,),
+        heads: Literal["all", "cam-only"] = "all",
+        fp16: bool = False,
+    ) -> None: ...
+    def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        targets: Sequence[Target] | Literal["input"] = (None,),
+        heads: Literal["all", "cam-only"] = "all",
+        fp16: bool = False,
+    ) -> bytes | None:
+        """Writes a model that explains itself: the model, with ``gradcam.map``, ``gradcam.heatmap`` and ``gradcam.class`` behind its own
+        outputs. It is ordinary ONNX, for any engine; ``docs/export.md`` says where it was run.
+
+        Without a ``path``, the bytes of the file are returned; above 2 GiB, only a file can hold it, with its weights beside it.
+        ``targets`` are a part of the model; of K of them the outputs are ``[N, K, ...]``. With ``"input"``, the class is an input,
+        ``gradcam.target`` (int64 ``[N]``, -1 for the class with the largest score). ``heads="cam-only"`` leaves the other outputs out,
+        and ``fp16`` stores weights as 16-bit floats. A warning says so where the model takes one image at a time.
+        """
+        if isinstance(targets, str | int | BoxTarget | MaskTarget | SimilarTarget) and targets != "input" or targets is None:
+            raise TargetError(f'targets is {targets!r}; give a list of targets, such as [{targets!r}], or "input"')
+        model = self._settings[0]
+        if path is not None and isinstance(model, str | os.PathLike) and os.path.exists(path) and os.path.samefile(path, model):
+            raise InputError(f"{os.fspath(path)} is the file of the model, and would be replaced; name another one")
+        data, fixed_batch = self._native.export(path, None if targets == "input" else list(targets), heads, fp16)
+        if fixed_batch is not None:
+            warnings.warn(f"the exported model takes one image at a time: {fixed_batch}", stacklevel=2)
+        return data
 
     def prepare(self, image: Image) -> Floats:
         """The network's input that a photo becomes, ``[1, C, H, W]``."""

@@ -6,10 +6,18 @@
 mod ablate;
 #[path = "../../examples/clip_gradients.rs"]
 mod clip_gradients;
+#[path = "../../examples/fgsm.rs"]
+mod fgsm;
+#[path = "../../examples/fit_input.rs"]
+mod fit_input;
 #[path = "../../examples/hooks.rs"]
 mod hooks;
+#[path = "../../examples/jvp.rs"]
+mod jvp;
 #[path = "../../examples/own_target.rs"]
 mod own_target;
+#[path = "../../examples/saliency.rs"]
+mod saliency;
 
 use ndarray::{Array2, Array4};
 use ndarray_npy::{read_npy, write_npy};
@@ -25,6 +33,10 @@ pub(crate) fn tests(suite: &mut Suite) {
         scores_fall_by_what_the_ablated_channel_gave,
         clipped_gradients_have_lower_peaks,
         any_cat_is_the_sum_of_the_cats,
+        saliency_is_that_of_an_explanation,
+        a_step_against_a_class_lowers_it,
+        an_input_is_fitted_to_an_activation,
+        a_jacobian_is_multiplied_from_both_sides,
     );
 }
 
@@ -113,4 +125,54 @@ fn any_cat_is_the_sum_of_the_cats() {
     let want: Vec<f64> = want.iter().copied().collect();
     let error = testkit::largest_error(&got, &want);
     assert!(error <= 1e-4, "{error:.1e}");
+}
+
+fn saliency_is_that_of_an_explanation() {
+    let photo = common::demo_model().with_file_name("cat_over_coffee.png");
+    let photo = gradcam::image::Photo::open(photo, &Default::default()).expect("a photo");
+    let model = gradcam::Model::open(common::demo_model()).expect("the built-in model");
+    let method = "saliency".parse().expect("a method");
+    let explainer =
+        gradcam::Explainer::builder(model).method(method).build().expect("an explainer");
+    let mut shares = Vec::new();
+    for class in [285, 967] {
+        let gradient = saliency::saliency(class).expect("a gradient");
+        let explained = explainer.explain(&photo, gradcam::Target::Class(class)).expect("a map");
+        let map = &explained[0][0].layers[0].map;
+        assert_eq!(gradient.shape()[1..], *map.shape(), "{class}");
+        let got: Vec<f32> = gradient.iter().copied().collect();
+        let want: Vec<f64> = map.iter().map(|number| f64::from(*number)).collect();
+        let error = testkit::largest_error(&got, &want);
+        assert!(error <= 1e-5, "{class}: {error:.1e}");
+        shares.push(saliency::upper_share(&gradient));
+    }
+    // The cat is above the cup.
+    assert!(shares[0] > shares[1] + 0.1, "{shares:?}");
+}
+
+fn a_step_against_a_class_lowers_it() {
+    let ((class, before), after, (other, wins)) = fgsm::attack(1.0 / 128.0).expect("scores");
+    assert_eq!(class, 967, "espresso");
+    assert!(after < before / 10.0, "{after} of {before}");
+    assert!(other != class && wins > before, "{other} with {wins}");
+    let (_, same, _) = fgsm::attack(0.0).expect("scores");
+    assert!((same - before).abs() <= 1e-6, "{same} of {before}");
+}
+
+fn an_input_is_fitted_to_an_activation() {
+    let fit_input::Fit { losses, cosine } = fit_input::fit(30).expect("an input");
+    assert!(losses.windows(2).all(|pair| pair[1] <= pair[0]), "{losses:?}");
+    let (first, last) = (losses[0], losses[30]);
+    assert!(last < 0.4 * first, "{last} of {first}");
+    assert!(cosine > 0.6, "{cosine}");
+}
+
+fn a_jacobian_is_multiplied_from_both_sides() {
+    let jvp::Product { jvp, differences, sides: [left, right] } = jvp::product().expect("products");
+    assert!((left - right).abs() <= 1e-5 * left.abs(), "{left} and {right}");
+    let dot = |a: &ndarray::ArrayD<f32>, b: &ndarray::ArrayD<f32>| (a * b).sum();
+    // The network has kinks, some of them within the step.
+    let cosine =
+        dot(&jvp, &differences) / (dot(&jvp, &jvp) * dot(&differences, &differences)).sqrt();
+    assert!(cosine > 0.99, "{cosine}");
 }

@@ -18,6 +18,7 @@ mod explain;
 mod export;
 mod exporters;
 mod fixed;
+mod gradients;
 mod guided;
 mod heads;
 mod heatmaps;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     explain::tests(&mut suite);
     export::tests(&mut suite);
     exporters::tests(&mut suite);
+    gradients::tests(&mut suite);
     guided::tests(&mut suite);
     heads::tests(&mut suite);
     concepts::tests(&mut suite);

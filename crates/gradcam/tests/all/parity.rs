@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use gradcam::{
-    Explainer, Method, Model, Target,
+    Explainer, GradientSettings, Method, Model, Target,
     engine::{EngineKind, Tensor, TensorView},
+    with_gradients,
 };
 use ndarray::{Array2, ArrayD};
-use onnx_grad::{Dim, Options, gradient, graph::Sizes};
+use onnx_grad::{DeclaredDim, Dim, Sizes};
 use testkit::{LayerReference, NETWORKS, ReferenceNetwork, Suite, largest_error};
 
 use crate::one_each::OneEach;
@@ -148,21 +149,27 @@ fn image_gradient(
     kind: EngineKind,
 ) -> Result<Vec<f32>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let shape = known.input.iter().map(|&size| Dim::Fixed(i64::try_from(size).unwrap_or(0)));
-    let options = Options {
-        sizes: Sizes::from([("input".to_owned(), shape.collect())]),
-        seed_input: Some("seed".to_owned()),
-        ..Options::default()
+    let mut sizes: Vec<Dim> =
+        known.input.iter().map(|&size| Dim::Fixed(i64::try_from(size).unwrap_or(0))).collect();
+    // The batch stays open where the model leaves it open.
+    let declared = onnx_grad::inputs(model).swap_remove(0).dims.expect("a shape");
+    if !matches!(declared[0], DeclaredDim::Size(_)) {
+        sizes[0] = Dim::Batch(1);
+    }
+    let settings = GradientSettings {
+        sizes: Sizes::from([("input".to_owned(), sizes)]),
+        of: "logits".to_owned(),
+        wrt: vec!["input".to_owned()],
+        seed: Some("seed".to_owned()),
     };
-    let differentiated = gradient(model, "logits", &["input"], &options).map_err(|e| text(&e))?;
-    let wanted = onnx_grad::Graph::new(&differentiated, &Sizes::new()).map_err(|e| text(&e))?;
-    let classes = wanted.fact(wanted.outputs()[0]).sizes().expect("a shape")[1];
+    let made = with_gradients(model, &settings).map_err(|e| text(&e))?;
+    let classes = made.of.1[1].fixed().expect("a number of classes");
     let mut seed = Array2::zeros((known.classes.len(), usize::try_from(classes).unwrap_or(0)));
     for (item, &class) in known.classes.iter().enumerate() {
         seed[[item, class]] = 1.0;
     }
     let engine = common::engine_with(kind, 2);
-    let session = engine.compile(&differentiated).map_err(|e| text(&e))?;
+    let session = engine.compile(&made.model).map_err(|e| text(&e))?;
     let (images, seed) = (images(known), seed.into_dyn());
     let inputs = [("input", TensorView::from(&images)), ("seed", TensorView::from(&seed))];
     let outputs = session.run(&inputs, &["input.grad"]).map_err(|e| text(&e))?;

@@ -12,12 +12,13 @@ use crate::{
     error::Result,
     facts::Fact,
     graph::{Graph, NodeId, Origin, Sizes, declare},
+    inline::is_gradient,
     model::Model,
     proto::{GraphProto, NodeProto, tensor_proto::DataType},
 };
 
-/// Replaces the nodes that `which` selects by their definitions, if an applicable definition exists. Inlines local
-/// functions.
+/// Replaces the nodes that `which` selects by their definitions, if an applicable definition exists, and every Gradient
+/// by the nodes of the gradient. Inlines local functions.
 ///
 /// # Errors
 /// Those of [`Graph::new`].
@@ -26,7 +27,9 @@ pub fn expand(model: &Model, which: &dyn Fn(&NodeProto) -> bool) -> Result<Model
         Ok(RuleKind::Expand(define) | RuleKind::Defined(_, define)) if which(node) => Some(*define),
         _ => None,
     };
-    if !model.graph().node.iter().any(|node| definition(node).is_some()) {
+    let is_replaced = |node: &NodeProto| is_gradient(node) || definition(node).is_some();
+    let in_functions = || model.proto().functions.iter().flat_map(|function| &function.node);
+    if !model.graph().node.iter().any(is_replaced) && !in_functions().any(is_gradient) {
         return Ok(model.clone());
     }
     let mut graph = Graph::new(model, &Sizes::new())?;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{captured_names, constant, subgraphs, subgraphs_mut};
+use super::{captured_names, constant, is_gradient, subgraphs, subgraphs_mut};
 use crate::{
     error::{Result, bail},
     proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto},
@@ -212,6 +212,15 @@ pub(super) fn rename_nodes(nodes: &mut [NodeProto], map: &HashMap<String, String
     let rename_info = |info: &mut ValueInfoProto| info.name.iter_mut().for_each(rename);
     for node in nodes {
         node.input.iter_mut().chain(&mut node.output).for_each(rename);
+        if is_gradient(node) {
+            for text in node.attribute.iter_mut().flat_map(|a| a.s.iter_mut().chain(&mut a.strings))
+            {
+                let new = std::str::from_utf8(text).ok().and_then(|name| map.get(name));
+                if let Some(new) = new {
+                    *text = new.clone().into_bytes().into();
+                }
+            }
+        }
         for graph in subgraphs_mut(node) {
             graph.initializer.iter_mut().flat_map(|t| &mut t.name).for_each(rename);
             graph.input.iter_mut().for_each(rename_info);
