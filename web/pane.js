@@ -146,7 +146,8 @@ export class Pane {
     const { problem } = this.#model.description;
     this.#find(".problem").hidden = !problem;
     this.#find(".problem").textContent = problem ?? "";
-    if (problem) {
+    // The problem is that of the default; a layer or a method that is chosen may have none.
+    if (problem && this.state.layers.length === 0 && !this.state.method) {
       await this.redraw();
       return warn(problem);
     }
