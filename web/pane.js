@@ -1,18 +1,18 @@
 // A pane: one model, the photo that all panes show, a layer, a method and a target, and the picture of them.
 
 import { Classes } from "./classes.js";
-import { clearWarning, fill, latest, median, milliseconds, say, warn } from "./dom.js";
+import { clearWarning, fill, latest, say, warn } from "./dom.js";
 import { setUpDownloads } from "./downloads.js";
 import { Replaced, Stopped } from "./engine.js";
 import { showLacks } from "./lacks.js";
 import { LayerTree } from "./layers.js";
+import { measured } from "./measure.js";
 import { facts } from "./models.js";
-import { Picture, whereIsHeat } from "./picture.js";
+import { Picture } from "./picture.js";
 import { choicesOf, priceOf, timeOf, titleOf, warningsOf } from "./results.js";
 
 /** Methods above this many inferences have a limit that users can set. */
 const LONG = 50;
-const RUNS = 5;
 const FIRST = { target: "argmax", area: undefined, layers: [], method: "", fuse: "mean", budget: undefined };
 
 export class Pane {
@@ -146,7 +146,8 @@ export class Pane {
     const { problem } = this.#model.description;
     this.#find(".problem").hidden = !problem;
     this.#find(".problem").textContent = problem ?? "";
-    if (problem) {
+    // The problem is that of the default; a layer or a method that is chosen may have none.
+    if (problem && this.state.layers.length === 0 && !this.state.method) {
       await this.redraw();
       return warn(problem);
     }
@@ -260,19 +261,11 @@ export class Pane {
     if (!summary) return;
     this.#find(".time").textContent = timeOf(explanation);
     this.#find(".layer-name").textContent = summary.layers.map(({ layer }) => layer).join(", ");
-    const where = await this.#where(explanation, heatmap);
+    const where = await this.#picture.where(explanation, heatmap, this.#page.style);
     this.#find(".caption").textContent = where[0].toUpperCase() + where.slice(1) + ".";
     this.#picture.description = `${this.#page.photos.current.name} with heat: ${title}, model ${this.#model.description.name}; ${where}`;
     say(`Explained: ${title}; ${where}.`);
     this.#page.explained(this);
-  }
-
-  async #where(explanation, heatmap) {
-    try {
-      return whereIsHeat(await this.#page.engine.draw(explanation.id, heatmap, { ...this.#page.style, kind: "transparent" }));
-    } catch {
-      return "the heat cannot be shown on a picture";
-    }
   }
 
   /** Draws the picture again, such as in another style. */
@@ -293,20 +286,12 @@ export class Pane {
 
   /** Measures the explanation that is shown beside a plain prediction. */
   async #measure() {
-    const { engine, photos } = this.#page;
     const { model, target, area } = this.#good;
+    const request = { model, photo: this.#page.photos.current.id, target, area, map: this.mapOf(this.#good) };
     this.#busy(true);
     try {
-      const plain = await engine.plain(model, photos.current.id, RUNS);
-      const times = [];
-      for (let run = 0; run < RUNS; run++) {
-        const all = await engine.explain({ model, photo: photos.current.id, target, area, map: this.mapOf(this.#good) });
-        times.push(all[0].milliseconds);
-        this.#drop(all);
-      }
-      const alone = milliseconds(median(plain.milliseconds));
-      this.#find(".time").textContent = `${milliseconds(median(times))}; a prediction alone ${alone} (medians of ${RUNS}).`;
-      say(`Measured: ${this.#find(".time").textContent}`);
+      this.#find(".time").textContent = await measured(this.#page.engine, request);
+      say(this.#find(".time").textContent);
     } catch (error) {
       await this.#failed(error);
     } finally {

@@ -49,6 +49,15 @@ export class Picture {
     }
   }
 
+  /** Where the heat of an explanation is, in words. */
+  async where(explanation, heatmap, style) {
+    try {
+      return whereIsHeat(await this.#engine.draw(explanation.id, heatmap, { ...style, kind: "transparent" }));
+    } catch {
+      return "the heat cannot be shown on a picture";
+    }
+  }
+
   set description(text) {
     this.#canvas.ariaLabel = text;
   }
@@ -107,7 +116,7 @@ export class Picture {
  *
  * @param {ImageData} heat a picture of the heat alone, whose opacity is the heat
  */
-export function whereIsHeat({ width, height, data }) {
+function whereIsHeat({ width, height, data }) {
   let [count, x, y] = [0, 0, 0];
   for (let pixel = 0; pixel < width * height; pixel++) {
     if (data[4 * pixel + 3] < 128) continue;

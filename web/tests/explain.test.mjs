@@ -77,10 +77,12 @@ test("the picture has styles, and is the photo where the heat is off", () =>
     const redrawn = async (change) => {
       const before = await pixels(page);
       await change();
-      for (;;) {
+      // A picture is drawn within the patience of the other waits, or the test has failed.
+      for (const end = Date.now() + 60_000; Date.now() < end; ) {
         const now = await pixels(page);
         if (difference(before, now) > 0.5) return now;
       }
+      throw new Error("the picture stayed as it was");
     };
     const blend = await pixels(page);
     const contours = await redrawn(() => page.locator("#style").selectOption("contours"));

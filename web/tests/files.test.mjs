@@ -92,10 +92,13 @@ test("what a file lacks is asked for, with the guess, and can be said", () =>
     await page.waitForFunction(() => document.querySelector("#pane-1 [name=mean]").value === "0.5, 0.5, 0.5");
     await explained(page, "class");
     assert.match(await form.locator(".field", { hasText: "Mean" }).textContent(), /said here/);
-    const labels = await file("labels.txt", Array.from({ length: 2000 }, (_, at) => `label ${at}`).join("\n"));
-    await drop(page, [labels]);
-    assert.match(await alerted(page), /labels\.txt/);
+    const labels = (name, count) => file(name, Array.from({ length: count }, (_, at) => `label ${at}`).join("\n"));
+    await drop(page, [await labels("labels.txt", 2000)]);
+    assert.match(await alerted(page), /labels\.txt: it has no label for each of the 10 classes/);
     await explained(page, "class");
+    await drop(page, [await labels("any name.txt", 10)]);
+    assert.match(await explained(page, "label"), /^label \d /);
+    assert.match(await form.locator(".field", { hasText: "Mean" }).textContent(), /said here/);
   }));
 
 test("a detector's objects are explained by a box in the picture", () =>
