@@ -294,11 +294,14 @@ impl Layers {
         let closest = closest::hint(name, names.chain(values));
         let parent = name.rsplit_once('.').map(|(parent, _)| parent);
         let inside = match parent.filter(|parent| self.is_module(parent)) {
-            Some(parent) => format!(
-                "; \"{parent}\" has {} (a dropout, an identity and a norm that was folded into a convolution leave \
-                 nothing in a file)",
-                self.parts(parent)
-            ),
+            Some(parent) => {
+                let parts = self.parts(parent);
+                let parts = if parts.is_empty() { "no layers inside" } else { &parts };
+                format!(
+                    "; \"{parent}\" has {parts} (a dropout, an identity and a norm that was folded into a convolution leave \
+                     nothing in a file)"
+                )
+            }
             None => String::new(),
         };
         bail!(Layer, "no layer named \"{name}\"{closest}{inside}; list them with: {list}")
