@@ -1,4 +1,7 @@
-// The times of the page, one line for each model: `cargo xtask web --figures`, on a machine that has nothing else to do.
+// The times of the page, one line for each model: `cargo xtask web --figures`, on a machine that has nothing else to do. Beside
+// them those of onnxruntime-web for the same file, as users of it get them: the WebAssembly provider, one thread.
+
+import { join } from "node:path";
 
 import { withPage } from "./page.mjs";
 import { REFERENCES, references } from "./references.mjs";
@@ -6,13 +9,18 @@ import { REFERENCES, references } from "./references.mjs";
 const PAIRS = 7;
 
 console.log(`Chromium, one thread, median of ${PAIRS} runs in turn, milliseconds`);
-console.log("| model | start | open | first explanation | explanation | plain inference | ratio |");
-console.log("|---|---|---|---|---|---|---|");
+console.log("| model | start | open | first explanation | explanation | plain inference | explanation / inference | onnxruntime-web: start | inference |");
+console.log("|---|---|---|---|---|---|---|---|---|");
+const PEER = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
+const peer = PEER.map((name) => [`peer/${name}`, join("node_modules/onnxruntime-web/dist", name)]);
+const more = { ...REFERENCES, ...Object.fromEntries(peer) };
 for (const { files } of references) {
-  await withPage({ more: REFERENCES }, async (page) => {
+  await withPage({ more }, async (page) => {
     const t = await page.evaluate(timed, { files, pairs: PAIRS });
+    const other = await page.evaluate(timedPeer, { files, runs: PAIRS, shape: t.shape });
     const ms = [t.start, t.open, t.first, t.explanation, t.plain].map((time) => time.toFixed(0));
-    console.log(`| ${files[0]} | ${ms.join(" | ")} | ${t.ratio.toFixed(3)} |`);
+    const others = [other.start, other.plain].map((time) => time.toFixed(0));
+    console.log(`| ${files[0]} | ${ms.join(" | ")} | ${t.ratio.toFixed(3)} | ${others.join(" | ")} |`);
   });
 }
 
@@ -48,5 +56,28 @@ async function timed({ files, pairs }) {
     ratios.push(one.milliseconds / milliseconds[0]);
     await engine.dropExplanation(one.id);
   }
-  return { start, open, first, explanation: median(explained), plain: median(plain), ratio: median(ratios) };
+  const shape = model.input.shape.map((size, axis) => size ?? [1, 3, 224, 224][axis]);
+  return { start, open, first, explanation: median(explained), plain: median(plain), ratio: median(ratios), shape };
+}
+
+/** Measures onnxruntime-web in the page, from nothing to a session, and its runs; runs there. */
+async function timedPeer({ files, runs, shape }) {
+  const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
+  const [model, ...others] = await Promise.all(files.map((path) => bytes(`./references/${path}`)));
+  const externalData = others.map((data, at) => ({ path: files[at + 1], data }));
+  const begin = performance.now();
+  const ort = await import("./peer/ort.wasm.min.mjs");
+  Object.assign(ort.env.wasm, { wasmPaths: new URL("./peer/", location.href).href, numThreads: 1 });
+  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], externalData });
+  const start = performance.now() - begin;
+  const zeros = new Float32Array(shape.reduce((a, b) => a * b));
+  const feeds = { [session.inputNames[0]]: new ort.Tensor("float32", zeros, shape) };
+  const times = [];
+  for (let run = 0; run <= runs; run++) {
+    const from = performance.now();
+    await session.run(feeds);
+    times.push(performance.now() - from);
+  }
+  times.shift();
+  return { start, plain: times.sort((a, b) => a - b)[times.length >> 1] };
 }

@@ -29,6 +29,8 @@ const EXAMPLES: [&str; 2] = [
     "crates/gradcam-cli/assets/efficientnet_lite0.onnx",
     "crates/gradcam-cli/assets/cat_over_coffee.png",
 ];
+/// What the page is measured beside.
+const PEER: &str = "onnxruntime-web@1.30.0";
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds the page.
@@ -39,7 +41,7 @@ pub(crate) fn build() -> Result<()> {
 /// Builds the page and tests it in Chromium. Where that cannot be done, it says what is missing; with `required` it fails.
 pub(crate) fn check(required: bool) -> Result<()> {
     match Browser::find() {
-        Ok(browser) => browser.node(&["--test", "--test-concurrency=1"]),
+        Ok(browser) => browser.node(&["--test", "--test-concurrency=1"], &[]),
         Err(missing) if !required => {
             println!("the page is not tested: {missing:#}");
             Ok(())
@@ -50,7 +52,7 @@ pub(crate) fn check(required: bool) -> Result<()> {
 
 /// Builds the page and measures it in Chromium.
 pub(crate) fn figures() -> Result<()> {
-    Browser::find()?.node(&["figures.mjs"])
+    Browser::find()?.node(&["figures.mjs"], &[PEER])
 }
 
 /// What tests of the page need.
@@ -65,8 +67,8 @@ impl Browser {
         Ok(Self { toolchain: Toolchain::find()?, chromium: chromium()? })
     }
 
-    /// Builds the page, and runs Node.js in the folder of its tests.
-    fn node(&self, args: &[&str]) -> Result<()> {
+    /// Builds the page, and runs Node.js in the folder of its tests, where packages are installed.
+    fn node(&self, args: &[&str], packages: &[&str]) -> Result<()> {
         build_with(&self.toolchain)?;
         let references = root()?.join(TESTS).join("references");
         let example = ["run", "--quiet", "--package", "gradcam-web", "--example"];
@@ -79,6 +81,7 @@ impl Browser {
         }
         run(Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"])
+            .args(packages)
             .current_dir(TESTS))?;
         run(Command::new("node")
             .args(args)
