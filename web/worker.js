@@ -1,11 +1,11 @@
-// The web worker: runs the session of gradcam's WebAssembly, one call after the other.
+// The web worker: holds the state of the page, in gradcam's WebAssembly, and answers one call after the other.
 //
 // A call is { id, call, args } and its answer { id, value } or { id, error }. Between them come { progress: [done, total] }.
-// After a trap, such as a memory that does not grow any more, the answer has { fatal: true }: the session is lost with the worker.
+// After a trap, such as a memory that does not grow any more, the answer has { fatal: true }: the state is lost with the worker.
 
-import init, { Session } from "./gradcam_web.js";
+import init, { PageState } from "./gradcam_web.js";
 
-let session;
+let state;
 let panic;
 
 globalThis.onGradcamProgress = (done, total) => postMessage({ progress: [done, total] });
@@ -13,7 +13,7 @@ globalThis.onGradcamPanic = (message) => {
   panic = message;
 };
 
-/** A picture of the session as the browser's. */
+/** A picture of gradcam as the browser's. */
 function imageData(picture) {
   const { width, height } = picture;
   const pixels = new Uint8ClampedArray(picture.take().buffer);
@@ -29,35 +29,35 @@ const CALLS = {
   async start(wasm) {
     const bytes = await wasm?.arrayBuffer();
     await init({ module_or_path: bytes ?? new URL("gradcam_web_bg.wasm", import.meta.url) });
-    session = new Session();
-    return parsed(Session.tables());
+    state = new PageState();
+    return parsed(PageState.tables());
   },
   open: (name, files, settings) =>
     parsed(
-      session.open(
+      state.open(
         name,
         files.map((file) => file.path),
         files.map((file) => file.blob),
         asked(settings),
       ),
     ),
-  close: (model) => session.close(model),
-  say: (model, settings) => parsed(session.say(model, asked(settings))),
-  addPhoto: async (blob) => parsed(session.addPhoto(new Uint8Array(await blob.arrayBuffer()))),
-  dropPhoto: (photo) => session.dropPhoto(photo),
-  show: (photo) => imageData(session.show(photo)),
-  explain: (request) => parsed(session.explain(asked(request))),
-  dropExplanation: (explanation) => session.dropExplanation(explanation),
+  close: (model) => state.close(model),
+  say: (model, settings) => parsed(state.say(model, asked(settings))),
+  addPhoto: async (blob) => parsed(state.addPhoto(new Uint8Array(await blob.arrayBuffer()))),
+  dropPhoto: (photo) => state.dropPhoto(photo),
+  show: (photo) => imageData(state.show(photo)),
+  explain: (request) => parsed(state.explain(asked(request))),
+  dropExplanation: (explanation) => state.dropExplanation(explanation),
   draw: (explanation, heatmap, style) =>
-    imageData(session.draw(explanation, heatmap, asked(style))),
+    imageData(state.draw(explanation, heatmap, asked(style))),
   png: (explanation, heatmap, style) =>
-    new Blob([session.png(explanation, heatmap, asked(style))], { type: "image/png" }),
-  map: (explanation, layer) => session.map(explanation, layer),
-  export: (request) => new Blob([session.export(asked(request))]),
-  plain: (model, photo, runs) => parsed(session.plain(model, photo, runs)),
+    new Blob([state.png(explanation, heatmap, asked(style))], { type: "image/png" }),
+  map: (explanation, layer) => state.map(explanation, layer),
+  export: (request) => new Blob([state.export(asked(request))]),
+  plain: (model, photo, runs) => parsed(state.plain(model, photo, runs)),
 };
 
-/** Whether the session cannot go on after an error: WebAssembly has trapped, or has no memory. */
+/** Whether the state cannot go on after an error: WebAssembly has trapped, or has no memory. */
 const isFatal = (error) => error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
 
 /** A trap without a message: an allocation that failed, which aborts. */
@@ -74,7 +74,7 @@ async function answer({ id, call, args }) {
   }
 }
 
-// One after the other: a session is asked by one call at a time.
+// One after the other: the state is asked by one call at a time.
 let queue = Promise.resolve();
 addEventListener("message", ({ data }) => {
   queue = queue.then(() => answer(data));

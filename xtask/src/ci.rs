@@ -21,7 +21,7 @@ const STEPS: &[CheckStep] = &[
     ("tools", tools::install),
     ("Python files", python_files),
     ("clippy", || {
-        run(compile(["clippy", "--workspace", "--all-targets", "--features", MODELS])
+        run(compile(["clippy", "--workspace", "--all-targets", "--features", XTASK])
             .args(["--", "-D", "warnings"]))
     }),
     ("each feature alone", features),
@@ -35,8 +35,8 @@ const STEPS: &[CheckStep] = &[
     ("dependencies", dependencies::check),
 ];
 
-/// With this feature, xtask is tested completely.
-const MODELS: &str = "xtask/models";
+/// With these features, xtask is tested completely, but for what generates code.
+const XTASK: &str = "xtask/models,xtask/web";
 
 /// Runs the steps and stops at the first failure.
 pub(crate) fn ci() -> Result<()> {
@@ -95,7 +95,7 @@ fn fuzz_targets() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    run(compile(["test", "--workspace", "--features", MODELS])
+    run(compile(["test", "--workspace", "--features", XTASK])
         .env("ORT_DYLIB_PATH", tools::onnxruntime_library()?))
 }
 

@@ -180,7 +180,6 @@ impl Toolchain {
             .args(["build", "--profile", "web", "--package", "gradcam-web", "--lib"])
             .args(["--target", TARGET, "--target-dir", BUILD])
             .env("RUSTC", &self.rustc)
-            .env_remove("RUSTUP_TOOLCHAIN")
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", self.flags()?);
         if self.builds_std {
             command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");

@@ -1,12 +1,12 @@
 //! Writes models for the tests of the page, and what they give natively: `page_references FOLDER`.
 //!
-//! `references.json` has for each model its files, what is said of it, the target, and the raw map of [`Session`] here, on the
+//! `references.json` has for each model its files, what is said of it, the target, and the raw map of [`PageState`] here, on the
 //! same engine. The weights of the networks are drawn from a seed.
 
 use std::{env, error::Error, fs, path::Path};
 
 use gradcam::onnx_grad::{Files, MemoryFiles};
-use gradcam_web::{DroppedFiles, ExplainRequest, ModelSettings, Session};
+use gradcam_web::{DroppedFiles, ExplainRequest, ModelSettings, PageState};
 use serde_json::{Value, json};
 use testkit::{fixture, network, with_external_data};
 
@@ -70,20 +70,20 @@ fn reference(model: &PageModel, photo: &[u8]) -> Result<Value, Box<dyn Error>> {
         files.add(*name, MemoryFiles::from([("it", bytes.clone())]).open(Path::new("it"))?);
     }
     let (name, _) = &model.files[0];
-    let mut session = Session::new(|_, _| {});
-    let open = session.open(files, name, ModelSettings::default())?;
-    let (photo, ..) = session.add_photo(photo)?;
+    let mut page = PageState::new(|_, _| {});
+    let open = page.open(files, name, ModelSettings::default())?;
+    let (photo, ..) = page.add_photo(photo)?;
     let mut maps = Vec::new();
     for target in &model.targets {
         let asked = json!({ "model": open.id, "photo": photo, "target": target });
         let asked: ExplainRequest = serde_json::from_value(asked)?;
-        for one in session.explain(&asked)? {
+        for one in page.explain(&asked)? {
             maps.push(json!({
                 "target": target,
                 "class": one.summary.class.index,
                 "layer": one.summary.layers[0].layer,
                 "shape": one.summary.layers[0].shape,
-                "map": session.map(one.id, 0)?,
+                "map": page.map(one.id, 0)?,
             }));
         }
     }

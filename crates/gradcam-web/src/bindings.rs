@@ -1,4 +1,4 @@
-//! What JavaScript sees: the session of a web worker.
+//! What JavaScript sees: the state of a page, which a web worker holds.
 
 use std::{cell::RefCell, io, sync::Arc};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use web_sys::{Blob, FileReaderSync};
 
-use crate::{DroppedFiles, Picture, Session};
+use crate::{DroppedFiles, PageState, Picture};
 
 /// The least that is read of a file at once. A model is read as many small parts, and each call of the browser costs more than
 /// these bytes do.
@@ -113,9 +113,9 @@ fn or_throw<T>(given: Result<T, String>) -> Result<T, JsError> {
     given.map_err(|message| JsError::new(&message))
 }
 
-/// The session of a worker. Requests and answers are JSON.
-#[wasm_bindgen(js_name = Session)]
-pub struct PageSession(Session);
+/// The state of a page, in its worker. Requests and answers are JSON.
+#[wasm_bindgen(js_name = PageState)]
+pub struct PageBindings(PageState);
 
 /// A picture for a canvas.
 #[wasm_bindgen(js_name = Picture)]
@@ -141,18 +141,18 @@ impl PagePicture {
     }
 }
 
-#[wasm_bindgen(js_class = Session)]
-impl PageSession {
-    /// A session with nothing in it.
+#[wasm_bindgen(js_class = PageState)]
+impl PageBindings {
+    /// A page with nothing on it.
     #[wasm_bindgen(constructor)]
     #[expect(clippy::new_without_default, reason = "a constructor of JavaScript")]
     pub fn new() -> Self {
-        Self(Session::new(on_progress))
+        Self(PageState::new(on_progress))
     }
 
     /// The methods and the colors that there are.
     pub fn tables() -> String {
-        Session::tables().to_string()
+        PageState::tables().to_string()
     }
 
     /// Opens the model `name`, of files that have `paths` and bytes in the same order.

@@ -60,26 +60,6 @@ pub(crate) fn weighed(
     Ok(Model::from_bytes(proto.encode_to_vec())?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_published_sequence() {
-        // The first three numbers of splitmix64 from state 1234567.
-        let got: Vec<u64> = (0..3).map(|index| splitmix64(1_234_567, index)).collect();
-        assert_eq!(got, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
-    }
-
-    #[test]
-    fn numbers_match_the_generator() {
-        let got: Vec<f32> = (0..3).map(|index| uniform(7, "conv1.weight", index)).collect();
-        assert_eq!(got, SHARED);
-    }
-
-    const SHARED: [f32; 3] = [-0.262_106_42, 0.821_336_87, -0.461_237_9];
-}
-
 /// A model as two files: the message, and the bytes of its initializers, which lie in the file `location`.
 ///
 /// # Panics
@@ -105,4 +85,24 @@ pub fn with_external_data(model: &Model, location: &str) -> (Vec<u8>, Vec<u8>) {
         data.extend_from_slice(&raw);
     }
     (proto.encode_to_vec(), data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_sequence() {
+        // The first three numbers of splitmix64 from state 1234567.
+        let got: Vec<u64> = (0..3).map(|index| splitmix64(1_234_567, index)).collect();
+        assert_eq!(got, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
+    }
+
+    #[test]
+    fn numbers_match_the_generator() {
+        let got: Vec<f32> = (0..3).map(|index| uniform(7, "conv1.weight", index)).collect();
+        assert_eq!(got, SHARED);
+    }
+
+    const SHARED: [f32; 3] = [-0.262_106_42, 0.821_336_87, -0.461_237_9];
 }

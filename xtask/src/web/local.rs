@@ -144,15 +144,13 @@ impl Module {
 
 /// The name that a declaration declares.
 fn declared_name(declaration: &str) -> Result<&str> {
-    let words = declaration.split([' ', '(', '=', '{']).filter(|word| !word.is_empty());
-    let is_keyword = |word: &&str| matches!(*word, "async" | "class" | "const" | "function");
-    match words.clone().next() {
-        Some(first) if is_keyword(&first) => words
-            .skip_while(is_keyword)
-            .next()
-            .with_context(|| format!("`{declaration}` declares nothing")),
-        _ => bail!("`export {declaration}` is not understood"),
+    let is_keyword = |word: &str| matches!(word, "async" | "class" | "const" | "function");
+    let mut words = declaration.split([' ', '(', '=', '{']).filter(|word| !word.is_empty());
+    if !words.next().is_some_and(is_keyword) {
+        bail!("`export {declaration}` is not understood");
     }
+    let name = words.find(|word| !is_keyword(word));
+    name.with_context(|| format!("`{declaration}` declares nothing"))
 }
 
 #[cfg(test)]

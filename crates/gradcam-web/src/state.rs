@@ -23,7 +23,7 @@ const TOP: usize = 10;
 /// Models, photos and explanations, each by a number that no other has.
 ///
 /// What fails gives a message that names the thing and says what to do on the page.
-pub struct Session {
+pub struct PageState {
     models: BTreeMap<u32, OpenModel>,
     photos: BTreeMap<u32, Arc<PagePhoto>>,
     explanations: BTreeMap<u32, (Explanation, Arc<PagePhoto>)>,
@@ -53,8 +53,8 @@ pub struct Plain {
     pub milliseconds: Vec<f64>,
 }
 
-impl Session {
-    /// A session with nothing in it. `on_progress` gets how many of how many runs of a long method are done.
+impl PageState {
+    /// A page with nothing on it. `on_progress` gets how many of how many runs of a long method are done.
     pub fn new(on_progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
         Self {
             models: BTreeMap::new(),
@@ -211,7 +211,7 @@ impl Session {
     /// A heatmap over its photo, at the photo's size, as a PNG file.
     ///
     /// # Errors
-    /// As [`Session::draw`].
+    /// As [`PageState::draw`].
     pub fn png(
         &self,
         explanation: u32,
@@ -257,7 +257,7 @@ impl Session {
     /// Runs the model alone, without an explanation, to compare the times.
     ///
     /// # Errors
-    /// As [`Session::explain`].
+    /// As [`PageState::explain`].
     pub fn plain(&mut self, model: u32, photo: u32, runs: usize) -> Result<Plain, String> {
         let photo = self.photo(photo)?;
         let explainer = self.model(model)?.explainer(&MapRequest::default())?;
