@@ -31,6 +31,16 @@ pub enum OverlayKind {
 }
 
 impl OverlayKind {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("alpha", Self::Alpha),
+        ("fade", Self::Fade),
+        ("pytorch-grad-cam", Self::PytorchGradCam),
+        ("contours", Self::Contours),
+        ("cutout", Self::Cutout),
+        ("transparent", Self::Transparent),
+    ];
+
     /// Whether the photo is tinted by the colors of the heat.
     pub fn is_tint(self) -> bool {
         matches!(self, Self::Alpha | Self::Fade | Self::PytorchGradCam)

@@ -41,6 +41,9 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// Both of them with their names.
+    pub const ALL: [(&'static str, Self); 2] = [("nchw", Self::Nchw), ("nhwc", Self::Nhwc)];
+
     /// The axis of the channels in an input of that many axes; NHWC stands for [N, …, C] of any rank.
     pub fn channel_axis(self, rank: usize) -> usize {
         match self {
@@ -105,6 +108,15 @@ impl fmt::Display for Channels {
 const ALPHA: usize = 3;
 
 impl Channels {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("rgb", Self::Rgb),
+        ("bgr", Self::Bgr),
+        ("gray", Self::Gray),
+        ("rgba", Self::Rgba),
+        ("gray-alpha", Self::GrayAlpha),
+    ];
+
     /// The number of channels, 1 to 4.
     pub fn count(self) -> usize {
         self.sources().len()

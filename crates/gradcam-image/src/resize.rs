@@ -31,7 +31,8 @@ pub enum Filter {
 }
 
 impl Filter {
-    const ALL: [(&'static str, Self); 6] = [
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 6] = [
         ("nearest", Self::Nearest),
         ("box", Self::Box),
         ("bilinear", Self::Bilinear),

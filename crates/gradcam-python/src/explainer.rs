@@ -40,9 +40,6 @@ thread_local! {
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-const HEADS: &[(&str, ExportHeads)] =
-    &[("all", ExportHeads::All), ("cam-only", ExportHeads::CamOnly)];
-
 /// How often signals are looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -362,7 +359,7 @@ impl Explainer {
                 ExportTargets::Fixed(targets.iter().map(spec).collect::<PyResult<_>>()?)
             }
         };
-        let heads = settings::named(py, "heads", heads, HEADS)?;
+        let heads = settings::named(py, "heads", heads, &ExportHeads::ALL)?;
         let weights = if fp16 { ExportWeights::Half } else { ExportWeights::AsTheyAre };
         let settings = ExportSettings { targets, heads, weights };
         let written = py.detach(|| {

@@ -46,15 +46,6 @@ pub(crate) fn warning_row(warning: &Warning) -> WarningRow {
     (warning.id(), level, warning.worded(words))
 }
 
-const KINDS: &[(&str, OverlayKind)] = &[
-    ("alpha", OverlayKind::Alpha),
-    ("fade", OverlayKind::Fade),
-    ("pytorch-grad-cam", OverlayKind::PytorchGradCam),
-    ("contours", OverlayKind::Contours),
-    ("cutout", OverlayKind::Cutout),
-    ("transparent", OverlayKind::Transparent),
-];
-
 /// The arguments of `overlay`, by their names in Python.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -87,7 +78,7 @@ impl Style {
             style.alpha = alpha;
         }
         if let Some(kind) = self.kind {
-            style.kind = settings::named(py, "kind", &kind, KINDS)?;
+            style.kind = settings::named(py, "kind", &kind, &OverlayKind::ALL)?;
         }
         match self.size {
             None => {}

@@ -112,18 +112,6 @@ pub(crate) fn named<T: Copy>(
     })
 }
 
-const LAYOUTS: &[(&str, Layout)] = &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)];
-
-const FITS: &[(&str, Fit)] = &[("crop", Fit::Crop), ("squash", Fit::Squash), ("pad", Fit::Pad)];
-
-const CHANNELS: &[(&str, Channels)] = &[
-    ("rgb", Channels::Rgb),
-    ("bgr", Channels::Bgr),
-    ("gray", Channels::Gray),
-    ("rgba", Channels::Rgba),
-    ("gray-alpha", Channels::GrayAlpha),
-];
-
 impl Settings<'_> {
     /// Sets all of them.
     pub(crate) fn set(
@@ -157,7 +145,7 @@ impl Settings<'_> {
             })
             .preprocess(Overrides {
                 size: self.size,
-                fit: self.fit.map(|fit| named(py, "fit", &fit, FITS)).transpose()?,
+                fit: self.fit.map(|fit| named(py, "fit", &fit, &Fit::ALL)).transpose()?,
                 short_side: self.short_side,
                 filter: self
                     .filter
@@ -166,10 +154,13 @@ impl Settings<'_> {
                 rescale: self.rescale,
                 mean: self.mean.map(Into::into),
                 std: self.std.map(Into::into),
-                layout: self.layout.map(|name| named(py, "layout", &name, LAYOUTS)).transpose()?,
+                layout: self
+                    .layout
+                    .map(|name| named(py, "layout", &name, &Layout::ALL))
+                    .transpose()?,
                 channels: self
                     .channels
-                    .map(|name| named(py, "channels", &name, CHANNELS))
+                    .map(|name| named(py, "channels", &name, &Channels::ALL))
                     .transpose()?,
                 imagenet: self.imagenet,
                 labels: self.labels,

@@ -47,30 +47,6 @@ pub struct ModelSettings {
     pub prefix_tokens: Option<i64>,
 }
 
-const FITS: &[(&str, Fit)] = &[("crop", Fit::Crop), ("squash", Fit::Squash), ("pad", Fit::Pad)];
-
-const LAYOUTS: &[(&str, Layout)] = &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)];
-
-const CHANNELS: &[(&str, Channels)] = &[
-    ("rgb", Channels::Rgb),
-    ("bgr", Channels::Bgr),
-    ("gray", Channels::Gray),
-    ("rgba", Channels::Rgba),
-    ("gray-alpha", Channels::GrayAlpha),
-];
-
-const OVERLAYS: &[(&str, OverlayKind)] = &[
-    ("alpha", OverlayKind::Alpha),
-    ("fade", OverlayKind::Fade),
-    ("pytorch-grad-cam", OverlayKind::PytorchGradCam),
-    ("contours", OverlayKind::Contours),
-    ("cutout", OverlayKind::Cutout),
-    ("transparent", OverlayKind::Transparent),
-];
-
-const HEADS: &[(&str, ExportHeads)] =
-    &[("all", ExportHeads::All), ("cam-only", ExportHeads::CamOnly)];
-
 /// A value by its name in a table.
 fn named<T: Copy>(name: &str, value: &str, all: &[(&str, T)]) -> Result<T, String> {
     let found = all.iter().find(|(known, _)| *known == value);
@@ -88,7 +64,7 @@ impl ModelSettings {
             .grid(Grid { size: self.grid, prefix: self.prefix_tokens })
             .preprocess(Overrides {
                 size: self.size,
-                fit: text(&self.fit).map(|fit| named("fit", &fit, FITS)).transpose()?,
+                fit: text(&self.fit).map(|fit| named("fit", &fit, &Fit::ALL)).transpose()?,
                 short_side: self.short_side,
                 filter: text(&self.filter)
                     .map(|filter| filter.parse::<Filter>().map_err(|e| e.to_string()))
@@ -97,10 +73,10 @@ impl ModelSettings {
                 mean: self.mean.clone(),
                 std: self.std.clone(),
                 layout: text(&self.layout)
-                    .map(|name| named("layout", &name, LAYOUTS))
+                    .map(|name| named("layout", &name, &Layout::ALL))
                     .transpose()?,
                 channels: text(&self.channels)
-                    .map(|name| named("channels", &name, CHANNELS))
+                    .map(|name| named("channels", &name, &Channels::ALL))
                     .transpose()?,
                 imagenet: self.imagenet,
                 labels: self.labels.clone(),
@@ -200,7 +176,7 @@ fn all_heads() -> String {
 
 impl ExportRequest {
     pub(crate) fn heads(&self) -> Result<ExportHeads, String> {
-        named("heads", &self.heads, HEADS)
+        named("heads", &self.heads, &ExportHeads::ALL)
     }
 }
 
@@ -226,7 +202,7 @@ impl Default for PictureStyle {
 
 impl PictureStyle {
     pub(crate) fn overlay(&self) -> Result<OverlayStyle, String> {
-        let kind = named("kind", &self.kind, OVERLAYS)?;
+        let kind = named("kind", &self.kind, &OverlayKind::ALL)?;
         Ok(OverlayStyle {
             kind,
             colormap: self.colormap.parse::<Colormap>().map_err(|e| e.to_string())?,

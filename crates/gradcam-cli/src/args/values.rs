@@ -246,7 +246,7 @@ pub(super) fn colormaps() -> impl TypedValueParser<Value = Colormap> {
 }
 
 pub(super) fn export_heads() -> impl TypedValueParser<Value = ExportHeads> {
-    one_of(plain([("all", ExportHeads::All), ("cam-only", ExportHeads::CamOnly)]))
+    one_of(plain(ExportHeads::ALL))
 }
 
 pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
@@ -258,11 +258,7 @@ pub(super) fn sheet_formats() -> impl TypedValueParser<Value = SheetFormat> {
 }
 
 pub(super) fn overlays() -> impl TypedValueParser<Value = OverlayKind> {
-    one_of(plain([
-        ("alpha", OverlayKind::Alpha),
-        ("fade", OverlayKind::Fade),
-        ("pytorch-grad-cam", OverlayKind::PytorchGradCam),
-    ]))
+    one_of(plain(OverlayKind::ALL.into_iter().filter(|(_, kind)| kind.is_tint())))
 }
 
 pub(super) fn picture_sizes() -> impl TypedValueParser<Value = PictureSize> {
@@ -270,22 +266,15 @@ pub(super) fn picture_sizes() -> impl TypedValueParser<Value = PictureSize> {
 }
 
 pub(super) fn fits() -> impl TypedValueParser<Value = Fit> {
-    one_of(plain([("crop", Fit::Crop), ("squash", Fit::Squash), ("pad", Fit::Pad)]))
+    one_of(plain(Fit::ALL))
 }
 
 pub(super) fn filters() -> impl TypedValueParser<Value = Filter> {
-    one_of(plain([
-        ("nearest", Filter::Nearest),
-        ("box", Filter::Box),
-        ("bilinear", Filter::Bilinear),
-        ("hamming", Filter::Hamming),
-        ("bicubic", Filter::Bicubic),
-        ("lanczos", Filter::Lanczos),
-    ]))
+    one_of(plain(Filter::ALL))
 }
 
 pub(super) fn layouts() -> impl TypedValueParser<Value = Layout> {
-    one_of(plain([("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)]))
+    one_of(plain(Layout::ALL))
 }
 
 pub(super) fn channels() -> impl TypedValueParser<Value = Channels> {

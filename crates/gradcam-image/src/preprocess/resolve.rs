@@ -34,6 +34,12 @@ pub enum Fit {
     Pad,
 }
 
+impl Fit {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("crop", Self::Crop), ("squash", Self::Squash), ("pad", Self::Pad)];
+}
+
 /// The values that the caller sets. For `None` the other sources decide.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {

@@ -72,6 +72,11 @@ pub enum ExportHeads {
     CamOnly,
 }
 
+impl ExportHeads {
+    /// Both of them with their names.
+    pub const ALL: [(&'static str, Self); 2] = [("all", Self::All), ("cam-only", Self::CamOnly)];
+}
+
 /// How the weights of an exported model are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExportWeights {
