@@ -12,7 +12,7 @@ if (!process.env.PAGE) throw new Error("PAGE names no folder; set it to the one 
 
 export const FOLDER = process.env.PAGE;
 /** The folder of the repository; the tests are run from a copy of theirs. */
-const ROOT = process.env.ROOT ?? fileURLToPath(new URL("../../", import.meta.url));
+export const ROOT = process.env.ROOT ?? fileURLToPath(new URL("../../", import.meta.url));
 export const FIXTURES = join(ROOT, "crates/testkit/fixtures/");
 export const PHOTOS = join(ROOT, "crates/gradcam-cli/assets/");
 
