@@ -1,6 +1,6 @@
 //! What JavaScript sees: the state of a page, which a web worker holds.
 
-use std::{cell::RefCell, io, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, io, sync::Arc};
 
 use gradcam::onnx_grad::FileBytes;
 use js_sys::Uint8Array;
@@ -15,8 +15,8 @@ use crate::{DroppedFiles, PageState, Picture};
 const READ: u64 = 256 << 10;
 
 thread_local! {
-    /// The files of the page. Objects of JavaScript stay in their thread, so the rest knows them by their number.
-    static BLOBS: RefCell<Vec<Blob>> = const { RefCell::new(Vec::new()) };
+    /// The files of models that are open. Objects of JavaScript stay in their thread, so the rest knows them by their number.
+    static BLOBS: RefCell<BTreeMap<usize, Blob>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A file that the page was given. Its bytes stay with the browser until they are read.
@@ -31,8 +31,9 @@ impl BlobFile {
     fn new(blob: Blob) -> Self {
         let len = blob.size() as u64;
         let number = BLOBS.with_borrow_mut(|blobs| {
-            blobs.push(blob);
-            blobs.len() - 1
+            let number = blobs.last_key_value().map_or(0, |(last, _)| last + 1);
+            blobs.insert(number, blob);
+            number
         });
         Self { number, len, last: std::sync::Mutex::default() }
     }
@@ -43,7 +44,7 @@ impl BlobFile {
         let end = offset + into.len() as u64;
         let read = BLOBS.with_borrow(|blobs| {
             #[expect(clippy::cast_precision_loss, reason = "files of less than 9 petabytes")]
-            let part = blobs[self.number].slice_with_f64_and_f64(offset as f64, end as f64)?;
+            let part = blobs[&self.number].slice_with_f64_and_f64(offset as f64, end as f64)?;
             FileReaderSync::new()?.read_as_array_buffer(&part)
         });
         let bytes = Uint8Array::new(&read.map_err(failed)?.into());
@@ -52,6 +53,13 @@ impl BlobFile {
         }
         bytes.copy_to(into);
         Ok(())
+    }
+}
+
+/// The browser may forget the file once no model reads it.
+impl Drop for BlobFile {
+    fn drop(&mut self) {
+        BLOBS.with_borrow_mut(|blobs| blobs.remove(&self.number));
     }
 }
 
