@@ -24,6 +24,7 @@ mod model;
 mod names;
 mod npy;
 mod terminal;
+mod xml;
 
 use std::{ffi::OsString, panic, path::PathBuf};
 

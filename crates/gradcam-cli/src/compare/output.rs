@@ -9,7 +9,10 @@ use super::{
     sheet::{PlacedPicture, PlacedText, Sheet},
     text::Font,
 };
-use crate::failure::{Failure, Result, failed};
+use crate::{
+    failure::{Failure, Result, failed},
+    xml::escaped,
+};
 
 /// The size of a sheet in pixels.
 ///
@@ -93,8 +96,4 @@ pub(super) fn svg(sheet: &Sheet) -> Result<Vec<u8>> {
     }
     svg += "</svg>\n";
     Ok(svg.into_bytes())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

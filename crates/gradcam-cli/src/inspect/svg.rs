@@ -7,7 +7,7 @@ use gradcam::InspectedNode;
 use super::layout::{Layout, Link, layout};
 use crate::{
     failure::{Result, failed},
-    terminal,
+    xml::escaped,
 };
 
 /// The most nodes of a picture, and with the points of its lines.
@@ -192,21 +192,4 @@ fn width(lines: &[String; 2]) -> f64 {
 
 fn letters(text: &str) -> f64 {
     LETTER * text.chars().count() as f64
-}
-
-/// Text as XML can hold it: names come from files.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.split('\n').map(terminal::printable).collect::<Vec<_>>().join("\n").chars() {
-        match letter {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            // No characters of XML.
-            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
-            other => safe.push(other),
-        }
-    }
-    safe
 }
