@@ -5,6 +5,7 @@
 //! to the same shape. It takes shapes from the facts; a method that needs an unknown shape fails
 //! with the name of the value.
 
+mod again;
 mod arithmetic;
 mod layout;
 mod raw;

@@ -4,6 +4,7 @@
 
 mod body;
 mod declared;
+mod inner;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -91,6 +92,8 @@ pub struct Graph {
     model_nodes: usize,
     /// The number of the model's initializers; later ones were appended.
     model_initializers: usize,
+    /// Appended values that hold the same as one of the model.
+    copies: HashMap<ValueId, ValueId>,
 }
 
 impl Graph {
@@ -108,6 +111,7 @@ impl Graph {
             outputs: Vec::new(),
             model_nodes: 0,
             model_initializers: 0,
+            copies: HashMap::new(),
             body,
             model,
         };
@@ -370,6 +374,16 @@ impl Graph {
             Origin::Initializer(index) => index >= self.model_initializers,
             Origin::Input => false,
         }
+    }
+
+    /// The appended value that holds the same as one of the model.
+    pub(crate) fn copy_of(&self, value: ValueId) -> Option<ValueId> {
+        self.copies.get(&value).copied()
+    }
+
+    /// Says that an appended value holds the same as one of the model.
+    pub(crate) fn set_copy(&mut self, value: ValueId, copy: ValueId) {
+        self.copies.insert(value, copy);
     }
 
     /// Says which node an appended node differentiates.

@@ -66,6 +66,13 @@ impl Builder<'_> {
         if perm.iter().enumerate().all(|(i, &axis)| i == axis) {
             return Ok(a);
         }
+        if let Some((before, order)) = self.before_transpose(a)? {
+            let perm: Option<Vec<usize>> =
+                perm.iter().map(|&axis| order.get(axis).copied()).collect();
+            if let Some(perm) = perm {
+                return self.transpose(before, &perm);
+            }
+        }
         let perm = perm.iter().map(|&axis| index(axis)).collect::<Result<Vec<_>>>()?;
         self.raw("Transpose", &[a], vec![attrs::ints("perm", &perm)])
     }

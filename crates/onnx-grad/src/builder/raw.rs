@@ -84,6 +84,18 @@ impl Builder<'_> {
         outputs: usize,
         attributes: Vec<AttributeProto>,
     ) -> Result<Vec<ValueId>> {
+        let inputs = self.readable(inputs)?;
+        self.raw_as_given(op, &inputs, outputs, attributes)
+    }
+
+    /// Like [`Builder::raw_outputs`], reading these very values.
+    pub(super) fn raw_as_given(
+        &mut self,
+        op: &str,
+        inputs: &[Option<ValueId>],
+        outputs: usize,
+        attributes: Vec<AttributeProto>,
+    ) -> Result<Vec<ValueId>> {
         self.check_count()?;
         let names: Vec<String> = (0..outputs.max(1)).map(|_| self.fresh(op)).collect();
         let input = |id: &Option<ValueId>| id.map_or("", |id| self.graph.name(id)).to_owned();

@@ -118,6 +118,7 @@ fn of_body(
         outputs: Vec::new(),
         model_nodes: 0,
         model_initializers: 0,
+        copies: HashMap::new(),
     };
     let mut captured = HashSet::new();
     captured_names(node, &mut captured);

@@ -2,18 +2,24 @@
 
 use gradcam::{
     Area, ErrorKind, Explainer, ExplainerBuilder, ExportHeads, ExportSettings, ExportTargets,
-    ExportWeights, Model, Profile, Target, TargetSpec, engine::EngineKind,
+    ExportWeights, Model, Profile, Target, TargetSpec,
+    engine::{EngineKind, Tensor},
 };
-use onnx_grad::proto::tensor_proto::DataType;
+use ndarray::ArrayD;
+use onnx_grad::{Dim, proto::tensor_proto::DataType};
 use prost::Message;
-use testkit::{Suite, build, fixture, zoo};
+use testkit::{Suite, ZooModel, build, fixture, zoo};
 
 use super::{built, check, floats, images, model, proto, ran};
 
 pub(crate) fn tests(suite: &mut Suite) {
+    for small in zoo() {
+        let name = format!("export::own_outputs_are_the_same_bits::{}", small.name);
+        suite.test(name, move || own_outputs_are_the_same_bits(&small));
+    }
     testkit::tests!(
         suite,
-        the_own_outputs_are_the_same_bits,
+        the_boxes_are_the_same_bits,
         the_own_message_is_kept,
         gradients_say_of_what,
         only_the_explanation,
@@ -30,27 +36,51 @@ fn export(builder: ExplainerBuilder, settings: &ExportSettings) -> gradcam::Expo
     builder.build().expect("an explainer").export(settings).expect("a model")
 }
 
-/// Where ONNX Runtime fuses nothing that the gradient reads, as in these families.
-fn the_own_outputs_are_the_same_bits() {
-    let families =
-        ["convnext", "crnn", "densenet", "efficientnet", "lraspp", "mobilenet_v2", "resnet"];
-    let mut count = 0;
-    for small in zoo() {
-        if !families.contains(&small.name.split('.').next().expect("a name")) {
-            continue;
+/// ONNX Runtime fuses the nodes of the model as it does without a gradient. The layers are the default one and those of the references.
+fn own_outputs_are_the_same_bits(small: &ZooModel) {
+    let file = Model::open(small.path()).expect("a model");
+    let x = images(&small.input);
+    let names: Vec<&str> = file.graph().output.iter().map(|info| info.name()).collect();
+    let bits = |model: &Model| -> Vec<ArrayD<u32>> {
+        let outputs = ran(EngineKind::OnnxRuntime, model, &x, None, &names);
+        outputs.iter().map(|tensor| floats(tensor).mapv(f32::to_bits)).collect()
+    };
+    let before = bits(&file);
+    let layers = small.layers.keys().map(|layer| Some(layer.as_str()));
+    for layer in layers.chain([None]) {
+        let mut builder = Explainer::builder(file.clone());
+        if let Some(layer) = layer {
+            builder = builder.layer(layer);
         }
-        count += 1;
-        let file = Model::open(small.path()).expect("a model");
+        let exported = export(builder, &ExportSettings::default());
+        assert_eq!(bits(&exported.model), before, "{} at {layer:?}", small.name);
+    }
+}
+
+/// The same of detectors, whose gradients pass through most of their nodes.
+fn the_boxes_are_the_same_bits() {
+    for name in ["yolov8", "yolo11", "yolox_decoded", "rtdetr", "ssd"] {
+        let file = Model::open(fixture(&format!("heads/{name}.onnx"))).expect("a model");
         let exported = export(Explainer::builder(file.clone()), &ExportSettings::default());
-        let x = images(&small.input);
         let names: Vec<&str> = file.graph().output.iter().map(|info| info.name()).collect();
-        let run = |model: &Model| ran(EngineKind::OnnxRuntime, model, &x, None, &names);
-        for (before, after) in run(&file).iter().zip(&run(&exported.model)) {
-            let bits = |tensor| floats(tensor).mapv(f32::to_bits);
-            assert_eq!(bits(before), bits(after), "{}", small.name);
+        let sides: Vec<usize> = exported.image_shape.iter().map(side).collect();
+        let x = images(&sides);
+        let [before, after] = [&file, &exported.model]
+            .map(|model| ran(EngineKind::OnnxRuntime, model, &x, None, &names));
+        for (before, after) in before.iter().zip(&after) {
+            match (before, after) {
+                (Tensor::I64(before), Tensor::I64(after)) => assert_eq!(before, after, "{name}"),
+                _ => {
+                    let bits = |tensor| floats(tensor).mapv(f32::to_bits);
+                    assert_eq!(bits(before), bits(after), "{name}");
+                }
+            }
         }
     }
-    assert_eq!(count, 14, "both exporters of each");
+}
+
+fn side(dim: &Dim) -> usize {
+    dim.fixed().and_then(|size| usize::try_from(size).ok()).unwrap_or(1)
 }
 
 fn the_own_message_is_kept() {
