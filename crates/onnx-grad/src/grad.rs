@@ -42,7 +42,7 @@ pub(crate) use broadcast::{at_rank, spatial_count, unbroadcast};
 pub(crate) use call::{Cotangent, Cotangents, RuleCall, Symbols, Terms, none, one};
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
-use path::{Path, refusal};
+use path::{Path, Reach, refusal};
 pub use resize::{Resampling, resampling};
 use rule::{Push, PushOperand};
 use sweep::Sweep;
@@ -189,7 +189,24 @@ pub fn differentiate(
     wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
-    let gradients = propagate(b, 0, seeds, wrt, overrides)?;
+    let gradients = propagate(b, Reach::default(), seeds, wrt, overrides)?;
+    b.set_scope("grad");
+    Ok(gradients)
+}
+
+/// As [`differentiate`], with the values of `wrt` independent of each other: the gradient with respect to one holds the others
+/// constant.
+///
+/// # Errors
+/// As [`differentiate`]; `NotConnected` also for a value that reaches the seeds only through other values of `wrt`.
+pub fn differentiate_apart(
+    b: &mut Builder<'_>,
+    seeds: &[(ValueId, ValueId)],
+    wrt: &[(ValueId, GradientForm)],
+    overrides: &'static [Override],
+) -> Result<Vec<ValueId>> {
+    let reach = Reach { ends_at_wrt: true, ..Reach::default() };
+    let gradients = propagate(b, reach, seeds, wrt, overrides)?;
     b.set_scope("grad");
     Ok(gradients)
 }
@@ -210,7 +227,7 @@ pub fn refused_values(
     let mut copy = graph.clone();
     let mut b = Builder::new(&mut copy, "grad");
     let seeds = [(target, b.scalar(target, 1.0)?)];
-    let (path, mut refused) = Path::trace(b.graph(), 0, &seeds, &wrt, &[])?;
+    let (path, mut refused) = Path::trace(b.graph(), Reach::default(), &seeds, &wrt, &[])?;
     refused.extend(sweep_back(&mut b, &path, &seeds, &wrt)?.refused);
     let refused: HashSet<NodeId> = refused.into_iter().map(|node| node.id).collect();
     // A value is refused if its gradient flows through a refused node.
@@ -227,15 +244,15 @@ pub fn refused_values(
     Ok(values)
 }
 
-/// Like [`differentiate`], through the nodes from index `from` on; earlier nodes count as constants.
+/// Like [`differentiate`], with a reach.
 fn propagate(
     b: &mut Builder<'_>,
-    from: usize,
+    reach: Reach,
     seeds: &[(ValueId, ValueId)],
     wrt: &[(ValueId, GradientForm)],
     overrides: &'static [Override],
 ) -> Result<Vec<ValueId>> {
-    let path = Path::find(b.graph(), from, seeds, wrt, overrides)?;
+    let path = Path::find(b.graph(), reach, seeds, wrt, overrides)?;
     let mut sweep = sweep_back(b, &path, seeds, wrt)?;
     if !sweep.refused.is_empty() {
         return Err(refusal(b.graph(), &sweep.refused));

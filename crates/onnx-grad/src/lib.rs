@@ -31,8 +31,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use facts::{ConstantValue, DeclaredDim, Dim, Fact};
 pub use grad::{
     GUIDED_BACKPROP, Gradient, GradientForm, NEWEST_OPSET, OLDEST_OPSET, Options, Override,
-    REFUSED_FORMS, Resampling, RuleInfo, differentiate, expand, gradient, gradient_values,
-    has_definition, refused_values, resampling, rules,
+    REFUSED_FORMS, Resampling, RuleInfo, differentiate, differentiate_apart, expand, gradient,
+    gradient_values, has_definition, refused_values, resampling, rules,
 };
 pub use graph::{Graph, Input, Sizes, inputs};
 pub use inline::MICROSOFT;

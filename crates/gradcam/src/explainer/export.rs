@@ -282,7 +282,9 @@ impl Explainer {
         let image = graph.value(&self.inputs.image.name)?;
         let (kinds, mut asked) = self.baked(&mut graph, &head, image, &settings.targets)?;
         self.ask_contrast(&mut asked);
-        let emission = self.with_targets(graph, &head, &kinds, &asked)?;
+        let mut emission = self.with_targets(graph, &head, &kinds, &asked)?;
+        // The map of a scale is shown for its own boxes, which depend on no other scale's layer.
+        emission.layers_are_apart = !self.setup.scales.is_empty();
         let targets = emission.emitted.targets.clone();
         let layers = 0..self.setup.layers.len();
         let (mut graph, named) = self.with_maps(emission, layers, &views)?;

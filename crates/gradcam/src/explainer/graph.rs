@@ -30,6 +30,8 @@ pub(super) struct TargetGraph {
     pub(super) graph: Graph,
     pub(super) emitted: HeadValues,
     pub(super) layers: Vec<ValueId>,
+    /// Whether the gradient at a layer holds the other layers constant.
+    pub(super) layers_are_apart: bool,
     pub(super) image: ValueId,
     /// For each target whether its value does not follow from the scores, so that the graph gives it.
     pub(super) is_shown: Vec<bool>,
@@ -236,7 +238,8 @@ impl Explainer {
             |form| matches!(form, TargetForm::Class | TargetForm::Difference | TargetForm::Rank(_));
         let is_shown = kinds.iter().map(|kind| !plain || !follows(kind.form)).collect();
         let is_affine = kinds.iter().map(|kind| kind.form.is_affine()).collect();
-        Ok(TargetGraph { graph, emitted, layers, image, is_shown, is_affine })
+        let layers_are_apart = false;
+        Ok(TargetGraph { graph, emitted, layers, layers_are_apart, image, is_shown, is_affine })
     }
 }
 

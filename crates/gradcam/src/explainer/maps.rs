@@ -8,7 +8,7 @@ use std::{
 use onnx_grad::{
     GradientForm, Model, Override,
     builder::Builder,
-    differentiate,
+    differentiate, differentiate_apart,
     graph::{Graph, ValueId},
 };
 
@@ -100,7 +100,11 @@ impl Explainer {
         explained: Range<usize>,
         views: &SiteViews,
     ) -> Result<(Graph, Vec<(OutputMeaning, ValueId)>)> {
-        let TargetGraph { mut graph, emitted, layers, image, is_shown, is_affine } = emission;
+        let TargetGraph { mut graph, emitted, layers, image, is_shown, is_affine, .. } = emission;
+        let differentiate = match emission.layers_are_apart {
+            true => differentiate_apart,
+            false => differentiate,
+        };
         let first = explained.start;
         let layers = layers.get(explained).unwrap_or_default().to_vec();
         let of_layers = &views.layers;

@@ -1,7 +1,8 @@
 //! Differentiates an operator through its definition in other operators.
 
 use super::{
-    Cotangents, GradientForm, RuleCall, propagate, quantize::cotangent_type, rule::Definition,
+    Cotangents, GradientForm, RuleCall, path::Reach, propagate, quantize::cotangent_type,
+    rule::Definition,
 };
 use crate::{
     builder::Builder,
@@ -56,7 +57,9 @@ pub(super) fn through(b: &mut Builder<'_>, n: &RuleCall, define: Definition) -> 
             places.push(index);
         }
     }
-    for (index, gradient) in places.into_iter().zip(propagate(b, from, &seeds, &wrt, &[])?) {
+    for (index, gradient) in
+        places.into_iter().zip(propagate(b, Reach { from, ..Reach::default() }, &seeds, &wrt, &[])?)
+    {
         grads[index] = Some(gradient.into());
     }
     Ok(grads)

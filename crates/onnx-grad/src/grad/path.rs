@@ -27,6 +27,15 @@ pub(super) struct Path {
     pub(super) rules: HashMap<NodeId, &'static Rule>,
 }
 
+/// How far back gradients are propagated.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reach {
+    /// The index of the first node that they pass; earlier nodes count as constants.
+    pub(super) from: usize,
+    /// Whether the values with respect to which a target is differentiated count as constants for each other.
+    pub(super) ends_at_wrt: bool,
+}
+
 /// The required forms of each value's cotangent; the number is the element count of the spatial sum.
 pub(super) type Needs = HashMap<ValueId, Need>;
 
@@ -37,18 +46,18 @@ pub(super) struct Need {
 }
 
 impl Path {
-    /// Finds the path through the nodes from index `from` on.
+    /// Finds the path.
     ///
     /// # Errors
     /// `NotConnected`, `Unsupported`.
     pub(super) fn find(
         graph: &Graph,
-        from: usize,
+        reach: Reach,
         seeds: &[(ValueId, ValueId)],
         wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<Self> {
-        let (path, refused) = Self::trace(graph, from, seeds, wrt, overrides)?;
+        let (path, refused) = Self::trace(graph, reach, seeds, wrt, overrides)?;
         if refused.is_empty() { Ok(path) } else { Err(refusal(graph, &refused)) }
     }
 
@@ -58,12 +67,15 @@ impl Path {
     /// `NotConnected`.
     pub(super) fn trace(
         graph: &Graph,
-        from: usize,
+        reach: Reach,
         seeds: &[(ValueId, ValueId)],
         wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<(Self, Vec<RefusedNode>)> {
-        let begins = |value| graph.producer(value).is_some_and(|node| node.index() >= from);
+        let Reach { from, ends_at_wrt } = reach;
+        let ends = |value| ends_at_wrt && wrt.iter().any(|(other, _)| *other == value);
+        let begins =
+            |value| graph.producer(value).is_some_and(|node| node.index() >= from) && !ends(value);
         let needed = graph.upstream(seeds.iter().map(|(value, _)| *value), begins);
         for &(value, _) in wrt {
             if !needed.contains(&value) {
@@ -76,7 +88,8 @@ impl Path {
         let mut path = Self { from, nodes: vec![], active: HashSet::new(), rules: HashMap::new() };
         let mut refused = Vec::new();
         for (id, node) in graph.nodes().skip(from) {
-            let leads_on = graph.node_outputs(id).iter().flatten().any(|v| needed.contains(v));
+            let leads_on = |value: &ValueId| needed.contains(value) && !ends(*value);
+            let leads_on = graph.node_outputs(id).iter().flatten().any(leads_on);
             let reached = graph.node_reads(id).any(|value| active.contains(&value));
             if !leads_on || !reached {
                 continue;
@@ -215,10 +228,39 @@ mod tests {
         let y = value(&"y");
         for names in [["c", "a", "d", "b"], ["b", "d", "a", "c"], ["x", "d", "c", "b"]] {
             let wrt: Vec<_> = names.iter().map(|name| (value(name), GradientForm::Full)).collect();
-            let error = Path::find(&graph, 0, &[(y, y)], &wrt, &[]).err().expect("no way");
+            let error =
+                Path::find(&graph, Reach::default(), &[(y, y)], &wrt, &[]).err().expect("no way");
             let first = names.iter().find(|name| **name != "x").expect("one that is not x");
             let message = format!("\"{first}\" does not reach the target \"y\"");
             assert_eq!(error.to_string(), message);
         }
+    }
+
+    /// b = a², y = a + b: with respect to a and b, dy/da is 1 if it holds b constant, else 1 + 2a.
+    #[test]
+    fn values_can_be_constant_for_each_other() {
+        let nodes: [(&str, &[&str], &str); 4] = [
+            ("Neg", &["x"], "a"),
+            ("Mul", &["a", "a"], "b"),
+            ("Add", &["a", "b"], "c"),
+            ("Relu", &["c"], "y"),
+        ];
+        let model = testing::model(&[("x", &[2])], &nodes, "y");
+        let graph = Graph::new(&model, &Sizes::new()).expect("a graph");
+        let value = |name: &str| graph.value(name).expect("a value");
+        let wrt = [(value("a"), GradientForm::Full), (value("b"), GradientForm::Full)];
+        let passed = |ends_at_wrt| {
+            let (y, reach) = (value("y"), Reach { from: 0, ends_at_wrt });
+            let path = Path::find(&graph, reach, &[(y, y)], &wrt, &[]).expect("a path");
+            let names = path.nodes.iter().map(|id| graph.node(*id).label());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(passed(false), "b c y");
+        assert_eq!(passed(true), "c y");
+        let (a, y) = (value("a"), value("y"));
+        let through_b = [(a, GradientForm::Full), (value("c"), GradientForm::Full)];
+        let reach = Reach { from: 0, ends_at_wrt: true };
+        let error = Path::find(&graph, reach, &[(y, y)], &through_b, &[]).err().expect("no way");
+        assert_eq!(error.to_string(), "\"a\" does not reach the target \"y\"");
     }
 }

@@ -9,7 +9,10 @@ use super::sequence::{Cell, GRU, LSTM, RNN, Sequence};
 use crate::{
     builder::Builder,
     error::Result,
-    grad::{Cotangents, GradientForm, RuleCall, definition::through, propagate, rule::Definition},
+    grad::{
+        Cotangents, GradientForm, RuleCall, definition::through, path::Reach, propagate,
+        rule::Definition,
+    },
     graph::ValueId,
 };
 
@@ -181,7 +184,13 @@ impl Steps {
         let from = b.graph().node_count();
         let y = self.seq.activations.apply(b, which, x, bounded)?;
         let one = b.scalar(y, 1.0)?;
-        let slope = propagate(b, from, &[(y, one)], &[(x, GradientForm::Full)], &[])?;
+        let slope = propagate(
+            b,
+            Reach { from, ..Reach::default() },
+            &[(y, one)],
+            &[(x, GradientForm::Full)],
+            &[],
+        )?;
         Ok([y, slope[0]])
     }
 
