@@ -6,6 +6,7 @@ use gradcam::Hint;
 pub(crate) fn words(hint: &Hint) -> String {
     match hint {
         Hint::NameLayer => "name a layer with --layer".to_owned(),
+        Hint::ListLayers => "list them with: gradcam layers [MODEL]".to_owned(),
         Hint::NameLayers => "name several: --layer A --layer B".to_owned(),
         Hint::DropLayers => "leave out --layer, or choose another method".to_owned(),
         Hint::GiveGrid => "or give the grid of tokens [N, T, K] with --grid".to_owned(),

@@ -57,7 +57,8 @@ pub(super) static DIALECT: Dialect = Dialect {
     definitions: DEFINITIONS,
     final_passes: &[],
     saturates,
-    alternative: Some("onnxruntime"),
+    // WebAssembly loads no libraries.
+    alternative: if cfg!(target_family = "wasm") { None } else { Some("onnxruntime") },
 };
 
 /// Whether its kernels saturate. They use VNNI only in its 512-bit form.

@@ -6,6 +6,7 @@ use gradcam::Hint;
 pub(crate) fn words(hint: &Hint) -> String {
     let text = match hint {
         Hint::NameLayer => "name a layer with layers=[...]",
+        Hint::ListLayers => "list them with onnx_gradcam.layers(model)",
         Hint::NameLayers => "name several with layers=[\"A\", \"B\"]",
         Hint::DropLayers => "leave layers out, or choose another method",
         Hint::GiveGrid => "or give the grid of tokens with grid=(rows, columns)",

@@ -6,6 +6,7 @@ use gradcam::Hint;
 pub(crate) fn words(hint: &Hint) -> String {
     let text = match hint {
         Hint::NameLayer => "choose a layer in the tree of layers",
+        Hint::ListLayers => "the tree of layers has them all",
         Hint::NameLayers => "choose several in the tree of layers",
         Hint::DropLayers => "choose the default layer, or another method",
         Hint::GiveGrid => "or give the grid of tokens under \"What the file lacks\"",

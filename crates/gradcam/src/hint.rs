@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Hint {
     /// Name a layer.
     NameLayer,
+    /// List the layers.
+    ListLayers,
     /// Name several layers.
     NameLayers,
     /// Name no layer, or choose another method.
@@ -57,6 +59,7 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NameLayer => "name a layer with `ExplainerBuilder::layer`",
+            Self::ListLayers => "list them with `ExplainerBuilder::layer_list`",
             Self::NameLayers => "name several with `ExplainerBuilder::layers`",
             Self::DropLayers => "name no layer, or choose another method",
             Self::GiveGrid => "or give the grid of tokens [N, T, K] with `ExplainerBuilder::grid`",

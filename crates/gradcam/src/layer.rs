@@ -285,10 +285,6 @@ impl Layers {
                 "layer \"{name}\" gives no value that the rest of the model reads; name a value inside it"
             );
         }
-        let list = match graph.model().path() {
-            Some(path) => format!("gradcam layers {}", path.display()),
-            None => "gradcam layers".to_owned(),
-        };
         let names = self.modules.iter().map(|module| module.path.as_str());
         let values = graph.values().map(|value| graph.name(value));
         let closest = closest::hint(name, names.chain(values));
@@ -304,7 +300,7 @@ impl Layers {
             }
             None => String::new(),
         };
-        bail!(Layer, "no layer named \"{name}\"{closest}{inside}; list them with: {list}")
+        bail!(Layer, ListLayers; "no layer named \"{name}\"{closest}{inside}")
     }
 
     fn named(&self, graph: &Graph, name: &str) -> Option<LayerMatch> {
