@@ -24,6 +24,7 @@ mod node;
 mod norm;
 mod overrides;
 mod path;
+mod pick;
 mod pool;
 mod quantize;
 mod recurrent;
@@ -35,7 +36,7 @@ mod sound;
 mod sweep;
 mod table;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use broadcast::spatial_sum;
 pub(crate) use broadcast::{at_rank, spatial_count, unbroadcast};
@@ -43,6 +44,7 @@ pub(crate) use call::{Cotangent, Cotangents, RuleCall, Symbols, Terms, none, one
 pub use expand::expand;
 pub use overrides::{GUIDED_BACKPROP, Override};
 use path::{Path, Reach, refusal};
+use pick::Pick;
 pub use resize::{Resampling, resampling};
 use rule::{Push, PushOperand};
 use sweep::Sweep;
@@ -280,8 +282,16 @@ fn sweep_back<'p>(
             sweep.add((value, GradientForm::SpatialSum), Cotangent::Dense(sum));
         }
     }
+    let ends: HashSet<ValueId> = wrt.iter().map(|(value, _)| *value).collect();
+    let picks = match path.reach.from {
+        0 => Pick::all(b.graph(), path, &ends),
+        _ => HashMap::new(),
+    };
     for &node in path.nodes.iter().rev() {
-        sweep.step(b, node, &needs)?;
+        match picks.get(&node) {
+            Some(pick) => sweep.step_pick(b, node, pick, &needs)?,
+            None => sweep.step(b, node, &needs)?,
+        }
     }
     Ok(sweep)
 }

@@ -19,8 +19,8 @@ use crate::{
 
 /// The nodes between the values with respect to which a target is differentiated and the seeds.
 pub(super) struct Path {
-    /// The index of the first node that can be on the path.
-    pub(super) from: usize,
+    pub(super) reach: Reach,
+    pub(super) overrides: &'static [Override],
     pub(super) nodes: Vec<NodeId>,
     /// Values whose derivative with respect to some wanted value may be nonzero.
     pub(super) active: HashSet<ValueId>,
@@ -34,6 +34,8 @@ pub(super) struct Reach {
     pub(super) from: usize,
     /// Whether the values with respect to which a target is differentiated count as constants for each other.
     pub(super) ends_at_wrt: bool,
+    /// Whether the nodes are copies of nodes of the model; their gradients are said to be those of the originals.
+    pub(super) of_copies: bool,
 }
 
 /// The required forms of each value's cotangent; the number is the element count of the spatial sum.
@@ -72,7 +74,7 @@ impl Path {
         wrt: &[(ValueId, GradientForm)],
         overrides: &'static [Override],
     ) -> Result<(Self, Vec<RefusedNode>)> {
-        let Reach { from, ends_at_wrt } = reach;
+        let Reach { from, ends_at_wrt, .. } = reach;
         let ends = |value| ends_at_wrt && wrt.iter().any(|(other, _)| *other == value);
         let begins =
             |value| graph.producer(value).is_some_and(|node| node.index() >= from) && !ends(value);
@@ -85,7 +87,8 @@ impl Path {
             }
         }
         let mut active: HashSet<ValueId> = wrt.iter().map(|(value, _)| *value).collect();
-        let mut path = Self { from, nodes: vec![], active: HashSet::new(), rules: HashMap::new() };
+        let (nodes, rules) = (Vec::new(), HashMap::new());
+        let mut path = Self { reach, overrides, nodes, active: HashSet::new(), rules };
         let mut refused = Vec::new();
         for (id, node) in graph.nodes().skip(from) {
             let leads_on = |value: &ValueId| needed.contains(value) && !ends(*value);
@@ -250,7 +253,7 @@ mod tests {
         let value = |name: &str| graph.value(name).expect("a value");
         let wrt = [(value("a"), GradientForm::Full), (value("b"), GradientForm::Full)];
         let passed = |ends_at_wrt| {
-            let (y, reach) = (value("y"), Reach { from: 0, ends_at_wrt });
+            let (y, reach) = (value("y"), Reach { ends_at_wrt, ..Reach::default() });
             let path = Path::find(&graph, reach, &[(y, y)], &wrt, &[]).expect("a path");
             let names = path.nodes.iter().map(|id| graph.node(*id).label());
             names.collect::<Vec<_>>().join(" ")
@@ -259,7 +262,7 @@ mod tests {
         assert_eq!(passed(true), "c y");
         let (a, y) = (value("a"), value("y"));
         let through_b = [(a, GradientForm::Full), (value("c"), GradientForm::Full)];
-        let reach = Reach { from: 0, ends_at_wrt: true };
+        let reach = Reach { ends_at_wrt: true, ..Reach::default() };
         let error = Path::find(&graph, reach, &[(y, y)], &through_b, &[]).err().expect("no way");
         assert_eq!(error.to_string(), "\"a\" does not reach the target \"y\"");
     }

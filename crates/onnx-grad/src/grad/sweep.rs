@@ -7,7 +7,7 @@ use super::{
     broadcast::{spatial_count, spatial_sum, unbroadcast},
     call::{Cotangent, RuleCall, no_rule},
     definition,
-    path::{Need, Needs, Path, RefusedNode, describe},
+    path::{Need, Needs, Path, Reach, RefusedNode, describe},
     quantize,
     rule::{Definition, PushOperand, Rule, RuleKind},
 };
@@ -31,7 +31,7 @@ impl Sweep<'_> {
     }
 
     /// The sum of the contributions; `None`, a zero, if there are none.
-    fn total(
+    pub(super) fn total(
         &mut self,
         b: &mut Builder<'_>,
         of: (ValueId, GradientForm),
@@ -59,8 +59,14 @@ impl Sweep<'_> {
     pub(super) fn step(&mut self, b: &mut Builder<'_>, id: NodeId, needs: &Needs) -> Result<()> {
         let Some(&rule) = self.path.rules.get(&id) else { return Ok(()) };
         // Nodes of a definition take the name of the node that it defines.
-        if self.path.from == 0 {
-            b.set_source(id);
+        match self.path.reach {
+            Reach { from: 0, .. } => b.set_source(id),
+            Reach { of_copies: true, .. } => {
+                if let Some(original) = b.graph().source(id) {
+                    b.set_source(original);
+                }
+            }
+            _ => {}
         }
         let inputs = b.graph().node_operands(id);
         let outputs = b.graph().node_outputs(id).to_vec();
