@@ -92,6 +92,7 @@ impl Pick {
                 given.filter_map(|(value, places)| Some(((*value)?, (*places)?))).collect();
             let fits = |(value, places): &(ValueId, Places)| {
                 pick.places.get(value).is_none_or(|known| known == places)
+                    && dim_at(graph, *value, places.axis) == pick.dim(*places)
             };
             if along.is_empty() || !along.iter().all(fits) {
                 continue;
@@ -103,6 +104,11 @@ impl Pick {
         pick.nodes.reverse();
         let is_product = |id: &NodeId| op::traits(graph.node(*id)).kind == Kind::MatMul;
         pick.nodes.iter().any(is_product).then_some(pick)
+    }
+
+    /// The size of the axis that places are along.
+    fn dim(&self, places: Places) -> Option<Dim> {
+        places.ahead.times(Dim::Fixed(self.size))?.times(places.behind)
     }
 
     /// Appends the nodes for the one place. Returns the place's row of the value that is picked from.
@@ -257,7 +263,9 @@ fn picked(graph: &Graph, id: NodeId) -> Option<(ValueId, usize, i64)> {
             let steps = if inputs.get(4).copied().flatten().is_some() { ints(4)? } else { vec![1] };
             match (ints(1)?.as_slice(), ints(2)?.as_slice(), ints(3)?.as_slice(), steps.as_slice())
             {
-                ([start], [end], [axis], [1]) if *end == start + 1 => (*axis, *start),
+                ([start], [end], [axis], [1]) if start.checked_add(1) == Some(*end) => {
+                    (*axis, *start)
+                }
                 _ => return None,
             }
         }
@@ -301,7 +309,7 @@ impl Pick {
             let Some(at) = (axis + own.len()).checked_sub(rank) else { return Some(None) };
             match *own.get(at)? {
                 Dim::Fixed(1) => Some(None),
-                dim if Some(dim) == dim_at(graph, made, axis) => Some(Some(places.at(at))),
+                dim if Some(dim) == self.dim(places) => Some(Some(places.at(at))),
                 _ => None,
             }
         };
@@ -381,8 +389,8 @@ impl Pick {
         let found = |axis: usize| {
             let ahead = all_ahead.divided_by(product(&before[..axis])?)?;
             let behind = all_behind.divided_by(product(&before[axis + 1..])?)?;
-            let size = ahead.times(Dim::Fixed(self.size))?.times(behind)?;
-            (size == before[axis]).then_some(Places { axis, ahead, behind })
+            let found = Places { axis, ahead, behind };
+            (self.dim(found) == Some(before[axis])).then_some(found)
         };
         (0..before.len()).find_map(found)
     }

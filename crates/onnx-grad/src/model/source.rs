@@ -170,10 +170,11 @@ impl<'a> SkippingReader<'a> {
 
     fn refill(&mut self) {
         let len = WINDOW.min(self.file.len - self.next);
-        self.window.clear();
+        // What the window held is read over, so only what is new is zeroed.
         self.window.resize(usize::try_from(len).unwrap_or(0), 0);
         self.at = 0;
         if let Err(e) = self.file.read_at(self.next, &mut self.window) {
+            self.window.fill(0);
             self.failed.get_or_insert(e);
         }
         self.next += len;
