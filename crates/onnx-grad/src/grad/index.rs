@@ -211,6 +211,9 @@ pub(super) fn gather_nd(b: &mut Builder<'_>, n: &RuleCall) -> Cotangents {
     let batch = usize::try_from(n.attrs().int_or("batch_dims", 0)).unwrap_or(usize::MAX);
     let last = index_shape.len().saturating_sub(1);
     let depth = b.size(index, last)?;
+    if depth < 1 {
+        bail!(InvalidModel, "its indices are empty");
+    }
     let end = batch.saturating_add(usize::try_from(depth).unwrap_or(usize::MAX));
     if batch > last || end > shape.len() {
         bail!(InvalidModel, "it indexes axes {batch} to {end} of {}", shape.len());

@@ -27,7 +27,10 @@ pub(super) fn lstm_definition(b: &mut Builder<'_>, n: &RuleCall) -> Result<Vec<V
     let peepholes = match n.optional(7) {
         Some(all) => {
             let shape = b.shape(all)?;
-            let all = b.reshape(all, &[shape[0], 1.into(), shape[1]])?;
+            let &[directions, gates] = shape.as_slice() else {
+                bail!(InvalidModel, "its peepholes have {} axes, not 2", shape.len());
+            };
+            let all = b.reshape(all, &[directions, 1.into(), gates])?;
             Some(b.split(all, 2, 3)?)
         }
         None => None,

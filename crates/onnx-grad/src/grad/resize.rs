@@ -92,6 +92,9 @@ fn axes(graph: &Graph, n: &RuleCall) -> Result<Vec<ResizedAxis>> {
         shape.ok_or_else(|| Error::new(ErrorKind::Shape, unknown()))
     };
     let (from, to) = (shape_of(n.x(0)?)?, shape_of(n.y())?);
+    if from.len() != to.len() {
+        bail!(InvalidModel, "it resizes {} axes to {}", from.len(), to.len());
+    }
     let input = |at: usize| n.optional(at).map(|value| graph.fact(value));
     // Opset 11 uses an empty list for the absent one of scales and sizes.
     let written = |at: usize| input(at).filter(|fact| fact.shape.as_deref() != Some(&[0.into()]));

@@ -405,3 +405,27 @@ fn batch_normalization() {
             x.grad: float[2,3,4] = Identity(Mul_6)"#]],
     );
 }
+
+/// Nodes that break the standard are errors, with the reason.
+#[test]
+fn unsound_nodes_are_refused() {
+    let refused = |node, constants, inputs: &[&str]| {
+        let declared: Vec<(&str, DataType, &[i64])> = inputs
+            .iter()
+            .zip([[2, 2, 5, 6].as_slice(), &[3]])
+            .map(|(name, dims)| (*name, DataType::Float, dims))
+            .collect();
+        let mut proto =
+            build::model(13, &declared, &[("y", DataType::Float)], constants, vec![node]);
+        let output = build::value("y", DataType::Float, Some(&[2, 2, 5]));
+        proto.graph.as_mut().expect("a graph").output = vec![output];
+        let model = Model::from_bytes(prost::Message::encode_to_vec(&proto)).expect("a model");
+        gradient(&model, "y", &["x"], &Options::default()).expect_err("a reason").to_string()
+    };
+    let gather = build::node("GatherND", &["x", "index"], &["y"], vec![]);
+    let error = refused(gather, vec![build::i64s("index", &[0], &[])], &["x"]);
+    assert!(error.contains("its indices are empty"), "{error}");
+    let resize = build::node("Resize", &["x", "", "", "sizes"], &["y"], vec![]);
+    let error = refused(resize, vec![], &["x", "sizes"]);
+    assert!(error.contains("it resizes 4 axes to 3"), "{error}");
+}
