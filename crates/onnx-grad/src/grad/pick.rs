@@ -292,7 +292,11 @@ impl Pick {
     fn operands(&self, graph: &Graph, id: NodeId) -> Option<Vec<Option<Places>>> {
         let node = graph.node(id);
         let inputs = graph.node_inputs(id);
-        if !node.op_domain().is_empty() || !graph.node_captures(id).is_empty() {
+        let is_open = |value: ValueId| graph.fact(value).shape.is_none();
+        if !node.op_domain().is_empty()
+            || !graph.node_captures(id).is_empty()
+            || graph.node_reads(id).any(is_open)
+        {
             return None;
         }
         let made = graph.node_outputs(id).iter().flatten();
