@@ -1,7 +1,7 @@
 //! Differentiates an operator through its definition in other operators.
 
 use super::{
-    Cotangents, GradientForm, RuleCall, path::Reach, propagate, quantize::cotangent_type,
+    Cotangents, GradientForm, RuleCall, propagate, quantize::cotangent_type, reach::Reach,
     rule::Definition,
 };
 use crate::{

@@ -8,6 +8,7 @@ use super::{
     call::RuleCall,
     overrides::Override,
     quantize,
+    reach::Reach,
     rule::{Push, PushOperand, Rule, RuleKind},
     sound,
     table::rule_for,
@@ -25,17 +26,6 @@ pub(super) struct Path {
     /// Values whose derivative with respect to some wanted value may be nonzero.
     pub(super) active: HashSet<ValueId>,
     pub(super) rules: HashMap<NodeId, &'static Rule>,
-}
-
-/// How far back gradients are propagated.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Reach {
-    /// The index of the first node that they pass; earlier nodes count as constants.
-    pub(super) from: usize,
-    /// Whether the values with respect to which a target is differentiated count as constants for each other.
-    pub(super) ends_at_wrt: bool,
-    /// Whether the nodes are copies of nodes of the model; their gradients are said to be those of the originals.
-    pub(super) of_copies: bool,
 }
 
 /// The required forms of each value's cotangent; the number is the element count of the spatial sum.

@@ -5,13 +5,18 @@
 //! where a value also depends on other places, as the keys and values of an attention do, where something else reads the value,
 //! and at the values with respect to which the target is differentiated.
 
+mod places;
+
 use std::collections::{HashMap, HashSet};
+
+use places::{Places, dim_at, known_axis, operands};
 
 use super::{
     Cotangent, GradientForm,
     broadcast::spatial_sum,
-    path::{Needs, Path, Reach},
+    path::{Needs, Path},
     propagate,
+    reach::Reach,
     sweep::Sweep,
 };
 use crate::{
@@ -25,33 +30,12 @@ use crate::{
 /// A node that picks one place, and the nodes before it that can be computed for this place alone.
 pub(super) struct Pick {
     place: i64,
-    /// The number of places.
-    size: i64,
     /// The value that the node picks from.
     from: ValueId,
     /// In the order of the graph.
     nodes: Vec<NodeId>,
     /// Where the places are in each value that these nodes read or make.
     places: HashMap<ValueId, Places>,
-}
-
-/// Where places are in a value: along an axis, which may also hold what is `ahead` and `behind` of each: tokens of several
-/// images as one axis are `[N·T, K]` or `[T·N, K]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Places {
-    axis: usize,
-    ahead: Dim,
-    behind: Dim,
-}
-
-impl Places {
-    fn along(axis: usize) -> Self {
-        Self { axis, ahead: Dim::Fixed(1), behind: Dim::Fixed(1) }
-    }
-
-    fn at(self, axis: usize) -> Self {
-        Self { axis, ..self }
-    }
 }
 
 impl Pick {
@@ -70,8 +54,8 @@ impl Pick {
     fn of(graph: &Graph, path: &Path, ends: &HashSet<ValueId>, id: NodeId) -> Option<Self> {
         let (from, axis, place) = picked(graph, id)?;
         let size = dim_at(graph, from, axis)?.fixed().filter(|size| *size > 1)?;
-        let places = HashMap::from([(from, Places::along(axis))]);
-        let mut pick = Self { place, size, from, nodes: Vec::new(), places };
+        let places = HashMap::from([(from, Places::along(axis, size))]);
+        let mut pick = Self { place, from, nodes: Vec::new(), places };
         let mut alone = HashSet::from([id]);
         let before = path.nodes.iter().rev().filter(|other| **other < id);
         for &id in before {
@@ -86,13 +70,13 @@ impl Pick {
             {
                 continue;
             }
-            let operands = pick.operands(graph, id).unwrap_or_default();
+            let operands = operands(graph, id, &pick.places).unwrap_or_default();
             let given = graph.node_inputs(id).iter().zip(&operands);
             let along: Vec<(ValueId, Places)> =
                 given.filter_map(|(value, places)| Some(((*value)?, (*places)?))).collect();
             let fits = |(value, places): &(ValueId, Places)| {
                 pick.places.get(value).is_none_or(|known| known == places)
-                    && dim_at(graph, *value, places.axis) == pick.dim(*places)
+                    && dim_at(graph, *value, places.axis) == places.dim()
             };
             if along.is_empty() || !along.iter().all(fits) {
                 continue;
@@ -106,11 +90,6 @@ impl Pick {
         pick.nodes.iter().any(is_product).then_some(pick)
     }
 
-    /// The size of the axis that places are along.
-    fn dim(&self, places: Places) -> Option<Dim> {
-        places.ahead.times(Dim::Fixed(self.size))?.times(places.behind)
-    }
-
     /// Appends the nodes for the one place. Returns the place's row of the value that is picked from.
     fn emit(&self, b: &mut Builder<'_>) -> Result<ValueId> {
         let mut rows: HashMap<ValueId, ValueId> = HashMap::new();
@@ -119,7 +98,7 @@ impl Pick {
             let kind = op::traits(b.graph().node(id)).kind;
             let made = b.graph().node_outputs(id).to_vec();
             let mut inputs = b.graph().node_inputs(id).to_vec();
-            let operands = self.operands(b.graph(), id).unwrap_or_default();
+            let operands = operands(b.graph(), id, &self.places).unwrap_or_default();
             for (input, places) in inputs.iter_mut().zip(operands) {
                 if let (Some(value), Some(places)) = (*input, places) {
                     *input = Some(self.row(b, &mut rows, value, places)?);
@@ -148,9 +127,9 @@ impl Pick {
         if let Some(row) = rows.get(&value) {
             return Ok(*row);
         }
-        let Places { axis, ahead, behind } = places;
+        let Places { axis, size, ahead, behind } = places;
         let shape = b.shape(value)?;
-        let apart = [&shape[..axis], &[ahead, Dim::Fixed(self.size), behind], &shape[axis + 1..]];
+        let apart = [&shape[..axis], &[ahead, Dim::Fixed(size), behind], &shape[axis + 1..]];
         let row = match (ahead, behind) {
             (Dim::Fixed(1), Dim::Fixed(1)) => b.slice(value, axis, self.place, 1, 1)?,
             _ => {
@@ -275,134 +254,6 @@ fn picked(graph: &Graph, id: NodeId) -> Option<(ValueId, usize, i64)> {
     let size = dim_at(graph, from, axis)?.fixed()?;
     let place = if place < 0 { place + size } else { place };
     (0..size).contains(&place).then_some((from, axis, place))
-}
-
-fn known_axis(axis: i64, rank: usize) -> Option<usize> {
-    let axis = if axis < 0 { axis + i64::try_from(rank).ok()? } else { axis };
-    usize::try_from(axis).ok().filter(|axis| *axis < rank)
-}
-
-fn dim_at(graph: &Graph, value: ValueId, axis: usize) -> Option<Dim> {
-    graph.fact(value).shape.as_ref()?.get(axis).copied()
-}
-
-impl Pick {
-    /// For a node that computes each place by itself: where the places are in each input, `None` for one that all
-    /// places read whole. `None` for another node.
-    fn operands(&self, graph: &Graph, id: NodeId) -> Option<Vec<Option<Places>>> {
-        let node = graph.node(id);
-        let inputs = graph.node_inputs(id);
-        let is_open = |value: ValueId| graph.fact(value).shape.is_none();
-        if !node.op_domain().is_empty()
-            || !graph.node_captures(id).is_empty()
-            || graph.node_reads(id).any(is_open)
-        {
-            return None;
-        }
-        let made = graph.node_outputs(id).iter().flatten();
-        let (made, places) =
-            made.copied().find_map(|value| Some((value, *self.places.get(&value)?)))?;
-        let axis = places.axis;
-        let shape = |value: ValueId| graph.fact(value).shape.as_deref();
-        let (x, rank) = (inputs.first().copied()??, shape(made)?.len());
-        let first = |axis: usize| first_of(inputs.len(), places.at(axis));
-        // An operand that broadcasts to the output, aligned at the end.
-        let aligned = |value: &Option<ValueId>| -> Option<Option<Places>> {
-            let Some(value) = value else { return Some(None) };
-            let own = shape(*value)?;
-            let Some(at) = (axis + own.len()).checked_sub(rank) else { return Some(None) };
-            match *own.get(at)? {
-                Dim::Fixed(1) => Some(None),
-                dim if Some(dim) == self.dim(places) => Some(Some(places.at(at))),
-                _ => None,
-            }
-        };
-        match (op::traits(node).kind, node.op()) {
-            (_, "Dropout" | "QuantizeLinear" | "DequantizeLinear") => None,
-            (Kind::Activation | Kind::Elementwise | Kind::Identity | Kind::Convert, _) => {
-                inputs.iter().map(aligned).collect()
-            }
-            (_, "LayerNormalization") => {
-                let along = known_axis(node.attr_int("axis").unwrap_or(-1), rank)?;
-                let is_one = node.output.iter().skip(1).all(String::is_empty);
-                (axis < along && is_one).then(|| first(axis))
-            }
-            (_, "Softmax" | "LogSoftmax") => {
-                let newer = graph.opset() >= 13;
-                let default = if newer { -1 } else { 1 };
-                let along = known_axis(node.attr_int("axis").unwrap_or(default), rank)?;
-                (if newer { axis != along } else { axis < along }).then(|| first(axis))
-            }
-            (_, "Gemm") if axis == 0 && node.attr_int("transA").unwrap_or(0) == 0 => {
-                let bias = inputs.iter().skip(2).map(aligned).collect::<Option<Vec<_>>>()?;
-                Some([Some(places), None].into_iter().chain(bias).collect())
-            }
-            (_, "MatMul") => {
-                let [Some(a), Some(b)] = inputs else { return None };
-                let (rows, columns) = (shape(*a)?.len(), shape(*b)?.len());
-                match axis + 2 {
-                    _ if rows < 2 || columns < 2 => None,
-                    last if last == rank => Some(vec![Some(places.at(rows - 2)), None]),
-                    last if last < rank => inputs.iter().map(aligned).collect(),
-                    _ => None,
-                }
-            }
-            (Kind::Transpose, _) => match node.attr_ints("perm") {
-                None => Some(first(rank - 1 - axis)),
-                Some(perm) => Some(first(known_axis(*perm.get(axis)?, rank)?)),
-            },
-            (Kind::Reshape, _) => {
-                let before = self.before_reshape(shape(x)?, shape(made)?, places)?;
-                Some(first_of(inputs.len(), before))
-            }
-            (_, "Split") => {
-                let along = known_axis(node.attr_int("axis").unwrap_or(0), rank)?;
-                (axis != along).then(|| first(axis))
-            }
-            (_, "Gather") => {
-                let index = shape(inputs.get(1).copied()??)?.len();
-                let along = known_axis(node.attr_int("axis").unwrap_or(0), shape(x)?.len())?;
-                match axis {
-                    axis if axis < along => Some(first(axis)),
-                    axis if axis >= along + index => Some(first(axis + 1 - index)),
-                    _ => None,
-                }
-            }
-            (Kind::Reduce, _) if node.attr_int("keepdims").unwrap_or(1) == 1 => {
-                let given = inputs.get(1).copied().flatten();
-                let axes = match (node.attr_ints("axes"), given) {
-                    (Some(axes), None) => axes.to_vec(),
-                    (None, Some(value)) => graph.fact(value).ints()?,
-                    _ => return None,
-                };
-                let mut others = axes.iter().map(|along| known_axis(*along, rank));
-                let apart = others.all(|along| along.is_some_and(|along| along != axis));
-                (apart && !axes.is_empty()).then(|| first(axis))
-            }
-            _ => None,
-        }
-    }
-
-    /// Where places are in a value of shape `before`, of those of its reshape to `after`.
-    fn before_reshape(&self, before: &[Dim], after: &[Dim], places: Places) -> Option<Places> {
-        let product =
-            |dims: &[Dim]| dims.iter().try_fold(Dim::Fixed(1), |all, dim| all.times(*dim));
-        let Places { axis, ahead, behind } = places;
-        let all_ahead = product(&after[..axis])?.times(ahead)?;
-        let all_behind = behind.times(product(&after[axis + 1..])?)?;
-        let found = |axis: usize| {
-            let ahead = all_ahead.divided_by(product(&before[..axis])?)?;
-            let behind = all_behind.divided_by(product(&before[axis + 1..])?)?;
-            let found = Places { axis, ahead, behind };
-            (self.dim(found) == Some(before[axis])).then_some(found)
-        };
-        (0..before.len()).find_map(found)
-    }
-}
-
-/// The places in the first of several inputs; all read the others whole.
-fn first_of(inputs: usize, places: Places) -> Vec<Option<Places>> {
-    (0..inputs).map(|at| (at == 0).then_some(places)).collect()
 }
 
 #[cfg(test)]

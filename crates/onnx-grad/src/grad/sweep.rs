@@ -7,8 +7,9 @@ use super::{
     broadcast::{spatial_count, spatial_sum, unbroadcast},
     call::{Cotangent, RuleCall, no_rule},
     definition,
-    path::{Need, Needs, Path, Reach, RefusedNode, describe},
+    path::{Need, Needs, Path, RefusedNode, describe},
     quantize,
+    reach::Reach,
     rule::{Definition, PushOperand, Rule, RuleKind},
 };
 use crate::{

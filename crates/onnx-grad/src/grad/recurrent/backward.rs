@@ -10,7 +10,7 @@ use crate::{
     builder::Builder,
     error::Result,
     grad::{
-        Cotangents, GradientForm, RuleCall, definition::through, path::Reach, propagate,
+        Cotangents, GradientForm, RuleCall, definition::through, propagate, reach::Reach,
         rule::Definition,
     },
     graph::ValueId,
