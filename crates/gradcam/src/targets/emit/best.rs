@@ -97,12 +97,13 @@ pub(super) fn first_largest(b: &mut Builder<'_>, scores: ValueId) -> Result<Valu
     let hit = b.equal(scores, largest, scores)?;
     let mut dims = vec![1; rank];
     dims[1] = count;
-    let places = places(b, scores, &dims)?;
+    // The earlier an entry, the more it counts: K, K − 1, … 1.
     #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
-    let ahead = b.scale(hit, -(count as f64))?;
-    let ranked = b.add(places, ahead)?;
-    let first = b.min(ranked, &[1])?;
+    let earlier: Vec<f64> = (1..=count).rev().map(|place| place as f64).collect();
+    let earlier = b.floats(scores, &dims, &earlier)?;
+    let ranked = b.mul(hit, earlier)?;
+    let first = b.max(ranked, &[1])?;
     #[expect(clippy::cast_precision_loss, reason = "a number of classes")]
-    let back = b.scalar(scores, count as f64)?;
-    b.add(first, back)
+    let count = b.scalar(scores, count as f64)?;
+    b.sub(count, first)
 }
