@@ -132,18 +132,19 @@ def apart(one, other):
     return float(np.abs(one.astype(np.float64) - other).max() / max(np.abs(one).max(), 1e-30))
 
 
-def ratio(plain, exported, x, pairs=25):
+def ratio(plain, exported, x, least=25, seconds=15):
     """The median over pairs of runs, one after the other, of the time of the exported model over that of the plain one."""
     ratios = []
-    for pair in range(-2, pairs):
+    began = time.perf_counter()
+    while len(ratios) < least + 2 or time.perf_counter() - began < seconds:
         times = []
         for session in (plain, exported):
             started = time.perf_counter()
             session.run(x)
             times.append(time.perf_counter() - started)
-        if pair >= 0:
-            ratios.append(times[1] / times[0])
-    return statistics.median(ratios)
+        ratios.append(times[1] / times[0])
+    # The first runs are slower.
+    return statistics.median(ratios[2:])
 
 
 def main():

@@ -356,9 +356,10 @@ fn layers_are_apart_or_fused() {
 }
 
 /// Sizes that are multiples of the layer's, and others; the operators of each opset.
+/// Small maps are resized by matrices, large ones by Resize from opset 11; by whole factors and by others.
 fn heatmaps_at_every_opset() {
     for opset in [7, 8, 9, 10, 11, 12, 13, 17, 18, 21] {
-        for sides in [[8, 8], [10, 7]] {
+        for sides in [[8, 8], [10, 7], [128, 130], [129, 131]] {
             let file = Model::from_bytes(proto(opset, sides).encode_to_vec()).expect("a model");
             let [height, width] = sides.map(|side| usize::try_from(side).expect("a side"));
             for kind in EngineKind::ALL {

@@ -9,6 +9,9 @@ use crate::{
     proto::tensor_proto::DataType,
 };
 
+/// The most numbers of the matrices that resize a map of two axes: 64 KiB, from 28 × 28 to 224 × 224.
+const LARGEST_WEIGHTS: i64 = 1 << 14;
+
 impl Builder<'_> {
     /// One int64 number for each image, `[N]`, where the first axis of `like` is the images.
     pub fn per_image(&mut self, number: i64, like: ValueId) -> Result<ValueId> {
@@ -39,8 +42,8 @@ impl Builder<'_> {
     /// Maps `[N, …]` of floats at other sizes of the axes behind the first: linear along each axis, with half-pixel centers
     /// and without antialiasing, as `torch.nn.functional.interpolate(align_corners=False)`.
     ///
-    /// Two axes are a Resize where the operator has these centers, from opset 11. Others, and other opsets, are products with
-    /// the matrices of the weights.
+    /// They are products with the matrices of the weights, which engines compute faster than a Resize. Where two axes would have
+    /// large matrices they are a Resize, which has these centers from opset 11.
     pub fn resize_linear(&mut self, maps: ValueId, sizes: &[i64]) -> Result<ValueId> {
         let shape = self.shape(maps)?;
         let (images, old) = match shape.split_first() {
@@ -55,7 +58,10 @@ impl Builder<'_> {
             return Ok(maps);
         }
         match (self.graph.opset(), old.as_slice(), sizes) {
-            (11.., [rows, columns], [height, width]) => {
+            (11.., [rows, columns], [height, width])
+                if rows.saturating_mul(*height).saturating_add(columns.saturating_mul(*width))
+                    > LARGEST_WEIGHTS =>
+            {
                 let picture = [images, Dim::Fixed(1), Dim::Fixed(*rows), Dim::Fixed(*columns)];
                 let picture = self.reshape(maps, &picture)?;
                 let resized = self.spell_resize(picture, [*rows, *columns], [*height, *width])?;
