@@ -57,13 +57,17 @@ impl Pick {
         let places = HashMap::from([(from, Places::along(axis, size))]);
         let mut pick = Self { place, from, nodes: Vec::new(), places };
         let mut alone = HashSet::from([id]);
+        // What such a node reads whole is needed for all places.
+        let mut whole: HashSet<ValueId> = HashSet::new();
         let before = path.nodes.iter().rev().filter(|other| **other < id);
         for &id in before {
             let made = graph.node_outputs(id).iter().flatten();
             let is_alone = |value: &ValueId| {
                 let readers = graph.consumers(*value).iter();
                 let mut readers = readers.filter(|reader| path.rules.contains_key(reader));
-                !ends.contains(value) && readers.all(|reader| alone.contains(reader))
+                !ends.contains(value)
+                    && !whole.contains(value)
+                    && readers.all(|reader| alone.contains(reader))
             };
             if !made.clone().any(|value| pick.places.contains_key(value))
                 || !made.clone().all(is_alone)
@@ -81,6 +85,10 @@ impl Pick {
             if along.is_empty() || !along.iter().all(fits) {
                 continue;
             }
+            let given = graph.node_inputs(id).iter().zip(&operands);
+            whole.extend(
+                given.filter(|(_, places)| places.is_none()).filter_map(|(value, _)| *value),
+            );
             pick.places.extend(along);
             alone.insert(id);
             pick.nodes.push(id);
@@ -350,6 +358,9 @@ mod tests {
             node("Add", &["b", "c"], &["y"]),
         ];
         assert_eq!(alone(&attention(earlier), &["x"]), "a f g r o");
+        // The product reads p by rows, and whole.
+        let square = vec![node("MatMul", &["p", "p"], &["s"]), gather("s", "first", "y")];
+        assert_eq!(alone(&attention(square), &["x"]), "s");
     }
 
     /// Rows that are laid out as [N·T, K] are picked with a stride.
